@@ -3,6 +3,8 @@
 mod cancel;
 pub mod data;
 mod error;
+mod simd;
+mod tile;
 
 pub use cancel::Cancel;
 pub use data::{ElementType, Points};

@@ -1,0 +1,374 @@
+//! The frame: how raw values become the centred, scaled `f32` rows that every tile works on.
+//!
+//! `x'[i, d] = f32((x[i, d] - offset[d]) * scale)`, computed in `f64`, with `scale` a power of two.
+//! Distances are unchanged up to the scale, and small enough in `f32`: the largest |x'| of the training data lies in
+//! [1/2, 1]. Whenever a column allows it the offset is chosen so that `x'` holds the value without any rounding:
+//! if all values are multiples of 2^e and differ from the offset, itself such a multiple, by at most 2^(24+e), the
+//! difference fits the 24 bits of an `f32`. That covers integers, images, and data far from the origin.
+
+use ndarray::ArrayView2;
+use rayon::prelude::*;
+
+use super::element::Element;
+use super::points::{Points, each_element};
+use crate::cancel::Cancel;
+use crate::error::{Error, Result};
+use crate::simd::widest;
+
+/// Rows per block of the passes below; sums are taken per block, then over blocks in order.
+const BLOCK_ROWS: usize = 1024;
+/// Largest |x'| that a tile accepts: new points may lie this many times farther out than the training data.
+const LARGEST: f32 = (1_u64 << 40) as f32;
+/// Largest magnitude of an input value; beyond it sums and differences of `f64` could overflow.
+const LARGEST_INPUT: f64 = 1.0e300;
+
+/// Offset, scale and normalisation of a data set. Part of every saved model.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Frame {
+    /// One per column, in input units.
+    pub offset: Vec<f64>,
+    /// A power of two.
+    pub scale: f64,
+    /// Rows are divided by their Euclidean length first (spherical mode); offset is 0 and scale 1 then.
+    pub unit_rows: bool,
+}
+
+/// What one pass over the data finds out.
+#[derive(Debug, Clone)]
+pub(crate) struct Scan {
+    /// The frame chosen for this data.
+    pub frame: Frame,
+    /// Largest |x'| of each column.
+    pub largest: Vec<f64>,
+    /// Mean over the columns of the variance of x' (divided by the number of rows), as scikit-learn's `tol` uses it.
+    pub mean_variance: f64,
+}
+
+#[derive(Clone)]
+struct Column {
+    min: f64,
+    max: f64,
+    sum: f64,
+    sum_squares: f64,
+    lowest_bit: i32,
+}
+
+impl Frame {
+    /// The frame of spherical mode: rows of unit length, around the origin.
+    pub fn unit_rows(columns: usize) -> Self {
+        Self { offset: vec![0.0; columns], scale: 1.0, unit_rows: true }
+    }
+
+    /// Reads rows `start .. start + out.len() / columns` as x'.
+    ///
+    /// Fails with the first element that is not finite, too far out for this frame, or in a zero row where rows are
+    /// to be normalised.
+    pub fn load(&self, argument: &'static str, points: &Points, start: usize, out: &mut [f32]) -> Result<()> {
+        let columns = points.columns();
+        let count = out.len() / columns;
+        let largest = match points.slice_rows(start, count) {
+            rows if self.unit_rows => load_unit_rows(&rows, out),
+            rows => self.load_any(&rows, out),
+        };
+        if largest < LARGEST.to_bits() { Ok(()) } else { Err(self.offender(argument, points, start, out)) }
+    }
+
+    fn load_any(&self, rows: &Points, out: &mut [f32]) -> u32 {
+        macro_rules! load {
+            ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {
+                match rows {
+                    Points::F32(view) if view.is_standard_layout() => match view.as_slice() {
+                        Some(flat) => load_flat(flat, &self.offset, self.scale, out),
+                        None => load_strided(view, &self.offset, self.scale, out),
+                    },
+                    $(Points::$variant(view) => load_strided(view, &self.offset, self.scale, out),)*
+                }
+            };
+        }
+        each_element!(load)
+    }
+
+    fn offender(&self, argument: &'static str, points: &Points, start: usize, out: &[f32]) -> Error {
+        let columns = points.columns();
+        let at = out.iter().position(|v| !(v.abs() < LARGEST)).unwrap_or(0);
+        let (row, column) = (start + at / columns, at % columns);
+        let got = value_at(points, row, column);
+        let expected = if !got.is_finite() {
+            "a finite number"
+        } else if self.unit_rows {
+            "a row that is not all zeros"
+        } else {
+            "a magnitude within 2^40 times the spread of the training data"
+        };
+        Error::Value { argument, row, column, expected, got }
+    }
+}
+
+/// One element in `f64`.
+pub(crate) fn value_at(points: &Points, row: usize, column: usize) -> f64 {
+    macro_rules! value {
+        ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {
+            match points { $(Points::$variant(view) => view[[row, column]].widen(),)* }
+        };
+    }
+    each_element!(value)
+}
+
+/// One row in `f64`, as it stands in the input.
+pub(crate) fn raw_row(points: &Points, row: usize) -> Vec<f64> {
+    (0..points.columns()).map(|column| value_at(points, row, column)).collect()
+}
+
+widest! {
+    fn load_flat<T: Element>(values: &[T], offset: &[f64], scale: f64, out: &mut [f32]) -> u32 = load_flat_body;
+}
+
+#[inline(always)]
+fn load_flat_body<T: Element>(values: &[T], offset: &[f64], scale: f64, out: &mut [f32]) -> u32 {
+    let mut largest = 0_u32;
+    for (row, out) in values.chunks_exact(offset.len()).zip(out.chunks_exact_mut(offset.len())) {
+        for ((value, offset), out) in row.iter().zip(offset).zip(out) {
+            *out = ((value.widen() - offset) * scale) as f32;
+            largest = largest.max(out.to_bits() & 0x7fff_ffff);
+        }
+    }
+    largest
+}
+
+fn load_strided<T: Element>(view: &ArrayView2<T>, offset: &[f64], scale: f64, out: &mut [f32]) -> u32 {
+    let mut largest = 0;
+    for (row, out) in view.outer_iter().zip(out.chunks_exact_mut(offset.len())) {
+        match row.as_slice() {
+            Some(row) => largest = largest.max(load_flat(row, offset, scale, out)),
+            None => {
+                for ((value, offset), out) in row.iter().zip(offset).zip(out) {
+                    *out = ((value.widen() - offset) * scale) as f32;
+                    largest = largest.max(out.to_bits() & 0x7fff_ffff);
+                }
+            }
+        }
+    }
+    largest
+}
+
+/// Rows divided by their length, in `f64`. A zero row becomes NaN and is reported by the caller.
+fn load_unit_rows(rows: &Points, out: &mut [f32]) -> u32 {
+    let mut largest = 0;
+    let columns = rows.columns();
+    for (index, out) in out.chunks_exact_mut(columns).enumerate() {
+        let row = raw_row(rows, index);
+        // Dividing by the largest element first keeps the squares inside the range of f64.
+        let peak = row.iter().fold(0.0_f64, |peak, v| if v.is_finite() { peak.max(v.abs()) } else { f64::NAN });
+        let length = row.iter().map(|v| (v / peak) * (v / peak)).sum::<f64>().sqrt();
+        for (value, out) in row.iter().zip(out) {
+            *out = (value / peak / length) as f32;
+            largest = largest.max(out.to_bits() & 0x7fff_ffff);
+        }
+    }
+    largest
+}
+
+/// Scans the training data: refuses NaN and infinity, chooses offset and scale.
+pub(crate) fn scan(argument: &'static str, points: &Points, cancel: &Cancel) -> Result<Scan> {
+    points.check_not_empty(argument)?;
+    let (rows, columns) = (points.rows(), points.columns());
+    let pivot: Vec<f64> = (0..columns).map(|column| value_at(points, 0, column)).collect();
+    let blocks: Vec<Result<Vec<Column>>> = (0..rows.div_ceil(BLOCK_ROWS))
+        .into_par_iter()
+        .map(|block| {
+            cancel.check()?;
+            let start = block * BLOCK_ROWS;
+            scan_block(argument, points, start, BLOCK_ROWS.min(rows - start), &pivot)
+        })
+        .collect();
+    let mut total: Option<Vec<Column>> = None;
+    for block in blocks {
+        let block = block?;
+        match &mut total {
+            None => total = Some(block),
+            Some(total) => total.iter_mut().zip(&block).for_each(|(total, block)| total.merge(block)),
+        }
+    }
+    let total = total.unwrap_or_default();
+    Ok(choose(&total, &pivot, rows as f64))
+}
+
+fn scan_block(
+    argument: &'static str,
+    points: &Points,
+    start: usize,
+    count: usize,
+    pivot: &[f64],
+) -> Result<Vec<Column>> {
+    let mut columns = vec![Column::EMPTY; pivot.len()];
+    let mut row64 = vec![0.0_f64; pivot.len()];
+    let rows = points.slice_rows(start, count);
+    for row in 0..count {
+        widen_row(&rows, row, &mut row64);
+        if let Some(column) = row64.iter().position(|v| !(v.abs() <= LARGEST_INPUT)) {
+            let got = row64[column];
+            let expected = if got.is_finite() { "a magnitude of at most 1e300" } else { "a finite number" };
+            return Err(Error::Value { argument, row: start + row, column, expected, got });
+        }
+        add_row(&row64, pivot, &mut columns);
+    }
+    Ok(columns)
+}
+
+fn widen_row(points: &Points, row: usize, out: &mut [f64]) {
+    macro_rules! widen {
+        ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {
+            match points {
+                $(Points::$variant(view) => {
+                    for (value, out) in view.row(row).iter().zip(out) { *out = value.widen(); }
+                })*
+            }
+        };
+    }
+    each_element!(widen);
+}
+
+widest! {
+    fn add_row(row: &[f64], pivot: &[f64], columns: &mut [Column]) = add_row_body;
+}
+
+#[inline(always)]
+fn add_row_body(row: &[f64], pivot: &[f64], columns: &mut [Column]) {
+    for ((&value, pivot), column) in row.iter().zip(pivot).zip(columns) {
+        let difference = value - pivot;
+        column.min = column.min.min(value);
+        column.max = column.max.max(value);
+        column.sum += difference;
+        column.sum_squares += difference * difference;
+        column.lowest_bit = column.lowest_bit.min(lowest_bit(value));
+    }
+}
+
+/// Exponent of the lowest set bit of a finite number; a large exponent for zero, which restricts nothing.
+#[inline(always)]
+fn lowest_bit(value: f64) -> i32 {
+    let bits = value.to_bits();
+    let exponent = ((bits >> 52) & 0x7ff) as i32;
+    let fraction = bits & ((1 << 52) - 1);
+    let mantissa = if exponent == 0 { fraction } else { fraction | (1 << 52) };
+    if mantissa == 0 { 4096 } else { mantissa.trailing_zeros() as i32 + exponent.max(1) - 1075 }
+}
+
+impl Column {
+    const EMPTY: Self =
+        Self { min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, sum_squares: 0.0, lowest_bit: 4096 };
+
+    fn merge(&mut self, other: &Self) {
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum += other.sum;
+        self.sum_squares += other.sum_squares;
+        self.lowest_bit = self.lowest_bit.min(other.lowest_bit);
+    }
+
+    /// The offset, and whether every x - offset is exact in 24 bits.
+    fn offset(&self, pivot: f64, rows: f64) -> f64 {
+        let mean = (pivot + self.sum / rows).clamp(self.min, self.max);
+        if self.min == self.max {
+            return self.min;
+        }
+        let unit = power_of_two(self.lowest_bit.clamp(-1000, 1000));
+        let on_grid = (mean / unit).round_ties_even() * unit;
+        let reach = (self.max - on_grid).max(on_grid - self.min);
+        if reach / unit <= (1_u64 << 24) as f64 {
+            return on_grid;
+        }
+        // Not exact around the mean. Values of 24 bits stay exact around the origin, which costs little when the
+        // mean is within two standard deviations of it; otherwise the rounding of x - mean to f32 is the smaller evil.
+        let shift = self.sum / rows;
+        let variance = (self.sum_squares / rows - shift * shift).max(0.0);
+        if mean * mean <= 4.0 * variance { 0.0 } else { mean }
+    }
+}
+
+fn choose(columns: &[Column], pivot: &[f64], rows: f64) -> Scan {
+    let offset: Vec<f64> = columns.iter().zip(pivot).map(|(column, &pivot)| column.offset(pivot, rows)).collect();
+    let reach: Vec<f64> =
+        columns.iter().zip(&offset).map(|(c, offset)| (c.max - offset).abs().max((offset - c.min).abs())).collect();
+    let widest = reach.iter().fold(0.0_f64, |widest, &reach| widest.max(reach));
+    let exponent = if widest == 0.0 { 0 } else { -exponent_above(widest) };
+    // Beyond 2^1000 the scale itself would overflow; values that small keep a smaller range, which is harmless.
+    let scale = power_of_two(exponent.clamp(-1000, 1000));
+    let largest = reach.iter().map(|reach| f64::from((reach * scale) as f32)).collect();
+    let variance = columns.iter().map(|column| {
+        let (sum, squares) = (column.sum * scale / rows, scale * (column.sum_squares / rows) * scale);
+        (squares - sum * sum).max(0.0)
+    });
+    let mean_variance = variance.sum::<f64>() / columns.len() as f64;
+    Scan { frame: Frame { offset, scale, unit_rows: false }, largest, mean_variance }
+}
+
+/// Smallest e with |value| <= 2^e, for a positive finite value.
+pub(crate) fn exponent_above(value: f64) -> i32 {
+    let bits = value.to_bits();
+    let exponent = ((bits >> 52) & 0x7ff) as i32;
+    if exponent == 0 {
+        return exponent_above(value * power_of_two(100)) - 100;
+    }
+    exponent - 1023 + i32::from(bits & ((1 << 52) - 1) != 0)
+}
+
+/// 2^exponent, for exponents of normal numbers.
+pub(crate) fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array2;
+
+    fn scanned(array: &Array2<f32>) -> (Scan, Vec<f32>) {
+        let points = Points::from(array.view());
+        let scan = scan("points", &points, &Cancel::new()).unwrap();
+        let mut out = vec![f32::NAN; array.len()];
+        scan.frame.load("points", &points, 0, &mut out).unwrap();
+        (scan, out)
+    }
+
+    #[test]
+    fn centring_is_exact_far_from_the_origin() {
+        for offset in [0.0_f32, 1e4, 1e6, -1e6, 16_000_000.0] {
+            let array = Array2::from_shape_fn((50, 3), |(i, j)| offset + (i as f32 * 0.37 + j as f32).sin() * 5.0);
+            let (scan, out) = scanned(&array);
+            for ((row, column), &value) in array.indexed_iter() {
+                let back = f64::from(out[row * 3 + column]) / scan.frame.scale + scan.frame.offset[column];
+                assert_eq!(back, f64::from(value), "offset {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn largest_value_is_scaled_to_one() {
+        for factor in [1e-38_f32, 1e-30, 1.0, 1e20, 3e38] {
+            let array = Array2::from_shape_fn((9, 2), |(i, j)| factor * (i as f32 / 9.0 - 0.4) * (j as f32 + 0.5) / 1.5);
+            let (scan, out) = scanned(&array);
+            let largest = out.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            assert!((0.5..=1.0).contains(&largest), "factor {factor}: {largest}");
+            assert_eq!(f64::from(largest), scan.largest.iter().fold(0.0_f64, |m, &v| m.max(v)));
+        }
+    }
+
+    #[test]
+    fn non_finite_values_are_named() {
+        let mut array = Array2::<f32>::zeros((2000, 3));
+        array[[1500, 2]] = f32::NAN;
+        let error = scan("points", &Points::from(array.view()), &Cancel::new()).unwrap_err();
+        assert_eq!(error.to_string(), "points[1500, 2]: expected a finite number, got NaN");
+    }
+
+    #[test]
+    fn exponents() {
+        assert_eq!(exponent_above(1.0), 0);
+        assert_eq!(exponent_above(1.5), 1);
+        assert_eq!(exponent_above(2.0), 1);
+        assert_eq!(exponent_above(5e-324), -1074);
+        assert_eq!(lowest_bit(0.75), -2);
+        assert_eq!(lowest_bit(5e-324), -1074);
+    }
+}

@@ -1,0 +1,220 @@
+//! Lloyd's algorithm, the same for every passes: passes over the rows on the passes, centroids on the host in `f64`.
+//!
+//! Labels are certified and sums are integers, so everything below sees the same numbers whatever device made them.
+
+use super::grid::Sums;
+use super::params::{Control, Params, Progress};
+use super::problem::Problem;
+use super::relocate;
+use crate::error::Result;
+use crate::tile::codebook::Codebook;
+
+/// What one pass over the rows found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pass {
+    /// Rows whose label differs from the pass before.
+    pub changed: u64,
+    /// Rows that the tile's error bound did not certify.
+    pub rechecked: u64,
+}
+
+impl Pass {
+    /// Adds the counts of another part of the rows.
+    pub fn plus(self, other: Self) -> Self {
+        Self { changed: self.changed + other.changed, rechecked: self.rechecked + other.rechecked }
+    }
+}
+
+/// A device that labels rows and sums them by label.
+pub(crate) trait Passes {
+    /// Forgets all labels.
+    fn reset(&mut self) -> Result<()>;
+    /// Labels every row with its nearest centroid and brings the sums up to date.
+    fn assign(&mut self, book: &Codebook) -> Result<Pass>;
+    /// Sums by the labels of the last pass.
+    fn sums(&self) -> &Sums;
+    /// Labels of the last pass.
+    fn labels(&mut self) -> Result<Vec<u32>>;
+}
+
+/// One iteration, as the result's history shows it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Iteration {
+    /// Sum of weighted squared distances to the centroids this iteration started from, in input units.
+    pub inertia: f64,
+    /// Rows whose label changed.
+    pub changed: u64,
+    /// Share of rows that the tile's error bound did not certify and that were decided in `f64`.
+    pub rechecked: f64,
+    /// Squared movement of all centroids, in input units.
+    pub shift: f64,
+}
+
+/// Where a run stands between two iterations: all that a checkpoint needs to hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct State {
+    /// Which run of `n_init`.
+    pub run: usize,
+    /// Centroids that the next iteration starts from.
+    pub centroids: Vec<f64>,
+    /// Centroids that the last iteration started from: its labels are theirs.
+    pub before: Option<Vec<f64>>,
+    /// Iterations done.
+    pub history: Vec<Iteration>,
+    /// The run ended: by convergence (true) or by `max_iter` (false).
+    pub ended: Option<bool>,
+    /// The last iteration's labels are those of `centroids` too.
+    pub settled: bool,
+}
+
+impl State {
+    /// A run that has not begun.
+    pub fn new(run: usize, centroids: Vec<f64>) -> Self {
+        Self { run, centroids, before: None, history: Vec::new(), ended: None, settled: false }
+    }
+}
+
+/// A finished run.
+pub(crate) struct Run {
+    /// Where it ended.
+    pub state: State,
+    /// One per point, those of `state.centroids`.
+    pub labels: Vec<u32>,
+    /// In input units.
+    pub inertia: f64,
+}
+
+/// Runs Lloyd's iterations from a state to the end. `after` is called after each iteration.
+pub(crate) fn run(
+    problem: &Problem,
+    params: &Params,
+    passes: &mut dyn Passes,
+    mut state: State,
+    mut after: impl FnMut(&State) -> Result<()>,
+) -> Result<Run> {
+    passes.reset()?;
+    if let (Some(before), None) = (&state.before, state.ended) {
+        // A resumed run: the labels it had are those of the centroids before.
+        passes.assign(&Codebook::new(before, problem.columns))?;
+    }
+    let resumed_at_end = state.ended.is_some();
+    let tolerance = params.tol * problem.mean_variance;
+    while state.ended.is_none() {
+        params.cancel.check()?;
+        let first = state.before.is_none();
+        let pass = passes.assign(&Codebook::new(&state.centroids, problem.columns))?;
+        let update = update(problem, params, passes, &state.centroids)?;
+        let scale = problem.frame.scale;
+        let iteration = Iteration {
+            inertia: problem.inertia(spread(problem, passes.sums(), &state.centroids).max(0.0)),
+            changed: pass.changed,
+            rechecked: pass.rechecked as f64 / problem.rows as f64,
+            shift: update.shift / scale / scale,
+        };
+        state.history.push(iteration);
+        state.before = Some(std::mem::replace(&mut state.centroids, update.centroids));
+        let strict = !first && pass.changed == 0;
+        state.settled = state.before.as_ref() == Some(&state.centroids);
+        if strict || update.shift <= tolerance {
+            state.ended = Some(true);
+        } else if state.history.len() >= params.max_iter || stops(params, &state) {
+            state.ended = Some(false);
+        }
+        after(&state)?;
+    }
+    if !state.settled || resumed_at_end {
+        // Labels belong to the returned centroids.
+        passes.assign(&Codebook::new(&state.centroids, problem.columns))?;
+    }
+    finish(problem, passes, state)
+}
+
+fn stops(params: &Params, state: &State) -> bool {
+    let (Some(callback), Some(last)) = (&params.callback, state.history.last()) else { return false };
+    let progress = Progress {
+        run: state.run,
+        iteration: state.history.len(),
+        inertia: last.inertia,
+        changed: last.changed,
+        shift: last.shift,
+    };
+    callback(&progress) == Control::Stop
+}
+
+fn finish(problem: &Problem, passes: &mut dyn Passes, state: State) -> Result<Run> {
+    let labels = passes.labels()?;
+    let mut scaled = spread(problem, passes.sums(), &state.centroids);
+    if !(scaled > 1e-6 * problem.total_square) {
+        scaled = relocate::direct_inertia(problem, &labels, &state.centroids)?;
+    }
+    Ok(Run { inertia: problem.inertia(scaled), state, labels })
+}
+
+/// `sum w |x - c|^2 = sum w |x|^2 - 2 sum c . S + sum n |c|^2`, between x'. Loses digits where it is far below the
+/// first term.
+fn spread(problem: &Problem, sums: &Sums, centroids: &[f64]) -> f64 {
+    let mut result = problem.total_square;
+    let clusters = sums.totals.chunks_exact(problem.columns).zip(centroids.chunks_exact(problem.columns));
+    for ((totals, centroid), &weight) in clusters.zip(&sums.weights) {
+        let (mut cross, mut square) = (0.0, 0.0);
+        for (column, (&total, &c)) in totals.iter().zip(centroid).enumerate() {
+            cross += c * problem.grid.value(total, column);
+            square += c * c;
+        }
+        result += weight_value(problem, weight) * square - 2.0 * cross;
+    }
+    result
+}
+
+/// The real value of a sum of weights.
+fn weight_value(problem: &Problem, weight: i64) -> f64 {
+    weight as f64 * if problem.weights.is_some() { problem.grid.weight_unit() } else { 1.0 }
+}
+
+struct Update {
+    centroids: Vec<f64>,
+    shift: f64,
+}
+
+/// New centroids from the sums, empty clusters relocated.
+fn update(problem: &Problem, params: &Params, passes: &mut dyn Passes, centroids: &[f64]) -> Result<Update> {
+    let sums = if passes.sums().weights.contains(&0) {
+        let (labels, mut sums) = (passes.labels()?, passes.sums().clone());
+        relocate::fill_empty(problem, &labels, centroids, &mut sums)?;
+        sums
+    } else {
+        passes.sums().clone()
+    };
+    let columns = problem.columns;
+    let mut new = centroids.to_vec();
+    for (cluster, (new, totals)) in new.chunks_exact_mut(columns).zip(sums.totals.chunks_exact(columns)).enumerate() {
+        if sums.weights[cluster] > 0 {
+            mean(problem, params, totals, weight_value(problem, sums.weights[cluster]), new);
+        }
+    }
+    // As scikit-learn: a cluster that stays empty moves onto the heaviest one.
+    let heaviest = (0..sums.weights.len()).rev().max_by_key(|&cluster| sums.weights[cluster]).unwrap_or(0);
+    for cluster in 0..sums.weights.len() {
+        if sums.weights[cluster] <= 0 {
+            new.copy_within(heaviest * columns..(heaviest + 1) * columns, cluster * columns);
+        }
+    }
+    let shift = new.iter().zip(centroids).map(|(new, old)| (new - old) * (new - old)).sum();
+    Ok(Update { centroids: new, shift })
+}
+
+/// The mean of a cluster, or its direction in spherical mode, where a sum of length 0 keeps the old direction.
+fn mean(problem: &Problem, params: &Params, totals: &[i64], weight: f64, centroid: &mut [f64]) {
+    let value = |column: usize| problem.grid.value(totals[column], column);
+    let divisor = if params.spherical {
+        (0..totals.len()).map(|column| value(column) * value(column)).sum::<f64>().sqrt()
+    } else {
+        weight
+    };
+    if divisor > 0.0 {
+        for (column, c) in centroid.iter_mut().enumerate() {
+            *c = value(column) / divisor;
+        }
+    }
+}

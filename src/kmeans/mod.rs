@@ -1,0 +1,25 @@
+//! k-means: Lloyd's algorithm with labels equal to `f64` and the same bits on every device.
+//!
+//! Read in this order: [`fit`] and [`Params`], `reference` (the definition), `lloyd` (the iteration), `cpu` and `gpu`
+//! (one pass over the rows), `grid` (exact sums).
+
+mod checkpoint;
+mod codec;
+mod cpu;
+mod fit;
+#[cfg(feature = "gpu")]
+mod gpu;
+mod grid;
+mod init;
+mod label;
+mod lloyd;
+mod model;
+mod params;
+mod problem;
+mod reference;
+mod relocate;
+
+pub use fit::{Data, Fit, Seconds, fit};
+pub use lloyd::Iteration;
+pub use model::{LARGEST_TOP, Labels, Model, Nearest};
+pub use params::{Callback, Control, Init, Params, Progress};

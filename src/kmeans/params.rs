@@ -1,0 +1,236 @@
+//! Parameters of a fit, and their rules.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ndarray::Array2;
+
+use crate::cancel::Cancel;
+use crate::error::{Error, Result};
+
+/// How the first centroids are chosen.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Init {
+    /// Greedy k-means++ (Arthur and Vassilvitskii, SODA 2007, with `2 + ln k` trials per centroid as in
+    /// scikit-learn): each centroid is the best of a few rows drawn with probability proportional to weight times
+    /// squared distance to the centroids so far.
+    PlusPlus,
+    /// Distinct rows, drawn with probability proportional to their weight.
+    Random,
+    /// k-means|| (Bahmani and others, VLDB 2012): five rounds that each draw about 2 k rows at once, reduced to k by
+    /// weighted k-means++. For large k, where k-means++ needs too many passes.
+    Parallel,
+    /// Given centroids, one per row, in input units.
+    Centroids(Array2<f64>),
+}
+
+/// What a callback answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// End after this iteration; the result is that of a fit with `max_iter` iterations so far.
+    Stop,
+}
+
+/// What a callback is told after each iteration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Which of the `n_init` runs, from 0.
+    pub run: usize,
+    /// Iterations done in this run.
+    pub iteration: usize,
+    /// Sum of weighted squared distances to the centroids this iteration started from, in input units.
+    pub inertia: f64,
+    /// Rows whose label changed.
+    pub changed: u64,
+    /// Squared movement of all centroids, in input units.
+    pub shift: f64,
+}
+
+/// A function called after each iteration.
+pub type Callback = Arc<dyn Fn(&Progress) -> Control + Send + Sync>;
+
+/// Parameters of [`fit`](super::fit). The defaults are scikit-learn's.
+///
+/// ```
+/// use tilefold::kmeans::{Init, Params};
+/// let params = Params::new(8).init(Init::Random).n_init(4).seed(7).tol(0.0);
+/// assert_eq!(params.n_clusters, 8);
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Params {
+    /// Number of clusters, 1 to the number of points.
+    pub n_clusters: usize,
+    /// How the first centroids are chosen.
+    pub init: Init,
+    /// Number of runs from different first centroids, of which the one with the lowest inertia is kept. `None`: 10
+    /// for [`Init::Random`], else 1. Given centroids are always run once.
+    pub n_init: Option<usize>,
+    /// Largest number of iterations of one run, at least 1.
+    pub max_iter: usize,
+    /// A run has converged once the centroids move by at most `tol` times the mean variance of the features (squared
+    /// distances), or once no label changes. 0 leaves only the latter.
+    pub tol: f64,
+    /// Seed of all random draws.
+    pub seed: u64,
+    /// One weight per point, at least 0, not all 0. They are rounded to 24 bits.
+    pub weights: Option<Vec<f64>>,
+    /// Cluster directions: rows and centroids are scaled to length 1. Zero rows are refused.
+    pub spherical: bool,
+    /// Called after each iteration.
+    pub callback: Option<Callback>,
+    /// Stops the fit from another thread.
+    pub cancel: Cancel,
+    /// File that holds the state of the fit after each iteration; a fit that finds it there goes on from it.
+    pub checkpoint: Option<PathBuf>,
+    /// Off only in tests: rows inside the error bound keep the tile's label.
+    pub(crate) recheck: bool,
+}
+
+impl std::fmt::Debug for Params {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Params")
+            .field("n_clusters", &self.n_clusters)
+            .field("init", &self.init)
+            .field("n_init", &self.n_init)
+            .field("max_iter", &self.max_iter)
+            .field("tol", &self.tol)
+            .field("seed", &self.seed)
+            .field("spherical", &self.spherical)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Params {
+    /// Defaults for `n_clusters` clusters: k-means++, 300 iterations, tol 1e-4, seed 0.
+    pub fn new(n_clusters: usize) -> Self {
+        Self {
+            n_clusters,
+            init: Init::PlusPlus,
+            n_init: None,
+            max_iter: 300,
+            tol: 1e-4,
+            seed: 0,
+            weights: None,
+            spherical: false,
+            callback: None,
+            cancel: Cancel::new(),
+            checkpoint: None,
+            recheck: true,
+        }
+    }
+
+    /// Sets how the first centroids are chosen.
+    pub fn init(mut self, init: Init) -> Self {
+        self.init = init;
+        self
+    }
+
+    /// Starts from the centroids of an earlier fit.
+    pub fn warm_start(self, centroids: Array2<f64>) -> Self {
+        self.init(Init::Centroids(centroids))
+    }
+
+    /// Sets the number of runs.
+    pub fn n_init(mut self, n_init: usize) -> Self {
+        self.n_init = Some(n_init);
+        self
+    }
+
+    /// Sets the largest number of iterations.
+    pub fn max_iter(mut self, max_iter: usize) -> Self {
+        self.max_iter = max_iter;
+        self
+    }
+
+    /// Sets the tolerance.
+    pub fn tol(mut self, tol: f64) -> Self {
+        self.tol = tol;
+        self
+    }
+
+    /// Sets the seed.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Sets one weight per point.
+    pub fn weights(mut self, weights: Vec<f64>) -> Self {
+        self.weights = Some(weights);
+        self
+    }
+
+    /// Clusters directions instead of positions.
+    pub fn spherical(mut self, spherical: bool) -> Self {
+        self.spherical = spherical;
+        self
+    }
+
+    /// Sets the function that is called after each iteration.
+    pub fn callback(mut self, callback: impl Fn(&Progress) -> Control + Send + Sync + 'static) -> Self {
+        self.callback = Some(Arc::new(callback));
+        self
+    }
+
+    /// Sets the token that stops the fit.
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// Sets the checkpoint file.
+    pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
+        self.checkpoint = Some(path.into());
+        self
+    }
+
+    /// Switches the recheck of uncertified rows off: for tests that must then fail.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn without_recheck(mut self) -> Self {
+        self.recheck = false;
+        self
+    }
+
+    /// Number of runs after the defaults.
+    pub(crate) fn runs(&self) -> usize {
+        match self.init {
+            Init::Centroids(_) => 1,
+            Init::Random => self.n_init.unwrap_or(10),
+            _ => self.n_init.unwrap_or(1),
+        }
+    }
+
+    /// Checks the rules against the data's shape.
+    pub(crate) fn check(&self, rows: usize, columns: usize) -> Result<()> {
+        if self.n_clusters == 0 || self.n_clusters > rows || self.n_clusters > u32::MAX as usize {
+            let rule = format!("1 to {rows} (the number of points)");
+            return Err(Error::parameter("n_clusters", rule, self.n_clusters));
+        }
+        if self.max_iter == 0 {
+            return Err(Error::parameter("max_iter", "at least 1", 0));
+        }
+        if self.n_init == Some(0) {
+            return Err(Error::parameter("n_init", "at least 1", 0));
+        }
+        if !(self.tol >= 0.0 && self.tol.is_finite()) {
+            return Err(Error::parameter("tol", "a finite number of at least 0", self.tol));
+        }
+        if let Init::Centroids(centroids) = &self.init {
+            let (expected, got) = ([self.n_clusters, columns], centroids.shape());
+            if got != expected {
+                let shape = |s: &[usize]| format!("{} x {}", s[0], s[1]);
+                return Err(Error::shape("init", shape(&expected), shape(got)));
+            }
+            if let Some(((row, column), &got)) = centroids.indexed_iter().find(|(_, c)| !c.is_finite()) {
+                return Err(Error::Value { argument: "init", row, column, expected: "a finite number", got });
+            }
+        }
+        Ok(())
+    }
+}

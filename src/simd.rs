@@ -1,0 +1,66 @@
+//! One plain function body, compiled for several instruction sets and chosen at run time.
+//!
+//! The bodies are ordinary Rust loops: Rust never contracts `a * b + c` and never reorders additions, so every
+//! version gives the same bits. Only the width of the vectors differs.
+
+/// Declares `fn $name` that runs `$body` with the widest vectors this processor has.
+macro_rules! widest {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$generic:ident: $bound:path>)? ($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:path;) => {
+        $(#[$meta])*
+        $vis fn $name $(<$generic: $bound>)? ($($argument: $type),*) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn avx2 $(<$generic: $bound>)? ($($argument: $type),*) $(-> $result)? { $body($($argument),*) }
+                #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
+                fn avx512 $(<$generic: $bound>)? ($($argument: $type),*) $(-> $result)? { $body($($argument),*) }
+                match $crate::simd::level() {
+                    // SAFETY: `level` saw the processor report these features.
+                    $crate::simd::Level::Avx512 => return unsafe { avx512($($argument),*) },
+                    // SAFETY: as above.
+                    $crate::simd::Level::Avx2 => return unsafe { avx2($($argument),*) },
+                    $crate::simd::Level::Portable => {}
+                }
+            }
+            $body($($argument),*)
+        }
+    };
+}
+pub(crate) use widest;
+
+/// The instruction sets the CPU path distinguishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Whatever the build targets.
+    Portable,
+    /// 256-bit vectors with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// 512-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// The best level of this processor, detected once.
+pub(crate) fn level() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::sync::OnceLock;
+        static LEVEL: OnceLock<Level> = OnceLock::new();
+        *LEVEL.get_or_init(|| {
+            let wide = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512bw");
+            if wide {
+                Level::Avx512
+            } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                Level::Avx2
+            } else {
+                Level::Portable
+            }
+        })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    Level::Portable
+}

@@ -1,0 +1,170 @@
+//! The CPU tile: a register block of products, and the nearest fold on it while it is in registers.
+//!
+//! Plainly: `for row { for column { t = h[column] - sum over d of x[row, d] * c[column, d]; keep the best and the
+//! second-best t } }`. What differs, and why it is safe:
+//!
+//! 1. `ROWS` x 2 vectors of products are held in registers, so one load of a centroid vector serves `ROWS` rows and
+//!    one broadcast of a row element serves two vectors: the multiply-add ports stay busy.
+//! 2. Centroids are packed as `[tile][d][2 * LANES]`, read front to back. Columns beyond the last carry a half norm
+//!    so large that they never win.
+//! 3. The depth is cut in chunks of at most [`CHUNK`], whose sums are added afterwards: the panel of a chunk stays in
+//!    the first-level cache, and the chain of additions that the error bound pays for is shorter.
+//! 4. Best, second and index are kept per lane, and merged over lanes once per row. A tie between two lanes makes
+//!    best equal second, which certifies nothing, so the order of lanes cannot decide a label.
+
+use super::panels::Panels;
+use super::vector::Vector;
+
+/// Features per chunk; depths up to half as much again are one chunk.
+pub(super) const CHUNK: usize = 256;
+/// Half norm of columns that do not exist.
+pub(super) const ABSENT: f32 = 1e38;
+
+/// Lane-wise state of the nearest fold: `LANES` values per row.
+pub(super) struct FoldState {
+    pub best: Vec<f32>,
+    pub second: Vec<f32>,
+    /// Index of the vector that held the best value: `2 * tile + half`, exact in `f32` up to 2^24 vectors.
+    pub vector: Vec<f32>,
+    /// Products of the chunks done so far, `2 * LANES` per row.
+    pub partial: Vec<f32>,
+}
+
+impl FoldState {
+    /// Room for `rows` rows of vectors of at most 16 lanes.
+    pub fn new(rows: usize) -> Self {
+        let lanes = rows * 16;
+        Self { best: vec![0.0; lanes], second: vec![0.0; lanes], vector: vec![0.0; lanes], partial: vec![0.0; 2 * lanes] }
+    }
+}
+
+/// `ROWS` rows times one chunk of one tile.
+///
+/// # Safety
+/// `x` is valid for `ROWS` rows `stride` apart and `depth` long, `panel` for `depth * 2 * V::LANES` elements.
+#[inline(always)]
+unsafe fn product<V: Vector, const ROWS: usize>(
+    x: *const f32,
+    stride: usize,
+    depth: usize,
+    panel: *const f32,
+) -> [[V; 2]; ROWS] {
+    // SAFETY: all offsets stay inside what the caller promises.
+    unsafe {
+        let mut sums = [[V::splat(0.0); 2]; ROWS];
+        let rows: [*const f32; ROWS] = std::array::from_fn(|row| x.add(row * stride));
+        let mut panel = panel;
+        for d in 0..depth {
+            let (left, right) = (V::load(panel), V::load(panel.add(V::LANES)));
+            panel = panel.add(2 * V::LANES);
+            for row in 0..ROWS {
+                let value = V::splat(*rows[row].add(d));
+                sums[row][0] = sums[row][0].add_product(value, left);
+                sums[row][1] = sums[row][1].add_product(value, right);
+            }
+        }
+        sums
+    }
+}
+
+/// Folds `groups * ROWS` rows over all tiles. The result stands lane-wise in `state`.
+///
+/// # Safety
+/// The processor has `V`'s instruction set; `x` holds `groups * ROWS` rows of `panels.depth`; `state` has room for
+/// them; `panels` was packed for `V::LANES`.
+#[inline(always)]
+pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(x: &[f32], groups: usize, panels: &Panels, state: &mut FoldState) {
+    let depth = panels.depth;
+    assert!(x.len() >= groups * ROWS * depth && state.best.len() >= groups * ROWS * V::LANES);
+    state.best[..groups * ROWS * V::LANES].fill(2.0 * ABSENT);
+    state.second[..groups * ROWS * V::LANES].fill(2.0 * ABSENT);
+    for tile in 0..panels.tiles {
+        for chunk in 0..panels.chunks {
+            let (start, length) = panels.chunk(chunk);
+            let panel = panels.tile(tile)[start * 2 * V::LANES..].as_ptr();
+            for group in 0..groups {
+                // SAFETY: the assertion above, and `Panels` holds `depth * 2 * LANES` elements per tile.
+                unsafe {
+                    let rows = x.as_ptr().add(group * ROWS * depth + start);
+                    let mut sums = product::<V, ROWS>(rows, depth, length, panel);
+                    let partial = state.partial.as_mut_ptr().add(group * ROWS * 2 * V::LANES);
+                    if chunk > 0 {
+                        for row in 0..ROWS {
+                            for half in 0..2 {
+                                let at = partial.add((2 * row + half) * V::LANES);
+                                sums[row][half] = V::load(at).add(sums[row][half]);
+                            }
+                        }
+                    }
+                    if chunk + 1 < panels.chunks {
+                        for row in 0..ROWS {
+                            for half in 0..2 {
+                                sums[row][half].store(partial.add((2 * row + half) * V::LANES));
+                            }
+                        }
+                    } else {
+                        keep::<V, ROWS>(&sums, tile, group, panels, state);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Updates the lane-wise best, second and index of one group of rows with one finished tile.
+#[inline(always)]
+unsafe fn keep<V: Vector, const ROWS: usize>(
+    sums: &[[V; 2]; ROWS],
+    tile: usize,
+    group: usize,
+    panels: &Panels,
+    state: &mut FoldState,
+) {
+    // SAFETY: `fold` asserted the room for every row; `half_norms` holds 2 * LANES per tile.
+    unsafe {
+        let half_norms = panels.half_norms.as_ptr().add(tile * 2 * V::LANES);
+        let halves = [V::load(half_norms), V::load(half_norms.add(V::LANES))];
+        let index = [V::splat((2 * tile) as f32), V::splat((2 * tile + 1) as f32)];
+        for row in 0..ROWS {
+            let at = (group * ROWS + row) * V::LANES;
+            let mut best = V::load(state.best.as_ptr().add(at));
+            let mut second = V::load(state.second.as_ptr().add(at));
+            let mut vector = V::load(state.vector.as_ptr().add(at));
+            for half in 0..2 {
+                let value = halves[half].sub(sums[row][half]);
+                vector = V::select_less(value, best, index[half], vector);
+                second = second.min(best.max(value));
+                best = best.min(value);
+            }
+            best.store(state.best.as_mut_ptr().add(at));
+            second.store(state.second.as_mut_ptr().add(at));
+            vector.store(state.vector.as_mut_ptr().add(at));
+        }
+    }
+}
+
+/// The tile values of `ROWS` rows with the columns of one tile: `values[row][column]`, the same bits that [`fold`] saw.
+///
+/// # Safety
+/// As [`fold`], for one group; `values` holds `ROWS * 2 * LANES` elements.
+#[inline(always)]
+pub(super) unsafe fn values<V: Vector, const ROWS: usize>(x: &[f32], tile: usize, panels: &Panels, values: &mut [f32]) {
+    let depth = panels.depth;
+    assert!(x.len() >= ROWS * depth && values.len() >= ROWS * 2 * V::LANES);
+    for chunk in 0..panels.chunks {
+        let (start, length) = panels.chunk(chunk);
+        // SAFETY: the assertion above, and the sizes of `Panels`.
+        unsafe {
+            let panel = panels.tile(tile)[start * 2 * V::LANES..].as_ptr();
+            let sums = product::<V, ROWS>(x.as_ptr().add(start), depth, length, panel);
+            for row in 0..ROWS {
+                for half in 0..2 {
+                    let at = values.as_mut_ptr().add((2 * row + half) * V::LANES);
+                    let sum = if chunk > 0 { V::load(at).add(sums[row][half]) } else { sums[row][half] };
+                    let norm = V::load(panels.half_norms.as_ptr().add((2 * tile + half) * V::LANES));
+                    if chunk + 1 < panels.chunks { sum.store(at) } else { norm.sub(sum).store(at) }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The tile engine: blocks of products between rows of X and rows of Y, and the folds that keep what is wanted.
+
+pub(crate) mod bound;
+pub(crate) mod codebook;
+pub(crate) mod cpu;
+pub(crate) mod exact;
