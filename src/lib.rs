@@ -2,10 +2,17 @@
 
 mod cancel;
 pub mod data;
+mod device;
 mod error;
+pub mod kmeans;
+mod random;
 mod simd;
 mod tile;
 
 pub use cancel::Cancel;
-pub use data::{ElementType, Points};
+pub use data::{ElementType, Points, Table};
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+#[doc(hidden)]
+pub use device::Fault;
+pub use device::{Adapter, Device, DeviceType, Limits, adapters};
 pub use error::{Error, Result};

@@ -1,1 +1,5 @@
+//! The test battery.
 
+mod readers;
+mod readers_damaged;
+mod writers;

@@ -1,7 +1,19 @@
-//! Input: borrowed rows of any numeric element type, and the readers that produce them.
+//! Input: borrowed rows of any numeric element type, and the readers and writers of files.
+//!
+//! [`Table::open`] reads `.npy`, `.csv`/`.tsv`/`.txt`, `.fvecs`/`.bvecs`/`.ivecs` and IDX files (plain or gzipped);
+//! [`write_npy`], [`write_csv`] and [`NpyRowWriter`] write through an [`AtomicFile`].
 
+mod csv;
 mod element;
 pub(crate) mod frame;
+mod idx;
+mod npy;
 mod points;
+mod storage;
+mod table;
+mod vecs;
+mod write;
 
 pub use points::{ElementType, Points};
+pub use table::{ReadOptions, Table, read_vector_f64};
+pub use write::{AtomicFile, NpyElement, NpyRowWriter, write_csv, write_csv_to, write_npy, write_npy_to};

@@ -1,0 +1,437 @@
+//! Work for a GPU, recorded first and encoded in one submission.
+//!
+//! A batch borrows its buffers until it is submitted. After that there is one queue: whatever uses a buffer later,
+//! also a later owner out of the pool, runs later.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use super::buffers::{DeviceBuffer, Kind, Lease, Slice};
+use super::context::{Context, Gpu, Live, lock};
+use super::pipelines::Pipeline;
+use crate::error::Result;
+
+/// Parameter slots start at multiples of this: the largest alignment that any backend asks for.
+const SLOT_BYTES: usize = 256;
+
+/// Bytes of the two ticks around a timed batch.
+const TICKS_BYTES: u64 = 16;
+
+/// Steps that one submission performs in order. Each step sees what the steps before it wrote.
+pub(crate) struct Batch<'a> {
+    gpu: Gpu,
+    live: Arc<Live>,
+    label: &'static str,
+    steps: Vec<Step<'a>>,
+    params: Vec<u8>,
+}
+
+enum Step<'a> {
+    Dispatch { pipeline: Arc<Pipeline>, bindings: Vec<Slice<'a>>, params: Range<u64>, workgroups: [u32; 3] },
+    Copy { from: Slice<'a>, to: &'a DeviceBuffer, to_offset: u64 },
+    Clear { buffer: &'a DeviceBuffer },
+}
+
+impl Step<'_> {
+    fn is_dispatch(&self) -> bool {
+        matches!(self, Self::Dispatch { .. })
+    }
+}
+
+impl Gpu {
+    /// An empty batch.
+    pub(crate) fn batch<'a>(&self, label: &'static str) -> Batch<'a> {
+        Batch { gpu: self.clone(), live: self.context.live(), label, steps: Vec::new(), params: Vec::new() }
+    }
+
+    /// The bytes of each range, after all work submitted before: one submission and one wait.
+    pub(crate) fn read(&self, ranges: &[(&DeviceBuffer, Range<u64>)]) -> Result<Vec<Vec<u8>>> {
+        self.batch("read").submit_and_read(ranges)
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// Runs `workgroups` of `pipeline`. `bindings` are its arguments without the last one, where that is the
+    /// parameter struct: `params` holds its bytes. Nothing is done where a dimension is 0.
+    pub(crate) fn dispatch(
+        &mut self,
+        pipeline: &Arc<Pipeline>,
+        bindings: &[Slice<'a>],
+        params: &[u8],
+        workgroups: [u32; 3],
+    ) -> Result<()> {
+        const OPERATION: &str = "recording a dispatch";
+        let context = &self.gpu.context;
+        context.check_alive(&self.live, OPERATION)?;
+        let name = pipeline.name;
+        let expected = pipeline.bindings.len() - usize::from(pipeline.has_params());
+        if pipeline.generation != self.live.generation {
+            return Err(context.lost(OPERATION, "the pipeline was compiled before the device was re-created"));
+        }
+        if bindings.len() != expected || params.is_empty() == pipeline.has_params() {
+            let got = format!("{name}: {} arguments and {} parameter bytes", bindings.len(), params.len());
+            return Err(context.refused(OPERATION, got));
+        }
+        for slice in bindings {
+            self.check_range(slice, OPERATION)?;
+        }
+        let most = self.live.limits.max_workgroups_per_dimension;
+        if workgroups.iter().any(|count| *count > most) {
+            return Err(
+                context.refused(OPERATION, format!("{name}: {workgroups:?} workgroups, limit {most}"))
+            );
+        }
+        if workgroups.contains(&0) {
+            return Ok(());
+        }
+        let start = self.params.len();
+        self.params.extend_from_slice(params);
+        // A uniform binding's size is a multiple of 16, its offset of a slot.
+        let end = start + params.len().next_multiple_of(16);
+        self.params.resize(start + params.len().next_multiple_of(SLOT_BYTES), 0);
+        self.steps.push(Step::Dispatch {
+            pipeline: Arc::clone(pipeline),
+            bindings: bindings.to_vec(),
+            params: start as u64..end as u64,
+            workgroups,
+        });
+        Ok(())
+    }
+
+    /// Copies `from` to `to_offset` in another buffer; offsets and size are multiples of 4.
+    pub(crate) fn copy(&mut self, from: Slice<'a>, to: &'a DeviceBuffer, to_offset: u64) -> Result<()> {
+        const OPERATION: &str = "recording a copy";
+        self.check_range(&from, OPERATION)?;
+        self.check_range(&to.slice(to_offset, from.bytes), OPERATION)?;
+        if from.bytes > 0 {
+            self.steps.push(Step::Copy { from, to, to_offset });
+        }
+        Ok(())
+    }
+
+    /// Sets all of `buffer` to zero.
+    pub(crate) fn clear(&mut self, buffer: &'a DeviceBuffer) -> Result<()> {
+        self.check_range(&buffer.whole(), "recording a clear")?;
+        self.steps.push(Step::Clear { buffer });
+        Ok(())
+    }
+
+    /// Hands the steps to the device without waiting for them.
+    pub(crate) fn submit(self) -> Result<()> {
+        self.launch(&[], false).map(|_| ())
+    }
+
+    /// Performs the steps and waits. Returns how long the device worked, by its own clock where it has one, else
+    /// the time from the submission to its end.
+    pub(crate) fn submit_and_wait(self) -> Result<Duration> {
+        let is_timed = self.live.limits.has_timestamps && self.steps.iter().any(Step::is_dispatch);
+        self.launch(&[], is_timed)?.finish().map(|finished| finished.elapsed)
+    }
+
+    /// Performs the steps and returns the bytes of each range as they are then.
+    pub(crate) fn submit_and_read(self, ranges: &[(&DeviceBuffer, Range<u64>)]) -> Result<Vec<Vec<u8>>> {
+        self.launch(ranges, false)?.finish().map(|finished| finished.data)
+    }
+
+    /// Refuses a slice that leaves its buffer or whose buffer is not of this batch's device.
+    fn check_range(&self, slice: &Slice<'_>, operation: &'static str) -> Result<()> {
+        let context = &self.gpu.context;
+        let live = &slice.buffer.lease.live;
+        context.check_alive(&self.live, operation)?;
+        context.check_alive(live, operation)?;
+        if live.generation != self.live.generation {
+            return Err(context.refused(operation, "the buffer belongs to another device"));
+        }
+        let size = slice.buffer.size_bytes();
+        if slice.offset.checked_add(slice.bytes).is_none_or(|end| end > size) {
+            let got = format!("{} bytes at {} of a buffer of {size}", slice.bytes, slice.offset);
+            return Err(context.refused(operation, got));
+        }
+        Ok(())
+    }
+
+    fn launch(self, ranges: &[(&DeviceBuffer, Range<u64>)], is_timed: bool) -> Result<InFlight> {
+        const OPERATION: &str = "submitting work";
+        let Self { gpu, live, label, .. } = &self;
+        let context = &gpu.context;
+        for (buffer, range) in ranges {
+            let bytes = range.end.checked_sub(range.start).unwrap_or(u64::MAX);
+            self.check_range(&buffer.slice(range.start, bytes), OPERATION)?;
+        }
+        let lease = |kind, bytes| Lease::new(context, live, kind, label, bytes, u64::MAX);
+        let mut head = 0;
+        let timer = if is_timed {
+            head = TICKS_BYTES;
+            Some((lock(&live.timers).pop(), lease(Kind::Ticks, TICKS_BYTES)?))
+        } else {
+            None
+        };
+        let reads = Reads::plan(ranges, head);
+        let staging =
+            if reads.staging_bytes > 0 { Some(lease(Kind::Staging, reads.staging_bytes)?) } else { None };
+        let params = if self.params.is_empty() {
+            None
+        } else {
+            let params = lease(Kind::Uniform, self.params.len() as u64)?;
+            context.guarded(live, "writing parameters", 0, || {
+                live.queue.write_buffer(&params.raw, 0, &self.params);
+            })?;
+            Some(params)
+        };
+        let started = Instant::now();
+        let (submission, timer) = context.guarded(live, OPERATION, 0, || {
+            let mut encoder =
+                live.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });
+            let timer = timer.map(|(queries, ticks)| (queries.unwrap_or_else(|| new_timer(live)), ticks));
+            self.encode(&mut encoder, params.as_ref(), timer.as_ref().map(|(queries, _)| queries));
+            if let Some(staging) = &staging {
+                if let Some((queries, ticks)) = &timer {
+                    encoder.resolve_query_set(queries, 0..2, &ticks.raw, 0);
+                    encoder.copy_buffer_to_buffer(&ticks.raw, 0, &staging.raw, 0, TICKS_BYTES);
+                }
+                reads.encode(&mut encoder, ranges, &staging.raw);
+            }
+            (live.queue.submit([encoder.finish()]), timer)
+        })?;
+        if let Some((queries, _)) = timer {
+            lock(&live.timers).push(queries);
+        }
+        let (context, live) = (Arc::clone(context), Arc::clone(live));
+        Ok(InFlight { context, live, submission, staging, reads, is_timed, started })
+    }
+
+    fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        params: Option<&Lease>,
+        timer: Option<&wgpu::QuerySet>,
+    ) {
+        // Neighbouring dispatches share a pass; the first pass starts the clock and the last one stops it.
+        let passes: Vec<&[Step<'_>]> =
+            self.steps.chunk_by(|a, b| a.is_dispatch() && b.is_dispatch()).collect();
+        let first = passes.iter().position(|steps| steps[0].is_dispatch());
+        let last = passes.iter().rposition(|steps| steps[0].is_dispatch());
+        for (at, steps) in passes.iter().enumerate() {
+            match &steps[0] {
+                Step::Copy { from, to, to_offset } => {
+                    let source = &from.buffer.lease.raw;
+                    encoder.copy_buffer_to_buffer(source, from.offset, &to.lease.raw, *to_offset, from.bytes);
+                }
+                Step::Clear { buffer } => encoder.clear_buffer(&buffer.lease.raw, 0, None),
+                Step::Dispatch { .. } => {
+                    let start = (Some(at) == first).then_some(0);
+                    let end = (Some(at) == last).then_some(1);
+                    let is_edge = start.is_some() || end.is_some();
+                    let timestamp_writes =
+                        timer.filter(|_| is_edge).map(|query_set| wgpu::ComputePassTimestampWrites {
+                            query_set,
+                            beginning_of_pass_write_index: start,
+                            end_of_pass_write_index: end,
+                        });
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                        label: Some(self.label),
+                        timestamp_writes,
+                    });
+                    for step in *steps {
+                        self.encode_dispatch(&mut pass, step, params);
+                    }
+                }
+            }
+        }
+    }
+
+    fn encode_dispatch(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step<'_>, params: Option<&Lease>) {
+        let Step::Dispatch { pipeline, bindings, params: slot, workgroups: [x, y, z] } = step else { return };
+        let argument = |buffer, offset, bytes: u64| {
+            // A binding's size is a multiple of 4; so is every buffer's capacity.
+            let size = wgpu::BufferSize::new(bytes.next_multiple_of(4));
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
+        };
+        let mut resources: Vec<wgpu::BindingResource<'_>> = bindings
+            .iter()
+            .map(|slice| argument(&slice.buffer.lease.raw, slice.offset, slice.bytes))
+            .collect();
+        if pipeline.has_params()
+            && let Some(params) = params
+        {
+            resources.push(argument(&params.raw, slot.start, slot.end - slot.start));
+        }
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+            .zip(resources)
+            .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
+            .collect();
+        let group = self.live.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(pipeline.name),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        pass.set_pipeline(&pipeline.raw);
+        pass.set_bind_group(0, &group, &[]);
+        pass.dispatch_workgroups(*x, *y, *z);
+    }
+}
+
+fn new_timer(live: &Live) -> wgpu::QuerySet {
+    live.device.create_query_set(&wgpu::QuerySetDescriptor {
+        label: Some("ticks"),
+        ty: wgpu::QueryType::Timestamp,
+        count: 2,
+    })
+}
+
+/// Where the ranges to read lie in the staging buffer. Copies are whole words, so a range is widened and cut again.
+struct Reads {
+    /// For each range: the first byte and the number of bytes in the staging buffer.
+    spans: Vec<Range<usize>>,
+    staging_bytes: u64,
+}
+
+impl Reads {
+    fn plan(ranges: &[(&DeviceBuffer, Range<u64>)], head: u64) -> Self {
+        let mut at = head;
+        let spans = ranges
+            .iter()
+            .map(|(_, range)| {
+                let start = at + range.start % 4;
+                let end = start + (range.end - range.start);
+                at = if range.is_empty() { at } else { end.next_multiple_of(4) };
+                start as usize..end as usize
+            })
+            .collect();
+        Self { spans, staging_bytes: at }
+    }
+
+    fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        ranges: &[(&DeviceBuffer, Range<u64>)],
+        staging: &wgpu::Buffer,
+    ) {
+        for ((buffer, range), span) in ranges.iter().zip(&self.spans) {
+            if !range.is_empty() {
+                let start = range.start - range.start % 4;
+                let bytes = range.end.next_multiple_of(4) - start;
+                let to = span.start as u64 - range.start % 4;
+                encoder.copy_buffer_to_buffer(&buffer.lease.raw, start, staging, to, bytes);
+            }
+        }
+    }
+}
+
+/// A submission whose end is awaited.
+struct InFlight {
+    context: Arc<Context>,
+    live: Arc<Live>,
+    submission: wgpu::SubmissionIndex,
+    staging: Option<Lease>,
+    reads: Reads,
+    is_timed: bool,
+    started: Instant,
+}
+
+struct Finished {
+    elapsed: Duration,
+    data: Vec<Vec<u8>>,
+}
+
+impl InFlight {
+    fn finish(mut self) -> Result<Finished> {
+        const OPERATION: &str = "reading results";
+        let (context, live) = (&self.context, &self.live);
+        let Some(staging) = &mut self.staging else {
+            context.wait(live, self.submission, "waiting for work")?;
+            let data = self.reads.spans.iter().map(|_| Vec::new()).collect();
+            return Ok(Finished { elapsed: self.started.elapsed(), data });
+        };
+        let (sender, mapped) = channel();
+        let raw = staging.raw.clone();
+        let outcome = context
+            .guarded(live, OPERATION, 0, || {
+                raw.map_async(wgpu::MapMode::Read, .., move |outcome| {
+                    // The receiver is gone only where the wait was given up.
+                    let _ = sender.send(outcome.is_ok());
+                });
+            })
+            .and_then(|()| context.wait(live, self.submission, OPERATION))
+            .and_then(|()| context.wait_for_map(live, &mapped, OPERATION));
+        let elapsed = self.started.elapsed();
+        let view = match outcome.and_then(|()| {
+            raw.get_mapped_range(..).map_err(|error| context.refused(OPERATION, error.to_string()))
+        }) {
+            Ok(view) => view,
+            Err(error) => {
+                // It may still be mapped or about to be.
+                staging.spoil();
+                return Err(error);
+            }
+        };
+        let data = self.reads.spans.iter().map(|span| view[span.clone()].to_vec()).collect();
+        let ticks = if self.is_timed { device_time(live, &view) } else { None };
+        drop(view);
+        raw.unmap();
+        Ok(Finished { elapsed: ticks.unwrap_or(elapsed), data })
+    }
+}
+
+/// Time between the two ticks at the start of `bytes`; `None` where the clock did not advance.
+fn device_time(live: &Live, bytes: &[u8]) -> Option<Duration> {
+    let tick = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let ticks = tick(8)?.checked_sub(tick(0)?).filter(|ticks| *ticks > 0)?;
+    let nanoseconds = ticks as f64 * f64::from(live.queue.get_timestamp_period());
+    Duration::try_from_secs_f64(nanoseconds * 1e-9).ok()
+}
+
+impl Context {
+    /// Waits until `submission` has ended.
+    pub(super) fn wait(
+        &self,
+        live: &Live,
+        submission: wgpu::SubmissionIndex,
+        operation: &'static str,
+    ) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+        self.poll(live, wait, operation)
+    }
+
+    /// Waits for all work of the device and lets it free what is no longer used; failures show at the next call.
+    pub(super) fn settle(&self, live: &Live) {
+        if let Err(error) = self.poll(live, wgpu::PollType::wait_indefinitely(), "waiting for work") {
+            tracing::debug!(%error, "waiting for the device failed");
+        }
+    }
+
+    fn poll(&self, live: &Live, wait: wgpu::PollType, operation: &'static str) -> Result<()> {
+        self.check_alive(live, operation)?;
+        // wgpu panics where the driver reports a loss during a wait; to the caller that is an error like any other.
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live.device.poll(wait)));
+        match polled {
+            Ok(Ok(_)) => {}
+            // A submission that the device does not know was swallowed by its loss.
+            Ok(Err(error)) => live.loss.raise(error.to_string()),
+            Err(_) => live.loss.raise("the driver failed during a wait"),
+        }
+        self.check_alive(live, operation)
+    }
+
+    /// Waits for the answer of a mapping whose submission has ended. Another thread's poll may be the one that
+    /// delivers it, a moment after ours returned.
+    fn wait_for_map(&self, live: &Live, mapped: &Receiver<bool>, operation: &'static str) -> Result<()> {
+        const STEP: Duration = Duration::from_millis(20);
+        const STEPS: usize = 500;
+        for _ in 0..STEPS {
+            match mapped.recv_timeout(STEP) {
+                Ok(true) => return Ok(()),
+                Ok(false) | Err(RecvTimeoutError::Disconnected) => {
+                    // The submission ended, so only a loss keeps its results from the host.
+                    live.loss.raise("results could not be mapped");
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout) => self.poll(live, wgpu::PollType::Poll, operation)?,
+            }
+        }
+        self.check_alive(live, operation)?;
+        Err(self.lost(operation, "no answer"))
+    }
+}

@@ -1,0 +1,306 @@
+//! Device memory: buffers asked from a budget, pooled by size class, written in bounded chunks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::context::{Context, Gpu, Live, lock};
+use crate::error::{Error, Result};
+
+/// What a raw buffer is for; each kind is pooled apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// Read and written by kernels; counts against the budget.
+    Storage,
+    /// Parameter slots of one batch.
+    Uniform,
+    /// Mapped by the host to read results.
+    Staging,
+    /// Receives the ticks of timestamps.
+    Ticks,
+}
+
+impl Kind {
+    fn usage(self) -> wgpu::BufferUsages {
+        use wgpu::BufferUsages as Usage;
+        match self {
+            Self::Storage => Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST,
+            Self::Uniform => Usage::UNIFORM | Usage::COPY_DST,
+            Self::Staging => Usage::MAP_READ | Usage::COPY_DST,
+            Self::Ticks => Usage::QUERY_RESOLVE | Usage::COPY_SRC,
+        }
+    }
+}
+
+/// Largest staging buffer that waits for reuse: it is host memory that nothing else would free.
+const MAX_IDLE_STAGING_BYTES: u64 = 64 << 20;
+
+/// Bytes of one upload step: with two steps under way, host staging memory stays bounded.
+const UPLOAD_CHUNK_BYTES: usize = 16 << 20;
+
+/// Buffers that wait for reuse, and what exists.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    idle: BTreeMap<(Kind, u64), Vec<wgpu::Buffer>>,
+    idle_storage_bytes: u64,
+    leased_storage_bytes: u64,
+    leased: u64,
+}
+
+impl Pool {
+    /// Buffers handed out.
+    pub(super) fn leased(&self) -> u64 {
+        self.leased
+    }
+
+    /// Frees what waits for reuse.
+    pub(super) fn trim(&mut self) {
+        self.idle.clear();
+        self.idle_storage_bytes = 0;
+    }
+
+    fn take(&mut self, kind: Kind, capacity: u64) -> Option<wgpu::Buffer> {
+        let raw = self.idle.get_mut(&(kind, capacity))?.pop()?;
+        if kind == Kind::Storage {
+            self.idle_storage_bytes -= capacity;
+        }
+        Some(raw)
+    }
+
+    fn put(&mut self, kind: Kind, capacity: u64, raw: wgpu::Buffer) {
+        if kind == Kind::Storage {
+            self.idle_storage_bytes += capacity;
+        }
+        self.idle.entry((kind, capacity)).or_default().push(raw);
+    }
+
+    /// Books `capacity` bytes, freeing idle buffers where that makes room.
+    fn book(&mut self, kind: Kind, capacity: u64, budget: u64) -> bool {
+        if kind == Kind::Storage {
+            let Some(leased) = self.leased_storage_bytes.checked_add(capacity).filter(|b| *b <= budget)
+            else {
+                return false;
+            };
+            self.leased_storage_bytes = leased;
+            let reuses = self.idle.get(&(kind, capacity)).is_some_and(|list| !list.is_empty());
+            if !reuses && leased + self.idle_storage_bytes > budget {
+                self.trim();
+            }
+        }
+        self.leased += 1;
+        true
+    }
+
+    fn unbook(&mut self, kind: Kind, capacity: u64) {
+        if kind == Kind::Storage {
+            self.leased_storage_bytes -= capacity;
+        }
+        self.leased -= 1;
+    }
+}
+
+/// The next multiple of an eighth of its power of two, at least 256: at most an eighth is wasted, and sizes that are
+/// close share a class.
+fn size_class(bytes: u64) -> u64 {
+    if bytes <= 256 {
+        return 256;
+    }
+    let step = (1_u64 << bytes.ilog2()) / 8;
+    bytes.div_ceil(step).saturating_mul(step)
+}
+
+/// A raw buffer on loan from the pool; it returns there when dropped.
+pub(super) struct Lease {
+    pub(super) live: Arc<Live>,
+    pub(super) raw: wgpu::Buffer,
+    kind: Kind,
+    capacity: u64,
+    is_spoilt: bool,
+}
+
+impl Lease {
+    /// A buffer of at least `bytes`. Its contents are unspecified.
+    pub(super) fn new(
+        context: &Context,
+        live: &Arc<Live>,
+        kind: Kind,
+        label: &'static str,
+        bytes: u64,
+        budget: u64,
+    ) -> Result<Self> {
+        const OPERATION: &str = "allocating a buffer";
+        let too_large = |limit_bytes| Error::TooLarge {
+            what: format!("buffer {label}"),
+            needed_bytes: bytes,
+            limit_bytes,
+        };
+        let exact = bytes.max(4).checked_next_multiple_of(4).unwrap_or(u64::MAX);
+        if exact > live.limits.max_buffer_bytes {
+            return Err(too_large(live.limits.max_buffer_bytes));
+        }
+        // Where the class does not fit but the bytes do, the bytes are taken: a plan is told its own sizes.
+        let class = size_class(bytes).min(live.limits.max_buffer_bytes);
+        let mut capacity = class;
+        let mut pool = lock(&live.pool);
+        if !pool.book(kind, class, budget) {
+            capacity = exact;
+            if !pool.book(kind, exact, budget) {
+                return Err(too_large(budget.saturating_sub(pool.leased_storage_bytes)));
+            }
+        }
+        let idle = pool.take(kind, capacity);
+        drop(pool);
+
+        let allocate = || {
+            let descriptor = wgpu::BufferDescriptor {
+                label: Some(label),
+                size: capacity,
+                usage: kind.usage(),
+                mapped_at_creation: false,
+            };
+            context.guarded(live, OPERATION, capacity, || {
+                idle.clone().unwrap_or_else(|| live.device.create_buffer(&descriptor))
+            })
+        };
+        let mut allocated = allocate();
+        if matches!(allocated, Err(Error::DeviceMemory { .. })) {
+            // Idle buffers and finished work may be all that is in the way: free them and ask once more.
+            lock(&live.pool).trim();
+            context.settle(live);
+            allocated = allocate();
+        }
+        match allocated {
+            Ok(raw) => Ok(Self { live: Arc::clone(live), raw, kind, capacity, is_spoilt: false }),
+            Err(error) => {
+                lock(&live.pool).unbook(kind, capacity);
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps the buffer out of the pool: its state is not known.
+    pub(super) fn spoil(&mut self) {
+        self.is_spoilt = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let is_kept = !self.is_spoilt
+            && !self.live.loss.is_raised()
+            && (self.kind != Kind::Staging || self.capacity <= MAX_IDLE_STAGING_BYTES);
+        let mut pool = lock(&self.live.pool);
+        pool.unbook(self.kind, self.capacity);
+        if is_kept {
+            pool.put(self.kind, self.capacity, self.raw.clone());
+        }
+    }
+}
+
+/// Memory on a device. Dropping it returns it to the pool; contents of a fresh one are unspecified.
+pub(crate) struct DeviceBuffer {
+    pub(super) lease: Lease,
+    size_bytes: u64,
+}
+
+impl DeviceBuffer {
+    /// The size that was asked for (4 where that was 0).
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// All of it, as a kernel argument.
+    pub(crate) fn whole(&self) -> Slice<'_> {
+        Slice { buffer: self, offset: 0, bytes: self.size_bytes }
+    }
+
+    /// `bytes` from `offset` on, as a kernel argument. The offset is a multiple of `min_offset_alignment`.
+    pub(crate) fn slice(&self, offset: u64, bytes: u64) -> Slice<'_> {
+        Slice { buffer: self, offset, bytes }
+    }
+}
+
+/// A part of a buffer that a kernel sees as one argument.
+#[derive(Clone, Copy)]
+pub(crate) struct Slice<'a> {
+    pub(super) buffer: &'a DeviceBuffer,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+}
+
+impl<'a> From<&'a DeviceBuffer> for Slice<'a> {
+    fn from(buffer: &'a DeviceBuffer) -> Self {
+        buffer.whole()
+    }
+}
+
+impl Gpu {
+    /// A buffer of `bytes` (4 for 0) for kernels and copies.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] before anything is allocated, where the budget or the largest buffer is exceeded;
+    /// [`Error::DeviceMemory`] where the driver has no memory, after idle buffers were freed.
+    pub(crate) fn buffer(&self, label: &'static str, bytes: u64) -> Result<DeviceBuffer> {
+        let size_bytes = bytes.max(4);
+        let live = self.context.live();
+        let budget = self.limits().budget_bytes;
+        let lease = Lease::new(&self.context, &live, Kind::Storage, label, size_bytes, budget)?;
+        Ok(DeviceBuffer { lease, size_bytes })
+    }
+
+    /// Copies `bytes` into `buffer` from `offset` (a multiple of 4) on, before any batch submitted later. The length
+    /// is a multiple of 4 unless the bytes reach the buffer's end.
+    pub(crate) fn write(&self, buffer: &DeviceBuffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        const OPERATION: &str = "writing a buffer";
+        let context = &self.context;
+        let live = context.generation_of(buffer, OPERATION)?;
+        let end = offset.checked_add(bytes.len() as u64);
+        let fits = end.is_some_and(|end| end <= buffer.size_bytes);
+        if !fits || offset % 4 != 0 || (bytes.len() % 4 != 0 && end != Some(buffer.size_bytes)) {
+            return Err(context.refused(
+                OPERATION,
+                format!("{} bytes at {offset} of a buffer of {}", bytes.len(), buffer.size_bytes),
+            ));
+        }
+        let mut at = offset;
+        let mut previous = None;
+        for chunk in bytes.chunks(UPLOAD_CHUNK_BYTES) {
+            let is_last = at + chunk.len() as u64 == offset + bytes.len() as u64;
+            let submission = context.guarded(&live, OPERATION, 0, || {
+                write_padded(&live, &buffer.lease.raw, at, chunk);
+                // The last chunk may wait for the next submission; the others must leave host memory.
+                (!is_last).then(|| live.queue.submit([]))
+            })?;
+            if let Some(submission) = std::mem::replace(&mut previous, submission) {
+                context.wait(&live, submission, OPERATION)?;
+            }
+            at += chunk.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// A write whose length is rounded up to 4; the buffer's capacity always is.
+fn write_padded(live: &Live, raw: &wgpu::Buffer, at: u64, chunk: &[u8]) {
+    let whole = chunk.len() - chunk.len() % 4;
+    if whole > 0 {
+        live.queue.write_buffer(raw, at, &chunk[..whole]);
+    }
+    if whole < chunk.len() {
+        let mut tail = [0_u8; 4];
+        tail[..chunk.len() - whole].copy_from_slice(&chunk[whole..]);
+        live.queue.write_buffer(raw, at + whole as u64, &tail);
+    }
+}
+
+impl Context {
+    /// The present generation, provided `buffer` belongs to it.
+    pub(super) fn generation_of(&self, buffer: &DeviceBuffer, operation: &'static str) -> Result<Arc<Live>> {
+        let live = self.live();
+        self.check_alive(&live, operation)?;
+        if live.generation != buffer.lease.live.generation {
+            self.check_alive(&buffer.lease.live, operation)?;
+            return Err(self.refused(operation, "the buffer belongs to another device"));
+        }
+        Ok(live)
+    }
+}

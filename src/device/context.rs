@@ -1,0 +1,278 @@
+//! One opened GPU: its handle, its life, and its second life after a loss.
+//!
+//! A [`Gpu`] is a handle on a [`Context`], which outlives the wgpu device inside: each opening is a [`Live`]
+//! generation with its own buffers and pipelines. Objects of a lost generation answer with
+//! [`Error::DeviceLost`](crate::Error::DeviceLost).
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::adapters::{Adapter, Found, describe, enumerate};
+use super::buffers::Pool;
+use super::faults::LossFlag;
+#[cfg(any(test, feature = "test-hooks"))]
+use super::faults::{Fault, Faults};
+use super::limits::{Caps, Limits};
+use super::pipeline_cache::DiskCache;
+use super::pipelines::PipelineMap;
+use super::selector;
+use crate::error::{Error, Result};
+
+/// A handle on one GPU. Clones share the device, its buffers and its pipelines; the caps belong to the handle.
+#[derive(Clone)]
+pub(crate) struct Gpu {
+    pub(super) context: Arc<Context>,
+    caps: Caps,
+}
+
+/// What all handles of one GPU share.
+pub(super) struct Context {
+    pub(super) name: String,
+    origin: Origin,
+    live: RwLock<Arc<Live>>,
+    was_recreated: AtomicBool,
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(super) faults: Faults,
+}
+
+/// Who opened the device.
+enum Origin {
+    /// This crate did, from this adapter, and can do so again.
+    Opened(wgpu::Adapter),
+    /// The caller did; only they can open another.
+    Given,
+}
+
+/// One generation of a device: from its opening to its loss.
+pub(super) struct Live {
+    /// Differs between all generations of all devices of the process.
+    pub(super) generation: u64,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) limits: Limits,
+    pub(super) loss: LossFlag,
+    pub(super) pool: Mutex<Pool>,
+    pub(super) pipelines: Mutex<PipelineMap>,
+    /// Pairs of timestamps that wait for reuse.
+    pub(super) timers: Mutex<Vec<wgpu::QuerySet>>,
+    pub(super) disk_cache: Option<DiskCache>,
+}
+
+impl Gpu {
+    /// Opens the adapter that `selector` names (see [`Device::gpu`](crate::Device::gpu)).
+    pub(super) fn open(selector: &str) -> Result<Self> {
+        let mut found = enumerate();
+        let descriptions: Vec<Adapter> = found.iter().map(|f| f.description.clone()).collect();
+        let position = selector::choose(&descriptions, selector)?;
+        Self::open_found(found.swap_remove(position))
+    }
+
+    /// Opens the best hardware GPU; `None` where there is none or it cannot be opened.
+    pub(super) fn open_best_hardware() -> Option<Self> {
+        let mut found = enumerate();
+        let descriptions: Vec<Adapter> = found.iter().map(|f| f.description.clone()).collect();
+        let position = selector::best_hardware(&descriptions)?;
+        match Self::open_found(found.swap_remove(position)) {
+            Ok(gpu) => Some(gpu),
+            Err(error) => {
+                tracing::warn!(%error, "the best GPU cannot be opened, the CPU path is used");
+                None
+            }
+        }
+    }
+
+    fn open_found(found: Found) -> Result<Self> {
+        let live = Live::open(&found.adapter, &found.description)?;
+        Ok(Self::new(&found.description, Origin::Opened(found.adapter), live))
+    }
+
+    /// Takes a device that the caller opened and keeps sharing.
+    pub(super) fn from_wgpu(
+        adapter: &wgpu::Adapter,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+    ) -> Result<Self> {
+        let description = describe(adapter, 0, 0);
+        // The device's own limits: the caller may have asked for less than the adapter has.
+        let mut limits = Limits::from_wgpu(&device.limits(), device.features(), None);
+        limits.budget_bytes = description.limits.budget_bytes;
+        if limits.max_binding_bytes == 0 || limits.max_invocations_per_workgroup < 64 {
+            return Err(Error::Device {
+                selector: selector::shortened(&description.name, 60),
+                expected: "a device opened with limits for compute: storage bindings, 64 invocations".into(),
+                got: format!(
+                    "bindings of {} bytes, {} invocations",
+                    limits.max_binding_bytes, limits.max_invocations_per_workgroup
+                ),
+            });
+        }
+        // The caller's callbacks for errors and losses stay theirs: losses are seen when results are read.
+        let live = Live::new(device, queue, limits, LossFlag::default(), None);
+        Ok(Self::new(&description, Origin::Given, live))
+    }
+
+    fn new(description: &Adapter, origin: Origin, live: Live) -> Self {
+        let context = Context {
+            name: format!("{} [{}]", description.name, description.backend),
+            origin,
+            live: RwLock::new(Arc::new(live)),
+            was_recreated: AtomicBool::new(false),
+            #[cfg(any(test, feature = "test-hooks"))]
+            faults: Faults::default(),
+        };
+        Self { context: Arc::new(context), caps: Caps::default() }
+    }
+
+    /// The same GPU under other caps.
+    pub(super) fn with_caps(mut self, caps: Caps) -> Self {
+        self.caps = caps;
+        self
+    }
+
+    /// The adapter's name with its backend: `llvmpipe (LLVM 21.1.8, 256 bits) [vulkan]`.
+    pub(crate) fn name(&self) -> String {
+        self.context.name.clone()
+    }
+
+    /// The device's limits under this handle's caps.
+    pub(crate) fn limits(&self) -> Limits {
+        self.context.live().limits.capped(self.caps)
+    }
+
+    /// Opens the device again after a loss, with no pipelines and no buffers; does nothing while it lives.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] the second time, where the caller owns the device, and where opening fails.
+    pub(crate) fn recreate(&self) -> Result<()> {
+        const OPERATION: &str = "re-creating the device";
+        let context = &self.context;
+        let mut live = context.live.write().unwrap_or_else(PoisonError::into_inner);
+        if !live.loss.is_raised() {
+            return Ok(());
+        }
+        let Origin::Opened(adapter) = &context.origin else {
+            return Err(context.lost(OPERATION, "the device belongs to the caller"));
+        };
+        if context.was_recreated.swap(true, Ordering::Relaxed) {
+            return Err(context.lost(OPERATION, "it was lost a second time"));
+        }
+        let opened = Live::open(adapter, &describe(adapter, 0, 0))
+            .map_err(|error| context.lost(OPERATION, &error.to_string()))?;
+        tracing::warn!(device = context.name, "device re-created after a loss");
+        *live = Arc::new(opened);
+        Ok(())
+    }
+
+    /// Buffers handed out and not dropped, those of batches in flight included.
+    pub(crate) fn live_buffers(&self) -> u64 {
+        lock(&self.context.live().pool).leased()
+    }
+
+    /// Frees the buffers that wait for reuse.
+    pub(crate) fn trim(&self) {
+        lock(&self.context.live().pool).trim();
+    }
+
+    /// Restarts the count of device calls and lets call number `nth` (from 1, none for 0) return `fault`.
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(crate) fn fail_call(&self, nth: u64, fault: Fault) {
+        self.context.faults.arm(nth, fault);
+    }
+
+    /// Device calls since the last [`Gpu::fail_call`].
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(crate) fn calls(&self) -> u64 {
+        self.context.faults.calls()
+    }
+}
+
+impl Context {
+    /// The present generation.
+    pub(super) fn live(&self) -> Arc<Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(super) fn can_recreate(&self) -> bool {
+        matches!(self.origin, Origin::Opened(_))
+    }
+}
+
+impl Live {
+    fn open(adapter: &wgpu::Adapter, description: &Adapter) -> Result<Self> {
+        let wanted = wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::PIPELINE_CACHE
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::SHADER_F64
+            | wgpu::Features::SHADER_INT64
+            | wgpu::Features::SUBGROUP;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("tilefold"),
+            required_features: adapter.features() & wanted,
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let opened = pollster::block_on(adapter.request_device(&descriptor));
+        let (device, queue) = opened.map_err(|error| Error::Device {
+            selector: selector::shortened(&description.name, 60),
+            expected: "a device that opens".into(),
+            got: selector::shortened(&error.to_string(), 120),
+        })?;
+        let loss = LossFlag::default();
+        let flag = loss.clone();
+        device.set_device_lost_callback(move |_, reason| {
+            flag.raise(if reason.is_empty() { "no reason given".into() } else { reason });
+        });
+        // What escapes the scopes of this crate must not end the user's process.
+        device.on_uncaptured_error(Arc::new(|error| tracing::error!(%error, "uncaptured device error")));
+        let disk_cache = DiskCache::open(adapter, &device);
+        Ok(Self::new(device, queue, description.limits, loss, disk_cache))
+    }
+
+    fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        limits: Limits,
+        loss: LossFlag,
+        disk_cache: Option<DiskCache>,
+    ) -> Self {
+        static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            generation: GENERATIONS.fetch_add(1, Ordering::Relaxed),
+            device,
+            queue,
+            limits,
+            loss,
+            pool: Mutex::default(),
+            pipelines: Mutex::default(),
+            timers: Mutex::default(),
+            disk_cache,
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Some(cache) = &self.disk_cache
+            && !self.loss.is_raised()
+        {
+            cache.save();
+        }
+    }
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gpu")
+            .field("name", &self.context.name)
+            .field("caps", &self.caps)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Locks even where another thread panicked while holding the lock: every critical section here leaves its data
+/// whole at each step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

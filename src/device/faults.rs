@@ -1,0 +1,223 @@
+//! One place where what went wrong on a device becomes an [`Error`]: real faults out of error scopes, a lost device,
+//! and, in tests, faults planted at the Nth call, which take the same way.
+
+use std::sync::{Arc, OnceLock};
+
+use super::context::{Context, Live};
+use super::selector::shortened;
+use crate::error::{Error, Result};
+
+/// Longest reason that an error repeats; drivers write pages.
+const REASON_CHARACTERS: usize = 160;
+
+/// The reason for which a device was lost, once it was. Clones share one state.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LossFlag(Arc<OnceLock<String>>);
+
+impl LossFlag {
+    /// Marks the device as lost; the first reason stays.
+    pub(super) fn raise(&self, reason: impl Into<String>) {
+        if self.0.set(reason.into()).is_ok() {
+            tracing::warn!(reason = self.reason(), "device lost");
+        }
+    }
+
+    pub(super) fn is_raised(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    fn reason(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+impl Context {
+    /// Runs `call` under error scopes and turns whatever it reports into an [`Error`].
+    ///
+    /// Scopes belong to the thread and device, so clones of a device on several threads do not see each other's
+    /// errors. `bytes` is what the call allocates, 0 for others.
+    pub(super) fn guarded<T>(
+        &self,
+        live: &Live,
+        operation: &'static str,
+        bytes: u64,
+        call: impl FnOnce() -> T,
+    ) -> Result<T> {
+        self.check_alive(live, operation)?;
+        #[cfg(any(test, feature = "test-hooks"))]
+        if let Some(fault) = self.faults.next() {
+            return Err(self.planted(live, fault, operation, bytes));
+        }
+        let memory = live.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = live.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = live.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let value = call();
+        let internal = pollster::block_on(internal.pop());
+        let validation = pollster::block_on(validation.pop());
+        let memory = pollster::block_on(memory.pop());
+        // A loss explains every other error, so it is told first.
+        self.check_alive(live, operation)?;
+        match memory.or(internal).or(validation) {
+            None => Ok(value),
+            Some(report) => Err(self.mapped(report, operation, bytes)),
+        }
+    }
+
+    /// [`Error::DeviceLost`] once `live` was lost.
+    pub(super) fn check_alive(&self, live: &Live, operation: &'static str) -> Result<()> {
+        match live.loss.reason() {
+            None => Ok(()),
+            Some(reason) => Err(self.lost(operation, reason)),
+        }
+    }
+
+    pub(super) fn lost(&self, operation: &'static str, reason: &str) -> Error {
+        Error::DeviceLost { device: self.short_name(), operation, reason: one_line(reason) }
+    }
+
+    /// A fault of this crate or of the driver.
+    pub(super) fn refused(&self, operation: &'static str, reason: impl AsRef<str>) -> Error {
+        Error::DeviceRefused { device: self.short_name(), operation, reason: one_line(reason.as_ref()) }
+    }
+
+    fn mapped(&self, report: wgpu::Error, operation: &'static str, bytes: u64) -> Error {
+        match report {
+            wgpu::Error::OutOfMemory { .. } => {
+                Error::DeviceMemory { device: self.short_name(), operation, bytes }
+            }
+            wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+                tracing::error!(operation, description, "the device refused an operation");
+                self.refused(operation, description)
+            }
+        }
+    }
+
+    fn short_name(&self) -> String {
+        shortened(&self.name, 60)
+    }
+}
+
+/// The reason on one line and short enough for a message.
+fn one_line(reason: &str) -> String {
+    let words: Vec<&str> = reason.split_whitespace().collect();
+    shortened(&words.join(" "), REASON_CHARACTERS)
+}
+
+#[cfg(any(test, feature = "test-hooks"))]
+pub use planted::Fault;
+#[cfg(any(test, feature = "test-hooks"))]
+pub(super) use planted::Faults;
+
+#[cfg(any(test, feature = "test-hooks"))]
+mod planted {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Mutex, PoisonError};
+
+    use super::{Context, Live};
+    use crate::error::Error;
+
+    /// A fault to plant.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Fault {
+        /// The call finds no memory.
+        OutOfMemory,
+        /// The device is lost during the call.
+        Lost,
+        /// The driver refuses the call.
+        Validation,
+    }
+
+    /// Counts device calls and knows which one is to fail.
+    #[derive(Debug, Default)]
+    pub(in crate::device) struct Faults {
+        calls: AtomicU64,
+        armed: Mutex<Option<(u64, Fault)>>,
+    }
+
+    impl Faults {
+        /// Counts one call; the fault it has to return, if it is the armed one.
+        pub(in crate::device) fn next(&self) -> Option<Fault> {
+            let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+            let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+            match *armed {
+                Some((nth, fault)) if nth == call => {
+                    *armed = None;
+                    Some(fault)
+                }
+                _ => None,
+            }
+        }
+
+        /// Starts counting anew; call number `nth` (from 1) fails, none for 0.
+        pub(in crate::device) fn arm(&self, nth: u64, fault: Fault) {
+            let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+            self.calls.store(0, Ordering::Relaxed);
+            *armed = (nth > 0).then_some((nth, fault));
+        }
+
+        /// Calls since the last arming.
+        pub(in crate::device) fn calls(&self) -> u64 {
+            self.calls.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Context {
+        /// The error of a planted fault, through the code that real ones take.
+        pub(super) fn planted(
+            &self,
+            live: &Live,
+            fault: Fault,
+            operation: &'static str,
+            bytes: u64,
+        ) -> Error {
+            const WORDS: &str = "planted by a test";
+            let report = match fault {
+                Fault::OutOfMemory => wgpu::Error::OutOfMemory { source: WORDS.into() },
+                Fault::Validation => {
+                    wgpu::Error::Validation { source: WORDS.into(), description: WORDS.into() }
+                }
+                Fault::Lost => {
+                    if self.can_recreate() {
+                        // Really destroyed, so that whatever still holds its objects meets a dead device.
+                        live.device.destroy();
+                    }
+                    live.loss.raise(WORDS);
+                    return self.lost(operation, WORDS);
+                }
+            };
+            self.mapped(report, operation, bytes)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_short_and_on_one_line() {
+        let text = one_line(&"In Device::create_buffer\n\n  note: label = `x`\n".repeat(50));
+        assert!(!text.contains('\n') && text.chars().count() <= REASON_CHARACTERS + 3, "{text}");
+        assert_eq!(one_line("a\n  b"), "a b");
+    }
+
+    #[test]
+    fn only_the_armed_call_fails_and_only_once() {
+        let faults = Faults::default();
+        faults.arm(2, Fault::Validation);
+        let seen: Vec<_> = (0..4).map(|_| faults.next()).collect();
+        assert_eq!(seen, [None, Some(Fault::Validation), None, None]);
+        assert_eq!(faults.calls(), 4);
+        faults.arm(0, Fault::Lost);
+        assert_eq!((faults.next(), faults.calls()), (None, 1));
+    }
+
+    #[test]
+    fn the_first_loss_keeps_its_reason() {
+        let flag = LossFlag::default();
+        assert!(!flag.is_raised());
+        flag.clone().raise("first");
+        flag.raise("second");
+        assert_eq!(flag.reason(), Some("first"));
+    }
+}

@@ -1,0 +1,337 @@
+//! Devices: what work runs on, and everything that knows wgpu.
+//!
+//! A [`Device`] is one of three backends, or `auto`, which decides between CPU and GPU once it knows how much work
+//! there is. Inside the crate a GPU is a `Gpu`: buffers from a pool under a budget, kernels compiled once, work
+//! recorded in a `Batch`, every call under error scopes.
+
+mod adapters;
+#[cfg(feature = "gpu")]
+mod batch;
+#[cfg(feature = "gpu")]
+mod buffers;
+#[cfg(feature = "gpu")]
+mod context;
+mod cpu_pool;
+#[cfg(feature = "gpu")]
+mod faults;
+mod limits;
+#[cfg(feature = "gpu")]
+mod pacer;
+#[cfg(feature = "gpu")]
+mod pipeline_cache;
+#[cfg(feature = "gpu")]
+mod pipelines;
+#[cfg(any(feature = "gpu", test))]
+mod selector;
+#[cfg(all(test, feature = "gpu"))]
+mod tests;
+
+#[cfg(feature = "gpu")]
+use std::sync::{Arc, OnceLock};
+
+pub use adapters::{Adapter, DeviceType, adapters};
+#[cfg(all(feature = "gpu", any(test, feature = "test-hooks")))]
+#[doc(hidden)]
+pub use faults::Fault;
+pub use limits::Limits;
+
+pub(crate) use cpu_pool::CpuPool;
+#[cfg(feature = "gpu")]
+pub(crate) use {
+    batch::Batch,
+    buffers::{DeviceBuffer, Slice},
+    context::Gpu,
+    pacer::Pacer,
+    pipelines::{Binding, Kernel, Pipeline},
+};
+
+use crate::error::{Error, Result};
+use limits::Caps;
+
+/// What work runs on. Clones are cheap and share the device.
+///
+/// ```
+/// let device = tilefold::Device::cpu_with_threads(2)?;
+/// assert_eq!(device.name(), "cpu (2 threads)");
+/// # Ok::<(), tilefold::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Device {
+    choice: Choice,
+    caps: Caps,
+}
+
+#[derive(Clone, Debug)]
+enum Choice {
+    Reference,
+    Cpu(CpuPool),
+    #[cfg(feature = "gpu")]
+    Gpu(Gpu),
+    #[cfg(feature = "gpu")]
+    Auto(CpuPool, Arc<OnceLock<Option<Gpu>>>),
+}
+
+/// What a workload expects to cost, as `auto` needs it to choose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prediction {
+    /// Floating-point operations of all passes.
+    pub(crate) flops: f64,
+    /// Bytes to bring to the device.
+    pub(crate) upload_bytes: f64,
+}
+
+/// The backend that performs a workload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Backend<'a> {
+    /// The formula in f64, plain loops.
+    Reference,
+    /// The fast path on the processor.
+    Cpu(&'a CpuPool),
+    /// The fast path on a GPU.
+    #[cfg(feature = "gpu")]
+    Gpu(&'a Gpu),
+}
+
+impl Backend<'_> {
+    /// The backend in words, as [`Device::name`] gives them.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Reference => "reference".into(),
+            Self::Cpu(pool) => cpu_name(pool),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(gpu) => gpu.name(),
+        }
+    }
+}
+
+impl Device {
+    /// The best hardware GPU (discrete before integrated before others, never a software driver) for work that is
+    /// large enough to pay for the upload, else the CPU path. The GPU is looked for once, at the first need.
+    pub fn auto() -> Self {
+        #[cfg(feature = "gpu")]
+        return Self::new(Choice::Auto(CpuPool::default(), Arc::default()));
+        #[cfg(not(feature = "gpu"))]
+        return Self::cpu();
+    }
+
+    /// The CPU path on all threads (rayon's global pool).
+    pub fn cpu() -> Self {
+        Self::new(Choice::Cpu(CpuPool::default()))
+    }
+
+    /// The CPU path on exactly `threads` threads of its own.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for 0 or absurdly many threads, [`Error::Device`] where they cannot be started.
+    pub fn cpu_with_threads(threads: usize) -> Result<Self> {
+        Ok(Self::new(Choice::Cpu(CpuPool::with_threads(threads)?)))
+    }
+
+    /// The definition of every result: f64, plain loops on one thread, slow.
+    pub fn reference() -> Self {
+        Self::new(Choice::Reference)
+    }
+
+    /// The GPU that `selector` names: an index in [`adapters`], a backend or an index within it (`vulkan`,
+    /// `vulkan:0`), a PCI bus id, part of the name in any case, or "" for the best adapter. Unlike
+    /// [`Device::auto`] this takes software drivers too.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where none matches (it lists what exists) or the adapter cannot be opened.
+    #[cfg(feature = "gpu")]
+    pub fn gpu(selector: &str) -> Result<Self> {
+        Ok(Self::new(Choice::Gpu(Gpu::open(selector)?)))
+    }
+
+    /// The device that `text` names: `auto`, `cpu`, `cpu:4` (threads), `reference`, `gpu` (the best adapter), or a
+    /// selector of `Device::gpu`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where nothing matches; it lists what exists.
+    pub fn select(text: &str) -> Result<Self> {
+        let word = text.trim().to_lowercase();
+        if let Some(threads) = word.strip_prefix("cpu:") {
+            let threads = threads.parse().map_err(|_| Error::Device {
+                selector: text.chars().take(40).collect(),
+                expected: "cpu:THREADS, such as cpu:4".into(),
+                got: "no number of threads".into(),
+            })?;
+            return Self::cpu_with_threads(threads);
+        }
+        match word.as_str() {
+            "auto" => Ok(Self::auto()),
+            "cpu" => Ok(Self::cpu()),
+            "reference" => Ok(Self::reference()),
+            _ => Self::select_gpu(text, &word),
+        }
+    }
+
+    #[cfg(feature = "gpu")]
+    fn select_gpu(text: &str, word: &str) -> Result<Self> {
+        if word.is_empty() {
+            return Err(Error::Device {
+                selector: String::new(),
+                expected: "auto, cpu, cpu:THREADS, reference, gpu or an adapter".into(),
+                got: "an empty selector".into(),
+            });
+        }
+        Self::gpu(if word == "gpu" { "" } else { text })
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    fn select_gpu(text: &str, _word: &str) -> Result<Self> {
+        Err(Error::Device {
+            selector: text.chars().take(40).collect(),
+            expected: "auto, cpu, cpu:THREADS or reference".into(),
+            got: "a build without the feature `gpu`".into(),
+        })
+    }
+
+    /// A device that the caller opened and goes on using. Its callbacks for errors and losses stay the caller's, and
+    /// it is never re-created.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device cannot run this crate's kernels.
+    #[cfg(feature = "gpu")]
+    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        Ok(Self::new(Choice::Gpu(Gpu::from_wgpu(adapter, device, queue)?)))
+    }
+
+    /// The device in words: `cpu (2 threads)`, `reference`, `llvmpipe (LLVM 21.1.8, 256 bits) [vulkan]`. For
+    /// `auto` this looks for the GPU and names what large work will run on.
+    pub fn name(&self) -> String {
+        match &self.choice {
+            Choice::Reference => "reference".into(),
+            Choice::Cpu(pool) => cpu_name(pool),
+            #[cfg(feature = "gpu")]
+            Choice::Gpu(gpu) => gpu.name(),
+            #[cfg(feature = "gpu")]
+            Choice::Auto(pool, found) => {
+                let gpu = found.get_or_init(|| self.find()).as_ref();
+                format!("auto: {}", gpu.map_or_else(|| cpu_name(pool), Gpu::name))
+            }
+        }
+    }
+
+    /// The same device holding at most `bytes` of device memory. Work that needs more is cut into windows, or
+    /// refused with [`Error::TooLarge`]. The CPU path has no such memory and ignores it.
+    pub fn with_memory_budget(self, bytes: u64) -> Self {
+        let caps = Caps { memory_bytes: Some(bytes), ..self.caps };
+        self.with_caps(caps)
+    }
+
+    /// The same device binding at most `bytes` of rows at once. The results are the same bits.
+    pub fn with_window_bytes(self, bytes: u64) -> Self {
+        let caps = Caps { window_bytes: Some(bytes), ..self.caps };
+        self.with_caps(caps)
+    }
+
+    /// Who performs work of this size: `self`, or for `auto` whoever is predicted to end first.
+    pub(crate) fn resolve(&self, predicted: &Prediction) -> Backend<'_> {
+        #[cfg(not(feature = "gpu"))]
+        let _ = predicted;
+        match &self.choice {
+            Choice::Reference => Backend::Reference,
+            Choice::Cpu(pool) => Backend::Cpu(pool),
+            #[cfg(feature = "gpu")]
+            Choice::Gpu(gpu) => Backend::Gpu(gpu),
+            #[cfg(feature = "gpu")]
+            Choice::Auto(pool, found) => {
+                // Small work must not even wait for a driver to load.
+                let gpu =
+                    predicted.favours_gpu(pool.threads()).then(|| found.get_or_init(|| self.find()).as_ref());
+                gpu.flatten().map_or(Backend::Cpu(pool), Backend::Gpu)
+            }
+        }
+    }
+
+    /// The threads that do the host's part of any work.
+    pub(crate) fn host_pool(&self) -> CpuPool {
+        match &self.choice {
+            Choice::Cpu(pool) => pool.clone(),
+            #[cfg(feature = "gpu")]
+            Choice::Auto(pool, _) => pool.clone(),
+            _ => CpuPool::default(),
+        }
+    }
+
+    fn new(choice: Choice) -> Self {
+        Self { choice, caps: Caps::default() }
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    fn with_caps(self, caps: Caps) -> Self {
+        Self { caps, ..self }
+    }
+
+    #[cfg(feature = "gpu")]
+    fn with_caps(self, caps: Caps) -> Self {
+        let choice = match self.choice {
+            Choice::Gpu(gpu) => Choice::Gpu(gpu.with_caps(caps)),
+            Choice::Auto(pool, found) => {
+                // What was found already is kept; what is still to be found gets the caps then.
+                let known = found.get().map(|gpu| gpu.clone().map(|gpu| gpu.with_caps(caps)));
+                Choice::Auto(pool, Arc::new(known.map_or_else(OnceLock::new, OnceLock::from)))
+            }
+            other => other,
+        };
+        Self { choice, caps }
+    }
+
+    /// The GPU of `auto`, under this device's caps.
+    #[cfg(feature = "gpu")]
+    fn find(&self) -> Option<Gpu> {
+        let gpu = Gpu::open_best_hardware()?.with_caps(self.caps);
+        tracing::info!(device = gpu.name(), "auto found a GPU");
+        Some(gpu)
+    }
+}
+
+/// For the project's own tests; nothing outside may rely on them.
+#[cfg(all(feature = "gpu", any(test, feature = "test-hooks")))]
+impl Device {
+    /// Lets device call number `nth` from now on (from 1, none for 0) return `fault`.
+    #[doc(hidden)]
+    pub fn inject_fault(&self, nth: u64, fault: Fault) {
+        if let Some(gpu) = self.opened_gpu() {
+            gpu.fail_call(nth, fault);
+        }
+    }
+
+    /// Device calls since the last [`Device::inject_fault`].
+    #[doc(hidden)]
+    pub fn device_calls(&self) -> u64 {
+        self.opened_gpu().map_or(0, Gpu::calls)
+    }
+
+    /// Device buffers handed out and not yet dropped.
+    #[doc(hidden)]
+    pub fn live_buffers(&self) -> u64 {
+        self.opened_gpu().map_or(0, Gpu::live_buffers)
+    }
+
+    fn opened_gpu(&self) -> Option<&Gpu> {
+        match &self.choice {
+            Choice::Gpu(gpu) => Some(gpu),
+            Choice::Auto(_, found) => found.get()?.as_ref(),
+            Choice::Reference | Choice::Cpu(_) => None,
+        }
+    }
+}
+
+impl Prediction {
+    /// Whether a GPU is expected to end before `threads` threads do: upload at 8 GB/s, 1 TFLOP/s and 20 ms to get
+    /// going, against 50 GFLOP/s per thread.
+    #[cfg(feature = "gpu")]
+    fn favours_gpu(&self, threads: usize) -> bool {
+        let gpu_seconds = self.upload_bytes / 8e9 + self.flops / 1e12 + 0.02;
+        gpu_seconds < self.flops / (50e9 * threads as f64)
+    }
+}
+
+fn cpu_name(pool: &CpuPool) -> String {
+    match pool.threads() {
+        1 => "cpu (1 thread)".into(),
+        threads => format!("cpu ({threads} threads)"),
+    }
+}

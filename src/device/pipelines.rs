@@ -1,0 +1,136 @@
+//! Kernels compiled once per device: from rendered WGSL to a pipeline with an explicit layout.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use super::context::{Context, Gpu, Live, lock};
+use crate::error::Result;
+
+/// How a kernel uses one argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    ReadWrite,
+    /// `var<uniform>`: the parameters, always the last of the list.
+    Uniform,
+}
+
+/// A kernel's text and how it is called. Its arguments are `@group(0)`, numbered without gaps in the list's order.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    /// Name for messages and for the cache.
+    pub(crate) name: &'static str,
+    /// Entry point in the text.
+    pub(crate) entry: &'static str,
+    /// Rendered WGSL.
+    pub(crate) source: String,
+    /// The arguments.
+    pub(crate) bindings: &'static [Binding],
+}
+
+/// A compiled kernel of one generation of a device.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(super) name: &'static str,
+    pub(super) raw: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) bindings: &'static [Binding],
+    pub(super) generation: u64,
+}
+
+impl Pipeline {
+    /// Whether the last argument is the parameter struct.
+    pub(super) fn has_params(&self) -> bool {
+        self.bindings.last() == Some(&Binding::Uniform)
+    }
+}
+
+/// Compiled kernels by name, entry point and hash of the text.
+pub(super) type PipelineMap = HashMap<(&'static str, &'static str, u64), Arc<Pipeline>>;
+
+impl Gpu {
+    /// The compiled `kernel`, from the cache where it was compiled before.
+    ///
+    /// # Errors
+    /// [`Error::DeviceRefused`](crate::Error::DeviceRefused) where the compiler refuses the text.
+    pub(crate) fn pipeline(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
+        const OPERATION: &str = "compiling a kernel";
+        let context = &self.context;
+        let live = context.live();
+        let params = kernel.bindings.iter().position(|binding| *binding == Binding::Uniform);
+        if params.is_some_and(|at| at + 1 != kernel.bindings.len()) {
+            return Err(
+                context.refused(OPERATION, format!("{}: parameters are not the last argument", kernel.name))
+            );
+        }
+        let mut hasher = DefaultHasher::new();
+        kernel.source.hash(&mut hasher);
+        let key = (kernel.name, kernel.entry, hasher.finish());
+        context.check_alive(&live, OPERATION)?;
+        if let Some(known) = lock(&live.pipelines).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        // Not under the lock: another thread may compile something else meanwhile. Should two compile the same
+        // kernel, the first one stays.
+        let compiled = Arc::new(compile(context, &live, kernel, OPERATION)?);
+        Ok(Arc::clone(lock(&live.pipelines).entry(key).or_insert(compiled)))
+    }
+}
+
+fn compile(context: &Context, live: &Live, kernel: &Kernel, operation: &'static str) -> Result<Pipeline> {
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..).zip(kernel.bindings).map(layout_entry).collect();
+    context.guarded(live, operation, 0, || {
+        let device = &live.device;
+        let checks = if cfg!(feature = "checked-shaders") {
+            wgpu::ShaderRuntimeChecks::checked()
+        } else {
+            wgpu::ShaderRuntimeChecks::unchecked()
+        };
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.name),
+            source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
+        };
+        // SAFETY: the text comes from this crate's templates, and its plans prove that every index stays inside its
+        // binding and every loop ends; the feature `checked-shaders` runs the same tests with the checks on.
+        let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(kernel.name),
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(kernel.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: cfg!(feature = "checked-shaders"),
+                ..Default::default()
+            },
+            cache: live.disk_cache.as_ref().map(|cache| cache.for_new_pipeline()),
+        });
+        Pipeline { name: kernel.name, raw, layout, bindings: kernel.bindings, generation: live.generation }
+    })
+}
+
+fn layout_entry((number, binding): (u32, &Binding)) -> wgpu::BindGroupLayoutEntry {
+    let ty = match binding {
+        Binding::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        Binding::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+        Binding::Uniform => wgpu::BufferBindingType::Uniform,
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding: number,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
+}
