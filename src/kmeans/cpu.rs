@@ -24,8 +24,8 @@ pub(crate) fn block_rows(columns: usize) -> usize {
 }
 
 /// Labels and sums on the CPU.
-pub(crate) struct Cpu<'p> {
-    problem: &'p Problem<'p>,
+pub(crate) struct Cpu<'p, 'd> {
+    problem: &'p Problem<'d>,
     labels: Vec<u32>,
     sums: Sums,
     workers: Vec<Mutex<Worker>>,
@@ -41,9 +41,9 @@ struct Worker {
     sums: Sums,
 }
 
-impl<'p> Cpu<'p> {
+impl<'p, 'd> Cpu<'p, 'd> {
     /// To be created and used inside the thread pool it runs on.
-    pub fn new(problem: &'p Problem<'p>, n_clusters: usize, cancel: Cancel, recheck: bool) -> Self {
+    pub fn new(problem: &'p Problem<'d>, n_clusters: usize, cancel: Cancel, recheck: bool) -> Self {
         let (rows, columns) = (block_rows(problem.columns), problem.columns);
         let worker = |_| {
             Mutex::new(Worker {
@@ -64,7 +64,7 @@ impl<'p> Cpu<'p> {
     }
 }
 
-impl Passes for Cpu<'_> {
+impl Passes for Cpu<'_, '_> {
     fn reset(&mut self) -> Result<()> {
         self.labels.fill(u32::MAX);
         self.sums.weights.fill(0);

@@ -103,9 +103,10 @@ impl<'a> Data<'a> {
     /// Prepares points with the weights and the spherical mode of `params`; later fits may differ in everything else.
     pub fn new(device: &Device, points: impl Into<Points<'a>>, params: &Params) -> Result<Self> {
         let begin = Instant::now();
+        let points = points.into();
         let problem = device
             .host_pool()
-            .install(|| Problem::new(points.into(), params.weights.as_deref(), params.spherical, &params.cancel))?;
+            .install(|| Problem::new(points, params.weights.as_deref(), params.spherical, &params.cancel))?;
         Ok(Self {
             device: device.clone(),
             problem,

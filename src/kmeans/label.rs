@@ -12,11 +12,11 @@ use crate::tile::codebook::Codebook;
 use crate::tile::cpu::{NearestTile, Panels, Scratch};
 
 /// Rows and the frame they are read in.
-pub(crate) struct Rows<'a> {
+pub(crate) struct Rows<'a, 'd> {
     /// The argument's name, for errors.
     pub argument: &'static str,
     /// The rows.
-    pub points: &'a Points<'a>,
+    pub points: &'a Points<'d>,
     /// Their frame.
     pub frame: &'a Frame,
     /// Polled once per block.

@@ -102,7 +102,7 @@ impl Model {
         Ok(())
     }
 
-    fn rows<'a>(&'a self, points: &'a Points<'a>, cancel: &'a Cancel) -> Rows<'a> {
+    fn rows<'a, 'd>(&'a self, points: &'a Points<'d>, cancel: &'a Cancel) -> Rows<'a, 'd> {
         Rows { argument: "points", points, frame: &self.frame, cancel }
     }
 

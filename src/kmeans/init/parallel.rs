@@ -68,7 +68,7 @@ fn nearer(problem: &Problem, params: &Params, new: &[usize], closest: &mut [f32]
     Ok(())
 }
 
-fn rows_of<'a>(problem: &'a Problem<'a>, params: &'a Params) -> Rows<'a> {
+fn rows_of<'a, 'd>(problem: &'a Problem<'d>, params: &'a Params) -> Rows<'a, 'd> {
     Rows { argument: "points", points: &problem.points, frame: &problem.frame, cancel: &params.cancel }
 }
 

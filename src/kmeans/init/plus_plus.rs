@@ -25,8 +25,8 @@ const OUT_OF_REACH: f32 = 4.01;
 type Lanes = [f32; LANES];
 
 /// The state of the choice.
-struct Choice<'p> {
-    problem: &'p Problem<'p>,
+struct Choice<'p, 'd> {
+    problem: &'p Problem<'d>,
     /// Squared distance of each row to its nearest centroid.
     closest: Vec<f32>,
     /// Which centroid that is.
@@ -74,8 +74,8 @@ fn random_row(problem: &Problem, unit: f64) -> usize {
     }
 }
 
-impl<'p> Choice<'p> {
-    fn new(problem: &'p Problem<'p>) -> Self {
+impl<'p, 'd> Choice<'p, 'd> {
+    fn new(problem: &'p Problem<'d>) -> Self {
         Self {
             problem,
             closest: vec![f32::MAX; problem.rows],
