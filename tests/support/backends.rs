@@ -49,7 +49,9 @@ pub fn cpu() -> Device {
 pub fn gpu() -> Device {
     let selector = std::env::var("TILEFOLD_GPU").unwrap_or_default();
     let device = Device::gpu(&selector).unwrap_or_else(|error| {
-        panic!("{error}; scripts/test installs a software GPU, TILEFOLD_WITHOUT_GPU=1 builds without these tests")
+        panic!(
+            "{error}; scripts/test installs a software GPU, TILEFOLD_WITHOUT_GPU=1 builds without these tests"
+        )
     });
     if let Some(path) = std::env::var_os("TILEFOLD_ADAPTER_LOG") {
         // One write of one line: tests that end at the same time do not mix their lines.
