@@ -1,5 +1,16 @@
-//! The test battery.
+//! All tests that use the public interface, in one binary: it links once.
+//!
+//! Where a new test goes:
+//! - What must hold on every backend: a plain `fn what(device: &Device)` in the slice's file (`kmeans.rs`,
+//!   `distance.rs`, ...), listed in that file's `on_every_backend!`. New slice: new file, one line below.
+//! - Shader text, WGSL structs, naga's outputs: `shaders.rs`. The command: `cli.rs`. Who may import whom:
+//!   `architecture.rs`. Private functions: `#[cfg(test)] mod tests` beside them in `src`.
+//! - Made-up data and its sizes: `support/cases.rs`. A comparison, with the fault that it must catch:
+//!   `support/compare.rs` and `support/comparator_faults.rs`.
 
+mod architecture;
+mod devices;
 mod readers;
 mod readers_damaged;
+mod support;
 mod writers;

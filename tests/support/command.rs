@@ -1,0 +1,15 @@
+//! The `tilefold` command as a child process.
+
+use std::process::Command;
+
+/// The command that cargo built, without arguments.
+///
+/// Cargo starts tests through its target runner, but not what tests start: `TILEFOLD_RUNNER` holds the same words
+/// where `scripts/software-vulkan` set one up.
+pub fn tilefold() -> Command {
+    let runner = std::env::var("TILEFOLD_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_tilefold")]);
+    let mut command = Command::new(words.next().expect("at least the command itself"));
+    command.args(words);
+    command
+}

@@ -1,0 +1,7 @@
+//! What tests share: backends to run on, data to run with, and comparisons that can fail.
+
+pub mod backends;
+pub mod cases;
+pub mod command;
+mod comparator_faults;
+pub mod compare;
