@@ -14,6 +14,8 @@ mod context;
 mod cpu_pool;
 #[cfg(feature = "gpu")]
 mod faults;
+#[cfg(feature = "gpu")]
+mod flight;
 mod limits;
 #[cfg(feature = "gpu")]
 mod pacer;
@@ -37,6 +39,7 @@ pub use limits::Limits;
 
 pub(crate) use cpu_pool::CpuPool;
 #[cfg(feature = "gpu")]
+#[expect(unused_imports, reason = "the slices that use the device layer come next")]
 pub(crate) use {
     batch::Batch,
     buffers::{DeviceBuffer, Slice},

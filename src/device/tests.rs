@@ -29,7 +29,7 @@ fn open() -> Gpu {
 }
 
 fn words(bytes: &[u8]) -> Vec<u32> {
-    bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
+    bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
 }
 
 fn params(first: u32, count: u32, value: u32) -> Vec<u8> {
@@ -173,6 +173,9 @@ fn misuse_is_refused_and_leaves_the_device_usable() {
     is_refused(batch.dispatch(&fill, &both, &[], [1, 1, 1]));
     is_refused(batch.dispatch(&fill, &both, &params(0, 1, 1), [u32::MAX, 1, 1]));
     is_refused(batch.dispatch(&fill, &[a.slice(256, 200), b.whole()], &params(0, 1, 1), [1, 1, 1]));
+    is_refused(batch.dispatch(&fill, &[a.slice(2, 4), b.whole()], &params(0, 1, 1), [1, 1, 1]));
+    is_refused(batch.dispatch(&fill, &[a.slice(256, 0), b.whole()], &params(0, 1, 1), [1, 1, 1]));
+    batch.dispatch(&fill, &[a.slice(256, 0), b.whole()], &params(0, 0, 1), [0, 1, 1]).expect("nothing to do");
     is_refused(batch.copy(a.slice(0, 400), &b, 4));
     is_refused(gpu.write(&a, 2, &[0; 4]));
     is_refused(gpu.write(&a, 0, &[0; 401]));
