@@ -336,18 +336,3 @@ fn auto_opens_no_gpu_for_small_work() {
     assert_eq!(matches!(device.resolve(&large), Backend::Cpu(_)), software_only);
     assert!(device.name().starts_with("auto: "), "{}", device.name());
 }
-
-#[test]
-fn cpu_and_reference_are_selected_by_text() {
-    assert_eq!(Device::select(" CPU:3 ").unwrap().name(), "cpu (3 threads)");
-    assert_eq!(Device::select("cpu:1").unwrap().name(), "cpu (1 thread)");
-    assert_eq!(Device::select("reference").unwrap().name(), "reference");
-    assert!(Device::select("cpu").unwrap().name().starts_with("cpu ("));
-    for text in ["cpu:", "cpu:0", "cpu:many", "cpu:-1", "", "  "] {
-        assert!(Device::select(text).is_err(), "{text:?}");
-    }
-    let nothing = Prediction { flops: 0.0, upload_bytes: 0.0 };
-    assert!(matches!(Device::reference().resolve(&nothing), Backend::Reference));
-    let cpu = Device::cpu_with_threads(2).unwrap().with_memory_budget(1);
-    assert!(matches!(cpu.resolve(&nothing), Backend::Cpu(pool) if pool.threads() == 2));
-}
