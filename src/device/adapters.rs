@@ -35,7 +35,7 @@ impl DeviceType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Adapter {
-    /// Position in the list of [`adapters`]: a selector.
+    /// Position in the list of [`adapters()`]: a selector.
     pub index: usize,
     /// The driver's name for it; a part of it is a selector.
     pub name: String,

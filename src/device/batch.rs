@@ -5,19 +5,16 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::buffers::{DeviceBuffer, Kind, Lease, Slice};
-use super::context::{Context, Gpu, Live, lock};
+use super::context::{Gpu, Live, lock};
+use super::flight::{InFlight, Reads, TICKS_BYTES};
 use super::pipelines::Pipeline;
 use crate::error::Result;
 
 /// Parameter slots start at multiples of this: the largest alignment that any backend asks for.
 const SLOT_BYTES: usize = 256;
-
-/// Bytes of the two ticks around a timed batch.
-const TICKS_BYTES: u64 = 16;
 
 /// Steps that one submission performs in order. Each step sees what the steps before it wrote.
 pub(crate) struct Batch<'a> {
@@ -85,6 +82,14 @@ impl<'a> Batch<'a> {
         }
         if workgroups.contains(&0) {
             return Ok(());
+        }
+        let (step, largest) = (self.live.limits.min_offset_alignment, self.live.limits.max_binding_bytes);
+        for Slice { offset, bytes, .. } in bindings {
+            if *bytes == 0 || *bytes > largest || !offset.is_multiple_of(u64::from(step)) {
+                let got =
+                    format!("{name}: {bytes} bytes at {offset}; binding limit {largest}, steps of {step}");
+                return Err(context.refused(OPERATION, got));
+            }
         }
         let start = self.params.len();
         self.params.extend_from_slice(params);
@@ -279,159 +284,4 @@ fn new_timer(live: &Live) -> wgpu::QuerySet {
         ty: wgpu::QueryType::Timestamp,
         count: 2,
     })
-}
-
-/// Where the ranges to read lie in the staging buffer. Copies are whole words, so a range is widened and cut again.
-struct Reads {
-    /// For each range: the first byte and the number of bytes in the staging buffer.
-    spans: Vec<Range<usize>>,
-    staging_bytes: u64,
-}
-
-impl Reads {
-    fn plan(ranges: &[(&DeviceBuffer, Range<u64>)], head: u64) -> Self {
-        let mut at = head;
-        let spans = ranges
-            .iter()
-            .map(|(_, range)| {
-                let start = at + range.start % 4;
-                let end = start + (range.end - range.start);
-                at = if range.is_empty() { at } else { end.next_multiple_of(4) };
-                start as usize..end as usize
-            })
-            .collect();
-        Self { spans, staging_bytes: at }
-    }
-
-    fn encode(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        ranges: &[(&DeviceBuffer, Range<u64>)],
-        staging: &wgpu::Buffer,
-    ) {
-        for ((buffer, range), span) in ranges.iter().zip(&self.spans) {
-            if !range.is_empty() {
-                let start = range.start - range.start % 4;
-                let bytes = range.end.next_multiple_of(4) - start;
-                let to = span.start as u64 - range.start % 4;
-                encoder.copy_buffer_to_buffer(&buffer.lease.raw, start, staging, to, bytes);
-            }
-        }
-    }
-}
-
-/// A submission whose end is awaited.
-struct InFlight {
-    context: Arc<Context>,
-    live: Arc<Live>,
-    submission: wgpu::SubmissionIndex,
-    staging: Option<Lease>,
-    reads: Reads,
-    is_timed: bool,
-    started: Instant,
-}
-
-struct Finished {
-    elapsed: Duration,
-    data: Vec<Vec<u8>>,
-}
-
-impl InFlight {
-    fn finish(mut self) -> Result<Finished> {
-        const OPERATION: &str = "reading results";
-        let (context, live) = (&self.context, &self.live);
-        let Some(staging) = &mut self.staging else {
-            context.wait(live, self.submission, "waiting for work")?;
-            let data = self.reads.spans.iter().map(|_| Vec::new()).collect();
-            return Ok(Finished { elapsed: self.started.elapsed(), data });
-        };
-        let (sender, mapped) = channel();
-        let raw = staging.raw.clone();
-        let outcome = context
-            .guarded(live, OPERATION, 0, || {
-                raw.map_async(wgpu::MapMode::Read, .., move |outcome| {
-                    // The receiver is gone only where the wait was given up.
-                    let _ = sender.send(outcome.is_ok());
-                });
-            })
-            .and_then(|()| context.wait(live, self.submission, OPERATION))
-            .and_then(|()| context.wait_for_map(live, &mapped, OPERATION));
-        let elapsed = self.started.elapsed();
-        let view = match outcome.and_then(|()| {
-            raw.get_mapped_range(..).map_err(|error| context.refused(OPERATION, error.to_string()))
-        }) {
-            Ok(view) => view,
-            Err(error) => {
-                // It may still be mapped or about to be.
-                staging.spoil();
-                return Err(error);
-            }
-        };
-        let data = self.reads.spans.iter().map(|span| view[span.clone()].to_vec()).collect();
-        let ticks = if self.is_timed { device_time(live, &view) } else { None };
-        drop(view);
-        raw.unmap();
-        Ok(Finished { elapsed: ticks.unwrap_or(elapsed), data })
-    }
-}
-
-/// Time between the two ticks at the start of `bytes`; `None` where the clock did not advance.
-fn device_time(live: &Live, bytes: &[u8]) -> Option<Duration> {
-    let tick = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let ticks = tick(8)?.checked_sub(tick(0)?).filter(|ticks| *ticks > 0)?;
-    let nanoseconds = ticks as f64 * f64::from(live.queue.get_timestamp_period());
-    Duration::try_from_secs_f64(nanoseconds * 1e-9).ok()
-}
-
-impl Context {
-    /// Waits until `submission` has ended.
-    pub(super) fn wait(
-        &self,
-        live: &Live,
-        submission: wgpu::SubmissionIndex,
-        operation: &'static str,
-    ) -> Result<()> {
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-        self.poll(live, wait, operation)
-    }
-
-    /// Waits for all work of the device and lets it free what is no longer used; failures show at the next call.
-    pub(super) fn settle(&self, live: &Live) {
-        if let Err(error) = self.poll(live, wgpu::PollType::wait_indefinitely(), "waiting for work") {
-            tracing::debug!(%error, "waiting for the device failed");
-        }
-    }
-
-    fn poll(&self, live: &Live, wait: wgpu::PollType, operation: &'static str) -> Result<()> {
-        self.check_alive(live, operation)?;
-        // wgpu panics where the driver reports a loss during a wait; to the caller that is an error like any other.
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live.device.poll(wait)));
-        match polled {
-            Ok(Ok(_)) => {}
-            // A submission that the device does not know was swallowed by its loss.
-            Ok(Err(error)) => live.loss.raise(error.to_string()),
-            Err(_) => live.loss.raise("the driver failed during a wait"),
-        }
-        self.check_alive(live, operation)
-    }
-
-    /// Waits for the answer of a mapping whose submission has ended. Another thread's poll may be the one that
-    /// delivers it, a moment after ours returned.
-    fn wait_for_map(&self, live: &Live, mapped: &Receiver<bool>, operation: &'static str) -> Result<()> {
-        const STEP: Duration = Duration::from_millis(20);
-        const STEPS: usize = 500;
-        for _ in 0..STEPS {
-            match mapped.recv_timeout(STEP) {
-                Ok(true) => return Ok(()),
-                Ok(false) | Err(RecvTimeoutError::Disconnected) => {
-                    // The submission ended, so only a loss keeps its results from the host.
-                    live.loss.raise("results could not be mapped");
-                    break;
-                }
-                Err(RecvTimeoutError::Timeout) => self.poll(live, wgpu::PollType::Poll, operation)?,
-            }
-        }
-        self.check_alive(live, operation)?;
-        Err(self.lost(operation, "no answer"))
-    }
 }

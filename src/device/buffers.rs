@@ -255,7 +255,9 @@ impl Gpu {
         let live = context.generation_of(buffer, OPERATION)?;
         let end = offset.checked_add(bytes.len() as u64);
         let fits = end.is_some_and(|end| end <= buffer.size_bytes);
-        if !fits || offset % 4 != 0 || (bytes.len() % 4 != 0 && end != Some(buffer.size_bytes)) {
+        let is_aligned = offset.is_multiple_of(4);
+        let ends_whole = bytes.len().is_multiple_of(4) || end == Some(buffer.size_bytes);
+        if !fits || !is_aligned || !ends_whole {
             return Err(context.refused(
                 OPERATION,
                 format!("{} bytes at {offset} of a buffer of {}", bytes.len(), buffer.size_bytes),

@@ -2,7 +2,7 @@
 //!
 //! A [`Gpu`] is a handle on a [`Context`], which outlives the wgpu device inside: each opening is a [`Live`]
 //! generation with its own buffers and pipelines. Objects of a lost generation answer with
-//! [`Error::DeviceLost`](crate::Error::DeviceLost).
+//! [`Error::DeviceLost`].
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

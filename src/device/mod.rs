@@ -14,6 +14,10 @@ mod context;
 mod cpu_pool;
 #[cfg(feature = "gpu")]
 mod faults;
+#[cfg(feature = "gpu")]
+mod flight;
+#[cfg(all(test, feature = "gpu"))]
+mod gpu_tests;
 mod limits;
 #[cfg(feature = "gpu")]
 mod pacer;
@@ -23,8 +27,6 @@ mod pipeline_cache;
 mod pipelines;
 #[cfg(any(feature = "gpu", test))]
 mod selector;
-#[cfg(all(test, feature = "gpu"))]
-mod tests;
 
 #[cfg(feature = "gpu")]
 use std::sync::{Arc, OnceLock};
@@ -37,6 +39,7 @@ pub use limits::Limits;
 
 pub(crate) use cpu_pool::CpuPool;
 #[cfg(feature = "gpu")]
+#[expect(unused_imports, reason = "the slices that use the device layer come next")]
 pub(crate) use {
     batch::Batch,
     buffers::{DeviceBuffer, Slice},
@@ -132,7 +135,7 @@ impl Device {
         Self::new(Choice::Reference)
     }
 
-    /// The GPU that `selector` names: an index in [`adapters`], a backend or an index within it (`vulkan`,
+    /// The GPU that `selector` names: an index in [`adapters()`], a backend or an index within it (`vulkan`,
     /// `vulkan:0`), a PCI bus id, part of the name in any case, or "" for the best adapter. Unlike
     /// [`Device::auto`] this takes software drivers too.
     ///
@@ -333,5 +336,43 @@ fn cpu_name(pool: &CpuPool) -> String {
     match pool.threads() {
         1 => "cpu (1 thread)".into(),
         threads => format!("cpu ({threads} threads)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_shared_between_threads() {
+        fn is_shared<T: Send + Sync + Clone>(_: &T) {}
+        is_shared(&Device::cpu());
+    }
+
+    #[test]
+    #[cfg(not(feature = "gpu"))]
+    fn without_the_gpu_path_gpus_are_refused_and_auto_is_the_cpu() {
+        assert!(adapters().is_empty());
+        for text in ["gpu", "0", "vulkan:0"] {
+            let message = Device::select(text).unwrap_err().to_string();
+            assert!(message.contains("without the feature"), "{message}");
+        }
+        assert!(Device::auto().name().starts_with("cpu ("));
+    }
+
+    #[test]
+    fn cpu_and_reference_are_selected_by_text() {
+        assert_eq!(Device::select(" CPU:3 ").unwrap().name(), "cpu (3 threads)");
+        assert_eq!(Device::select("cpu:1").unwrap().name(), "cpu (1 thread)");
+        assert_eq!(Device::select("reference").unwrap().name(), "reference");
+        assert!(Device::select("cpu").unwrap().name().starts_with("cpu ("));
+        for text in ["cpu:", "cpu:0", "cpu:many", "cpu:-1", "", "  "] {
+            let message = Device::select(text).unwrap_err().to_string();
+            assert!(message.contains("cpu:") || message.contains("threads"), "{text:?}: {message}");
+        }
+        let nothing = Prediction { flops: 0.0, upload_bytes: 0.0 };
+        assert!(matches!(Device::reference().resolve(&nothing), Backend::Reference));
+        let cpu = Device::cpu_with_threads(2).unwrap().with_memory_budget(1);
+        assert!(matches!(cpu.resolve(&nothing), Backend::Cpu(pool) if pool.threads() == 2));
     }
 }

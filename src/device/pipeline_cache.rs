@@ -142,4 +142,57 @@ mod tests {
             assert_eq!(load(&file), None, "cut to {length} bytes");
         }
     }
+
+    /// Compiles one kernel through the cache in `folder` and saves it; whether a file was there to start from.
+    fn compile_through(folder: &Path) -> bool {
+        let found = super::super::adapters::enumerate().swap_remove(0);
+        let opened = found.adapter.request_device(&wgpu::DeviceDescriptor {
+            required_features: found.adapter.features() & wgpu::Features::PIPELINE_CACHE,
+            ..Default::default()
+        });
+        let (device, _queue) = pollster::block_on(opened).unwrap();
+        let Some(cache) = DiskCache::open_in(folder, &found.adapter, &device) else {
+            // Only Vulkan has one.
+            assert!(!device.features().contains(wgpu::Features::PIPELINE_CACHE));
+            return true;
+        };
+        let was_there = load(&cache.file).is_some();
+        cache.save();
+        assert_eq!(load(&cache.file).is_some(), was_there, "nothing compiled, nothing written");
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let source = "@compute @workgroup_size(1) fn main() {}";
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: None,
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        });
+        let _pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: None,
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: Some(cache.for_new_pipeline()),
+        });
+        let error = pollster::block_on(scope.pop());
+        assert!(error.is_none(), "{error:?}");
+        cache.save();
+        assert!(load(&cache.file).is_some(), "saved");
+        was_there
+    }
+
+    #[test]
+    #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+    fn pipelines_are_saved_read_again_and_compiled_anew_from_a_damaged_file() {
+        let folder = tempfile::tempdir().unwrap();
+        compile_through(folder.path());
+        assert!(compile_through(folder.path()), "the second run starts from the file");
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            let file = file.unwrap().path();
+            // A whole file whose content no driver ever wrote.
+            store(&file, &[7; 300]).unwrap();
+            compile_through(folder.path());
+            std::fs::write(&file, b"short").unwrap();
+            assert!(!compile_through(folder.path()), "a damaged file counts as none");
+        }
+    }
 }

@@ -1,0 +1,174 @@
+//! What is under way on a device: waiting for it, and bringing results to the host.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use super::buffers::{DeviceBuffer, Lease};
+use super::context::{Context, Live};
+use crate::error::Result;
+
+/// Bytes of the two ticks around a timed batch; they lie at the start of its staging buffer.
+pub(super) const TICKS_BYTES: u64 = 16;
+
+/// Where the ranges to read lie in the staging buffer. Copies are whole words, so a range is widened and cut again.
+pub(super) struct Reads {
+    /// For each range: the first byte and the number of bytes in the staging buffer.
+    spans: Vec<Range<usize>>,
+    pub(super) staging_bytes: u64,
+}
+
+impl Reads {
+    /// Places `ranges` behind `head` bytes.
+    pub(super) fn plan(ranges: &[(&DeviceBuffer, Range<u64>)], head: u64) -> Self {
+        let mut at = head;
+        let spans = ranges
+            .iter()
+            .map(|(_, range)| {
+                let start = at + range.start % 4;
+                let end = start + (range.end - range.start);
+                at = if range.is_empty() { at } else { end.next_multiple_of(4) };
+                start as usize..end as usize
+            })
+            .collect();
+        Self { spans, staging_bytes: at }
+    }
+
+    /// Copies the ranges into `staging`.
+    pub(super) fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        ranges: &[(&DeviceBuffer, Range<u64>)],
+        staging: &wgpu::Buffer,
+    ) {
+        for ((buffer, range), span) in ranges.iter().zip(&self.spans) {
+            if !range.is_empty() {
+                let start = range.start - range.start % 4;
+                let bytes = range.end.next_multiple_of(4) - start;
+                let to = span.start as u64 - range.start % 4;
+                encoder.copy_buffer_to_buffer(&buffer.lease.raw, start, staging, to, bytes);
+            }
+        }
+    }
+}
+
+/// A submission whose end is awaited.
+pub(super) struct InFlight {
+    pub(super) context: Arc<Context>,
+    pub(super) live: Arc<Live>,
+    pub(super) submission: wgpu::SubmissionIndex,
+    pub(super) staging: Option<Lease>,
+    pub(super) reads: Reads,
+    pub(super) is_timed: bool,
+    pub(super) started: Instant,
+}
+
+/// What a submission left behind.
+pub(super) struct Finished {
+    /// How long the device worked.
+    pub(super) elapsed: Duration,
+    /// The bytes of each range.
+    pub(super) data: Vec<Vec<u8>>,
+}
+
+impl InFlight {
+    /// Waits for the end and brings the results to the host.
+    pub(super) fn finish(mut self) -> Result<Finished> {
+        const OPERATION: &str = "reading results";
+        let (context, live) = (&self.context, &self.live);
+        let Some(staging) = &mut self.staging else {
+            context.wait(live, self.submission, "waiting for work")?;
+            let data = self.reads.spans.iter().map(|_| Vec::new()).collect();
+            return Ok(Finished { elapsed: self.started.elapsed(), data });
+        };
+        let (sender, mapped) = channel();
+        let raw = staging.raw.clone();
+        let outcome = context
+            .guarded(live, OPERATION, 0, || {
+                raw.map_async(wgpu::MapMode::Read, .., move |outcome| {
+                    // The receiver is gone only where the wait was given up.
+                    let _ = sender.send(outcome.is_ok());
+                });
+            })
+            .and_then(|()| context.wait(live, self.submission, OPERATION))
+            .and_then(|()| context.wait_for_map(live, &mapped, OPERATION));
+        let elapsed = self.started.elapsed();
+        let view = match outcome.and_then(|()| {
+            raw.get_mapped_range(..).map_err(|error| context.refused(OPERATION, error.to_string()))
+        }) {
+            Ok(view) => view,
+            Err(error) => {
+                // It may still be mapped or about to be.
+                staging.spoil();
+                return Err(error);
+            }
+        };
+        let data = self.reads.spans.iter().map(|span| view[span.clone()].to_vec()).collect();
+        let ticks = if self.is_timed { device_time(live, &view) } else { None };
+        drop(view);
+        raw.unmap();
+        Ok(Finished { elapsed: ticks.unwrap_or(elapsed), data })
+    }
+}
+
+/// Time between the two ticks at the start of `bytes`; `None` where the clock did not advance.
+fn device_time(live: &Live, bytes: &[u8]) -> Option<Duration> {
+    let tick = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let ticks = tick(8)?.checked_sub(tick(0)?).filter(|ticks| *ticks > 0)?;
+    let nanoseconds = ticks as f64 * f64::from(live.queue.get_timestamp_period());
+    Duration::try_from_secs_f64(nanoseconds * 1e-9).ok()
+}
+
+impl Context {
+    /// Waits until `submission` has ended.
+    pub(super) fn wait(
+        &self,
+        live: &Live,
+        submission: wgpu::SubmissionIndex,
+        operation: &'static str,
+    ) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+        self.poll(live, wait, operation)
+    }
+
+    /// Waits for all work of the device and lets it free what is no longer used; failures show at the next call.
+    pub(super) fn settle(&self, live: &Live) {
+        if let Err(error) = self.poll(live, wgpu::PollType::wait_indefinitely(), "waiting for work") {
+            tracing::debug!(%error, "waiting for the device failed");
+        }
+    }
+
+    fn poll(&self, live: &Live, wait: wgpu::PollType, operation: &'static str) -> Result<()> {
+        self.check_alive(live, operation)?;
+        // wgpu panics where the driver reports a loss during a wait; to the caller that is an error like any other.
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live.device.poll(wait)));
+        match polled {
+            Ok(Ok(_)) => {}
+            // A submission that the device does not know was swallowed by its loss.
+            Ok(Err(error)) => live.loss.raise(error.to_string()),
+            Err(_) => live.loss.raise("the driver failed during a wait"),
+        }
+        self.check_alive(live, operation)
+    }
+
+    /// Waits for the answer of a mapping whose submission has ended. Another thread's poll may be the one that
+    /// delivers it, a moment after ours returned.
+    fn wait_for_map(&self, live: &Live, mapped: &Receiver<bool>, operation: &'static str) -> Result<()> {
+        const STEP: Duration = Duration::from_millis(20);
+        const STEPS: usize = 500;
+        for _ in 0..STEPS {
+            match mapped.recv_timeout(STEP) {
+                Ok(true) => return Ok(()),
+                Ok(false) | Err(RecvTimeoutError::Disconnected) => {
+                    // The submission ended, so only a loss keeps its results from the host.
+                    live.loss.raise("results could not be mapped");
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout) => self.poll(live, wgpu::PollType::Poll, operation)?,
+            }
+        }
+        self.check_alive(live, operation)?;
+        Err(self.lost(operation, "no answer"))
+    }
+}
