@@ -151,7 +151,7 @@ fn text_takes_one_or_two_dimensions() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Text gives back the same bits, for every finite float.
     #[test]

@@ -153,9 +153,6 @@ impl<R: Read> Text<'_, R> {
 }
 
 fn number<T: FromStr>(field: &[u8]) -> Option<T> {
-    if field.len() > LONGEST_FIELD {
-        return None;
-    }
     str::from_utf8(field).ok()?.parse().ok()
 }
 

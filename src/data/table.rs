@@ -49,7 +49,7 @@ impl ReadOptions {
         self
     }
 
-    /// Stores the numbers of a text file as `f32` instead of `f64`.
+    /// Stores the numbers of a text file as `f32` instead of `f64`; those beyond its range become infinite.
     pub fn single_precision(mut self, single_precision: bool) -> Self {
         self.single_precision = single_precision;
         self
