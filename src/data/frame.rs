@@ -158,7 +158,8 @@ fn load_unit_rows(rows: &Points, out: &mut [f32]) -> u32 {
     for (index, out) in out.chunks_exact_mut(columns).enumerate() {
         let row = raw_row(rows, index);
         // Dividing by the largest element first keeps the squares inside the range of f64.
-        let peak = row.iter().fold(0.0_f64, |peak, v| if v.is_finite() { peak.max(v.abs()) } else { f64::NAN });
+        let peak =
+            row.iter().fold(0.0_f64, |peak, v| if v.is_finite() { peak.max(v.abs()) } else { f64::NAN });
         let length = row.iter().map(|v| (v / peak) * (v / peak)).sum::<f64>().sqrt();
         for (value, out) in row.iter().zip(out) {
             *out = (value / peak / length) as f32;
@@ -287,9 +288,13 @@ impl Column {
 }
 
 fn choose(columns: &[Column], pivot: &[f64], rows: f64) -> Scan {
-    let offset: Vec<f64> = columns.iter().zip(pivot).map(|(column, &pivot)| column.offset(pivot, rows)).collect();
-    let reach: Vec<f64> =
-        columns.iter().zip(&offset).map(|(c, offset)| (c.max - offset).abs().max((offset - c.min).abs())).collect();
+    let offset: Vec<f64> =
+        columns.iter().zip(pivot).map(|(column, &pivot)| column.offset(pivot, rows)).collect();
+    let reach: Vec<f64> = columns
+        .iter()
+        .zip(&offset)
+        .map(|(c, offset)| (c.max - offset).abs().max((offset - c.min).abs()))
+        .collect();
     let widest = reach.iter().fold(0.0_f64, |widest, &reach| widest.max(reach));
     let exponent = if widest == 0.0 { 0 } else { -exponent_above(widest) };
     // Beyond 2^1000 the scale itself would overflow; values that small keep a smaller range, which is harmless.
@@ -334,7 +339,8 @@ mod tests {
     #[test]
     fn centring_is_exact_far_from_the_origin() {
         for offset in [0.0_f32, 1e4, 1e6, -1e6, 16_000_000.0] {
-            let array = Array2::from_shape_fn((50, 3), |(i, j)| offset + (i as f32 * 0.37 + j as f32).sin() * 5.0);
+            let array =
+                Array2::from_shape_fn((50, 3), |(i, j)| offset + (i as f32 * 0.37 + j as f32).sin() * 5.0);
             let (scan, out) = scanned(&array);
             for ((row, column), &value) in array.indexed_iter() {
                 let back = f64::from(out[row * 3 + column]) / scan.frame.scale + scan.frame.offset[column];
@@ -346,7 +352,9 @@ mod tests {
     #[test]
     fn largest_value_is_scaled_to_one() {
         for factor in [1e-38_f32, 1e-30, 1.0, 1e20, 3e38] {
-            let array = Array2::from_shape_fn((9, 2), |(i, j)| factor * (i as f32 / 9.0 - 0.4) * (j as f32 + 0.5) / 1.5);
+            let array = Array2::from_shape_fn((9, 2), |(i, j)| {
+                factor * (i as f32 / 9.0 - 0.4) * (j as f32 + 0.5) / 1.5
+            });
             let (scan, out) = scanned(&array);
             let largest = out.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
             assert!((0.5..=1.0).contains(&largest), "factor {factor}: {largest}");

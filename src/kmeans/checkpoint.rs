@@ -41,7 +41,8 @@ impl Checkpoint {
         let same = fingerprint.len() == self.fingerprint.len()
             && fingerprint.iter().zip(&self.fingerprint).all(|(a, b)| a.to_bits() == b.to_bits());
         if !same {
-            let expected = "a checkpoint of this data with the same n_clusters, n_init, init, seed and weights";
+            let expected =
+                "a checkpoint of this data with the same n_clusters, n_init, init, seed and weights";
             let got = "one of other data or parameters; remove it to start afresh".to_owned();
             return Err(Error::Format { path: self.path.clone(), expected: expected.to_owned(), got });
         }
@@ -70,7 +71,8 @@ impl Checkpoint {
 /// Numbers that differ when the data or the parameters differ.
 fn fingerprint(problem: &Problem, params: &Params) -> Vec<f64> {
     let init = format!("{:?}", params.init);
-    let weights: f64 = problem.weights.iter().flatten().enumerate().map(|(i, &w)| (i + 1) as f64 * f64::from(w)).sum();
+    let weights: f64 =
+        problem.weights.iter().flatten().enumerate().map(|(i, &w)| (i + 1) as f64 * f64::from(w)).sum();
     let mut numbers = vec![
         problem.rows as f64,
         problem.columns as f64,

@@ -78,7 +78,10 @@ impl<'a> Decoder<'a> {
 
     fn verify(&self) -> Result<()> {
         let bytes = &self.bytes;
-        if bytes.len() < HEADER_BYTES + CHECKSUM_BYTES || &bytes[..8] != MAGIC || &bytes[8..12] != self.kind.tag {
+        if bytes.len() < HEADER_BYTES + CHECKSUM_BYTES
+            || &bytes[..8] != MAGIC
+            || &bytes[8..12] != self.kind.tag
+        {
             return Err(self.malformed("another kind of file"));
         }
         let version = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);

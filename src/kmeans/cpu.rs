@@ -107,7 +107,13 @@ impl Passes for Cpu<'_, '_> {
 }
 
 impl Worker {
-    fn pass_block(&mut self, problem: &Problem, tile: &NearestTile, start: usize, labels: &mut [u32]) -> Result<Pass> {
+    fn pass_block(
+        &mut self,
+        problem: &Problem,
+        tile: &NearestTile,
+        start: usize,
+        labels: &mut [u32],
+    ) -> Result<Pass> {
         let (count, columns) = (labels.len(), problem.columns);
         problem.load(start, &mut self.x[..count * columns])?;
         self.before[..count].copy_from_slice(labels);

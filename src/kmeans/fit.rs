@@ -130,7 +130,9 @@ impl<'a> Data<'a> {
         let backend = self.device.resolve(&Prediction { flops, upload_bytes: 4.0 * rows * columns });
         let mut seconds = Seconds { upload: self.prepare_seconds, ..Seconds::default() };
         let (best, history_device) = self.device.host_pool().install(|| match &backend {
-            Backend::Reference => fit_reference(problem, params, &mut seconds).map(|best| (best, backend.name())),
+            Backend::Reference => {
+                fit_reference(problem, params, &mut seconds).map(|best| (best, backend.name()))
+            }
             Backend::Cpu(_) => {
                 let mut cpu = Cpu::new(problem, params.n_clusters, params.cancel.clone(), params.recheck);
                 fit_passes(problem, params, &mut cpu, &mut seconds).map(|best| (best, backend.name()))
@@ -147,7 +149,12 @@ impl<'a> Data<'a> {
     }
 }
 
-fn fit_passes(problem: &Problem, params: &Params, passes: &mut dyn Passes, seconds: &mut Seconds) -> Result<Run> {
+fn fit_passes(
+    problem: &Problem,
+    params: &Params,
+    passes: &mut dyn Passes,
+    seconds: &mut Seconds,
+) -> Result<Run> {
     let checkpoint = Checkpoint::of(problem, params);
     let saved = match &checkpoint {
         Some(checkpoint) => checkpoint.load()?,
@@ -213,7 +220,9 @@ fn fit_reference(problem: &Problem, params: &Params, seconds: &mut Seconds) -> R
             let shift = step.shift / problem.frame.scale / problem.frame.scale;
             history.push(Iteration { inertia, changed: step.changed, rechecked: 0.0, shift });
             let progress = Progress { run, iteration: history.len(), inertia, changed: step.changed, shift };
-            Ok::<bool, Error>(params.callback.as_ref().is_none_or(|call| call(&progress) == Control::Continue))
+            Ok::<bool, Error>(
+                params.callback.as_ref().is_none_or(|call| call(&progress) == Control::Continue),
+            )
         })?;
         seconds.iterate += begin.elapsed().as_secs_f64();
         let inertia = problem.inertia(outcome.inertia);
@@ -235,7 +244,8 @@ fn result(problem: &Problem, params: &Params, best: Run, device: String, seconds
         tracing::warn!(distinct, n_clusters = params.n_clusters, "fewer distinct points than clusters");
     }
     let history = best.state.history;
-    let rechecked = history.iter().map(|iteration| iteration.rechecked).sum::<f64>() / history.len().max(1) as f64;
+    let rechecked =
+        history.iter().map(|iteration| iteration.rechecked).sum::<f64>() / history.len().max(1) as f64;
     let (n_iter, converged) = (history.len(), best.state.ended == Some(true));
     let model = Model {
         frame: problem.frame.clone(),

@@ -123,7 +123,9 @@ mod tests {
         let largest: Vec<f64> = scales.to_vec();
         let grid = Grid::new(&largest, rows);
         let (mut sums, mut backwards) = (Sums::new(1, 5), Sums::new(1, 5));
-        let value = |i: usize, d: usize| ((((i * 7919 + d * 104_729) % 10_007) as f64 / 10_007.0 - 0.4) * scales[d]) as f32;
+        let value = |i: usize, d: usize| {
+            ((((i * 7919 + d * 104_729) % 10_007) as f64 / 10_007.0 - 0.4) * scales[d]) as f32
+        };
         let row = |i: usize| -> Vec<f32> { (0..5).map(|d| value(i, d)).collect() };
         for i in 0..rows {
             grid.add(&row(i), None, 1, 0, &mut sums);

@@ -36,7 +36,11 @@ pub(crate) struct Block<'a> {
 }
 
 /// Labels all rows; `visit` turns each block into a result, and those come back in order.
-pub(crate) fn blocks<R: Send>(rows: &Rows, book: &Codebook, visit: impl Fn(Block) -> R + Sync) -> Result<Vec<R>> {
+pub(crate) fn blocks<R: Send>(
+    rows: &Rows,
+    book: &Codebook,
+    visit: impl Fn(Block) -> R + Sync,
+) -> Result<Vec<R>> {
     let panels = Panels::new(book);
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let block = block_rows(columns);

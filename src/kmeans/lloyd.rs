@@ -188,7 +188,9 @@ fn update(problem: &Problem, params: &Params, passes: &mut dyn Passes, centroids
     };
     let columns = problem.columns;
     let mut new = centroids.to_vec();
-    for (cluster, (new, totals)) in new.chunks_exact_mut(columns).zip(sums.totals.chunks_exact(columns)).enumerate() {
+    for (cluster, (new, totals)) in
+        new.chunks_exact_mut(columns).zip(sums.totals.chunks_exact(columns)).enumerate()
+    {
         if sums.weights[cluster] > 0 {
             mean(problem, params, totals, weight_value(problem, sums.weights[cluster]), new);
         }

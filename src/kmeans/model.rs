@@ -26,7 +26,6 @@ pub struct Model {
     pub(super) converged: bool,
 }
 
-
 impl Model {
     /// Number of centroids.
     pub fn n_clusters(&self) -> usize {
@@ -108,7 +107,10 @@ impl Model {
 
     fn predicted(&self, points: &Points) -> Prediction {
         let (rows, columns) = (points.rows() as f64, points.columns() as f64);
-        Prediction { flops: 2.0 * rows * columns * self.n_clusters() as f64, upload_bytes: 4.0 * rows * columns }
+        Prediction {
+            flops: 2.0 * rows * columns * self.n_clusters() as f64,
+            upload_bytes: 4.0 * rows * columns,
+        }
     }
 
     /// The nearest centroid of each point.
@@ -143,7 +145,9 @@ impl Model {
     }
 
     fn predict_reference(&self, points: &Points) -> Result<Vec<u32>> {
-        (0..points.rows()).map(|row| Ok(reference::nearest(&self.row(points, row)?, &self.centroids).0)).collect()
+        (0..points.rows())
+            .map(|row| Ok(reference::nearest(&self.row(points, row)?, &self.centroids).0))
+            .collect()
     }
 
     /// One row in the frame, in `f64`.
@@ -178,7 +182,12 @@ impl Model {
         let columns = model.frame.offset.len();
         let finite = model.centroids.iter().chain(&model.frame.offset).all(|value| value.is_finite());
         let scale = model.frame.scale;
-        if columns == 0 || model.centroids.is_empty() || model.centroids.len() % columns != 0 || !finite || !(scale > 0.0) {
+        if columns == 0
+            || model.centroids.is_empty()
+            || model.centroids.len() % columns != 0
+            || !finite
+            || !(scale > 0.0)
+        {
             return Err(decoder.malformed("centroids that do not fit their frame"));
         }
         Ok(model)

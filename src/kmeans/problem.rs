@@ -40,7 +40,12 @@ pub(crate) struct Problem<'a> {
 
 impl<'a> Problem<'a> {
     /// Scans the data once for the frame, and once for norms.
-    pub fn new(points: Points<'a>, weights: Option<&[f64]>, unit_rows: bool, cancel: &Cancel) -> Result<Self> {
+    pub fn new(
+        points: Points<'a>,
+        weights: Option<&[f64]>,
+        unit_rows: bool,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         let scan = frame::scan("points", &points, cancel)?;
         let (rows, columns) = (points.rows(), points.columns());
         let (weights, weight_scale) = match weights {
@@ -50,8 +55,11 @@ impl<'a> Problem<'a> {
                 (Some(weights), scale)
             }
         };
-        let (frame, largest) =
-            if unit_rows { (Frame::unit_rows(columns), vec![1.0; columns]) } else { (scan.frame, scan.largest) };
+        let (frame, largest) = if unit_rows {
+            (Frame::unit_rows(columns), vec![1.0; columns])
+        } else {
+            (scan.frame, scan.largest)
+        };
         let mut problem = Self {
             grid: Grid::new(&largest, rows),
             points,
@@ -73,7 +81,8 @@ impl<'a> Problem<'a> {
     }
 
     fn measure(&mut self, cancel: &Cancel) -> Result<()> {
-        let (frame, points, columns, weights) = (&self.frame, &self.points, self.columns, self.weights.as_deref());
+        let (frame, points, columns, weights) =
+            (&self.frame, &self.points, self.columns, self.weights.as_deref());
         let blocks: Vec<Result<f64>> = self
             .norms
             .par_chunks_mut(SUM_BLOCK)

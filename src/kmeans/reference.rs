@@ -74,7 +74,8 @@ pub(crate) fn lloyd<E>(
     let (mut n_iter, mut converged, mut goes_on) = (0, false, true);
     while goes_on && !converged && n_iter < definition.max_iter {
         n_iter += 1;
-        let nearest: Vec<(u32, f64)> = definition.x.chunks_exact(columns).map(|x| nearest(x, &centroids)).collect();
+        let nearest: Vec<(u32, f64)> =
+            definition.x.chunks_exact(columns).map(|x| nearest(x, &centroids)).collect();
         let new: Vec<u32> = nearest.iter().map(|nearest| nearest.0).collect();
         let changed = match &labels {
             Some(old) => new.iter().zip(old).filter(|(new, old)| new != old).count(),
@@ -82,14 +83,17 @@ pub(crate) fn lloyd<E>(
         };
         let next = means(definition, &nearest, &centroids);
         let shift = squared_distance(&next, &centroids);
-        let inertia = nearest.iter().zip(definition.weights).map(|((_, distance), weight)| weight * distance).sum();
+        let inertia =
+            nearest.iter().zip(definition.weights).map(|((_, distance), weight)| weight * distance).sum();
         centroids = next;
         converged = (labels.is_some() && changed == 0) || shift <= definition.tolerance;
         labels = Some(new);
         goes_on = after(&Step { inertia, changed: changed as u64, shift })?;
     }
-    let nearest: Vec<(u32, f64)> = definition.x.chunks_exact(columns).map(|x| nearest(x, &centroids)).collect();
-    let inertia = nearest.iter().zip(definition.weights).map(|((_, distance), weight)| weight * distance).sum();
+    let nearest: Vec<(u32, f64)> =
+        definition.x.chunks_exact(columns).map(|x| nearest(x, &centroids)).collect();
+    let inertia =
+        nearest.iter().zip(definition.weights).map(|((_, distance), weight)| weight * distance).sum();
     let labels = nearest.iter().map(|nearest| nearest.0).collect();
     Ok(Outcome { centroids, labels, inertia, converged, n_iter })
 }
@@ -115,7 +119,11 @@ fn means(definition: &Definition, nearest: &[(u32, f64)], old: &[f64]) -> Vec<f6
     let mut new = old.to_vec();
     for cluster in 0..weights.len() {
         let sum = &sums[cluster * columns..(cluster + 1) * columns];
-        let length = if definition.unit_rows { sum.iter().map(|s| s * s).sum::<f64>().sqrt() } else { weights[cluster] };
+        let length = if definition.unit_rows {
+            sum.iter().map(|s| s * s).sum::<f64>().sqrt()
+        } else {
+            weights[cluster]
+        };
         if weights[cluster] > 0.0 && length > 0.0 {
             for d in 0..columns {
                 new[cluster * columns + d] = sum[d] / length;

@@ -45,7 +45,12 @@ pub(super) fn direct_inertia(problem: &Problem, labels: &[u32], centroids: &[f64
 /// Gives each empty cluster the point farthest from its own centroid, as scikit-learn does: the farthest point goes
 /// to the first empty cluster, the next to the second, and each is taken out of the sums of its old cluster. Ties go
 /// to the lowest row; rows of weight 0 are not taken. Nothing happens when all distances are 0.
-pub(super) fn fill_empty(problem: &Problem, labels: &[u32], centroids: &[f64], sums: &mut Sums) -> Result<()> {
+pub(super) fn fill_empty(
+    problem: &Problem,
+    labels: &[u32],
+    centroids: &[f64],
+    sums: &mut Sums,
+) -> Result<()> {
     let empty: Vec<u32> = (0..sums.weights.len() as u32).filter(|&k| sums.weights[k as usize] == 0).collect();
     let blocks = by_block(problem, labels, centroids, |start, distances| {
         let mut far: Vec<(f64, usize)> = distances

@@ -100,5 +100,9 @@ fn reduce(problem: &Problem, params: &Params, candidates: &[usize], stream: &Str
         .map_err(|error| Error::shape("candidates", "one row per candidate", error))?;
     let reduced = Problem::new(Points::from(view), Some(&weights), false, &params.cancel)?;
     let rows = plus_plus::rows(&reduced, params.n_clusters, stream, &params.cancel)?;
-    Ok(rows.iter().flat_map(|&row| &centroids[row * problem.columns..(row + 1) * problem.columns]).copied().collect())
+    Ok(rows
+        .iter()
+        .flat_map(|&row| &centroids[row * problem.columns..(row + 1) * problem.columns])
+        .copied()
+        .collect())
 }

@@ -150,7 +150,14 @@ impl<'p, 'd> Choice<'p, 'd> {
     }
 
     /// By how much each candidate lowers the sum of one block.
-    fn gains(&self, block: usize, packed: &[Lanes], reach: &[Lanes], used: usize, rows: &mut Rows) -> Result<[f64; LANES]> {
+    fn gains(
+        &self,
+        block: usize,
+        packed: &[Lanes],
+        reach: &[Lanes],
+        used: usize,
+        rows: &mut Rows,
+    ) -> Result<[f64; LANES]> {
         let start = block * SUM_BLOCK;
         let end = (start + SUM_BLOCK).min(self.problem.rows);
         rows.clear();
@@ -211,7 +218,11 @@ impl<'p, 'd> Choice<'p, 'd> {
                     }
                 }
                 let weight = |index: usize| problem.weight(start + index).map_or(1.0, f64::from);
-                *sum = closest.iter().enumerate().map(|(index, &closest)| weight(index) * f64::from(closest)).sum();
+                *sum = closest
+                    .iter()
+                    .enumerate()
+                    .map(|(index, &closest)| weight(index) * f64::from(closest))
+                    .sum();
                 Ok(())
             },
         )?;

@@ -34,7 +34,12 @@ impl FoldState {
     /// Room for `rows` rows of vectors of at most 16 lanes.
     pub fn new(rows: usize) -> Self {
         let lanes = rows * 16;
-        Self { best: vec![0.0; lanes], second: vec![0.0; lanes], vector: vec![0.0; lanes], partial: vec![0.0; 2 * lanes] }
+        Self {
+            best: vec![0.0; lanes],
+            second: vec![0.0; lanes],
+            vector: vec![0.0; lanes],
+            partial: vec![0.0; 2 * lanes],
+        }
     }
 }
 
@@ -73,7 +78,12 @@ unsafe fn product<V: Vector, const ROWS: usize>(
 /// The processor has `V`'s instruction set; `x` holds `groups * ROWS` rows of `panels.depth`; `state` has room for
 /// them; `panels` was packed for `V::LANES`.
 #[inline(always)]
-pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(x: &[f32], groups: usize, panels: &Panels, state: &mut FoldState) {
+pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(
+    x: &[f32],
+    groups: usize,
+    panels: &Panels,
+    state: &mut FoldState,
+) {
     let depth = panels.depth;
     assert!(x.len() >= groups * ROWS * depth && state.best.len() >= groups * ROWS * V::LANES);
     state.best[..groups * ROWS * V::LANES].fill(2.0 * ABSENT);
@@ -148,7 +158,12 @@ unsafe fn keep<V: Vector, const ROWS: usize>(
 /// # Safety
 /// As [`fold`], for one group; `values` holds `ROWS * 2 * LANES` elements.
 #[inline(always)]
-pub(super) unsafe fn values<V: Vector, const ROWS: usize>(x: &[f32], tile: usize, panels: &Panels, values: &mut [f32]) {
+pub(super) unsafe fn values<V: Vector, const ROWS: usize>(
+    x: &[f32],
+    tile: usize,
+    panels: &Panels,
+    values: &mut [f32],
+) {
     let depth = panels.depth;
     assert!(x.len() >= ROWS * depth && values.len() >= ROWS * 2 * V::LANES);
     for chunk in 0..panels.chunks {
