@@ -1,6 +1,9 @@
 //! tilefold clusters vectors on any GPU and on the CPU.
 
 mod cancel;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod data;
 mod device;
 mod error;
