@@ -1,6 +1,5 @@
 //! `tilefold predict`: labels of new rows under a saved model.
 
-use std::io::Write;
 use std::time::Instant;
 
 use serde_json::json;
