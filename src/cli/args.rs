@@ -16,7 +16,7 @@ Exit codes:
 
 /// Clusters vectors on any GPU and on the CPU: labels equal to f64, the same bits on every device.
 #[derive(Debug, Parser)]
-#[command(name = "tilefold", version, after_help = EXIT_CODES, arg_required_else_help = true, term_width = 100)]
+#[command(name = "tilefold", version, after_help = EXIT_CODES, arg_required_else_help = true, max_term_width = 100)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -138,7 +138,7 @@ pub(super) struct Read {
     pub delimiter: Option<u8>,
 
     /// Whether the first line of a text file holds names [default: if it holds no number].
-    #[arg(long)]
+    #[arg(long, value_name = "yes|no", hide_possible_values = true)]
     pub header: Option<YesNo>,
 }
 

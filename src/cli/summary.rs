@@ -38,11 +38,10 @@ pub(super) fn as_text(fit: &Fit, table: &Table, read_seconds: f64) -> String {
     let (rows, columns) = (grouped(table.rows() as u64), grouped(table.columns() as u64));
     let (element, seconds) = (table.element_type().name(), &fit.seconds);
     let end = if fit.converged { "converged" } else { "did not converge" };
-    let plural = if fit.n_iter == 1 { "" } else { "s" };
     let lines = [
         ("data", format!("{rows} x {columns} {element}")),
         ("device", fit.device.clone()),
-        ("iterations", format!("{} iteration{plural}, {end}", grouped(fit.n_iter as u64))),
+        ("iterations", format!("{}, {end}", grouped(fit.n_iter as u64))),
         ("inertia", fit.inertia.to_string()),
         ("clusters", sizes(&fit.cluster_sizes)),
         ("rechecked", format!("{:.3} % of the rows, in f64", 100.0 * fit.rechecked)),
@@ -72,6 +71,11 @@ fn sizes(sizes: &[u64]) -> String {
     sorted.sort_unstable();
     let [smallest, median, largest] = [0, sorted.len() / 2, sorted.len() - 1].map(|at| grouped(sorted[at]));
     format!("{count}, smallest {smallest}, median {median}, largest {largest}")
+}
+
+/// A word, with an s unless there is one of it.
+pub(super) fn plural(count: usize, word: &str) -> String {
+    if count == 1 { word.to_owned() } else { format!("{word}s") }
 }
 
 /// A count with commas between groups of three digits.

@@ -8,7 +8,7 @@ mod principal;
 use ndarray::{Array2, Axis as Dimension};
 
 use super::input::rows_as_f64;
-use super::summary::grouped;
+use super::summary::{grouped, plural};
 use crate::data::Points;
 use crate::kmeans::Fit;
 use axis::Axis;
@@ -67,11 +67,14 @@ fn draw_title(page: &mut String, fit: &Fit, points: &Points, drawn: usize) {
         [90.0, 34.0],
         "start",
         20,
-        &format!("{rows} rows × {columns} columns, k = {k}, inertia {inertia}"),
+        &format!(
+            "{rows} {} × {columns} {}, k = {k}, inertia {inertia}",
+            plural(points.rows(), "row"),
+            plural(points.columns(), "column")
+        ),
     );
     let end = if fit.converged { "converged" } else { "not converged" };
-    let plural = if fit.n_iter == 1 { "" } else { "s" };
-    let mut subtitle = format!("{} iteration{plural}, {end}", count(fit.n_iter));
+    let mut subtitle = format!("{} {}, {end}", count(fit.n_iter), plural(fit.n_iter, "iteration"));
     if drawn < points.rows() {
         subtitle.push_str(&format!("; {} of {rows} rows drawn", count(drawn)));
     }
@@ -84,7 +87,9 @@ fn number(value: f64) -> String {
     if (-4.0..9.0).contains(&digits) {
         let decimals = (6.0 - digits).clamp(0.0, 10.0) as usize;
         let text = format!("{value:.decimals$}");
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+        let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+        let whole = whole.parse().map_or(whole.to_owned(), grouped);
+        format!("{whole}.{}", fraction.trim_end_matches('0')).trim_end_matches('.').to_owned()
     } else {
         format!("{value:.6e}")
     }
@@ -110,10 +115,13 @@ fn draw_clusters(page: &mut String, fit: &Fit, points: &Points) -> usize {
         centres.iter_mut().enumerate().for_each(|(cluster, centre)| centre[1] = cluster as f64);
     }
     let values = |axis: usize| spots.iter().chain(&centres).map(move |spot| spot[axis]);
-    let (x, mut y) = (Axis::new(values(0), 8), Axis::new(values(1), 7));
-    if on_a_line {
-        y = y.whole();
-    }
+    let x = Axis::new(values(0), 8);
+    let y = if on_a_line {
+        // Half a line of room below the first cluster and above the last.
+        Axis::new([-0.5, centres.len() as f64 - 0.5].into_iter(), 7).whole()
+    } else {
+        Axis::new(values(1), 7)
+    };
     let panel = Panel { left: 90.0, top: 80.0, width: 640.0, height: 480.0, x, y };
     let label = |axis: usize, name: &str| match plane.shares.get(axis) {
         Some(share) => format!("{name} principal component ({:.1} % of the variance)", 100.0 * share),
@@ -132,7 +140,7 @@ fn draw_clusters(page: &mut String, fit: &Fit, points: &Points) -> usize {
     }
     put(page, format_args!("</g>"));
     let places: Vec<[f64; 2]> = centres.iter().map(|centre| panel.place(centre[0], centre[1])).collect();
-    draw_centroids(page, &places);
+    draw_centroids(page, &panel, &places);
     drawn
 }
 
@@ -189,7 +197,7 @@ fn marker(page: &mut String, [x, y]: [f64; 2], radius: f64, cluster: usize) {
 }
 
 /// Crosses with the cluster's colour inside, and their numbers where there is room.
-fn draw_centroids(page: &mut String, places: &[[f64; 2]]) {
+fn draw_centroids(page: &mut String, panel: &Panel, places: &[[f64; 2]]) {
     for (cluster, [x, y]) in places.iter().enumerate() {
         let colour = COLOURS[cluster % COLOURS.len()];
         for (width, half, colour) in [(9.0, 9.0, "white"), (6.5, 8.0, "black"), (3.0, 6.5, colour)] {
@@ -210,11 +218,12 @@ fn draw_centroids(page: &mut String, places: &[[f64; 2]]) {
     let mut taken: Vec<[f64; 2]> = places.to_vec();
     for (cluster, &[x, y]) in places.iter().enumerate() {
         // Beside the cross, on the side that is freest.
-        let sides = [[16.0, -12.0], [-16.0, -12.0], [16.0, 14.0], [-16.0, 14.0], [0.0, -20.0], [0.0, 22.0]];
+        let sides = [[0.0, 22.0], [0.0, -20.0], [16.0, 14.0], [-16.0, 14.0], [16.0, -12.0], [-16.0, -12.0]];
         let room = |side: &[f64; 2]| {
             let spot = [x + side[0], y + side[1]];
             let distance = |other: &[f64; 2]| (spot[0] - other[0]).hypot(spot[1] - other[1]);
-            taken.iter().map(distance).fold(24.0_f64, f64::min)
+            let edges = [spot[1] - panel.top, panel.top + panel.height - spot[1]];
+            taken.iter().map(distance).chain(edges.map(|edge| edge + 8.0)).fold(24.0_f64, f64::min)
         };
         // Of equal ones the first.
         let best = sides.iter().rev().max_by(|a, b| room(a).total_cmp(&room(b)));
@@ -264,7 +273,7 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         let texts = [0.0, 12.5, 1_169_531.744_934, 0.001, 1e300].map(number);
-        assert_eq!(texts, ["0", "12.5", "1169532", "0.001", "1.000000e300"]);
+        assert_eq!(texts, ["0", "12.5", "1,169,532", "0.001", "1.000000e300"]);
     }
 
     /// One column, equal rows, one cluster, more clusters than colours: whole elements, finite coordinates.
