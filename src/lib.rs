@@ -19,3 +19,8 @@ pub use data::{ElementType, Points, Table};
 pub use device::Fault;
 pub use device::{Adapter, Device, DeviceType, Limits, adapters};
 pub use error::{Error, Result};
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeExamples;

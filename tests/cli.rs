@@ -292,6 +292,7 @@ fn refused(arguments: &[&str], output: &Output, name: &str) {
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
     assert!(output.stdout.is_empty(), "{arguments:?}");
     assert!(message.starts_with("tilefold: error: ") && message.contains(name), "{arguments:?}: {message}");
+    assert!(!message.contains(".partial"), "{arguments:?}: {message}");
     assert!(message.lines().count() == 1 && message.len() < 400, "{arguments:?}: {message}");
 }
 

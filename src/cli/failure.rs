@@ -50,6 +50,12 @@ impl From<Error> for Failure {
             Error::Value { argument, row, column, expected, got } => {
                 format!("{}[{row}, {column}]: expected {expected}, got {got}", flag(argument))
             }
+            Error::File { path, action, source } => {
+                // Without the temporary name, which means nothing to the user.
+                let reason = std::error::Error::source(&source)
+                    .map_or_else(|| source.to_string(), |reason| reason.to_string());
+                format!("{}: {action} failed: {reason}", path.display())
+            }
             other => other.to_string(),
         };
         Self { message, code }

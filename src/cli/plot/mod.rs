@@ -25,9 +25,11 @@ const MOST_ELEMENTS: usize = 1 << 24;
 const NUMBERED: usize = 40;
 /// Markers of single iterations are drawn up to this many.
 const DOTTED_ITERATIONS: usize = 60;
-/// Paul Tol's "muted" colours, told apart by readers with any colour vision (Tol, SRON/EPS/TN/09-002, 2021).
-const COLOURS: [&str; 9] =
-    ["#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499"];
+/// Paul Tol's "muted" colours, told apart by readers with any colour vision (Tol, SRON/EPS/TN/09-002, 2021), and grey.
+const COLOURS: [&str; 10] = [
+    "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499",
+    "#777777",
+];
 /// Shapes beyond the colours.
 const SHAPES: [Shape; 4] = [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Diamond];
 
