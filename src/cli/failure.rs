@@ -51,9 +51,9 @@ impl From<Error> for Failure {
                 format!("{}[{row}, {column}]: expected {expected}, got {got}", flag(argument))
             }
             Error::File { path, action, source } => {
-                // Without the temporary name, which means nothing to the user.
-                let reason = std::error::Error::source(&source)
-                    .map_or_else(|| source.to_string(), |reason| reason.to_string());
+                // The tempfile crate appends the temporary name, which means nothing to the user.
+                let text = source.to_string();
+                let reason = text.split(" at path \"").next().unwrap_or_default();
                 format!("{}: {action} failed: {reason}", path.display())
             }
             other => other.to_string(),

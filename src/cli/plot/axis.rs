@@ -16,7 +16,8 @@ impl Axis {
         for value in values.filter(|value| value.is_finite()) {
             (low, high) = (low.min(value), high.max(value));
         }
-        if !(low <= high) {
+        if low > high {
+            // There was no finite value.
             (low, high) = (0.0, 0.0);
         }
         let magnitude = low.abs().max(high.abs());

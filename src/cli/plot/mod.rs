@@ -251,7 +251,9 @@ fn draw_history(page: &mut String, fit: &Fit) {
     let y = Axis::new(history.iter().copied(), 7);
     let panel = Panel { left: 860.0, top: 80.0, width: 350.0, height: 480.0, x, y };
     panel.draw_axes(page, "iteration", "inertia at its start");
-    let places: Vec<[f64; 2]> = numbers.zip(&history).map(|(x, &y)| panel.place(x, y)).collect();
+    // Squares of numbers beyond 1e154 overflow: such an inertia has no place.
+    let finite = numbers.zip(&history).filter(|(_, inertia)| inertia.is_finite());
+    let places: Vec<[f64; 2]> = finite.map(|(x, &y)| panel.place(x, y)).collect();
     let path: Vec<String> = places.iter().map(|[x, y]| format!("{x:.1},{y:.1}")).collect();
     put(
         page,

@@ -71,8 +71,7 @@ fn leading(centred: &Array2<f64>, total: f64) -> Vec<(Array1<f64>, f64)> {
             projected.columns().into_iter().map(|column| column.dot(&column)).collect(),
         );
         orthonormalise(&mut basis);
-        let moved = before.iter().zip(&variances).take(2).any(|(a, b)| !((a - b).abs() <= 1e-10 * total));
-        if !moved {
+        if before.iter().zip(&variances).take(2).all(|(a, b)| (a - b).abs() <= 1e-10 * total) {
             break;
         }
     }
