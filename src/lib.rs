@@ -2,10 +2,7 @@
 
 mod cancel;
 pub mod data;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the slices that use the device layer come next")
-)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the slices that use the device layer come next"))]
 mod device;
 mod error;
 
