@@ -193,8 +193,8 @@ impl Context {
         self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    #[cfg(any(test, feature = "test-hooks"))]
-    pub(super) fn can_recreate(&self) -> bool {
+    /// Whether this crate opened the device, so that its losses are reported to it.
+    pub(super) fn owns_callbacks(&self) -> bool {
         matches!(self.origin, Origin::Opened(_))
     }
 }
