@@ -99,8 +99,12 @@ mod tests {
         let caps = Caps { memory_bytes: Some(1000), window_bytes: Some(1000) };
         let capped = Limits::for_tests().capped(caps);
         assert_eq!((capped.budget_bytes, capped.window_bytes), (1000, 992));
-        let raised = Limits::for_tests().capped(Caps { memory_bytes: Some(u64::MAX), window_bytes: Some(u64::MAX) });
+        let raised =
+            Limits::for_tests().capped(Caps { memory_bytes: Some(u64::MAX), window_bytes: Some(u64::MAX) });
         assert_eq!(raised, Limits::for_tests());
-        assert_eq!(Limits::for_tests().capped(Caps { window_bytes: Some(0), ..Caps::default() }).window_bytes, 32);
+        assert_eq!(
+            Limits::for_tests().capped(Caps { window_bytes: Some(0), ..Caps::default() }).window_bytes,
+            32
+        );
     }
 }

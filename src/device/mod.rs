@@ -39,7 +39,6 @@ pub use limits::Limits;
 
 pub(crate) use cpu_pool::CpuPool;
 #[cfg(feature = "gpu")]
-#[expect(unused_imports, reason = "the slices that use the device layer come next")]
 pub(crate) use {
     batch::Batch,
     buffers::{DeviceBuffer, Slice},

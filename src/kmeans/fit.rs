@@ -95,7 +95,7 @@ pub struct Data<'a> {
     device: Device,
     problem: Problem<'a>,
     #[cfg(feature = "gpu")]
-    resident: std::sync::OnceLock<super::gpu::Windows>,
+    resident: super::gpu::ResidentSlot,
     prepare_seconds: f64,
 }
 
@@ -111,7 +111,7 @@ impl<'a> Data<'a> {
             device: device.clone(),
             problem,
             #[cfg(feature = "gpu")]
-            resident: std::sync::OnceLock::new(),
+            resident: super::gpu::ResidentSlot::default(),
             prepare_seconds: begin.elapsed().as_secs_f64(),
         })
     }

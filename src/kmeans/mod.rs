@@ -15,6 +15,8 @@ mod label;
 mod lloyd;
 mod model;
 mod params;
+#[cfg(feature = "gpu")]
+mod plan;
 mod problem;
 mod reference;
 mod relocate;

@@ -128,7 +128,7 @@ impl Model {
             Backend::Reference => (self.predict_reference(&points)?, 0),
             Backend::Cpu(pool) => pool.install(|| self.predict_cpu(&rows))?,
             #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => super::gpu::predict(gpu, &rows, &self.codebook())?,
+            Backend::Gpu(gpu) => super::gpu::predict(gpu, &rows, &self.codebook(), self.n_clusters())?,
         };
         let rechecked = rechecked as f64 / points.rows() as f64;
         Ok(Labels { labels: labels.into(), rechecked, device: backend.name() })

@@ -23,7 +23,6 @@ const TEMPLATES: &[(&str, &str)] = &[
 pub(crate) fn render(name: &'static str, context: Value) -> Result<String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_trim_blocks(false);
     let failed = |error: minijinja::Error| Error::DeviceRefused {
         device: "any".into(),
         operation: "rendering a shader",
