@@ -257,6 +257,18 @@ impl Device {
         }
     }
 
+    /// Whether this device chooses between GPU and CPU by itself.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn is_auto(&self) -> bool {
+        matches!(self.choice, Choice::Auto(..))
+    }
+
+    /// The CPU path of this device in words.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn cpu_name(&self) -> String {
+        cpu_name(&self.host_pool())
+    }
+
     fn new(choice: Choice) -> Self {
         Self { choice, caps: Caps::default() }
     }

@@ -20,6 +20,7 @@ mod plan;
 mod problem;
 mod reference;
 mod relocate;
+mod runs;
 
 pub use fit::{Data, Fit, Seconds, fit};
 pub use lloyd::Iteration;
