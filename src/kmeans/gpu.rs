@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, pod_collect_to_vec};
 
 use super::grid::{Grid, Sums};
-use super::label::Rows;
+use super::label::{self, Rows, Top};
 use super::lloyd::{Pass, Passes};
 use super::params::Params;
 use super::plan::{Plan, Shape};
@@ -13,7 +13,8 @@ use super::problem::{Problem, norm_above, row_square};
 use crate::device::{Batch, Binding, DeviceBuffer, Gpu, Kernel, Pipeline};
 use crate::error::{Error, Result};
 use crate::tile::codebook::Codebook;
-use crate::tile::gpu::{Labeller, Window};
+use crate::tile::gpu::{DeviceBook, Labeller, Window};
+use crate::tile::gpu_top::Selector;
 use crate::tile::render::render;
 
 /// Rows per workgroup of `count`.
@@ -143,7 +144,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
 
     fn pass_window(
         &mut self,
-        book: &crate::tile::gpu::DeviceBook,
+        book: &DeviceBook,
         window: &Window,
         weights: Option<&DeviceBuffer>,
         labels: usize,
@@ -393,17 +394,60 @@ impl Summer {
 
 /// Labels of any rows: windows are copied, labelled and read back one after the other.
 pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Codebook, n_clusters: usize) -> Result<(Vec<u32>, u64)> {
-    let (total, columns) = (rows.points.rows(), rows.points.columns());
-    let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false };
-    let plan = Plan::new(&shape, &gpu.limits())?;
+    let (shape, plan) = predict_plan(gpu, rows, n_clusters)?;
     let mut labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
     let device_book = labeller.book(book)?;
-    let window_rows = plan.window_rows.min(total);
-    let mut window = Window::new(gpu, window_rows, columns)?;
-    let labels = gpu.buffer("labels", 4 * window_rows as u64)?;
-    gpu.write(&labels, 0, cast_slice(&vec![NO_LABEL; window_rows]))?;
-    let (mut result, mut rechecked) = (Vec::with_capacity(total), 0);
-    for (start, count) in plan.windows(total) {
+    let labels = gpu.buffer("labels", 4 * plan.window_rows as u64)?;
+    gpu.write(&labels, 0, cast_slice(&vec![NO_LABEL; plan.window_rows]))?;
+    let (mut result, mut rechecked) = (Vec::with_capacity(shape.rows), 0);
+    each_window(gpu, rows, &plan, |window, largest| {
+        let load =
+            |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, window.start + row, x);
+        rechecked += labeller.label(&device_book, largest, window, &labels, &load)?.rechecked;
+        let read = gpu.read(&[(&labels, 0..4 * window.rows as u64)])?;
+        result.extend(pod_collect_to_vec::<u8, u32>(&read[0]));
+        Ok(())
+    })?;
+    Ok((result, rechecked))
+}
+
+/// The `count` nearest centroids of any rows: the device screens, `f64` on the host decides.
+pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
+    let (shape, plan) = predict_plan(gpu, rows, book.len())?;
+    let labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
+    let device_book = labeller.book(book)?;
+    let mut selector = Selector::new(gpu, plan.tile, count, rows.cancel.clone())?;
+    let mut result = Vec::with_capacity(shape.rows);
+    let mut x = vec![0.0; shape.columns];
+    each_window(gpu, rows, &plan, |window, largest| {
+        selector.select(&device_book, largest, window, |row, found| {
+            rows.frame.load(rows.argument, rows.points, window.start + row, &mut x)?;
+            result.push(match found {
+                Some(found) => label::decide(&x, found.iter().map(|&column| column as usize), book, count),
+                None => label::decide(&x, 0..book.len(), book, count),
+            });
+            Ok(())
+        })
+    })?;
+    Ok(result)
+}
+
+fn predict_plan(gpu: &Gpu, rows: &Rows, n_clusters: usize) -> Result<(Shape, Plan)> {
+    let (total, columns) = (rows.points.rows(), rows.points.columns());
+    let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false };
+    Ok((shape, Plan::new(&shape, &gpu.limits())?))
+}
+
+/// Copies one window after the other to the device; `visit` gets each with its largest norm.
+fn each_window(
+    gpu: &Gpu,
+    rows: &Rows,
+    plan: &Plan,
+    mut visit: impl FnMut(&Window, f32) -> Result<()>,
+) -> Result<()> {
+    let columns = rows.points.columns();
+    let mut window = Window::new(gpu, plan.window_rows, columns)?;
+    for (start, count) in plan.windows(rows.points.rows()) {
         (window.start, window.rows) = (start, count);
         let mut norms = Vec::with_capacity(count);
         upload_rows(gpu, &window.x, columns, count, |first, x| {
@@ -412,11 +456,7 @@ pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Codebook, n_clusters: usize
             Ok(())
         })?;
         gpu.write(&window.norms, 0, cast_slice(&norms))?;
-        let largest = norms.iter().fold(0.0_f32, |largest, &norm| norm.max(largest));
-        let load = |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, start + row, x);
-        rechecked += labeller.label(&device_book, largest, &window, &labels, &load)?.rechecked;
-        let read = gpu.read(&[(&labels, 0..4 * count as u64)])?;
-        result.extend(pod_collect_to_vec::<u8, u32>(&read[0]));
+        visit(&window, norms.iter().fold(0.0_f32, |largest, &norm| norm.max(largest)))?;
     }
-    Ok((result, rechecked))
+    Ok(())
 }

@@ -120,8 +120,13 @@ fn top_of(
     sorted.extend_from_slice(values);
     let (_, &mut last, _) = sorted.select_nth_unstable_by(count - 1, f32::total_cmp);
     let candidates = values.iter().enumerate().filter(|&(_, &value)| value <= last + gap);
-    let mut found: Vec<(f64, u32)> = candidates
-        .map(|(column, _)| {
+    decide(x, candidates.map(|(column, _)| column), book, count)
+}
+
+/// The `count` nearest among some columns, decided in `f64`.
+pub(crate) fn decide(x: &[f32], columns: impl Iterator<Item = usize>, book: &Codebook, count: usize) -> Top {
+    let mut found: Vec<(f64, u32)> = columns
+        .map(|column| {
             let start = column * x.len();
             (exact::squared_distance(x, &book.exact[start..start + x.len()]), book.given[column])
         })

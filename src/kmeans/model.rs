@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2};
 use rayon::prelude::*;
 
 use super::codec::{Decoder, Encoder, Kind};
-use super::label::{self, Rows};
+use super::label::{self, Rows, Top};
 use super::problem::{SUM_BLOCK, check_weights};
 use super::reference;
 use crate::cancel::Cancel;
@@ -160,7 +160,7 @@ impl Model {
 
     /// The `count` nearest centroids of each point, nearest first, with their Euclidean distances in input units.
     ///
-    /// Decided in `f64`, ties to the lowest index. Runs on the host whatever the device. Errors: as
+    /// Decided in `f64`, ties to the lowest index. Errors: as
     /// [`Model::predict`]; `count` of 0, above [`LARGEST_TOP`] or above the number of distinct centroids.
     pub fn nearest<'a>(
         &self,
@@ -181,7 +181,13 @@ impl Model {
         }
         let cancel = Cancel::new();
         let rows = self.rows(&points, &cancel);
-        let top = device.host_pool().install(|| label::top(&rows, &book, count))?;
+        let backend = device.resolve(&self.predicted(&points));
+        let top = match &backend {
+            Backend::Reference => self.nearest_reference(&points, count)?,
+            Backend::Cpu(pool) => pool.install(|| label::top(&rows, &book, count))?,
+            #[cfg(feature = "gpu")]
+            Backend::Gpu(gpu) => super::gpu::top(gpu, &rows, &book, count)?,
+        };
         let shape = (points.rows(), count);
         let indices = Array2::from_shape_fn(shape, |(row, rank)| top[row].indices[rank]);
         let distances =
@@ -261,6 +267,17 @@ impl Model {
                 self.frame.load("points", points, row, &mut x)?;
                 let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
                 Ok(reference::nearest(&x, &self.centroids).0)
+            })
+            .collect()
+    }
+
+    fn nearest_reference(&self, points: &Points, count: usize) -> Result<Vec<Top>> {
+        let mut x = vec![0.0_f32; self.columns()];
+        let book = self.codebook();
+        (0..points.rows())
+            .map(|row| {
+                self.frame.load("points", points, row, &mut x)?;
+                Ok(label::decide(&x, 0..book.len(), &book, count))
             })
             .collect()
     }

@@ -13,7 +13,7 @@ use super::exact;
 use super::render::render;
 use super::shape::TileShape;
 use crate::cancel::Cancel;
-use crate::device::{Batch, Binding, DeviceBuffer, Gpu, Kernel, Pacer, Pipeline};
+use crate::device::{Batch, Binding, DeviceBuffer, Gpu, Kernel, Pacer, Pipeline, Slice};
 use crate::error::Result;
 use std::sync::Arc;
 
@@ -157,6 +157,38 @@ pub(crate) struct DeviceBook<'b> {
     windows: Vec<BookWindow>,
     half_norms: DeviceBuffer,
     given: DeviceBuffer,
+}
+
+/// One window of centroids, as a kernel's arguments.
+pub(crate) struct BookPart<'a> {
+    /// Index of the first column.
+    pub first: u32,
+    /// Number of columns.
+    pub columns: u32,
+    /// Their coordinates.
+    pub y: Slice<'a>,
+    /// Their half norms, padded to whole tiles.
+    pub half_norms: Slice<'a>,
+}
+
+impl DeviceBook<'_> {
+    /// The centroids on the host.
+    pub fn codebook(&self) -> &Codebook {
+        self.book
+    }
+
+    /// The windows, for tiles of `tile_columns`.
+    pub fn parts(&self, tile_columns: u32) -> impl Iterator<Item = BookPart<'_>> {
+        self.windows.iter().map(move |window| {
+            let padded = u64::from(window.columns.next_multiple_of(tile_columns));
+            BookPart {
+                first: window.first,
+                columns: window.columns,
+                y: window.y.whole(),
+                half_norms: self.half_norms.slice(4 * u64::from(window.first), 4 * padded),
+            }
+        })
+    }
 }
 
 struct BookWindow {
@@ -362,35 +394,29 @@ impl Labeller {
     ) -> Result<u32> {
         let row_tiles = rows.div_ceil(self.shape.rows);
         let mut first_split = 0;
-        for columns in &book.windows {
+        for part in book.parts(self.shape.columns) {
             let split_columns =
-                self.split_columns(row_tiles, columns.columns, u64::from(rows), book.windows.len());
-            let splits = columns.columns.div_ceil(split_columns);
+                self.split_columns(row_tiles, part.columns, u64::from(rows), book.windows.len());
+            let splits = part.columns.div_ceil(split_columns);
             let params = NearestParams {
                 rows,
-                columns: columns.columns,
+                columns: part.columns,
                 depth: book.book.depth as u32,
                 first_row,
-                first_column: columns.first,
+                first_column: part.first,
                 split_columns,
                 first_split,
                 stride: rows,
             };
-            let norms = self.norms_of(book, columns);
             batch.dispatch(
                 &self.nearest,
-                &[window.x.whole(), columns.y.whole(), norms, self.partials.whole()],
+                &[window.x.whole(), part.y, part.half_norms, self.partials.whole()],
                 bytes_of(&params),
                 [row_tiles, splits, 1],
             )?;
             first_split += splits;
         }
         Ok(first_split)
-    }
-
-    fn norms_of<'a>(&self, book: &'a DeviceBook, columns: &BookWindow) -> crate::device::Slice<'a> {
-        let padded = u64::from(columns.columns.next_multiple_of(self.shape.columns));
-        book.half_norms.slice(4 * u64::from(columns.first), 4 * padded)
     }
 
     /// Columns per split: all, or fewer where there are few row tiles and room for the partial results.
@@ -420,29 +446,23 @@ impl Labeller {
         let mut batch = self.gpu.batch("candidates");
         batch.clear(&self.found)?;
         let row_tiles = count.div_ceil(self.shape.rows);
-        for columns in &book.windows {
-            let tiles = columns.columns.div_ceil(self.shape.columns);
+        for part in book.parts(self.shape.columns) {
+            let tiles = part.columns.div_ceil(self.shape.columns);
             let splits = (FEW_ROW_TILES / row_tiles).clamp(1, tiles);
             let split_columns = tiles.div_ceil(splits) * self.shape.columns;
             let params = CandidatesParams {
                 rows: count,
-                columns: columns.columns,
+                columns: part.columns,
                 depth: book.book.depth as u32,
                 first_listed: first,
-                first_column: columns.first,
+                first_column: part.first,
                 split_columns,
             };
             batch.dispatch(
                 &self.candidates,
-                &[
-                    window.x.whole(),
-                    columns.y.whole(),
-                    self.norms_of(book, columns),
-                    self.list.whole(),
-                    self.found.whole(),
-                ],
+                &[window.x.whole(), part.y, part.half_norms, self.list.whole(), self.found.whole()],
                 bytes_of(&params),
-                [row_tiles, columns.columns.div_ceil(split_columns), 1],
+                [row_tiles, part.columns.div_ceil(split_columns), 1],
             )?;
         }
         let found_bytes = u64::from(count * (CANDIDATES + 1)) * 4;

@@ -7,6 +7,8 @@ pub(crate) mod exact;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 #[cfg(feature = "gpu")]
+pub(crate) mod gpu_top;
+#[cfg(feature = "gpu")]
 pub(crate) mod render;
 #[cfg(feature = "gpu")]
 pub(crate) mod shape;
