@@ -1,6 +1,9 @@
 //! tilefold clusters vectors on any GPU and on the CPU.
 
 mod cancel;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod data;
 mod device;
 mod error;
@@ -16,3 +19,8 @@ pub use data::{ElementType, Points, Table};
 pub use device::Fault;
 pub use device::{Adapter, Device, DeviceType, Limits, adapters};
 pub use error::{Error, Result};
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeExamples;

@@ -9,6 +9,7 @@
 //!   `support/compare.rs` and `support/comparator_faults.rs`.
 
 mod architecture;
+mod cli;
 mod devices;
 mod readers;
 mod readers_damaged;
