@@ -10,6 +10,7 @@
 
 mod architecture;
 mod devices;
+mod kmeans;
 mod readers;
 mod readers_damaged;
 mod support;
