@@ -18,7 +18,7 @@ on_every_backend! {
 
 /// Decisions by a smaller margin may fall either way: points that are not multiples of one power of two are rounded to
 /// f32 once they are centred.
-const CLEAR: f64 = 1e-6;
+const CLEAR: f64 = 3e-7;
 
 /// One comparison.
 #[derive(Clone)]

@@ -11,6 +11,7 @@
 mod architecture;
 mod devices;
 mod kmeans;
+mod kmeans_exact;
 mod readers;
 mod readers_damaged;
 mod support;
