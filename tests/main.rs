@@ -12,6 +12,7 @@ mod architecture;
 mod devices;
 mod kmeans;
 mod kmeans_exact;
+mod kmeans_rules;
 mod readers;
 mod readers_damaged;
 mod support;
