@@ -11,6 +11,9 @@
 mod architecture;
 mod cli;
 mod devices;
+mod kmeans;
+mod kmeans_exact;
+mod kmeans_rules;
 mod readers;
 mod readers_damaged;
 mod support;
