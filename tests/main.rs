@@ -16,5 +16,7 @@ mod kmeans_exact;
 mod kmeans_rules;
 mod readers;
 mod readers_damaged;
+#[cfg(feature = "gpu")]
+mod shaders;
 mod support;
 mod writers;

@@ -5,7 +5,7 @@
 // Bounds    Rows, columns and depths beyond the end are loaded as 0; rows beyond the end have a limit below any
 //           value; absent columns have a half norm above any limit. Found columns beyond the room are only counted.
 // Numerics  As nearest.wgsl: the same sums in the same order.
-// Mirror    crate::tile::gpu::CandidatesParams, crate::tile::gpu::Listed
+// Mirror    crate::tile::kernels::CandidatesParams, crate::tile::kernels::Listed
 
 struct CandidatesParams {
     rows: u32,

@@ -5,7 +5,7 @@
 // Bounds    Rows beyond the end do nothing. The list has room for every row.
 // Numerics  f32; the slack for these operations is part of slope and constant. Splits are merged in order. The
 //           order of the list is not fixed; nothing depends on it.
-// Mirror    crate::tile::gpu::CertifyParams, crate::tile::gpu::Partial, crate::tile::gpu::Listed
+// Mirror    crate::tile::kernels::CertifyParams, crate::tile::kernels::Partial, crate::tile::kernels::Listed
 
 struct CertifyParams {
     rows: u32,

@@ -6,7 +6,7 @@
 //           (half_norms is padded to whole tiles); rows beyond the end are not stored.
 // Numerics  f32, products added in the order of d. Ties keep the lowest column within an invocation; a tie between
 //           two invocations makes the second equal to the best, which certifies nothing.
-// Mirror    crate::tile::gpu::NearestParams, crate::tile::gpu::Partial
+// Mirror    crate::tile::kernels::NearestParams, crate::tile::kernels::Partial
 
 struct NearestParams {
     rows: u32,

@@ -33,17 +33,17 @@ const NO_LABEL: u32 = u32::MAX;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub(crate) struct RowsParams {
-    rows: u32,
-    n_clusters: u32,
+    pub rows: u32,
+    pub n_clusters: u32,
 }
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub(crate) struct SumParams {
-    rows: u32,
-    depth: u32,
-    features: u32,
-    first_place: u32,
+    pub rows: u32,
+    pub depth: u32,
+    pub features: u32,
+    pub first_place: u32,
 }
 
 const COUNT: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];

@@ -8,7 +8,7 @@ mod codec;
 mod cpu;
 mod fit;
 #[cfg(feature = "gpu")]
-mod gpu;
+pub(crate) mod gpu;
 mod grid;
 mod init;
 mod label;

@@ -5,20 +5,22 @@
 //! 3. `candidates` runs the same tile on the listed rows and collects the columns inside the band.
 //! 4. The host decides those few in `f64`, in the reference's order, and `relabel` writes the decisions.
 
-use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, pod_collect_to_vec};
+use std::sync::Arc;
+
+use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
 use rayon::prelude::*;
 
 use super::codebook::Codebook;
 use super::exact;
-use super::render::render;
+use super::kernels::{
+    CANDIDATES, CandidatesParams, CertifyParams, Listed, NearestParams, Partial, RelabelParams,
+    candidates_kernel, certify_kernel, nearest_kernel, relabel_kernel,
+};
 use super::shape::TileShape;
 use crate::cancel::Cancel;
-use crate::device::{Batch, Binding, DeviceBuffer, Gpu, Kernel, Pacer, Pipeline, Slice};
+use crate::device::{Batch, DeviceBuffer, Gpu, Pacer, Pipeline, Slice};
 use crate::error::Result;
-use std::sync::Arc;
 
-/// Columns kept per listed row; a row with more is decided among all columns on the host.
-const CANDIDATES: u32 = 15;
 /// Listed rows per dispatch of `candidates`.
 const LISTED_ROWS: u32 = 4096;
 /// Row tiles below which columns are split, so that a small batch still fills the device.
@@ -27,105 +29,6 @@ const FEW_ROW_TILES: u32 = 128;
 const MOST_ROWS: u64 = 1 << 20;
 /// Half norm of columns that do not exist.
 const ABSENT: f32 = 1e38;
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct NearestParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    first_row: u32,
-    first_column: u32,
-    split_columns: u32,
-    first_split: u32,
-    stride: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct CertifyParams {
-    rows: u32,
-    splits: u32,
-    stride: u32,
-    first_row: u32,
-    slope: f32,
-    constant: f32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct CandidatesParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    first_listed: u32,
-    first_column: u32,
-    split_columns: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct RelabelParams {
-    pairs: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Partial {
-    best: f32,
-    second: f32,
-    column: u32,
-}
-
-/// A row that its tile did not certify.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
-
-const NEAREST: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const CERTIFY: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::Uniform,
-];
-const COLLECT: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const RELABEL: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
-
-/// The nearest kernel of one shape.
-pub(crate) fn nearest_kernel(shape: &TileShape) -> Result<Kernel> {
-    let source = render("tile/nearest.wgsl", shape.context())?;
-    Ok(Kernel { name: "nearest", entry: "nearest", source, bindings: NEAREST })
-}
-
-/// The certificate.
-pub(crate) fn certify_kernel() -> Result<Kernel> {
-    let source = render("tile/certify.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "certify", entry: "certify", source, bindings: CERTIFY })
-}
-
-/// The candidates kernel of one shape.
-pub(crate) fn candidates_kernel(shape: &TileShape) -> Result<Kernel> {
-    let context = minijinja::context! { candidates => CANDIDATES, ..shape.context() };
-    let source = render("tile/candidates.wgsl", context)?;
-    Ok(Kernel { name: "candidates", entry: "candidates", source, bindings: COLLECT })
-}
-
-/// The kernel that writes the host's decisions.
-pub(crate) fn relabel_kernel() -> Result<Kernel> {
-    let source = render("tile/relabel.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "relabel", entry: "relabel", source, bindings: RELABEL })
-}
 
 /// Rows that lie on the device.
 pub(crate) struct Window {

@@ -20,24 +20,24 @@ const VALUES_BYTES: u64 = 32 << 20;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub(crate) struct ValuesParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    first_row: u32,
-    first_column: u32,
-    stride: u32,
+    pub rows: u32,
+    pub columns: u32,
+    pub depth: u32,
+    pub first_row: u32,
+    pub first_column: u32,
+    pub stride: u32,
 }
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub(crate) struct SelectParams {
-    columns: u32,
-    stride: u32,
-    count: u32,
-    room: u32,
-    first_row: u32,
-    slope: f32,
-    constant: f32,
+    pub columns: u32,
+    pub stride: u32,
+    pub count: u32,
+    pub room: u32,
+    pub first_row: u32,
+    pub slope: f32,
+    pub constant: f32,
 }
 
 const VALUES: &[Binding] =

@@ -9,6 +9,8 @@ pub(crate) mod gpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu_top;
 #[cfg(feature = "gpu")]
+pub(crate) mod kernels;
+#[cfg(feature = "gpu")]
 pub(crate) mod render;
 #[cfg(feature = "gpu")]
 pub(crate) mod shape;
