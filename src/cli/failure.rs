@@ -93,6 +93,7 @@ fn flag(name: &str) -> &str {
         "weights" => "--weights",
         "columns" => "--columns",
         "delimiter" => "--delimiter",
+        "count" => "--top",
         "threads" => "--device",
         other => other,
     }
