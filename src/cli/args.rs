@@ -29,7 +29,7 @@ pub(super) enum Command {
     /// Clusters the rows of a file with k-means.
     Kmeans(Box<Kmeans>),
     /// Labels the rows of a file with a model that kmeans saved.
-    Predict(Predict),
+    Predict(Box<Predict>),
 }
 
 #[derive(Debug, Args)]
