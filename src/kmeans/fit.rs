@@ -74,6 +74,7 @@ pub struct Fit {
 /// ```
 pub fn fit<'a>(device: &Device, points: impl Into<Points<'a>>, params: &Params) -> Result<Fit> {
     let points = points.into();
+    points.check_not_empty("points")?;
     params.check(points.rows(), points.columns())?;
     Data::new(device, points, params)?.fit(params)
 }
@@ -168,7 +169,7 @@ fn fit_passes(
                 Some((state, _)) => Some(lloyd::run(problem, params, passes, state, |_| Ok(()))?),
                 None => None,
             };
-            (Some(saved.state), best)
+            (Some(saved.state.resumed(params.max_iter)), best)
         }
     };
     let first = resumed.as_ref().map_or(0, |state| state.run);
@@ -186,8 +187,12 @@ fn fit_passes(
             None => Ok(()),
         })?;
         seconds.iterate += begin.elapsed().as_secs_f64();
+        let stopped = finished.stopped;
         if best.as_ref().is_none_or(|best| finished.inertia < best.inertia) {
             best = Some(finished);
+        }
+        if stopped {
+            break;
         }
     }
     best.ok_or_else(|| Error::parameter("n_init", "at least 1", 0))
@@ -213,16 +218,15 @@ fn fit_reference(problem: &Problem, params: &Params, seconds: &mut Seconds) -> R
         let start = init::choose(problem, params, run)?;
         seconds.init += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
-        let mut history = Vec::new();
+        let (mut history, mut stopped) = (Vec::new(), false);
         let outcome = reference::lloyd(&definition, start, |step| {
             params.cancel.check()?;
             let inertia = problem.inertia(step.inertia);
             let shift = step.shift / problem.frame.scale / problem.frame.scale;
             history.push(Iteration { inertia, changed: step.changed, rechecked: 0.0, shift });
             let progress = Progress { run, iteration: history.len(), inertia, changed: step.changed, shift };
-            Ok::<bool, Error>(
-                params.callback.as_ref().is_none_or(|call| call(&progress) == Control::Continue),
-            )
+            stopped = params.callback.as_ref().is_some_and(|call| call(&progress) == Control::Stop);
+            Ok::<bool, Error>(!stopped)
         })?;
         seconds.iterate += begin.elapsed().as_secs_f64();
         let inertia = problem.inertia(outcome.inertia);
@@ -230,7 +234,10 @@ fn fit_reference(problem: &Problem, params: &Params, seconds: &mut Seconds) -> R
             let mut state = State::new(run, outcome.centroids);
             state.history = history;
             state.ended = Some(outcome.converged);
-            best = Some(Run { state, labels: outcome.labels, inertia });
+            best = Some(Run { state, labels: outcome.labels, inertia, stopped });
+        }
+        if stopped {
+            break;
         }
     }
     best.ok_or_else(|| Error::parameter("n_init", "at least 1", 0))
