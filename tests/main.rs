@@ -11,8 +11,10 @@
 mod architecture;
 mod devices;
 mod kmeans;
+mod kmeans_bits;
 mod kmeans_exact;
 mod kmeans_rules;
+mod kmeans_stop;
 mod readers;
 mod readers_damaged;
 mod support;
