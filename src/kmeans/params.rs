@@ -221,7 +221,7 @@ impl Params {
             return Err(Error::parameter("n_init", "at least 1", 0));
         }
         if !(self.tol >= 0.0 && self.tol.is_finite()) {
-            return Err(Error::parameter("tol", "a finite number of at least 0", self.tol));
+            return Err(Error::parameter("tol", "a finite number of at least 0", format!("{:?}", self.tol)));
         }
         if let Init::Centroids(centroids) = &self.init {
             let (expected, got) = ([self.n_clusters, columns], centroids.shape());
