@@ -19,7 +19,7 @@ on_every_backend! {
     callback_sees_every_iteration, stop_ends_the_fit, cancel_at_every_iteration, cancelled_before_the_fit,
     interrupted_fits_resume, stopped_fits_resume, a_killed_resumed_and_killed_fit, larger_max_iter_goes_on,
     checkpoints_of_other_fits_are_refused, damaged_checkpoints_are_refused, models_survive_a_file,
-    damaged_models_are_refused
+    damaged_models_are_refused, forged_files_do_no_harm
 }
 
 fn points() -> Array2<f32> {
@@ -284,6 +284,55 @@ fn damaged_checkpoints_are_refused(device: &Device) {
     let model = data.fit(&Params::new(3)).unwrap().model;
     model.save(&path).unwrap();
     assert!(matches!(data.fit(&kept), Err(Error::Format { .. })));
+}
+
+/// Files whose checksum is right and whose words are not.
+fn forgeries(content: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    const HEADER_BYTES: usize = 24;
+    let words =
+        [0, 1, 7, u64::MAX, 1 << 62, f64::NAN.to_bits(), f64::INFINITY.to_bits(), 1e300_f64.to_bits()];
+    let end = content.len() - 4;
+    (HEADER_BYTES..end - 7).step_by(8).flat_map(move |at| {
+        words.map(|word| {
+            let mut bytes = content[..end].to_vec();
+            bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+            bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+            bytes
+        })
+    })
+}
+
+fn forged_files_do_no_harm(device: &Device) {
+    if !device.name().starts_with("cpu") {
+        return; // Files are read the same way for every device.
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (model, state) = (folder.path().join("model"), folder.path().join("state"));
+    let small = cases::uniform(8, 2, 1.0, 64);
+    let kept = Params::new(3).max_iter(2).tol(0.0).n_init(2).checkpoint(&state);
+    let fit = kmeans::fit(device, small.view(), &kept).unwrap();
+    let (mut loaded, mut refused) = (0, 0);
+    for forged in forgeries(&saved(&fit, &model)) {
+        std::fs::write(&model, forged).unwrap();
+        match Model::load(&model) {
+            Err(Error::Format { .. }) => refused += 1,
+            Err(error) => panic!("{error}"),
+            Ok(model) => {
+                loaded += 1;
+                let _ = model.predict(device, small.view());
+                let _ = model.centroids();
+            }
+        }
+    }
+    assert!(loaded > 0 && refused > 0);
+    for forged in forgeries(&std::fs::read(&state).unwrap()) {
+        std::fs::write(&state, forged).unwrap();
+        match kmeans::fit(device, small.view(), &kept) {
+            Err(Error::Format { .. }) => {}
+            Err(error) => panic!("{error}"),
+            Ok(fit) => assert!(fit.labels.iter().all(|&label| label < 3)),
+        }
+    }
 }
 
 fn saved(fit: &Fit, path: &Path) -> Vec<u8> {

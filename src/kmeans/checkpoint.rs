@@ -16,6 +16,8 @@ pub(super) struct Checkpoint {
     fingerprint: Vec<f64>,
     /// Elements of the centroids.
     elements: usize,
+    /// Number of runs.
+    runs: usize,
 }
 
 /// What a checkpoint holds.
@@ -34,6 +36,7 @@ impl Checkpoint {
             path,
             fingerprint: fingerprint(problem, params),
             elements: params.n_clusters * problem.columns,
+            runs: params.runs(),
         })
     }
 
@@ -53,6 +56,9 @@ impl Checkpoint {
             return Err(Error::Format { path: self.path.clone(), expected: expected.to_owned(), got });
         }
         let state = decoder.state(self.elements)?;
+        if state.run >= self.runs {
+            return Err(decoder.malformed("a run that does not exist"));
+        }
         let best = match decoder.u64()? {
             0 => None,
             _ => Some((decoder.state(self.elements)?, decoder.f64()?)),
