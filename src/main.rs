@@ -1,1 +1,7 @@
-fn main() {}
+//! The `tilefold` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tilefold::cli::main()
+}

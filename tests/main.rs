@@ -9,6 +9,7 @@
 //!   `support/compare.rs` and `support/comparator_faults.rs`.
 
 mod architecture;
+mod cli;
 mod devices;
 mod kmeans;
 mod kmeans_bits;
@@ -20,5 +21,7 @@ mod kmeans_rules;
 mod kmeans_stop;
 mod readers;
 mod readers_damaged;
+#[cfg(feature = "gpu")]
+mod shaders;
 mod support;
 mod writers;

@@ -78,6 +78,17 @@ impl Frame {
         if largest < LARGEST.to_bits() { Ok(()) } else { Err(self.offender(argument, points, start, out)) }
     }
 
+    /// One row in the frame, in `f64` throughout: for distances that are handed out.
+    pub fn load_row(&self, argument: &'static str, points: &Points, row: usize) -> Result<Vec<f64>> {
+        let mut narrow = vec![0.0; points.columns()];
+        self.load(argument, points, row, &mut narrow)?;
+        if self.unit_rows {
+            return Ok(narrow.into_iter().map(f64::from).collect());
+        }
+        let raw = raw_row(points, row);
+        Ok(raw.iter().zip(&self.offset).map(|(value, offset)| (value - offset) * self.scale).collect())
+    }
+
     fn load_any(&self, rows: &Points, out: &mut [f32]) -> u32 {
         macro_rules! load {
             ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {

@@ -20,12 +20,13 @@ pub(super) struct Checkpoint {
     runs: usize,
 }
 
-/// What a checkpoint holds.
-pub(super) struct Saved {
-    /// The run that was going on.
-    pub state: State,
-    /// The best finished run before it, with its inertia.
-    pub best: Option<(State, f64)>,
+/// Where a fit stands.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memory {
+    /// The run that is going on.
+    pub state: Option<State>,
+    /// The best finished run.
+    pub best: Option<State>,
 }
 
 impl Checkpoint {
@@ -40,10 +41,10 @@ impl Checkpoint {
         })
     }
 
-    /// The saved state, if the file exists.
-    pub fn load(&self) -> Result<Option<Saved>> {
+    /// What the file holds; nothing where there is no file.
+    pub fn load(&self) -> Result<Memory> {
         if !self.path.exists() {
-            return Ok(None);
+            return Ok(Memory::default());
         }
         let mut decoder = Decoder::open(&self.path, KIND)?;
         let fingerprint = decoder.f64s()?;
@@ -55,27 +56,19 @@ impl Checkpoint {
             let got = "one of other data or parameters; remove it to start afresh".to_owned();
             return Err(Error::Format { path: self.path.clone(), expected: expected.to_owned(), got });
         }
-        let state = decoder.state(self.elements)?;
-        if state.run >= self.runs {
+        let memory = Memory { state: decoder.state(self.elements)?, best: decoder.state(self.elements)? };
+        if [&memory.state, &memory.best].into_iter().flatten().any(|state| state.run >= self.runs) {
             return Err(decoder.malformed("a run that does not exist"));
         }
-        let best = match decoder.u64()? {
-            0 => None,
-            _ => Some((decoder.state(self.elements)?, decoder.f64()?)),
-        };
-        Ok(Some(Saved { state, best }))
+        Ok(memory)
     }
 
     /// Replaces the file.
-    pub fn save(&self, state: &State, best: Option<(&State, f64)>) -> Result<()> {
+    pub fn save(&self, memory: &Memory) -> Result<()> {
         let mut encoder = Encoder::default();
         encoder.f64s(&self.fingerprint);
-        encoder.state(state);
-        encoder.u64(u64::from(best.is_some()));
-        if let Some((state, inertia)) = best {
-            encoder.state(state);
-            encoder.f64(inertia);
-        }
+        encoder.state(memory.state.as_ref());
+        encoder.state(memory.best.as_ref());
         encoder.write(&self.path, KIND)
     }
 }
@@ -107,7 +100,9 @@ fn fingerprint(problem: &Problem, params: &Params) -> Vec<f64> {
 }
 
 impl Encoder {
-    fn state(&mut self, state: &State) {
+    fn state(&mut self, state: Option<&State>) {
+        self.u64(u64::from(state.is_some()));
+        let Some(state) = state else { return };
         self.u64(state.run as u64);
         self.f64s(&state.centroids);
         self.f64s(state.before.as_deref().unwrap_or_default());
@@ -128,7 +123,10 @@ impl Encoder {
 }
 
 impl Decoder<'_> {
-    fn state(&mut self, elements: usize) -> Result<State> {
+    fn state(&mut self, elements: usize) -> Result<Option<State>> {
+        if self.u64()? == 0 {
+            return Ok(None);
+        }
         let run = self.u64()? as usize;
         let centroids = self.f64s()?;
         let before = Some(self.f64s()?).filter(|before| !before.is_empty());
@@ -148,6 +146,6 @@ impl Decoder<'_> {
             let (inertia, changed) = (self.f64()?, self.u64()?);
             history.push(Iteration { inertia, changed, rechecked: self.f64()?, shift: self.f64()? });
         }
-        Ok(State { run, centroids, before, history, ended, settled })
+        Ok(Some(State { run, centroids, before, history, ended, settled }))
     }
 }

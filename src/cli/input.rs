@@ -1,0 +1,72 @@
+//! What the subcommands read, and the device they run on.
+
+use std::path::Path;
+
+use ndarray::{Array2, ArrayView2};
+
+use super::args::{Read, Run, YesNo};
+use super::failure::Failure;
+use crate::data::{Points, ReadOptions, Table};
+use crate::device::Device;
+
+/// More threads than any machine has cores.
+const MOST_THREADS: usize = 4096;
+
+/// Opens a table; `argument` names it in errors.
+pub(super) fn table(argument: &'static str, path: &Path, read: &Read) -> Result<Table, Failure> {
+    let mut options = ReadOptions::default();
+    if let Some(columns) = read.columns.clone() {
+        options = options.columns(columns);
+    }
+    if let Some(delimiter) = read.delimiter {
+        options = options.delimiter(delimiter);
+    }
+    if let Some(header) = read.header {
+        options = options.header(header == YesNo::Yes);
+    }
+    Table::open_with(path, &options).map_err(Failure::about(argument))
+}
+
+/// The device with its threads and caps.
+pub(super) fn device(run: &Run) -> Result<Device, Failure> {
+    if let Some(threads) = run.threads {
+        if threads == 0 || threads > MOST_THREADS {
+            return Err(Failure::usage("--threads", &format!("1 to {MOST_THREADS}"), threads));
+        }
+        if run.device.trim().to_lowercase().starts_with("cpu:") {
+            let got = format!("{threads} beside --device {}", run.device);
+            return Err(Failure::usage("--threads", "one number of threads", got));
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        pool.map_err(|error| Failure::usage("--threads", "threads that the system can start", error))?;
+    }
+    let mut device = Device::select(&run.device)?;
+    if let Some(bytes) = run.memory_budget {
+        device = device.with_memory_budget(bytes);
+    }
+    if let Some(bytes) = run.window_bytes {
+        device = device.with_window_bytes(bytes);
+    }
+    Ok(device)
+}
+
+/// Some rows of a table in `f64`.
+pub(super) fn rows_as_f64(points: &Points, rows: &[usize]) -> Array2<f64> {
+    fn pick<T: Copy>(view: ArrayView2<T>, rows: &[usize], widen: impl Fn(T) -> f64) -> Array2<f64> {
+        Array2::from_shape_fn((rows.len(), view.ncols()), |(at, column)| widen(view[[rows[at], column]]))
+    }
+    match points.view() {
+        Points::F32(view) => pick(view, rows, f64::from),
+        Points::F64(view) => pick(view, rows, |value| value),
+        Points::F16(view) => pick(view, rows, f64::from),
+        Points::Bf16(view) => pick(view, rows, f64::from),
+        Points::U8(view) => pick(view, rows, f64::from),
+        Points::I8(view) => pick(view, rows, f64::from),
+        Points::U16(view) => pick(view, rows, f64::from),
+        Points::I16(view) => pick(view, rows, f64::from),
+        Points::U32(view) => pick(view, rows, f64::from),
+        Points::I32(view) => pick(view, rows, f64::from),
+        Points::U64(view) => pick(view, rows, |value| value as f64),
+        Points::I64(view) => pick(view, rows, |value| value as f64),
+    }
+}

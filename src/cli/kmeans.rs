@@ -1,0 +1,178 @@
+//! `tilefold kmeans`: reads, fits, writes.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::args::{Kmeans, Read};
+use super::failure::{CANCELLED, Failure};
+use super::output::{self, ArrayFile};
+use super::{input, plot, summary};
+use crate::cancel::Cancel;
+use crate::data::{AtomicFile, Table, read_vector_f64};
+use crate::kmeans::{Control, Fit, Init, Params, fit};
+
+/// Runs the subcommand.
+pub(super) fn run(arguments: &Kmeans, cancel: &Cancel) -> Result<(), Failure> {
+    check_files(arguments)?;
+    let device = input::device(&arguments.run)?;
+    let begin = Instant::now();
+    let table = input::table("INPUT", &arguments.input, &arguments.read)?;
+    let params = params(arguments)?.cancel(cancel.clone());
+    let read_seconds = begin.elapsed().as_secs_f64();
+
+    let outputs = Outputs::create(arguments)?;
+    let bar = progress(arguments);
+    let told = bar.clone();
+    let params = params.callback(move |progress| {
+        told.set_position(progress.iteration as u64);
+        told.set_message(format!("run {}, inertia {:.6e}", progress.run + 1, progress.inertia));
+        Control::Continue
+    });
+    let fitted = fit(&device, table.points(), &params);
+    bar.finish_and_clear();
+    let fit = fitted.map_err(|error| {
+        let mut failure = Failure::from(error);
+        if let (CANCELLED, Some(path)) = (failure.code, &arguments.checkpoint) {
+            failure.message.push_str(&format!("; the same command goes on from {}", path.display()));
+        }
+        failure
+    })?;
+    outputs.finish(arguments, &fit, &table, read_seconds)
+}
+
+fn check_files(arguments: &Kmeans) -> Result<(), Failure> {
+    let init = init_file(&arguments.init).map(Path::to_path_buf);
+    let labels = arguments.labels.as_ref().filter(|path| !output::is_stdout(Some(path)));
+    if arguments.run.json && output::is_stdout(arguments.labels.as_ref()) {
+        return Err(Failure::usage("--labels", "a file beside --json, which takes stdout", "-"));
+    }
+    output::check_distinct(
+        &[
+            ("INPUT", Some(&arguments.input)),
+            ("--weights", arguments.weights.as_ref()),
+            ("--init", init.as_ref()),
+        ],
+        &[
+            ("--labels", labels),
+            ("--centroids", arguments.centroids.as_ref()),
+            ("--model", arguments.model.as_ref()),
+            ("--plot", arguments.plot.as_ref()),
+            ("--checkpoint", arguments.checkpoint.as_ref()),
+        ],
+    )
+}
+
+/// The file of first centroids, if that is what `--init` names.
+fn init_file(text: &str) -> Option<&Path> {
+    (!matches!(text, "k-means++" | "random" | "k-means-parallel")).then(|| Path::new(text))
+}
+
+fn params(arguments: &Kmeans) -> Result<Params, Failure> {
+    let init = match (arguments.init.as_str(), init_file(&arguments.init)) {
+        (_, Some(path)) => Init::Centroids(first_centroids(path)?),
+        ("random", None) => Init::Random,
+        ("k-means-parallel", None) => Init::Parallel,
+        _ => Init::PlusPlus,
+    };
+    let mut params = Params::new(arguments.n_clusters)
+        .init(init)
+        .max_iter(arguments.max_iter)
+        .tol(arguments.tol)
+        .seed(arguments.seed)
+        .spherical(arguments.spherical);
+    if let Some(n_init) = arguments.n_init {
+        params = params.n_init(n_init);
+    }
+    if let Some(path) = &arguments.weights {
+        params = params.weights(read_vector_f64(path).map_err(Failure::about("--weights"))?);
+    }
+    if let Some(path) = &arguments.checkpoint {
+        params = params.checkpoint(path);
+    }
+    Ok(params)
+}
+
+fn first_centroids(path: &Path) -> Result<ndarray::Array2<f64>, Failure> {
+    if !path.exists() {
+        let expected = "k-means++, random, k-means-parallel or a file of centroids";
+        return Err(Failure::usage("--init", expected, format!("{:?}", path.display().to_string())));
+    }
+    let as_it_is = Read { columns: None, delimiter: None, header: None };
+    let table = input::table("--init", path, &as_it_is)?;
+    let all: Vec<usize> = (0..table.rows()).collect();
+    Ok(input::rows_as_f64(&table.points(), &all))
+}
+
+/// A bar on stderr where that is a terminal, else nothing.
+fn progress(arguments: &Kmeans) -> ProgressBar {
+    if arguments.run.json || arguments.run.quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(arguments.max_iter as u64);
+    let template = "{spinner} iteration {pos} of at most {len} [{bar:24}] {msg} {elapsed}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_message("preparing");
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// The files of a fit, created before it begins.
+struct Outputs {
+    labels: Option<ArrayFile>,
+    centroids: Option<ArrayFile>,
+    plot: Option<AtomicFile>,
+}
+
+impl Outputs {
+    fn create(arguments: &Kmeans) -> Result<Self, Failure> {
+        let labels = arguments.labels.as_ref().filter(|path| !output::is_stdout(Some(path)));
+        output::probe("--model", arguments.model.as_ref())?;
+        output::probe("--checkpoint", arguments.checkpoint.as_ref())?;
+        Ok(Self {
+            labels: ArrayFile::create("--labels", labels)?,
+            centroids: ArrayFile::create("--centroids", arguments.centroids.as_ref())?,
+            plot: output::create_text("--plot", arguments.plot.as_ref(), "svg")?,
+        })
+    }
+
+    /// Writes everything, then lets all files appear.
+    fn finish(self, arguments: &Kmeans, fit: &Fit, table: &Table, read_seconds: f64) -> Result<(), Failure> {
+        let mut files = Vec::new();
+        if let Some(file) = self.labels {
+            files.push(file.write(fit.labels.view())?);
+        }
+        if let Some(file) = self.centroids {
+            files.push(file.write(fit.model.centroids().view())?);
+        }
+        if let Some(mut file) = self.plot {
+            let drawn = file.write_all(plot::draw(fit, &table.points()).as_bytes());
+            drawn.map_err(|source| {
+                let path = file.path().to_owned();
+                Failure::about("--plot")(crate::Error::File { path, action: "writing", source })
+            })?;
+            files.push(file);
+        }
+        output::flush(&mut files)?;
+        if output::is_stdout(arguments.labels.as_ref()) {
+            output::print(|stdout| fit.labels.iter().try_for_each(|label| writeln!(stdout, "{label}")))?;
+        }
+        if arguments.run.json {
+            let object = summary::as_json(fit, table, read_seconds);
+            output::print(|stdout| writeln!(stdout, "{object:#}"))?;
+        }
+        if let Some(path) = &arguments.model {
+            fit.model.save(path).map_err(Failure::about("--model"))?;
+        }
+        output::commit(files)?;
+        if !arguments.run.json && !arguments.run.quiet {
+            // Where stderr is closed there is nobody to tell.
+            let _ = std::io::stderr().write_all(summary::as_text(fit, table, read_seconds).as_bytes());
+        }
+        Ok(())
+    }
+}

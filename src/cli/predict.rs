@@ -1,0 +1,63 @@
+//! `tilefold predict`: labels of new rows under a saved model.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::args::Predict;
+use super::failure::Failure;
+use super::input;
+use super::output::{self, ArrayFile};
+use crate::cancel::Cancel;
+use crate::error::Error;
+use crate::kmeans::Model;
+
+/// Runs the subcommand.
+pub(super) fn run(arguments: &Predict, cancel: &Cancel) -> Result<(), Failure> {
+    let json = arguments.run.json;
+    let to_stdout = output::is_stdout(arguments.labels.as_ref()) || (arguments.labels.is_none() && !json);
+    if json && to_stdout {
+        return Err(Failure::usage("--labels", "a file beside --json, which takes stdout", "-"));
+    }
+    let path = arguments.labels.as_ref().filter(|_| !to_stdout);
+    output::check_distinct(
+        &[("INPUT", Some(&arguments.input)), ("--model", Some(&arguments.model))],
+        &[("--labels", path)],
+    )?;
+    let device = input::device(&arguments.run)?;
+    let begin = Instant::now();
+    let model = Model::load(&arguments.model).map_err(Failure::about("--model"))?;
+    let table = input::table("INPUT", &arguments.input, &arguments.read)?;
+    let read = begin.elapsed().as_secs_f64();
+    let file = ArrayFile::create("--labels", path)?;
+
+    let begin = Instant::now();
+    let labelled = model.predict(&device, table.points())?;
+    let predict = begin.elapsed().as_secs_f64();
+    if cancel.is_cancelled() {
+        return Err(Error::Cancelled.into());
+    }
+    let mut files = Vec::new();
+    if let Some(file) = file {
+        files.push(file.write(labelled.labels.view())?);
+    }
+    output::flush(&mut files)?;
+    if to_stdout {
+        output::print(|stdout| labelled.labels.iter().try_for_each(|label| writeln!(stdout, "{label}")))?;
+    }
+    if json {
+        let mut sizes = vec![0_u64; model.n_clusters()];
+        labelled.labels.iter().for_each(|&label| sizes[label as usize] += 1);
+        let object = json!({
+            "rows": table.rows(),
+            "columns": table.columns(),
+            "n_clusters": model.n_clusters(),
+            "device": labelled.device,
+            "cluster_sizes": sizes,
+            "rechecked": labelled.rechecked,
+            "seconds": { "read": read, "predict": predict },
+        });
+        output::print(|stdout| writeln!(stdout, "{object:#}"))?;
+    }
+    output::commit(files)
+}
