@@ -31,7 +31,7 @@ pub enum Error {
     },
     /// A value inside an array cannot be used: NaN, infinity, a zero row where a direction is needed,
     /// a negative weight, or a magnitude whose squared distances overflow.
-    #[error("{argument}[{row}, {column}]: expected {expected}, got {got}")]
+    #[error("{argument}[{row}, {column}]: expected {expected}, got {got:?}")]
     Value {
         /// The array.
         argument: &'static str,

@@ -12,7 +12,7 @@ use crate::support::cases::{self, BlobsShape, Draws};
 use crate::support::lloyd::{self, Problem};
 
 on_every_backend! {
-    near_ties, near_ties_fail_without_recheck, near_ties_of_predict, exact_ties_of_equal_centroids, offsets,
+    near_ties, half_norms_round_apart, near_ties_fail_without_recheck, near_ties_of_predict, exact_ties_of_equal_centroids, offsets,
     offsets_with_few_digits_left, scales, outliers, mixed_feature_scales, denormals, extremes_of_f64
 }
 
@@ -96,6 +96,29 @@ fn near_ties(device: &Device) {
             assert!(fit.rechecked > 0.3, "only {} of the rows were rechecked", fit.rechecked);
         }
     }
+}
+
+/// Centroids `(p, q)` and `(p, q + 1)` whose half squared norms f32 rounds to different sides: their tile values differ
+/// by far more than products with the short row `(0, q + 1)` err, and the wrong one is smaller.
+fn half_norms_round_apart(device: &Device) {
+    let half_norm = |p: i64, q: i64| ((p * p + q * q) as f64 / 2.0) as f32;
+    let mut found = 0;
+    for p in 3_000_000..3_000_020_i64 {
+        let Some(q) = (100..3000).find(|&q| half_norm(p, q) != half_norm(p, q + 1)) else { continue };
+        found += 1;
+        let anchors =
+            Array2::from_shape_vec((2, 2), vec![p as f32, q as f32, p as f32, (q + 1) as f32]).unwrap();
+        let row = Array2::from_shape_vec((1, 2), vec![0.0, (q + 1) as f32]).unwrap();
+        // The mirrored points keep the centre of the data at the origin.
+        let points = concatenate![Axis(0), anchors, row, anchors.mapv(|v| -v), row.mapv(|v| -v)];
+        let init = Init::Centroids(anchors.mapv(f64::from));
+        let params = Params::new(2).init(init).weights(vec![1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+        let fit = kmeans::fit(device, points.view(), &params).unwrap();
+        let expected: Vec<u32> = points.outer_iter().map(|x| lloyd::exact_nearest(x, &anchors).0).collect();
+        assert_eq!(expected[2], 1);
+        assert_eq!(fit.labels.to_vec(), expected, "({p}, {q})");
+    }
+    assert!(found > 5, "only {found} pairs round apart");
 }
 
 /// The check above must be able to fail: without the recheck f32 decides, wrongly.

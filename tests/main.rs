@@ -12,8 +12,13 @@ mod architecture;
 mod cli;
 mod devices;
 mod kmeans;
+mod kmeans_bits;
 mod kmeans_exact;
+mod kmeans_faults;
+mod kmeans_inputs;
+mod kmeans_random;
 mod kmeans_rules;
+mod kmeans_stop;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::codec::{Decoder, Encoder, Kind};
+use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
 use super::lloyd::{Iteration, State};
-use super::params::Params;
+use super::params::{Init, Params};
 use super::problem::Problem;
 use crate::error::{Error, Result};
 
@@ -14,6 +14,10 @@ const KIND: Kind = Kind { tag: b"KMCP", name: "k-means checkpoint", version: 1 }
 pub(super) struct Checkpoint {
     path: PathBuf,
     fingerprint: Vec<f64>,
+    /// Elements of the centroids.
+    elements: usize,
+    /// Number of runs.
+    runs: usize,
 }
 
 /// Where a fit stands.
@@ -29,7 +33,12 @@ impl Checkpoint {
     /// The checkpoint that the parameters ask for.
     pub fn of(problem: &Problem, params: &Params) -> Option<Self> {
         let path = params.checkpoint.clone()?;
-        Some(Self { path, fingerprint: fingerprint(problem, params) })
+        Some(Self {
+            path,
+            fingerprint: fingerprint(problem, params),
+            elements: params.n_clusters * problem.columns,
+            runs: params.runs(),
+        })
     }
 
     /// What the file holds; nothing where there is no file.
@@ -47,7 +56,11 @@ impl Checkpoint {
             let got = "one of other data or parameters; remove it to start afresh".to_owned();
             return Err(Error::Format { path: self.path.clone(), expected: expected.to_owned(), got });
         }
-        Ok(Memory { state: decoder.state()?, best: decoder.state()? })
+        let memory = Memory { state: decoder.state(self.elements)?, best: decoder.state(self.elements)? };
+        if [&memory.state, &memory.best].into_iter().flatten().any(|state| state.run >= self.runs) {
+            return Err(decoder.malformed("a run that does not exist"));
+        }
+        Ok(memory)
     }
 
     /// Replaces the file.
@@ -62,7 +75,10 @@ impl Checkpoint {
 
 /// Numbers that differ when the data or the parameters differ.
 fn fingerprint(problem: &Problem, params: &Params) -> Vec<f64> {
-    let init = format!("{:?}", params.init);
+    let init = match &params.init {
+        Init::Centroids(centroids) => centroids.iter().flat_map(|c| c.to_bits().to_le_bytes()).collect(),
+        named => format!("{named:?}").into_bytes(),
+    };
     let weights: f64 =
         problem.weights.iter().flatten().enumerate().map(|(i, &w)| (i + 1) as f64 * f64::from(w)).sum();
     let mut numbers = vec![
@@ -74,7 +90,8 @@ fn fingerprint(problem: &Problem, params: &Params) -> Vec<f64> {
         weights,
         params.n_clusters as f64,
         params.runs() as f64,
-        f64::from(crc32fast::hash(init.as_bytes())),
+        f64::from(crc32fast::hash(&init)),
+        f64::from(crc32fast::hash(bytemuck::cast_slice(&problem.norms))),
         f64::from(crc32fast::hash(&params.seed.to_le_bytes())),
         f64::from(u8::from(params.spherical)),
     ];
@@ -106,13 +123,19 @@ impl Encoder {
 }
 
 impl Decoder<'_> {
-    fn state(&mut self) -> Result<Option<State>> {
+    fn state(&mut self, elements: usize) -> Result<Option<State>> {
         if self.u64()? == 0 {
             return Ok(None);
         }
         let run = self.u64()? as usize;
         let centroids = self.f64s()?;
         let before = Some(self.f64s()?).filter(|before| !before.is_empty());
+        let usable = |values: &Vec<f64>| {
+            values.len() == elements && values.iter().all(|v| v.abs() <= LARGEST_CENTROID)
+        };
+        if !usable(&centroids) || before.as_ref().is_some_and(|before| !usable(before)) {
+            return Err(self.malformed("centroids of another shape or range"));
+        }
         let ended = match self.u64()? {
             0 => None,
             ended => Some(ended == 2),

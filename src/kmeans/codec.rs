@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 const MAGIC: &[u8; 8] = b"TILEFOLD";
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8;
 const CHECKSUM_BYTES: usize = 4;
+/// Largest magnitude of a centroid in its frame: what first centroids are held to, and means stay within.
+pub(super) const LARGEST_CENTROID: f64 = (1_u64 << 40) as f64;
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy)]

@@ -80,6 +80,7 @@ pub struct Fit {
 /// ```
 pub fn fit<'a>(device: &Device, points: impl Into<Points<'a>>, params: &Params) -> Result<Fit> {
     let points = points.into();
+    points.check_not_empty("points")?;
     params.check(points.rows(), points.columns())?;
     Data::new(device, points, params)?.fit(params)
 }

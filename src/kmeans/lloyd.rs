@@ -1,4 +1,4 @@
-//! Lloyd's algorithm, the same for every passes: passes over the rows on the passes, centroids on the host in `f64`.
+//! Lloyd's algorithm, the same for every device: passes over the rows there, centroids on the host in `f64`.
 //!
 //! Labels are certified and sums are integers, so everything below sees the same numbers whatever device made them.
 
@@ -73,6 +73,14 @@ impl State {
     pub fn new(run: usize, centroids: Vec<f64>) -> Self {
         Self { run, centroids, before: None, history: Vec::new(), ended: None, settled: false }
     }
+
+    /// As it goes on from a file, perhaps under another `max_iter` than it was saved under.
+    pub fn resumed(mut self, max_iter: usize) -> Self {
+        if self.ended != Some(true) {
+            self.ended = (self.history.len() >= max_iter).then_some(false);
+        }
+        self
+    }
 }
 
 /// A finished run.
@@ -83,6 +91,8 @@ pub(crate) struct Run {
     pub labels: Vec<u32>,
     /// In input units.
     pub inertia: f64,
+    /// The callback asked for the end of the fit.
+    pub stopped: bool,
 }
 
 /// Runs Lloyd's iterations from a state to the end. `after` is called after each iteration.
@@ -100,7 +110,8 @@ pub(crate) fn run(
     }
     let resumed_at_end = state.ended.is_some();
     let tolerance = params.tol * problem.mean_variance;
-    while state.ended.is_none() {
+    let mut stopped = false;
+    while state.ended.is_none() && !stopped {
         params.cancel.check()?;
         let first = state.before.is_none();
         let pass = passes.assign(&Codebook::new(&state.centroids, problem.columns))?;
@@ -118,16 +129,18 @@ pub(crate) fn run(
         state.settled = state.before.as_ref() == Some(&state.centroids);
         if strict || update.shift <= tolerance {
             state.ended = Some(true);
-        } else if state.history.len() >= params.max_iter || stops(params, &state) {
+        } else if state.history.len() >= params.max_iter {
             state.ended = Some(false);
         }
+        stopped = stops(params, &state);
+        // What is saved has not ended by a stop: a later fit goes on from it.
         after(&state)?;
     }
     if !state.settled || resumed_at_end {
         // Labels belong to the returned centroids.
         passes.assign(&Codebook::new(&state.centroids, problem.columns))?;
     }
-    finish(problem, passes, state)
+    finish(problem, passes, state, stopped)
 }
 
 fn stops(params: &Params, state: &State) -> bool {
@@ -142,13 +155,13 @@ fn stops(params: &Params, state: &State) -> bool {
     callback(&progress) == Control::Stop
 }
 
-fn finish(problem: &Problem, passes: &mut dyn Passes, state: State) -> Result<Run> {
+fn finish(problem: &Problem, passes: &mut dyn Passes, state: State, stopped: bool) -> Result<Run> {
     let labels = passes.labels()?;
     let mut scaled = spread(problem, passes.sums(), &state.centroids);
     if !(scaled > 1e-6 * problem.total_square) {
         scaled = relocate::direct_inertia(problem, &labels, &state.centroids)?;
     }
-    Ok(Run { inertia: problem.inertia(scaled), state, labels })
+    Ok(Run { inertia: problem.inertia(scaled), state, labels, stopped })
 }
 
 /// `sum w |x - c|^2 = sum w |x|^2 - 2 sum c . S + sum n |c|^2`, between x'. Loses digits where it is far below the

@@ -5,7 +5,7 @@ use std::path::Path;
 use ndarray::{Array1, Array2};
 use rayon::prelude::*;
 
-use super::codec::{Decoder, Encoder, Kind};
+use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
 use super::label::{self, Rows, Top};
 use super::problem::{SUM_BLOCK, check_weights};
 use super::reference;
@@ -305,13 +305,14 @@ impl Model {
             converged: decoder.u64()? != 0,
         };
         let columns = model.frame.offset.len();
-        let finite = model.centroids.iter().chain(&model.frame.offset).all(|value| value.is_finite());
+        let usable = model.frame.offset.iter().all(|value| value.is_finite())
+            && model.centroids.iter().all(|value| value.abs() <= LARGEST_CENTROID);
         let scale = model.frame.scale;
         if columns == 0
             || model.centroids.is_empty()
             || model.centroids.len() % columns != 0
-            || !finite
-            || !(scale > 0.0)
+            || !usable
+            || !(scale > 0.0 && scale.is_finite())
         {
             return Err(decoder.malformed("centroids that do not fit their frame"));
         }

@@ -30,7 +30,8 @@ pub enum Init {
 pub enum Control {
     /// Go on.
     Continue,
-    /// End after this iteration; the result is that of a fit with `max_iter` iterations so far.
+    /// End the fit after this iteration: further runs of `n_init` are left out, and this one counts as if `max_iter`
+    /// had been reached. A fit that finds the checkpoint goes on from here.
     Stop,
 }
 
@@ -85,7 +86,8 @@ pub struct Params {
     pub callback: Option<Callback>,
     /// Stops the fit from another thread.
     pub cancel: Cancel,
-    /// File that holds the state of the fit after each iteration; a fit that finds it there goes on from it.
+    /// File that holds the state of the fit after each iteration; a fit of the same data that finds it there goes on
+    /// from it. `max_iter` and `tol` may differ then. The reference device, which is for small data, does not use it.
     pub checkpoint: Option<PathBuf>,
     /// Off only in tests: rows inside the error bound keep the tile's label.
     pub(crate) recheck: bool,
@@ -219,7 +221,7 @@ impl Params {
             return Err(Error::parameter("n_init", "at least 1", 0));
         }
         if !(self.tol >= 0.0 && self.tol.is_finite()) {
-            return Err(Error::parameter("tol", "a finite number of at least 0", self.tol));
+            return Err(Error::parameter("tol", "a finite number of at least 0", format!("{:?}", self.tol)));
         }
         if let Init::Centroids(centroids) = &self.init {
             let (expected, got) = ([self.n_clusters, columns], centroids.shape());

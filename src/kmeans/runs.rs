@@ -29,7 +29,7 @@ pub(super) fn fit_passes(
         Some(state) => Some(lloyd::run(problem, params, passes, state, |_| Ok(()))?),
         None => None,
     };
-    let mut resumed = memory.state.clone();
+    let mut resumed = memory.state.clone().map(|state| state.resumed(params.max_iter));
     let first = resumed.as_ref().map_or(0, |state| state.run);
     for run in first..params.runs() {
         let begin = Instant::now();
@@ -44,9 +44,13 @@ pub(super) fn fit_passes(
             checkpoint.as_ref().map_or(Ok(()), |checkpoint| checkpoint.save(memory))
         })?;
         seconds.iterate += begin.elapsed().as_secs_f64();
+        let stopped = finished.stopped;
         if best.as_ref().is_none_or(|best| finished.inertia < best.inertia) {
             memory.best = Some(finished.state.clone());
             best = Some(finished);
+        }
+        if stopped {
+            break;
         }
     }
     best.ok_or_else(|| Error::parameter("n_init", "at least 1", 0))
@@ -72,16 +76,15 @@ pub(super) fn fit_reference(problem: &Problem, params: &Params, seconds: &mut Se
         let start = init::choose(problem, params, run)?;
         seconds.init += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
-        let mut history = Vec::new();
+        let (mut history, mut stopped) = (Vec::new(), false);
         let outcome = reference::lloyd(&definition, start, |step| {
             params.cancel.check()?;
             let inertia = problem.inertia(step.inertia);
             let shift = step.shift / problem.frame.scale / problem.frame.scale;
             history.push(Iteration { inertia, changed: step.changed, rechecked: 0.0, shift });
             let progress = Progress { run, iteration: history.len(), inertia, changed: step.changed, shift };
-            Ok::<bool, Error>(
-                params.callback.as_ref().is_none_or(|call| call(&progress) == Control::Continue),
-            )
+            stopped = params.callback.as_ref().is_some_and(|call| call(&progress) == Control::Stop);
+            Ok::<bool, Error>(!stopped)
         })?;
         seconds.iterate += begin.elapsed().as_secs_f64();
         let inertia = problem.inertia(outcome.inertia);
@@ -89,7 +92,10 @@ pub(super) fn fit_reference(problem: &Problem, params: &Params, seconds: &mut Se
             let mut state = State::new(run, outcome.centroids);
             state.history = history;
             state.ended = Some(outcome.converged);
-            best = Some(Run { state, labels: outcome.labels, inertia });
+            best = Some(Run { state, labels: outcome.labels, inertia, stopped });
+        }
+        if stopped {
+            break;
         }
     }
     best.ok_or_else(|| Error::parameter("n_init", "at least 1", 0))

@@ -20,7 +20,7 @@ pub(crate) fn choose(problem: &Problem, params: &Params, run: usize) -> Result<V
         }
         Init::Random => random::rows(problem, params.n_clusters, &stream)?,
         Init::PlusPlus => plus_plus::rows(problem, params.n_clusters, &stream, &params.cancel)?,
-        Init::Parallel => return parallel::centroids(problem, params, &stream),
+        Init::Parallel => return parallel::centroids(problem, params, run),
     };
     gather(problem, &rows)
 }

@@ -21,13 +21,14 @@ const OVERSAMPLING: f64 = 2.0;
 const WEIGHT_UNITS: f64 = (1_u64 << 30) as f64;
 
 /// First centroids, as rows of x' in `f64`.
-pub(super) fn centroids(problem: &Problem, params: &Params, stream: &Stream) -> Result<Vec<f64>> {
-    let count = params.n_clusters;
+pub(super) fn centroids(problem: &Problem, params: &Params, run: usize) -> Result<Vec<f64>> {
+    let (count, run) = (params.n_clusters, run as u64);
+    let stream = &Stream::new(params.seed, run);
     let mut candidates = random::rows(problem, 1, stream)?;
     let mut closest = vec![f32::MAX; problem.rows];
     nearer(problem, params, &candidates, &mut closest)?;
     for round in 1..=ROUNDS {
-        let drawn = draw(problem, &closest, count, &Stream::new(params.seed, round << 32 | 1));
+        let drawn = draw(problem, &closest, count, &Stream::new(params.seed, round << 32 | run));
         nearer(problem, params, &drawn, &mut closest)?;
         candidates.extend(drawn);
     }
