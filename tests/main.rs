@@ -10,7 +10,9 @@
 
 mod architecture;
 mod devices;
+mod distance;
 mod readers;
 mod readers_damaged;
+mod shaders;
 mod support;
 mod writers;

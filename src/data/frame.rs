@@ -171,27 +171,43 @@ fn load_unit_rows(rows: &Points, out: &mut [f32]) -> u32 {
 
 /// Scans the training data: refuses NaN and infinity, chooses offset and scale.
 pub(crate) fn scan(argument: &'static str, points: &Points, cancel: &Cancel) -> Result<Scan> {
-    points.check_not_empty(argument)?;
-    let (rows, columns) = (points.rows(), points.columns());
-    let pivot: Vec<f64> = (0..columns).map(|column| value_at(points, 0, column)).collect();
-    let blocks: Vec<Result<Vec<Column>>> = (0..rows.div_ceil(BLOCK_ROWS))
+    scan_all(&[(argument, points)], cancel)
+}
+
+/// Scans several tables of equally many columns, each with its argument's name, for one frame that serves all.
+pub(crate) fn scan_all(tables: &[(&'static str, &Points)], cancel: &Cancel) -> Result<Scan> {
+    let mut rows = 0;
+    let mut pivot: Vec<f64> = Vec::new();
+    let mut total: Vec<Column> = Vec::new();
+    for (argument, points) in tables {
+        points.check_not_empty(argument)?;
+        if total.is_empty() {
+            pivot = raw_row(points, 0);
+            total = vec![Column::EMPTY; pivot.len()];
+        }
+        for block in scan_table(argument, points, &pivot, cancel) {
+            total.iter_mut().zip(&block?).for_each(|(total, block)| total.merge(block));
+        }
+        rows += points.rows();
+    }
+    Ok(choose(&total, &pivot, rows as f64))
+}
+
+fn scan_table(
+    argument: &'static str,
+    points: &Points,
+    pivot: &[f64],
+    cancel: &Cancel,
+) -> Vec<Result<Vec<Column>>> {
+    let rows = points.rows();
+    (0..rows.div_ceil(BLOCK_ROWS))
         .into_par_iter()
         .map(|block| {
             cancel.check()?;
             let start = block * BLOCK_ROWS;
-            scan_block(argument, points, start, BLOCK_ROWS.min(rows - start), &pivot)
+            scan_block(argument, points, start, BLOCK_ROWS.min(rows - start), pivot)
         })
-        .collect();
-    let mut total: Option<Vec<Column>> = None;
-    for block in blocks {
-        let block = block?;
-        match &mut total {
-            None => total = Some(block),
-            Some(total) => total.iter_mut().zip(&block).for_each(|(total, block)| total.merge(block)),
-        }
-    }
-    let total = total.unwrap_or_default();
-    Ok(choose(&total, &pivot, rows as f64))
+        .collect()
 }
 
 fn scan_block(
@@ -216,7 +232,8 @@ fn scan_block(
     Ok(columns)
 }
 
-fn widen_row(points: &Points, row: usize, out: &mut [f64]) {
+/// One row in `f64`, as it stands in the input, into `out`.
+pub(crate) fn widen_row(points: &Points, row: usize, out: &mut [f64]) {
     macro_rules! widen {
         ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {
             match points {
