@@ -11,6 +11,7 @@
 mod architecture;
 mod devices;
 mod distance;
+mod distance_gpu;
 mod readers;
 mod readers_damaged;
 mod shaders;

@@ -43,8 +43,8 @@ pub(super) struct Shape {
 impl Shape {
     /// Bytes of the whole matrix, if they are within `max_bytes`.
     pub(super) fn matrix_bytes(&self, element_bytes: usize, max_bytes: Option<u64>) -> Result<u64> {
-        let bytes = (self.rows as u128) * (self.columns as u128) * (element_bytes as u128);
-        let needed_bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let values = (self.rows as u64).saturating_mul(self.columns as u64);
+        let needed_bytes = values.saturating_mul(element_bytes as u64);
         let limit_bytes = max_bytes.unwrap_or(isize::MAX as u64).min(isize::MAX as u64);
         if needed_bytes > limit_bytes {
             let what = format!("distances of {} x {} rows (stream them instead)", self.rows, self.columns);
@@ -130,4 +130,70 @@ pub(super) fn windows(shape: Shape, layout: Layout, limits: &Limits) -> Result<W
 fn whole_tiles(rows: u64, tile: usize) -> u64 {
     let tile = tile as u64;
     if rows > tile { rows - rows % tile } else { rows }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(window_bytes: u64, budget_bytes: u64) -> Limits {
+        Limits {
+            max_binding_bytes: 1 << 27,
+            max_buffer_bytes: 1 << 31,
+            max_workgroups_per_dimension: 65_535,
+            workgroup_storage_bytes: 32_768,
+            max_invocations_per_workgroup: 1024,
+            min_offset_alignment: 32,
+            budget_bytes,
+            window_bytes,
+            has_timestamps: true,
+        }
+    }
+
+    #[test]
+    fn windows_stay_within_every_limit() {
+        let sizes = [1, 2, 31, 33, 64, 65, 1000, 100_000, 20_000_000];
+        for rows in sizes {
+            for columns in sizes {
+                for depth in [1, 3, 64, 1536] {
+                    for window in [32, 256, 4096, 1 << 20, 1 << 27] {
+                        for budget in [1 << 10, 1 << 20, 1 << 34] {
+                            check(Shape { rows, columns, depth }, &limits(window, budget));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(shape: Shape, limits: &Limits) {
+        for layout in [Layout { copies: 2, has_norms: true }, Layout { copies: 1, has_norms: false }] {
+            let Ok(found) = windows(shape, layout, limits) else {
+                let row = 4 * shape.depth as u64;
+                let smallest = 2 * (row * layout.copies + 4) + 4;
+                assert!(row > limits.window_bytes || smallest > limits.budget_bytes, "{shape:?} {limits:?}");
+                continue;
+            };
+            let (x, y) = (found.x_rows as u64, found.y_rows as u64);
+            assert!(x >= 1 && y >= 1 && x <= shape.rows as u64 && y <= shape.columns as u64, "{found:?}");
+            for rows in [x, y] {
+                assert!(rows * 4 * shape.depth as u64 <= limits.window_bytes, "{shape:?} {found:?}");
+                assert!(rows.div_ceil(found.tile as u64) <= 65_535, "{shape:?} {found:?}");
+            }
+            assert!(4 * x * y <= limits.window_bytes.min(BLOCK_BYTES), "{shape:?} {found:?}");
+            assert!(found.bytes <= limits.budget_bytes, "{shape:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_of_a_stream_are_bounded() {
+        let shape = Shape { rows: 1_000_000, columns: 1_000_000, depth: 8 };
+        assert_eq!(shape.block_rows(4, None).unwrap(), 16);
+        assert_eq!(shape.block_rows(8, Some(8_000_000)).unwrap(), 1);
+        assert!(matches!(shape.block_rows(8, Some(7_999_999)), Err(Error::TooLarge { .. })));
+        assert!(matches!(shape.matrix_bytes(4, Some(1 << 40)), Err(Error::TooLarge { .. })));
+        let absurd = Shape { rows: usize::MAX, columns: usize::MAX, depth: 1 };
+        assert!(matches!(absurd.matrix_bytes(4, None), Err(Error::TooLarge { .. })));
+        assert_eq!(Shape { rows: 3, columns: 2, depth: 1 }.block_rows(4, None).unwrap(), 3);
+    }
 }
