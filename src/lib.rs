@@ -6,6 +6,7 @@ mod cancel;
 pub mod cli;
 pub mod data;
 mod device;
+pub mod distance;
 mod error;
 pub mod kmeans;
 mod random;

@@ -2,9 +2,9 @@
 
 use crate::device::{Binding, Kernel};
 use crate::error::Result;
-use crate::kmeans;
 use crate::tile::shape::SHAPES;
 use crate::tile::{gpu_top, kernels};
+use crate::{distance, kmeans};
 
 /// One rendered kernel.
 #[derive(Debug, Clone)]
@@ -46,6 +46,7 @@ macro_rules! mirrors {
 /// Structs shared with WGSL.
 pub fn mirrors() -> Vec<Mirror> {
     mirrors! {
+        distance::gpu::MeasureParams { first_row, rows, columns, depth, units, most }
         kernels::NearestParams {
             rows, columns, depth, first_row, first_column, split_columns, first_split, stride,
         }
@@ -77,6 +78,9 @@ pub fn shaders() -> Result<Vec<Shader>> {
             bindings: kernel.bindings.iter().map(binding).collect(),
         });
     };
+    for (variant, kernel) in distance::gpu::kernels()? {
+        add(variant, kernel);
+    }
     for shape in &SHAPES {
         let variant = format!("{}x{}", shape.rows, shape.columns);
         add(variant.clone(), kernels::nearest_kernel(shape)?);

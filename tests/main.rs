@@ -11,6 +11,8 @@
 mod architecture;
 mod cli;
 mod devices;
+mod distance;
+mod distance_gpu;
 mod kmeans;
 mod kmeans_bits;
 mod kmeans_exact;

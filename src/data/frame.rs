@@ -190,38 +190,47 @@ fn load_unit_rows(rows: &Points, out: &mut [f32]) -> u32 {
 
 /// Scans the training data: refuses NaN and infinity, chooses offset and scale.
 pub(crate) fn scan(argument: &'static str, points: &Points, cancel: &Cancel) -> Result<Scan> {
-    points.check_not_empty(argument)?;
-    let (rows, columns) = (points.rows(), points.columns());
-    let pivot: Vec<f64> = (0..columns).map(|column| value_at(points, 0, column)).collect();
-    let total = scan_in_unit(argument, points, &pivot, 1.0, cancel)?;
+    scan_all(&[(argument, points)], cancel)
+}
+
+/// Scans several tables of equally many columns, each with its argument's name, for one frame that serves all.
+pub(crate) fn scan_all(tables: &[(&'static str, &Points)], cancel: &Cancel) -> Result<Scan> {
+    for (argument, points) in tables {
+        points.check_not_empty(argument)?;
+    }
+    let pivot = tables.first().map_or(Vec::new(), |(_, points)| raw_row(points, 0));
+    let rows = tables.iter().map(|(_, points)| points.rows()).sum::<usize>() as f64;
+    let total = scan_in_unit(tables, &pivot, 1.0, cancel)?;
     let widest = total.iter().fold(0.0_f64, |widest, column| widest.max(column.max - column.min));
     if widest == 0.0 || SQUARES_FIT.contains(&widest) {
-        return Ok(choose(&total, &pivot, rows as f64, 1.0));
+        return Ok(choose(&total, &pivot, rows, 1.0));
     }
     let unit = power_of_two((-exponent_above(widest)).clamp(-1000, 1000));
-    let total = scan_in_unit(argument, points, &pivot, unit, cancel)?;
-    Ok(choose(&total, &pivot, rows as f64, unit))
+    let total = scan_in_unit(tables, &pivot, unit, cancel)?;
+    Ok(choose(&total, &pivot, rows, unit))
 }
 
 fn scan_in_unit(
-    argument: &'static str,
-    points: &Points,
+    tables: &[(&'static str, &Points)],
     pivot: &[f64],
     unit: f64,
     cancel: &Cancel,
 ) -> Result<Vec<Column>> {
-    let rows = points.rows();
-    let blocks: Vec<Result<Vec<Column>>> = (0..rows.div_ceil(BLOCK_ROWS))
-        .into_par_iter()
-        .map(|block| {
-            cancel.check()?;
-            let start = block * BLOCK_ROWS;
-            scan_block(argument, &points.slice_rows(start, BLOCK_ROWS.min(rows - start)), start, pivot, unit)
-        })
-        .collect();
     let mut total = vec![Column::EMPTY; pivot.len()];
-    for block in blocks {
-        total.iter_mut().zip(&block?).for_each(|(total, block)| total.merge(block));
+    for (argument, points) in tables {
+        let rows = points.rows();
+        let blocks: Vec<Result<Vec<Column>>> = (0..rows.div_ceil(BLOCK_ROWS))
+            .into_par_iter()
+            .map(|block| {
+                cancel.check()?;
+                let start = block * BLOCK_ROWS;
+                let rows = points.slice_rows(start, BLOCK_ROWS.min(rows - start));
+                scan_block(argument, &rows, start, pivot, unit)
+            })
+            .collect();
+        for block in blocks {
+            total.iter_mut().zip(&block?).for_each(|(total, block)| total.merge(block));
+        }
     }
     Ok(total)
 }
@@ -248,7 +257,8 @@ fn scan_block(
     Ok(columns)
 }
 
-fn widen_row(points: &Points, row: usize, out: &mut [f64]) {
+/// One row in `f64`, as it stands in the input, into `out`.
+pub(crate) fn widen_row(points: &Points, row: usize, out: &mut [f64]) {
     macro_rules! widen {
         ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {
             match points {

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 /// Every template by its path under `shaders/`.
 const TEMPLATES: &[(&str, &str)] = &[
     ("common/wide.wgsl", include_str!("../../shaders/common/wide.wgsl")),
+    ("distance/measure.wgsl", include_str!("../../shaders/distance/measure.wgsl")),
     ("kmeans/count.wgsl", include_str!("../../shaders/kmeans/count.wgsl")),
     ("kmeans/scan.wgsl", include_str!("../../shaders/kmeans/scan.wgsl")),
     ("kmeans/scatter.wgsl", include_str!("../../shaders/kmeans/scatter.wgsl")),

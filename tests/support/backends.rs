@@ -47,8 +47,8 @@ pub fn cpu() -> Device {
 ///
 /// Its name is added to the file that `TILEFOLD_ADAPTER_LOG` names, from which `scripts/test` says what ran where.
 pub fn gpu() -> Device {
-    let selector = std::env::var("TILEFOLD_GPU").unwrap_or_default();
-    let device = Device::gpu(&selector).unwrap_or_else(|error| {
+    let selector = std::env::var("TILEFOLD_GPU").ok().filter(|text| !text.is_empty());
+    let device = Device::select(selector.as_deref().unwrap_or("gpu")).unwrap_or_else(|error| {
         panic!(
             "{error}; scripts/test installs a software GPU, TILEFOLD_WITHOUT_GPU=1 builds without these tests"
         )

@@ -1,0 +1,125 @@
+//! Who fills a block of rows: the part that is the same for every call.
+
+use ndarray::ArrayViewMut2;
+#[cfg(feature = "gpu")]
+use ndarray::s;
+
+#[cfg(feature = "gpu")]
+use super::gpu::GpuEngine;
+use super::matrix::Filled;
+use super::operands::{Operands, Real, too_large_a_result};
+use super::params::{Metric, Params};
+use super::{Tables, cpu, reference};
+use crate::cancel::Cancel;
+use crate::data::Points;
+use crate::data::frame::{self, raw_row};
+use crate::device::{Backend, CpuPool, Device, Prediction};
+use crate::error::Result;
+
+/// One prepared call.
+pub(super) struct Engine<'a, T: Real> {
+    performer: Performer<'a, T>,
+    cancel: Cancel,
+    filled: Filled,
+}
+
+enum Performer<'a, T: Real> {
+    Reference(Definition),
+    Cpu {
+        pool: CpuPool,
+        operands: Operands<'a, T>,
+    },
+    #[cfg(feature = "gpu")]
+    Gpu(Box<GpuEngine<'a>>),
+}
+
+/// The input in `f64`, for the reference.
+struct Definition {
+    metric: Metric,
+    x: Vec<Vec<f64>>,
+    /// `None`: X itself.
+    y: Option<Vec<Vec<f64>>>,
+}
+
+impl<'a, T: Real> Engine<'a, T> {
+    /// Scans and prepares tables.
+    pub(super) fn new(device: &Device, tables: &Tables<'a>, params: &Params) -> Result<Self> {
+        let shape = tables.shape();
+        let (rows, columns, depth) = (shape.rows as f64, shape.columns as f64, shape.depth as f64);
+        let moved = (rows + columns) * depth + rows * columns;
+        let predicted = Prediction { flops: 2.0 * rows * columns * depth, upload_bytes: 4.0 * moved };
+        let backend = device.resolve(&predicted);
+        let host = device.host_pool();
+        let operands = host.install(|| {
+            let scan = frame::scan_all(&tables.named(), &params.cancel)?;
+            Operands::<T>::new(params.metric, tables, &scan, &params.cancel)
+        })?;
+        let performer = match backend {
+            Backend::Reference => Performer::Reference(Definition::new(params.metric, tables)),
+            Backend::Cpu(pool) => Performer::Cpu { pool: pool.clone(), operands },
+            #[cfg(feature = "gpu")]
+            Backend::Gpu(gpu) => match T::single(operands) {
+                Ok(operands) => Performer::Gpu(Box::new(GpuEngine::new(gpu.clone(), operands)?)),
+                Err(operands) => Performer::Cpu { pool: host.clone(), operands },
+            },
+        };
+        let device = match (&backend, &performer) {
+            #[cfg(feature = "gpu")]
+            (Backend::Gpu(_), Performer::Cpu { .. }) => {
+                format!("{}; f64 on {}", backend.name(), Backend::Cpu(&host).name())
+            }
+            _ => backend.name(),
+        };
+        let filled = Filled { rows: shape.rows, columns: shape.columns, device };
+        Ok(Self { performer, cancel: params.cancel.clone(), filled })
+    }
+
+    /// Fills `out` with rows from `first_row` on.
+    pub(super) fn fill(&mut self, first_row: usize, mut out: ArrayViewMut2<T>) -> Result<()> {
+        match &mut self.performer {
+            Performer::Reference(definition) => definition.fill(first_row, &mut out, &self.cancel),
+            Performer::Cpu { pool, operands } => cpu::fill(pool, operands, first_row, out, &self.cancel),
+            #[cfg(feature = "gpu")]
+            Performer::Gpu(engine) => {
+                engine.fill(first_row, out.nrows(), &self.cancel, |row, column, values| {
+                    // Here `T` is f32.
+                    let values: &[T] = bytemuck::cast_slice(values);
+                    let mut target = out.slice_mut(s![row, column..column + values.len()]);
+                    match target.as_slice_mut() {
+                        Some(target) => target.copy_from_slice(values),
+                        None => target.iter_mut().zip(values).for_each(|(target, &value)| *target = value),
+                    }
+                })
+            }
+        }
+    }
+
+    /// What is reported once everything is filled.
+    pub(super) fn filled(self) -> Filled {
+        self.filled
+    }
+}
+
+impl Definition {
+    fn new(metric: Metric, tables: &Tables) -> Self {
+        let rows = |points: &Points| (0..points.rows()).map(|row| raw_row(points, row)).collect();
+        Self { metric, x: rows(&tables.x), y: tables.y.as_ref().map(rows) }
+    }
+
+    fn fill<T: Real>(&self, first_row: usize, out: &mut ArrayViewMut2<T>, cancel: &Cancel) -> Result<()> {
+        let y = self.y.as_ref().unwrap_or(&self.x);
+        for (index, mut out) in out.outer_iter_mut().enumerate() {
+            cancel.check()?;
+            let row = first_row + index;
+            for (column, (out, y)) in out.iter_mut().zip(y).enumerate() {
+                let value = reference::measure(self.metric, &self.x[row], y);
+                let fits = value.abs() < T::LIMIT;
+                if !fits {
+                    return Err(too_large_a_result(row, column, value, size_of::<T>() == 8));
+                }
+                *out = T::rounded(value);
+            }
+        }
+        Ok(())
+    }
+}

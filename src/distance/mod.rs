@@ -1,0 +1,262 @@
+//! Distance matrices: every row of X with every row of Y, or X with itself.
+//!
+//! ```
+//! use tilefold::Device;
+//! use tilefold::distance::{Metric, Params, pairwise};
+//!
+//! let x = ndarray::array![[0.0_f32, 0.0], [3.0, 4.0]];
+//! let found = pairwise(&Device::cpu(), x.view(), &Params::new(Metric::Euclidean))?;
+//! assert_eq!(found.matrix.as_f32(), Some(&ndarray::array![[0.0, 5.0], [5.0, 0.0]]));
+//! # Ok::<(), tilefold::Error>(())
+//! ```
+//!
+//! # What holds for every value
+//!
+//! - Input of `f32`, `f16`, `bf16` and 8- and 16-bit integers gives `f32`. Where one table holds `f64` or 32- or 64-bit
+//!   integers (those beyond 2^53 round to the nearest `f64`), or the caller's array is of `f64`, results are `f64`,
+//!   computed in `f64` by the CPU also where the device is a GPU: GPUs have no fast `f64`.
+//! - With u half the machine epsilon of that type, D features and m = min(D, 64) + ceil(D / 64) + 1: squared Euclidean is
+//!   within a relative 16 (m + 3) u or (D + 4) u, whichever is larger, Euclidean within half of it plus 6 u;
+//!   Manhattan within (m + 4) u, Chebyshev within 4 u; cosine within an absolute (m + 8) u; the inner product within
+//!   (m + 4) u times the sum of |x y|. Added to that, in `f32`: D 2^-120 of the data's largest spread (its square for
+//!   squared Euclidean), since tiny differences beside huge ones underflow. GPUs whose compiler reorders sums make m up
+//!   to D + 1. Data far from the origin loses nothing: rows are centred, which is exact wherever it can be, and entries
+//!   that would lose digits are computed from differences.
+//! - Distances are never negative and never NaN; equal rows have distance exactly 0, so the diagonal of X with itself is
+//!   0; the matrix of X with itself is symmetric to the bit.
+//! - A value depends on its two rows, the metric and the data's centring alone: blocks, windows and threads change no
+//!   bit. Different devices may differ within the bounds.
+//! - What the type cannot hold (at least 2^127 in `f32`) is an error, never infinity. Results too small round to 0.
+//!
+//! Read in this order: [`Metric`] and [`Params`], `reference` (the definition), `operands` (what tiles see), `plan`
+//! (how it is cut, and why the bounds hold), `cpu` and `gpu`.
+
+mod cpu;
+mod engine;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
+mod matrix;
+mod operands;
+mod params;
+mod plan;
+mod reference;
+
+use ndarray::{Array2, ArrayViewMut2};
+
+use crate::data::{ElementType, Points};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use engine::Engine;
+pub use matrix::{Distances, Filled, Matrix, MatrixView, MatrixViewMut, RowBlock};
+use operands::{Real, zeroed};
+pub use params::{Metric, Params};
+use plan::Shape;
+
+/// The matrix of X (n x D) with itself: n x n.
+///
+/// # Errors
+/// [`Error::Shape`] for no rows or columns; [`Error::Value`] for NaN, infinity, magnitudes beyond 1e300, a row of zeros
+/// with [`Metric::Cosine`], and results that the type cannot hold; [`Error::TooLarge`] beyond `max_bytes` or the
+/// memory; [`Error::Cancelled`]; the device's errors.
+pub fn pairwise<'a>(device: &Device, x: impl Into<Points<'a>>, params: &Params) -> Result<Distances> {
+    whole(device, &Tables::new(&x.into(), None)?, params)
+}
+
+/// The matrix of X (n x D) with Y (m x D): n x m. Errors as [`pairwise`], and [`Error::Shape`] for unequal columns.
+///
+/// ```
+/// use tilefold::distance::{Metric, Params, between};
+/// let (x, y) = (ndarray::array![[1_u8, 2]], ndarray::array![[4.0_f32, 6.0], [1.0, 2.0]]);
+/// let params = Params::new(Metric::Manhattan);
+/// let found = between(&tilefold::Device::cpu(), x.view(), y.view(), &params)?;
+/// assert_eq!(found.matrix.as_f32(), Some(&ndarray::array![[7.0, 0.0]]));
+/// # Ok::<(), tilefold::Error>(())
+/// ```
+pub fn between<'a, 'b>(
+    device: &Device,
+    x: impl Into<Points<'a>>,
+    y: impl Into<Points<'b>>,
+    params: &Params,
+) -> Result<Distances> {
+    whole(device, &Tables::new(&x.into(), Some(&y.into()))?, params)
+}
+
+/// As [`pairwise`], into an array of the caller's, in any layout. An array of `f64` asks for `f64` results.
+///
+/// # Errors
+/// As [`pairwise`]; [`Error::Shape`] for an array of another shape, or of `f32` where the input asks for `f64`. After an
+/// error the array holds values of no meaning.
+pub fn pairwise_into<'a, 'o>(
+    device: &Device,
+    x: impl Into<Points<'a>>,
+    params: &Params,
+    out: impl Into<MatrixViewMut<'o>>,
+) -> Result<Filled> {
+    into(device, &Tables::new(&x.into(), None)?, params, out.into())
+}
+
+/// As [`between`], into an array of the caller's. Errors as [`pairwise_into`].
+pub fn between_into<'a, 'b, 'o>(
+    device: &Device,
+    x: impl Into<Points<'a>>,
+    y: impl Into<Points<'b>>,
+    params: &Params,
+    out: impl Into<MatrixViewMut<'o>>,
+) -> Result<Filled> {
+    into(device, &Tables::new(&x.into(), Some(&y.into()))?, params, out.into())
+}
+
+/// Hands the matrix of X with Y (with itself for `None`) to `sink` in blocks of rows, in order: for matrices larger than
+/// the memory. A block has at most 64 MiB (and at most `max_bytes`), unless a single row has more. An error of `sink`
+/// ends the work and is returned.
+///
+/// ```
+/// use tilefold::distance::{MatrixView, Metric, Params, stream};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("matrix.npy");
+/// let x = ndarray::array![[0.0_f32], [1.0], [3.0]];
+/// let mut file = tilefold::data::NpyRowWriter::<f32>::create(&path, 3, 3)?;
+/// stream(&tilefold::Device::cpu(), x.view(), None, &Params::new(Metric::Euclidean), |block| {
+///     if let MatrixView::F32(rows) = &block.values {
+///         file.write_rows(rows.to_slice().unwrap_or_default())?;
+///     }
+///     Ok(())
+/// })?;
+/// file.commit()?;
+/// # assert_eq!(tilefold::data::Table::open(&path)?.rows(), 3);
+/// # Ok::<(), tilefold::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`between`], and those of `sink`.
+pub fn stream<'a, 'b>(
+    device: &Device,
+    x: impl Into<Points<'a>>,
+    y: Option<Points<'b>>,
+    params: &Params,
+    mut sink: impl FnMut(RowBlock<'_>) -> Result<()>,
+) -> Result<Filled> {
+    let x = x.into();
+    let tables = Tables::new(&x, y.as_ref())?;
+    if tables.need_f64() {
+        stream_of::<f64>(device, &tables, params, |first_row, rows| {
+            sink(RowBlock { first_row, values: MatrixView::F64(rows.view()) })
+        })
+    } else {
+        stream_of::<f32>(device, &tables, params, |first_row, rows| {
+            sink(RowBlock { first_row, values: MatrixView::F32(rows.view()) })
+        })
+    }
+}
+
+/// Whether results of these tables are `f64`: what a [`Matrix`], and the blocks of [`stream`], will hold.
+pub fn needs_f64(x: &Points<'_>, y: Option<&Points<'_>>) -> bool {
+    use ElementType::{F64, I32, I64, U32, U64};
+    let is_wide = |element| matches!(element, F64 | U32 | I32 | U64 | I64);
+    is_wide(x.element_type()) || y.is_some_and(|y| is_wide(y.element_type()))
+}
+
+/// The input: tables that are not empty and have equally many columns.
+struct Tables<'a> {
+    x: Points<'a>,
+    /// `None`: X itself.
+    y: Option<Points<'a>>,
+}
+
+impl<'a> Tables<'a> {
+    fn new(x: &'a Points<'_>, y: Option<&'a Points<'_>>) -> Result<Self> {
+        x.check_not_empty("x")?;
+        if let Some(y) = y {
+            y.check_not_empty("y")?;
+            if x.columns() != y.columns() {
+                return Err(Error::shape("y", format!("{} columns, as x has", x.columns()), y.columns()));
+            }
+        }
+        Ok(Self { x: x.view(), y: y.map(Points::view) })
+    }
+
+    /// The table that columns of the result belong to.
+    fn y(&self) -> &Points<'a> {
+        self.y.as_ref().unwrap_or(&self.x)
+    }
+
+    /// Those that were given, with their names.
+    fn named(&self) -> Vec<(&'static str, &Points<'a>)> {
+        std::iter::once(("x", &self.x)).chain(self.y.as_ref().map(|y| ("y", y))).collect()
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { rows: self.x.rows(), columns: self.y().rows(), depth: self.x.columns() }
+    }
+
+    fn need_f64(&self) -> bool {
+        needs_f64(&self.x, self.y.as_ref())
+    }
+}
+
+fn whole(device: &Device, tables: &Tables, params: &Params) -> Result<Distances> {
+    if tables.need_f64() {
+        let (array, device) = whole_of(device, tables, params)?;
+        Ok(Distances { matrix: Matrix::F64(array), device })
+    } else {
+        let (array, device) = whole_of(device, tables, params)?;
+        Ok(Distances { matrix: Matrix::F32(array), device })
+    }
+}
+
+fn whole_of<T: Real>(device: &Device, tables: &Tables, params: &Params) -> Result<(Array2<T>, String)> {
+    let shape = tables.shape();
+    shape.matrix_bytes(size_of::<T>(), params.max_bytes)?;
+    let mut array = zeros(shape.rows, shape.columns)?;
+    let filled = fill(device, tables, params, array.view_mut())?;
+    Ok((array, filled.device))
+}
+
+fn into(device: &Device, tables: &Tables, params: &Params, out: MatrixViewMut) -> Result<Filled> {
+    let Shape { rows, columns, .. } = tables.shape();
+    if out.dim() != (rows, columns) {
+        let got = format!("{} x {}", out.dim().0, out.dim().1);
+        return Err(Error::shape("out", format!("{rows} x {columns}"), got));
+    }
+    match out {
+        MatrixViewMut::F64(out) => fill(device, tables, params, out),
+        MatrixViewMut::F32(_) if tables.need_f64() => {
+            Err(Error::shape("out", "an array of f64, as the input asks for", "an array of f32"))
+        }
+        MatrixViewMut::F32(out) => fill(device, tables, params, out),
+    }
+}
+
+fn fill<T: Real>(device: &Device, tables: &Tables, params: &Params, out: ArrayViewMut2<T>) -> Result<Filled> {
+    let mut engine = Engine::new(device, tables, params)?;
+    engine.fill(0, out)?;
+    Ok(engine.filled())
+}
+
+fn stream_of<T: Real>(
+    device: &Device,
+    tables: &Tables,
+    params: &Params,
+    mut sink: impl FnMut(usize, &Array2<T>) -> Result<()>,
+) -> Result<Filled> {
+    let shape = tables.shape();
+    let block_rows = shape.block_rows(size_of::<T>(), params.max_bytes)?;
+    let mut engine = Engine::new(device, tables, params)?;
+    let mut block: Array2<T> = zeros(block_rows, shape.columns)?;
+    for first_row in (0..shape.rows).step_by(block_rows) {
+        params.cancel.check()?;
+        let rows = block_rows.min(shape.rows - first_row);
+        if rows < block_rows {
+            block = zeros(rows, shape.columns)?;
+        }
+        engine.fill(first_row, block.view_mut())?;
+        sink(first_row, &block)?;
+    }
+    Ok(engine.filled())
+}
+
+fn zeros<T: Real>(rows: usize, columns: usize) -> Result<Array2<T>> {
+    let values = zeroed("distances", rows, columns)?;
+    Array2::from_shape_vec((rows, columns), values)
+        .map_err(|error| Error::shape("result", format!("{rows} x {columns}"), error))
+}
