@@ -136,7 +136,7 @@ impl Outputs {
         Ok(Self {
             labels: ArrayFile::create("--labels", labels)?,
             centroids: ArrayFile::create("--centroids", arguments.centroids.as_ref())?,
-            plot: output::create_text("--plot", arguments.plot.as_ref(), "svg")?,
+            plot: arguments.plot.as_ref().map(|path| output::create("--plot", path, "svg")).transpose()?,
         })
     }
 
