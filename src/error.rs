@@ -120,6 +120,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a device failed, rather than what it was asked to do.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn is_of_device(&self) -> bool {
+        matches!(self, Self::DeviceMemory { .. } | Self::DeviceLost { .. } | Self::DeviceRefused { .. })
+    }
+
     /// A [`Error::Parameter`] from anything printable.
     pub(crate) fn parameter(name: &'static str, rule: impl Into<String>, got: impl ToString) -> Self {
         Self::Parameter { name, rule: rule.into(), got: got.to_string() }

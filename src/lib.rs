@@ -9,6 +9,9 @@ mod device;
 mod error;
 pub mod kmeans;
 mod random;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+#[doc(hidden)]
+pub mod shaders;
 mod simd;
 mod tile;
 

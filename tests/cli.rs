@@ -457,6 +457,41 @@ fn bad_input_of_distance_is_refused_by_name() {
 }
 
 #[test]
+fn the_nearest_centroids_begin_with_the_label() {
+    let folder = Folder::new();
+    let names = ["l.npy", "i.npy", "d.npy", "m.model", "j.npy", "k.csv"];
+    let paths = names.map(|name| folder.path(name));
+    let [labels, indices, distances, model, again, text_again] = paths.each_ref().map(|path| as_str(path));
+    let top = ["--top", "3", "--top-out", indices, "--top-distances", distances];
+    succeed(&[&["kmeans", DIGITS, "-k", "5", "--labels", labels, "--model", model][..], &top].concat());
+    let tables = [indices, distances].map(|path| tilefold::Table::open(path).unwrap());
+    let [tilefold::Points::U32(indices_found), tilefold::Points::F64(distances)] =
+        tables.each_ref().map(|table| table.points())
+    else {
+        panic!("u32 and f64");
+    };
+    assert_eq!((indices_found.dim(), distances.dim()), ((1797, 3), (1797, 3)));
+    let first: Vec<f64> = indices_found.column(0).iter().map(|&index| f64::from(index)).collect();
+    assert_eq!(first, read_vector_f64(labels).unwrap());
+    assert!(distances.outer_iter().all(|row| row[0] <= row[1] && row[1] <= row[2]));
+
+    let predict = ["predict", DIGITS, "--model", model, "--top", "3", "--top-out"];
+    succeed(&[&predict[..], &[again]].concat());
+    assert_eq!(std::fs::read(indices).unwrap(), std::fs::read(again).unwrap());
+    for (arguments, name) in [
+        (vec!["--top", "6", "--top-out", text_again], "--top: expected 1 to 5"),
+        (vec!["--top", "0", "--top-out", text_again], "--top: expected 1 to 5"),
+        (vec!["--top", "2"], "--top-out"),
+        (vec!["--top-out", text_again], "--top"),
+    ] {
+        refused(&arguments, &run(&[&["predict", DIGITS, "--model", model][..], &arguments].concat()), name);
+        let fit = ["kmeans", DIGITS, "-k", "5"];
+        refused(&arguments, &run(&[&fit[..], &arguments].concat()), name);
+        assert!(!Path::new(text_again).exists());
+    }
+}
+
+#[test]
 fn threads_do_not_change_the_labels() {
     let labels = |threads: &str| {
         let output = succeed(&["kmeans", DIGITS, "-k", "7", "-q", "--labels", "-", "--threads", threads]);

@@ -11,7 +11,12 @@
 mod architecture;
 mod cli;
 mod devices;
+mod kmeans;
+mod kmeans_exact;
+mod kmeans_rules;
 mod readers;
 mod readers_damaged;
+#[cfg(feature = "gpu")]
+mod shaders;
 mod support;
 mod writers;

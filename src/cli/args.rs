@@ -100,6 +100,9 @@ pub(super) struct Kmeans {
     pub checkpoint: Option<PathBuf>,
 
     #[command(flatten)]
+    pub top: Top,
+
+    #[command(flatten)]
     pub read: Read,
 
     #[command(flatten)]
@@ -119,6 +122,9 @@ pub(super) struct Predict {
     /// Where the label of each row goes: .npy (u32) or .csv, or - for stdout [default: - without --json].
     #[arg(long, value_name = "OUT")]
     pub labels: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub top: Top,
 
     #[command(flatten)]
     pub read: Read,
@@ -149,6 +155,23 @@ pub(super) struct Distance {
 
     #[command(flatten)]
     pub run: Run,
+}
+
+/// The nearest centroids of each row.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Nearest centroids")]
+pub(super) struct Top {
+    /// Finds the M nearest centroids of each row, nearest first; at most 64.
+    #[arg(long, value_name = "M", allow_negative_numbers = true)]
+    pub top: Option<usize>,
+
+    /// Writes their indices, one row of M per row: .npy (u32) or .csv.
+    #[arg(long, value_name = "OUT", requires = "top")]
+    pub top_out: Option<PathBuf>,
+
+    /// Writes their Euclidean distances: .npy (f64) or .csv.
+    #[arg(long, value_name = "OUT", requires = "top")]
+    pub top_distances: Option<PathBuf>,
 }
 
 /// How input files are read.

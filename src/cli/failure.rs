@@ -96,6 +96,7 @@ fn flag(name: &str) -> &str {
         "weights" => "--weights",
         "columns" => "--columns",
         "delimiter" => "--delimiter",
+        "count" => "--top",
         "threads" => "--device",
         other => other,
     }

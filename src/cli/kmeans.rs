@@ -9,9 +9,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::args::{Kmeans, Read};
 use super::failure::{CANCELLED, Failure};
 use super::output::{self, ArrayFile};
+use super::top::TopFiles;
 use super::{input, plot, summary};
 use crate::cancel::Cancel;
 use crate::data::{AtomicFile, Table, read_vector_f64};
+use crate::device::Device;
 use crate::kmeans::{Control, Fit, Init, Params, fit};
 
 /// Runs the subcommand.
@@ -40,7 +42,7 @@ pub(super) fn run(arguments: &Kmeans, cancel: &Cancel) -> Result<(), Failure> {
         }
         failure
     })?;
-    outputs.finish(arguments, &fit, &table, read_seconds)
+    outputs.finish(arguments, &device, &fit, &table, read_seconds)
 }
 
 fn check_files(arguments: &Kmeans) -> Result<(), Failure> {
@@ -59,6 +61,8 @@ fn check_files(arguments: &Kmeans) -> Result<(), Failure> {
             ("--labels", labels),
             ("--centroids", arguments.centroids.as_ref()),
             ("--model", arguments.model.as_ref()),
+            ("--top-out", arguments.top.top_out.as_ref()),
+            ("--top-distances", arguments.top.top_distances.as_ref()),
             ("--plot", arguments.plot.as_ref()),
             ("--checkpoint", arguments.checkpoint.as_ref()),
         ],
@@ -126,6 +130,7 @@ struct Outputs {
     labels: Option<ArrayFile>,
     centroids: Option<ArrayFile>,
     plot: Option<AtomicFile>,
+    top: Option<TopFiles>,
 }
 
 impl Outputs {
@@ -137,12 +142,23 @@ impl Outputs {
             labels: ArrayFile::create("--labels", labels)?,
             centroids: ArrayFile::create("--centroids", arguments.centroids.as_ref())?,
             plot: arguments.plot.as_ref().map(|path| output::create("--plot", path, "svg")).transpose()?,
+            top: TopFiles::create(&arguments.top, arguments.n_clusters)?,
         })
     }
 
     /// Writes everything, then lets all files appear.
-    fn finish(self, arguments: &Kmeans, fit: &Fit, table: &Table, read_seconds: f64) -> Result<(), Failure> {
+    fn finish(
+        self,
+        arguments: &Kmeans,
+        device: &Device,
+        fit: &Fit,
+        table: &Table,
+        read_seconds: f64,
+    ) -> Result<(), Failure> {
         let mut files = Vec::new();
+        if let Some(top) = self.top {
+            files.extend(top.write(&fit.model, device, table.points())?);
+        }
         if let Some(file) = self.labels {
             files.push(file.write(fit.labels.view())?);
         }

@@ -10,6 +10,7 @@ mod output;
 mod plot;
 mod predict;
 mod summary;
+mod top;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

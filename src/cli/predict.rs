@@ -8,6 +8,7 @@ use super::args::Predict;
 use super::failure::Failure;
 use super::input;
 use super::output::{self, ArrayFile};
+use super::top::TopFiles;
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::kmeans::Model;
@@ -22,7 +23,11 @@ pub(super) fn run(arguments: &Predict, cancel: &Cancel) -> Result<(), Failure> {
     let path = arguments.labels.as_ref().filter(|_| !to_stdout);
     output::check_distinct(
         &[("INPUT", Some(&arguments.input)), ("--model", Some(&arguments.model))],
-        &[("--labels", path)],
+        &[
+            ("--labels", path),
+            ("--top-out", arguments.top.top_out.as_ref()),
+            ("--top-distances", arguments.top.top_distances.as_ref()),
+        ],
     )?;
     let device = input::device(&arguments.run)?;
     let begin = Instant::now();
@@ -30,14 +35,18 @@ pub(super) fn run(arguments: &Predict, cancel: &Cancel) -> Result<(), Failure> {
     let table = input::table("INPUT", &arguments.input, &arguments.read)?;
     let read = begin.elapsed().as_secs_f64();
     let file = ArrayFile::create("--labels", path)?;
+    let top = TopFiles::create(&arguments.top, model.n_clusters())?;
 
     let begin = Instant::now();
     let labelled = model.predict(&device, table.points())?;
     let predict = begin.elapsed().as_secs_f64();
+    let mut files = match top {
+        Some(top) => top.write(&model, &device, table.points())?,
+        None => Vec::new(),
+    };
     if cancel.is_cancelled() {
         return Err(Error::Cancelled.into());
     }
-    let mut files = Vec::new();
     if let Some(file) = file {
         files.push(file.write(labelled.labels.view())?);
     }

@@ -21,6 +21,9 @@ const BLOCK_ROWS: usize = 1024;
 const LARGEST: f32 = (1_u64 << 40) as f32;
 /// Largest magnitude of an input value; beyond it sums and differences of `f64` could overflow.
 const LARGEST_INPUT: f64 = 1.0e300;
+/// Widest column whose squares are summed as they are. Beyond it sums of squares could leave the range of `f64`, and the
+/// data is scanned again in a unit that brings it back.
+const SQUARES_FIT: std::ops::RangeInclusive<f64> = 1.0e-140..=1.0e140;
 
 /// Offset, scale and normalisation of a data set. Part of every saved model.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +51,9 @@ pub(crate) struct Scan {
 struct Column {
     min: f64,
     max: f64,
+    /// Sum of the differences to the first row, times the unit of the scan.
     sum: f64,
+    /// Sum of the squares of those.
     sum_squares: f64,
     lowest_bit: i32,
 }
@@ -73,6 +78,17 @@ impl Frame {
         if largest < LARGEST.to_bits() { Ok(()) } else { Err(self.offender(argument, points, start, out)) }
     }
 
+    /// One row in the frame, in `f64` throughout: for distances that are handed out.
+    pub fn load_row(&self, argument: &'static str, points: &Points, row: usize) -> Result<Vec<f64>> {
+        let mut narrow = vec![0.0; points.columns()];
+        self.load(argument, points, row, &mut narrow)?;
+        if self.unit_rows {
+            return Ok(narrow.into_iter().map(f64::from).collect());
+        }
+        let raw = raw_row(points, row);
+        Ok(raw.iter().zip(&self.offset).map(|(value, offset)| (value - offset) * self.scale).collect())
+    }
+
     fn load_any(&self, rows: &Points, out: &mut [f32]) -> u32 {
         macro_rules! load {
             ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {
@@ -91,8 +107,11 @@ impl Frame {
     fn offender(&self, argument: &'static str, points: &Points, start: usize, out: &[f32]) -> Error {
         let columns = points.columns();
         let at = out.iter().position(|v| !(v.abs() < LARGEST)).unwrap_or(0);
-        let (row, column) = (start + at / columns, at % columns);
-        let got = value_at(points, row, column);
+        let row = start + at / columns;
+        // Normalising spreads NaN over its row: the input says where it stands.
+        let raw = raw_row(points, row);
+        let column = raw.iter().position(|v| !v.is_finite()).unwrap_or(at % columns);
+        let got = raw[column];
         let expected = if !got.is_finite() {
             "a finite number"
         } else if self.unit_rows {
@@ -174,44 +193,57 @@ pub(crate) fn scan(argument: &'static str, points: &Points, cancel: &Cancel) -> 
     points.check_not_empty(argument)?;
     let (rows, columns) = (points.rows(), points.columns());
     let pivot: Vec<f64> = (0..columns).map(|column| value_at(points, 0, column)).collect();
+    let total = scan_in_unit(argument, points, &pivot, 1.0, cancel)?;
+    let widest = total.iter().fold(0.0_f64, |widest, column| widest.max(column.max - column.min));
+    if widest == 0.0 || SQUARES_FIT.contains(&widest) {
+        return Ok(choose(&total, &pivot, rows as f64, 1.0));
+    }
+    let unit = power_of_two((-exponent_above(widest)).clamp(-1000, 1000));
+    let total = scan_in_unit(argument, points, &pivot, unit, cancel)?;
+    Ok(choose(&total, &pivot, rows as f64, unit))
+}
+
+fn scan_in_unit(
+    argument: &'static str,
+    points: &Points,
+    pivot: &[f64],
+    unit: f64,
+    cancel: &Cancel,
+) -> Result<Vec<Column>> {
+    let rows = points.rows();
     let blocks: Vec<Result<Vec<Column>>> = (0..rows.div_ceil(BLOCK_ROWS))
         .into_par_iter()
         .map(|block| {
             cancel.check()?;
             let start = block * BLOCK_ROWS;
-            scan_block(argument, points, start, BLOCK_ROWS.min(rows - start), &pivot)
+            scan_block(argument, &points.slice_rows(start, BLOCK_ROWS.min(rows - start)), start, pivot, unit)
         })
         .collect();
-    let mut total: Option<Vec<Column>> = None;
+    let mut total = vec![Column::EMPTY; pivot.len()];
     for block in blocks {
-        let block = block?;
-        match &mut total {
-            None => total = Some(block),
-            Some(total) => total.iter_mut().zip(&block).for_each(|(total, block)| total.merge(block)),
-        }
+        total.iter_mut().zip(&block?).for_each(|(total, block)| total.merge(block));
     }
-    let total = total.unwrap_or_default();
-    Ok(choose(&total, &pivot, rows as f64))
+    Ok(total)
 }
 
+/// Scans `rows`, the first of which is row `start` of the input.
 fn scan_block(
     argument: &'static str,
-    points: &Points,
+    rows: &Points,
     start: usize,
-    count: usize,
     pivot: &[f64],
+    unit: f64,
 ) -> Result<Vec<Column>> {
     let mut columns = vec![Column::EMPTY; pivot.len()];
     let mut row64 = vec![0.0_f64; pivot.len()];
-    let rows = points.slice_rows(start, count);
-    for row in 0..count {
-        widen_row(&rows, row, &mut row64);
+    for row in 0..rows.rows() {
+        widen_row(rows, row, &mut row64);
         if let Some(column) = row64.iter().position(|v| !(v.abs() <= LARGEST_INPUT)) {
             let got = row64[column];
             let expected = if got.is_finite() { "a magnitude of at most 1e300" } else { "a finite number" };
             return Err(Error::Value { argument, row: start + row, column, expected, got });
         }
-        add_row(&row64, pivot, &mut columns);
+        add_row(&row64, pivot, unit, &mut columns);
     }
     Ok(columns)
 }
@@ -230,13 +262,13 @@ fn widen_row(points: &Points, row: usize, out: &mut [f64]) {
 }
 
 widest! {
-    fn add_row(row: &[f64], pivot: &[f64], columns: &mut [Column]) = add_row_body;
+    fn add_row(row: &[f64], pivot: &[f64], unit: f64, columns: &mut [Column]) = add_row_body;
 }
 
 #[inline(always)]
-fn add_row_body(row: &[f64], pivot: &[f64], columns: &mut [Column]) {
+fn add_row_body(row: &[f64], pivot: &[f64], unit: f64, columns: &mut [Column]) {
     for ((&value, pivot), column) in row.iter().zip(pivot).zip(columns) {
-        let difference = value - pivot;
+        let difference = (value - pivot) * unit;
         column.min = column.min.min(value);
         column.max = column.max.max(value);
         column.sum += difference;
@@ -268,28 +300,28 @@ impl Column {
     }
 
     /// The offset, and whether every x - offset is exact in 24 bits.
-    fn offset(&self, pivot: f64, rows: f64) -> f64 {
-        let mean = (pivot + self.sum / rows).clamp(self.min, self.max);
+    fn offset(&self, pivot: f64, rows: f64, unit: f64) -> f64 {
+        let mean = (pivot + self.sum / rows / unit).clamp(self.min, self.max);
         if self.min == self.max {
             return self.min;
         }
-        let unit = power_of_two(self.lowest_bit.clamp(-1000, 1000));
-        let on_grid = (mean / unit).round_ties_even() * unit;
+        let spacing = power_of_two(self.lowest_bit.clamp(-1022, 1000));
+        let on_grid = (mean / spacing).round_ties_even() * spacing;
         let reach = (self.max - on_grid).max(on_grid - self.min);
-        if reach / unit <= (1_u64 << 24) as f64 {
+        if reach / spacing <= (1_u64 << 24) as f64 {
             return on_grid;
         }
         // Not exact around the mean. Values of 24 bits stay exact around the origin, which costs little when the
         // mean is within two standard deviations of it; otherwise the rounding of x - mean to f32 is the smaller evil.
         let shift = self.sum / rows;
         let variance = (self.sum_squares / rows - shift * shift).max(0.0);
-        if mean * mean <= 4.0 * variance { 0.0 } else { mean }
+        if (mean * unit).powi(2) <= 4.0 * variance { 0.0 } else { mean }
     }
 }
 
-fn choose(columns: &[Column], pivot: &[f64], rows: f64) -> Scan {
+fn choose(columns: &[Column], pivot: &[f64], rows: f64, unit: f64) -> Scan {
     let offset: Vec<f64> =
-        columns.iter().zip(pivot).map(|(column, &pivot)| column.offset(pivot, rows)).collect();
+        columns.iter().zip(pivot).map(|(column, &pivot)| column.offset(pivot, rows, unit)).collect();
     let reach: Vec<f64> = columns
         .iter()
         .zip(&offset)
@@ -300,8 +332,9 @@ fn choose(columns: &[Column], pivot: &[f64], rows: f64) -> Scan {
     // Beyond 2^1000 the scale itself would overflow; values that small keep a smaller range, which is harmless.
     let scale = power_of_two(exponent.clamp(-1000, 1000));
     let largest = reach.iter().map(|reach| f64::from((reach * scale) as f32)).collect();
+    let rescale = scale / unit;
     let variance = columns.iter().map(|column| {
-        let (sum, squares) = (column.sum * scale / rows, scale * (column.sum_squares / rows) * scale);
+        let (sum, squares) = (column.sum * rescale / rows, rescale * (column.sum_squares / rows) * rescale);
         (squares - sum * sum).max(0.0)
     });
     let mean_variance = variance.sum::<f64>() / columns.len() as f64;

@@ -130,6 +130,14 @@ impl Gpu {
         self
     }
 
+    /// The same GPU holding at most half as much memory, in windows half as large.
+    pub(crate) fn with_half_the_memory(&self) -> Self {
+        let limits = self.limits();
+        let caps =
+            Caps { memory_bytes: Some(limits.budget_bytes / 2), window_bytes: Some(limits.window_bytes / 2) };
+        self.clone().with_caps(caps)
+    }
+
     /// The adapter's name with its backend: `llvmpipe (LLVM 21.1.8, 256 bits) [vulkan]`.
     pub(crate) fn name(&self) -> String {
         self.context.name.clone()
@@ -193,8 +201,8 @@ impl Context {
         self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    #[cfg(any(test, feature = "test-hooks"))]
-    pub(super) fn can_recreate(&self) -> bool {
+    /// Whether this crate opened the device, so that its losses are reported to it.
+    pub(super) fn owns_callbacks(&self) -> bool {
         matches!(self.origin, Origin::Opened(_))
     }
 }

@@ -57,10 +57,12 @@ impl Context {
         let memory = pollster::block_on(memory.pop());
         // A loss explains every other error, so it is told first.
         self.check_alive(live, operation)?;
-        match memory.or(internal).or(validation) {
-            None => Ok(value),
-            Some(report) => Err(self.mapped(report, operation, bytes)),
+        let Some(report) = memory.or(internal).or(validation) else { return Ok(value) };
+        if !matches!(report, wgpu::Error::OutOfMemory { .. }) && !self.owns_callbacks() && !answers(live) {
+            live.loss.raise("the caller's device is lost");
+            self.check_alive(live, operation)?;
         }
+        Err(self.mapped(report, operation, bytes))
     }
 
     /// [`Error::DeviceLost`] once `live` was lost.
@@ -95,6 +97,20 @@ impl Context {
     fn short_name(&self) -> String {
         shortened(&self.name, 60)
     }
+}
+
+/// Whether the device still makes buffers. A caller's device tells its loss to the caller alone, and what was made of
+/// a lost one is refused as invalid later on.
+fn answers(live: &Live) -> bool {
+    // Dropping the scope drops what it caught.
+    let _scope = live.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let probe = live.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("probe"),
+        size: 4,
+        usage: wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: true,
+    });
+    probe.get_mapped_range(..).is_ok()
 }
 
 /// The reason on one line and short enough for a message.
@@ -177,7 +193,7 @@ mod planted {
                     wgpu::Error::Validation { source: WORDS.into(), description: WORDS.into() }
                 }
                 Fault::Lost => {
-                    if self.can_recreate() {
+                    if self.owns_callbacks() {
                         // Really destroyed, so that whatever still holds its objects meets a dead device.
                         live.device.destroy();
                     }

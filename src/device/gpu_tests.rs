@@ -289,7 +289,11 @@ fn a_device_of_the_callers_works_and_stays_theirs() {
     let Choice::Gpu(gpu) = &ours.choice else { panic!("{ours:?}") };
     assert_eq!(gpu.limits().max_binding_bytes, 128 << 20, "the limits it was opened with");
     assert_eq!(small_run(gpu).unwrap(), expected_run());
+    let refused = gpu.pipeline(&Kernel { source: "fn".into(), ..kernel() });
+    assert!(matches!(refused, Err(Error::DeviceRefused { .. })), "an error is no loss: {refused:?}");
     device.destroy();
+    // Without buffers from before, whose mapping would show the loss.
+    gpu.trim();
     let lost = small_run(gpu);
     assert!(matches!(lost, Err(Error::DeviceLost { .. })), "{lost:?}");
     assert!(matches!(gpu.recreate(), Err(Error::DeviceLost { .. })));

@@ -73,11 +73,10 @@ impl Limits {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits() -> Limits {
-        Limits {
+impl Limits {
+    /// Those of lavapipe.
+    pub(crate) fn for_tests() -> Self {
+        Self {
             max_binding_bytes: 1 << 27,
             max_buffer_bytes: 1 << 31,
             max_workgroups_per_dimension: 65_535,
@@ -89,14 +88,23 @@ mod tests {
             has_timestamps: true,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn caps_only_lower_and_keep_the_alignment() {
         let caps = Caps { memory_bytes: Some(1000), window_bytes: Some(1000) };
-        let capped = limits().capped(caps);
+        let capped = Limits::for_tests().capped(caps);
         assert_eq!((capped.budget_bytes, capped.window_bytes), (1000, 992));
-        let raised = limits().capped(Caps { memory_bytes: Some(u64::MAX), window_bytes: Some(u64::MAX) });
-        assert_eq!(raised, limits());
-        assert_eq!(limits().capped(Caps { window_bytes: Some(0), ..Caps::default() }).window_bytes, 32);
+        let raised =
+            Limits::for_tests().capped(Caps { memory_bytes: Some(u64::MAX), window_bytes: Some(u64::MAX) });
+        assert_eq!(raised, Limits::for_tests());
+        assert_eq!(
+            Limits::for_tests().capped(Caps { window_bytes: Some(0), ..Caps::default() }).window_bytes,
+            32
+        );
     }
 }

@@ -39,7 +39,6 @@ pub use limits::Limits;
 
 pub(crate) use cpu_pool::CpuPool;
 #[cfg(feature = "gpu")]
-#[expect(unused_imports, reason = "the slices that use the device layer come next")]
 pub(crate) use {
     batch::Batch,
     buffers::{DeviceBuffer, Slice},
@@ -256,6 +255,18 @@ impl Device {
             Choice::Auto(pool, _) => pool.clone(),
             _ => CpuPool::default(),
         }
+    }
+
+    /// Whether this device chooses between GPU and CPU by itself.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn is_auto(&self) -> bool {
+        matches!(self.choice, Choice::Auto(..))
+    }
+
+    /// The CPU path of this device in words.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn cpu_name(&self) -> String {
+        cpu_name(&self.host_pool())
     }
 
     fn new(choice: Choice) -> Self {

@@ -16,12 +16,13 @@ pub(super) struct Checkpoint {
     fingerprint: Vec<f64>,
 }
 
-/// What a checkpoint holds.
-pub(super) struct Saved {
-    /// The run that was going on.
-    pub state: State,
-    /// The best finished run before it, with its inertia.
-    pub best: Option<(State, f64)>,
+/// Where a fit stands.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memory {
+    /// The run that is going on.
+    pub state: Option<State>,
+    /// The best finished run.
+    pub best: Option<State>,
 }
 
 impl Checkpoint {
@@ -31,10 +32,10 @@ impl Checkpoint {
         Some(Self { path, fingerprint: fingerprint(problem, params) })
     }
 
-    /// The saved state, if the file exists.
-    pub fn load(&self) -> Result<Option<Saved>> {
+    /// What the file holds; nothing where there is no file.
+    pub fn load(&self) -> Result<Memory> {
         if !self.path.exists() {
-            return Ok(None);
+            return Ok(Memory::default());
         }
         let mut decoder = Decoder::open(&self.path, KIND)?;
         let fingerprint = decoder.f64s()?;
@@ -46,24 +47,15 @@ impl Checkpoint {
             let got = "one of other data or parameters; remove it to start afresh".to_owned();
             return Err(Error::Format { path: self.path.clone(), expected: expected.to_owned(), got });
         }
-        let state = decoder.state()?;
-        let best = match decoder.u64()? {
-            0 => None,
-            _ => Some((decoder.state()?, decoder.f64()?)),
-        };
-        Ok(Some(Saved { state, best }))
+        Ok(Memory { state: decoder.state()?, best: decoder.state()? })
     }
 
     /// Replaces the file.
-    pub fn save(&self, state: &State, best: Option<(&State, f64)>) -> Result<()> {
+    pub fn save(&self, memory: &Memory) -> Result<()> {
         let mut encoder = Encoder::default();
         encoder.f64s(&self.fingerprint);
-        encoder.state(state);
-        encoder.u64(u64::from(best.is_some()));
-        if let Some((state, inertia)) = best {
-            encoder.state(state);
-            encoder.f64(inertia);
-        }
+        encoder.state(memory.state.as_ref());
+        encoder.state(memory.best.as_ref());
         encoder.write(&self.path, KIND)
     }
 }
@@ -91,7 +83,9 @@ fn fingerprint(problem: &Problem, params: &Params) -> Vec<f64> {
 }
 
 impl Encoder {
-    fn state(&mut self, state: &State) {
+    fn state(&mut self, state: Option<&State>) {
+        self.u64(u64::from(state.is_some()));
+        let Some(state) = state else { return };
         self.u64(state.run as u64);
         self.f64s(&state.centroids);
         self.f64s(state.before.as_deref().unwrap_or_default());
@@ -112,7 +106,10 @@ impl Encoder {
 }
 
 impl Decoder<'_> {
-    fn state(&mut self) -> Result<State> {
+    fn state(&mut self) -> Result<Option<State>> {
+        if self.u64()? == 0 {
+            return Ok(None);
+        }
         let run = self.u64()? as usize;
         let centroids = self.f64s()?;
         let before = Some(self.f64s()?).filter(|before| !before.is_empty());
@@ -126,6 +123,6 @@ impl Decoder<'_> {
             let (inertia, changed) = (self.f64()?, self.u64()?);
             history.push(Iteration { inertia, changed, rechecked: self.f64()?, shift: self.f64()? });
         }
-        Ok(State { run, centroids, before, history, ended, settled })
+        Ok(Some(State { run, centroids, before, history, ended, settled }))
     }
 }

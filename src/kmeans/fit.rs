@@ -4,17 +4,23 @@ use std::time::Instant;
 
 use ndarray::Array1;
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::Memory;
 use super::cpu::Cpu;
-use super::init;
-use super::lloyd::{self, Iteration, Passes, Run, State};
+use super::lloyd::{Iteration, Run};
 use super::model::Model;
-use super::params::{Control, Init, Params, Progress};
+use super::params::{Init, Params};
 use super::problem::Problem;
-use super::reference;
+use super::runs::{fit_passes, fit_reference};
 use crate::data::Points;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
+
+#[cfg(feature = "gpu")]
+use {super::gpu::GpuPasses, crate::device::Gpu};
+
+/// How often a fit asks for half the device memory before it gives up.
+#[cfg(feature = "gpu")]
+const HALVINGS: usize = 3;
 
 /// Wall time of the stages of a fit, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -95,7 +101,7 @@ pub struct Data<'a> {
     device: Device,
     problem: Problem<'a>,
     #[cfg(feature = "gpu")]
-    resident: std::sync::OnceLock<super::gpu::Windows>,
+    resident: super::gpu::ResidentSlot,
     prepare_seconds: f64,
 }
 
@@ -111,7 +117,7 @@ impl<'a> Data<'a> {
             device: device.clone(),
             problem,
             #[cfg(feature = "gpu")]
-            resident: std::sync::OnceLock::new(),
+            resident: super::gpu::ResidentSlot::default(),
             prepare_seconds: begin.elapsed().as_secs_f64(),
         })
     }
@@ -129,111 +135,69 @@ impl<'a> Data<'a> {
         let flops = 2.0 * rows * columns * params.n_clusters as f64 * iterations;
         let backend = self.device.resolve(&Prediction { flops, upload_bytes: 4.0 * rows * columns });
         let mut seconds = Seconds { upload: self.prepare_seconds, ..Seconds::default() };
-        let (best, history_device) = self.device.host_pool().install(|| match &backend {
-            Backend::Reference => {
-                fit_reference(problem, params, &mut seconds).map(|best| (best, backend.name()))
-            }
-            Backend::Cpu(_) => {
-                let mut cpu = Cpu::new(problem, params.n_clusters, params.cancel.clone(), params.recheck);
-                fit_passes(problem, params, &mut cpu, &mut seconds).map(|best| (best, backend.name()))
-            }
+        let (best, ran_on) = self.device.host_pool().install(|| match &backend {
+            Backend::Reference => Ok((fit_reference(problem, params, &mut seconds)?, backend.name())),
+            Backend::Cpu(_) => Ok((self.fit_cpu(params, &mut seconds)?, backend.name())),
             #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => {
-                let begin = Instant::now();
-                let mut passes = super::gpu::GpuPasses::new(gpu, problem, params, &self.resident)?;
-                seconds.upload += begin.elapsed().as_secs_f64();
-                fit_passes(problem, params, &mut passes, &mut seconds).map(|best| (best, backend.name()))
+            Backend::Gpu(gpu) => match self.fit_gpu(gpu, params, &mut seconds) {
+                Err(error) if self.device.is_auto() && error.is_of_device() => {
+                    tracing::warn!(%error, "the GPU failed; the CPU takes over");
+                    let run = self.fit_cpu(params, &mut seconds)?;
+                    Ok((run, format!("{} (after {} failed)", self.device.cpu_name(), gpu.name())))
+                }
+                other => Ok((other?, backend.name())),
+            },
+        })?;
+        Ok(result(problem, params, best, ran_on, seconds))
+    }
+
+    fn fit_cpu(&self, params: &Params, seconds: &mut Seconds) -> Result<Run> {
+        let mut cpu = Cpu::new(&self.problem, params.n_clusters, params.cancel.clone(), params.recheck);
+        fit_passes(&self.problem, params, &mut cpu, seconds, &mut Memory::default())
+    }
+
+    /// Runs on a GPU. A lost device is re-created once and the fit goes on from its last iteration; a device that
+    /// runs out of memory is asked again with half as much, a few times.
+    #[cfg(feature = "gpu")]
+    fn fit_gpu(&self, gpu: &Gpu, params: &Params, seconds: &mut Seconds) -> Result<Run> {
+        let mut gpu = gpu.clone();
+        let mut memory = Memory::default();
+        let (mut halvings, mut losses) = (0, 0);
+        loop {
+            match self.try_gpu(&gpu, params, seconds, &mut memory) {
+                Err(Error::DeviceLost { reason, .. }) if losses == 0 => {
+                    tracing::warn!(device = gpu.name(), reason, "device lost; opening it again");
+                    losses += 1;
+                    self.forget_resident();
+                    gpu.recreate()?;
+                }
+                Err(Error::DeviceMemory { bytes, .. }) if halvings < HALVINGS => {
+                    tracing::warn!(
+                        device = gpu.name(),
+                        bytes,
+                        "out of device memory; trying smaller windows"
+                    );
+                    halvings += 1;
+                    self.forget_resident();
+                    gpu = gpu.with_half_the_memory();
+                }
+                outcome => return outcome,
             }
-        })?;
-        Ok(result(problem, params, best, history_device, seconds))
+        }
     }
-}
 
-fn fit_passes(
-    problem: &Problem,
-    params: &Params,
-    passes: &mut dyn Passes,
-    seconds: &mut Seconds,
-) -> Result<Run> {
-    let checkpoint = Checkpoint::of(problem, params);
-    let saved = match &checkpoint {
-        Some(checkpoint) => checkpoint.load()?,
-        None => None,
-    };
-    let (mut resumed, mut best) = match saved {
-        None => (None, None),
-        Some(saved) => {
-            let best = match saved.best {
-                // A finished run only needs its labels again.
-                Some((state, _)) => Some(lloyd::run(problem, params, passes, state, |_| Ok(()))?),
-                None => None,
-            };
-            (Some(saved.state), best)
-        }
-    };
-    let first = resumed.as_ref().map_or(0, |state| state.run);
-    for run in first..params.runs() {
+    #[cfg(feature = "gpu")]
+    fn try_gpu(&self, gpu: &Gpu, params: &Params, seconds: &mut Seconds, memory: &mut Memory) -> Result<Run> {
         let begin = Instant::now();
-        let state = match resumed.take() {
-            Some(state) => state,
-            None => State::new(run, init::choose(problem, params, run)?),
-        };
-        seconds.init += begin.elapsed().as_secs_f64();
-        let begin = Instant::now();
-        let kept = best.as_ref().map(|best: &Run| (&best.state, best.inertia));
-        let finished = lloyd::run(problem, params, passes, state, |state| match &checkpoint {
-            Some(checkpoint) => checkpoint.save(state, kept),
-            None => Ok(()),
-        })?;
-        seconds.iterate += begin.elapsed().as_secs_f64();
-        if best.as_ref().is_none_or(|best| finished.inertia < best.inertia) {
-            best = Some(finished);
-        }
+        let mut passes = GpuPasses::new(gpu, &self.problem, params, &self.resident)?;
+        seconds.upload += begin.elapsed().as_secs_f64();
+        fit_passes(&self.problem, params, &mut passes, seconds, memory)
     }
-    best.ok_or_else(|| Error::parameter("n_init", "at least 1", 0))
-}
 
-/// The reference runs on its own, from the same first centroids.
-fn fit_reference(problem: &Problem, params: &Params, seconds: &mut Seconds) -> Result<Run> {
-    let mut x = vec![0.0_f32; problem.rows * problem.columns];
-    problem.load(0, &mut x)?;
-    let x: Vec<f64> = x.into_iter().map(f64::from).collect();
-    let weights: Vec<f64> = (0..problem.rows).map(|row| problem.weight(row).map_or(1.0, f64::from)).collect();
-    let definition = reference::Definition {
-        x: &x,
-        weights: &weights,
-        columns: problem.columns,
-        max_iter: params.max_iter,
-        tolerance: params.tol * problem.mean_variance,
-        unit_rows: params.spherical,
-    };
-    let mut best: Option<Run> = None;
-    for run in 0..params.runs() {
-        let begin = Instant::now();
-        let start = init::choose(problem, params, run)?;
-        seconds.init += begin.elapsed().as_secs_f64();
-        let begin = Instant::now();
-        let mut history = Vec::new();
-        let outcome = reference::lloyd(&definition, start, |step| {
-            params.cancel.check()?;
-            let inertia = problem.inertia(step.inertia);
-            let shift = step.shift / problem.frame.scale / problem.frame.scale;
-            history.push(Iteration { inertia, changed: step.changed, rechecked: 0.0, shift });
-            let progress = Progress { run, iteration: history.len(), inertia, changed: step.changed, shift };
-            Ok::<bool, Error>(
-                params.callback.as_ref().is_none_or(|call| call(&progress) == Control::Continue),
-            )
-        })?;
-        seconds.iterate += begin.elapsed().as_secs_f64();
-        let inertia = problem.inertia(outcome.inertia);
-        if best.as_ref().is_none_or(|best| inertia < best.inertia) {
-            let mut state = State::new(run, outcome.centroids);
-            state.history = history;
-            state.ended = Some(outcome.converged);
-            best = Some(Run { state, labels: outcome.labels, inertia });
-        }
+    #[cfg(feature = "gpu")]
+    fn forget_resident(&self) {
+        *self.resident.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
-    best.ok_or_else(|| Error::parameter("n_init", "at least 1", 0))
 }
 
 fn result(problem: &Problem, params: &Params, best: Run, device: String, seconds: Seconds) -> Fit {

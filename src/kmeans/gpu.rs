@@ -1,44 +1,462 @@
-//! One pass of Lloyd's algorithm on the GPU.
+//! One pass of Lloyd's algorithm on the GPU: certified labels, then exact sums by a counting sort of the labels.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::grid::Sums;
-use super::label::Rows;
+use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, pod_collect_to_vec};
+
+use super::grid::{Grid, Sums};
+use super::label::{self, Rows, Top};
 use super::lloyd::{Pass, Passes};
 use super::params::Params;
-use super::problem::Problem;
-use crate::device::Gpu;
+use super::plan::{Plan, Shape};
+use super::problem::{Problem, norm_above, row_square};
+use crate::device::{Batch, Binding, DeviceBuffer, Gpu, Kernel, Pipeline};
 use crate::error::{Error, Result};
 use crate::tile::codebook::Codebook;
+use crate::tile::gpu::{DeviceBook, Labeller, Window};
+use crate::tile::gpu_top::Selector;
+use crate::tile::render::render;
 
-pub(crate) struct Windows;
-pub(crate) struct GpuPasses;
+/// Rows per workgroup of `count`.
+const ROWS_PER_WORKGROUP: u32 = 4096;
+/// Most clusters that `count` counts in workgroup memory.
+const SHARED_CLUSTERS: usize = 1024;
+/// Invocations of `sum`: features times lanes.
+const SUM_INVOCATIONS: u32 = 64;
+/// Places in the order that one lane of `sum` adds.
+const ROWS_PER_LANE: u32 = 64;
+/// Host memory for rows on their way to the device.
+const UPLOAD_BYTES: usize = 8 << 20;
+/// Label of a row that has none yet.
+const NO_LABEL: u32 = u32::MAX;
 
-fn missing() -> Error {
-    Error::DeviceRefused { device: String::new(), operation: "k-means", reason: "not there yet".into() }
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct RowsParams {
+    pub rows: u32,
+    pub n_clusters: u32,
 }
 
-impl GpuPasses {
-    pub fn new(_: &Gpu, _: &Problem, _: &Params, _: &OnceLock<Windows>) -> Result<Self> {
-        Err(missing())
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct SumParams {
+    pub rows: u32,
+    pub depth: u32,
+    pub features: u32,
+    pub first_place: u32,
+}
+
+const COUNT: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
+const SCAN: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
+const SCATTER: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
+const SUM: &[Binding] =
+    &[Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
+const SUM_WEIGHTED: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Read,
+    Binding::Uniform,
+];
+
+/// The counting kernel, with or without counts in workgroup memory.
+pub(crate) fn count_kernel(n_clusters: usize) -> Result<Kernel> {
+    let shared = if n_clusters <= SHARED_CLUSTERS { SHARED_CLUSTERS } else { 0 };
+    let context = minijinja::context! { rows_per_workgroup => ROWS_PER_WORKGROUP, shared_clusters => shared };
+    Ok(Kernel {
+        name: "count",
+        entry: "count",
+        source: render("kmeans/count.wgsl", context)?,
+        bindings: COUNT,
+    })
+}
+
+/// The prefix sum of the counts.
+pub(crate) fn scan_kernel() -> Result<Kernel> {
+    let source = render("kmeans/scan.wgsl", minijinja::context! {})?;
+    Ok(Kernel { name: "scan", entry: "scan", source, bindings: SCAN })
+}
+
+/// The kernel that orders rows by label.
+pub(crate) fn scatter_kernel() -> Result<Kernel> {
+    let source = render("kmeans/scatter.wgsl", minijinja::context! {})?;
+    Ok(Kernel { name: "scatter", entry: "scatter", source, bindings: SCATTER })
+}
+
+/// The segmented sum for workgroups of `features` features.
+pub(crate) fn sum_kernel(features: u32, weighted: bool) -> Result<Kernel> {
+    let lanes = SUM_INVOCATIONS / features;
+    let context = minijinja::context! { features, lanes, rows_per_lane => ROWS_PER_LANE, weighted };
+    let bindings = if weighted { SUM_WEIGHTED } else { SUM };
+    Ok(Kernel { name: "sum", entry: "sum", source: render("kmeans/sum.wgsl", context)?, bindings })
+}
+
+/// Features per workgroup of `sum`.
+fn sum_features(columns: usize) -> u32 {
+    (columns.min(SUM_INVOCATIONS as usize) as u32).next_power_of_two()
+}
+
+/// Rows that stay on the device over several fits.
+pub(crate) struct Resident {
+    plan: Plan,
+    windows: Vec<Window>,
+    weights: Vec<DeviceBuffer>,
+}
+
+/// Where [`super::Data`] keeps them.
+pub(crate) type ResidentSlot = Mutex<Option<Arc<Resident>>>;
+
+/// Labels and sums on the GPU.
+pub(crate) struct GpuPasses<'p, 'd> {
+    gpu: Gpu,
+    problem: &'p Problem<'d>,
+    plan: Plan,
+    resident: Option<Arc<Resident>>,
+    labeller: Labeller,
+    summer: Summer,
+    labels: Vec<DeviceBuffer>,
+    sums: Sums,
+}
+
+impl<'p, 'd> GpuPasses<'p, 'd> {
+    /// Copies the rows to the device, where they fit and are not there yet.
+    pub fn new(gpu: &Gpu, problem: &'p Problem<'d>, params: &Params, slot: &ResidentSlot) -> Result<Self> {
+        let shape = Shape {
+            rows: problem.rows,
+            columns: problem.columns,
+            n_clusters: params.n_clusters,
+            sums: true,
+            weighted: problem.weights.is_some(),
+        };
+        let plan = Plan::new(&shape, &gpu.limits())?;
+        let labeller = Labeller::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
+        let summer = Summer::new(gpu, &shape, &problem.grid, plan.window_rows)?;
+        let labels = plan
+            .windows(problem.rows)
+            .map(|(_, rows)| gpu.buffer("labels", 4 * rows as u64))
+            .collect::<Result<_>>()?;
+        let resident = if plan.resident { Some(resident(gpu, problem, &plan, slot)?) } else { None };
+        let sums = Sums::new(params.n_clusters, problem.columns);
+        Ok(Self { gpu: gpu.clone(), problem, plan, resident, labeller, summer, labels, sums })
+    }
+
+    fn pass_window(
+        &mut self,
+        book: &DeviceBook,
+        window: &Window,
+        weights: Option<&DeviceBuffer>,
+        labels: usize,
+    ) -> Result<Pass> {
+        let problem = self.problem;
+        let labels = &self.labels[labels];
+        let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
+        let labelled = self.labeller.label(book, problem.largest_norm, window, labels, &load)?;
+        self.summer.add(&self.gpu, window, weights, labels)?;
+        Ok(Pass { changed: labelled.changed, rechecked: labelled.rechecked })
     }
 }
 
-impl Passes for GpuPasses {
+/// The rows on the device: those of an earlier fit, or fresh copies.
+fn resident(gpu: &Gpu, problem: &Problem, plan: &Plan, slot: &ResidentSlot) -> Result<Arc<Resident>> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(resident) = &*slot
+        && resident.plan.window_rows == plan.window_rows
+    {
+        return Ok(Arc::clone(resident));
+    }
+    *slot = None;
+    let mut resident = Resident { plan: plan.clone(), windows: Vec::new(), weights: Vec::new() };
+    for (start, rows) in plan.windows(problem.rows) {
+        let mut window = Window::new(gpu, rows, problem.columns)?;
+        window.start = start;
+        upload(gpu, &window, problem)?;
+        resident.windows.push(window);
+        resident.weights.extend(upload_weights(gpu, problem, start, rows)?);
+    }
+    let resident = Arc::new(resident);
+    *slot = Some(Arc::clone(&resident));
+    Ok(resident)
+}
+
+fn upload(gpu: &Gpu, window: &Window, problem: &Problem) -> Result<()> {
+    upload_rows(gpu, &window.x, problem.columns, window.rows, |first, x| {
+        problem.load(window.start + first, x)
+    })?;
+    gpu.write(&window.norms, 0, cast_slice(&problem.norms[window.start..window.start + window.rows]))
+}
+
+/// Copies rows block by block.
+fn upload_rows(
+    gpu: &Gpu,
+    to: &DeviceBuffer,
+    columns: usize,
+    rows: usize,
+    mut load: impl FnMut(usize, &mut [f32]) -> Result<()>,
+) -> Result<()> {
+    let block = (UPLOAD_BYTES / (4 * columns)).clamp(1, rows);
+    let mut x = vec![0.0; block * columns];
+    for first in (0..rows).step_by(block) {
+        let x = &mut x[..block.min(rows - first) * columns];
+        load(first, x)?;
+        gpu.write(to, 4 * (first * columns) as u64, cast_slice(x))?;
+    }
+    Ok(())
+}
+
+fn upload_weights(gpu: &Gpu, problem: &Problem, start: usize, rows: usize) -> Result<Option<DeviceBuffer>> {
+    let Some(weights) = &problem.weights else { return Ok(None) };
+    let buffer = gpu.buffer("weights", 4 * rows as u64)?;
+    gpu.write(&buffer, 0, cast_slice(&weights[start..start + rows]))?;
+    Ok(Some(buffer))
+}
+
+impl Passes for GpuPasses<'_, '_> {
     fn reset(&mut self) -> Result<()> {
-        Err(missing())
+        for labels in &self.labels {
+            let none = vec![NO_LABEL; labels.size_bytes() as usize / 4];
+            self.gpu.write(labels, 0, cast_slice(&none))?;
+        }
+        Ok(())
     }
-    fn assign(&mut self, _: &Codebook) -> Result<Pass> {
-        Err(missing())
+
+    fn assign(&mut self, book: &Codebook) -> Result<Pass> {
+        let device_book = self.labeller.book(book)?;
+        self.summer.clear(&self.gpu)?;
+        let mut pass = Pass::default();
+        match self.resident.clone() {
+            Some(resident) => {
+                for (index, window) in resident.windows.iter().enumerate() {
+                    pass = pass.plus(self.pass_window(
+                        &device_book,
+                        window,
+                        resident.weights.get(index),
+                        index,
+                    )?);
+                }
+            }
+            None => {
+                let rows = self.plan.window_rows.min(self.problem.rows);
+                let mut window = Window::new(&self.gpu, rows, self.problem.columns)?;
+                for (index, (start, rows)) in self.plan.windows(self.problem.rows).enumerate() {
+                    (window.start, window.rows) = (start, rows);
+                    upload(&self.gpu, &window, self.problem)?;
+                    let weights = upload_weights(&self.gpu, self.problem, start, rows)?;
+                    pass = pass.plus(self.pass_window(&device_book, &window, weights.as_ref(), index)?);
+                }
+            }
+        }
+        self.summer.read(&self.gpu, self.problem.columns, &mut self.sums)?;
+        Ok(pass)
     }
+
     fn sums(&self) -> &Sums {
-        unreachable!()
+        &self.sums
     }
+
     fn labels(&mut self) -> Result<Vec<u32>> {
-        Err(missing())
+        let mut labels = Vec::with_capacity(self.problem.rows);
+        for window in &self.labels {
+            let read = self.gpu.read(&[(window, 0..window.size_bytes())])?;
+            labels.extend(pod_collect_to_vec::<u8, u32>(&read[0]));
+        }
+        // A device that wrote anything else must not index out of our tables.
+        let n_clusters = self.sums.weights.len() as u32;
+        if let Some(wrong) = labels.iter().find(|&&label| label >= n_clusters) {
+            let reason = format!("label {wrong} of {n_clusters} clusters came back");
+            return Err(Error::DeviceRefused { device: self.gpu.name(), operation: "labelling", reason });
+        }
+        Ok(labels)
     }
 }
 
-pub(crate) fn predict(_: &Gpu, _: &Rows, _: &Codebook) -> Result<(Vec<u32>, u64)> {
-    Err(missing())
+/// Sums of the rows of each cluster.
+struct Summer {
+    count: Arc<Pipeline>,
+    scan: Arc<Pipeline>,
+    scatter: Arc<Pipeline>,
+    sum: Arc<Pipeline>,
+    counts: DeviceBuffer,
+    starts: DeviceBuffer,
+    totals: DeviceBuffer,
+    order: DeviceBuffer,
+    exponents: DeviceBuffer,
+    sums: DeviceBuffer,
+    shape: Shape,
+}
+
+impl Summer {
+    fn new(gpu: &Gpu, shape: &Shape, grid: &Grid, window_rows: usize) -> Result<Self> {
+        let (clusters, features) = (shape.n_clusters as u64, shape.summed());
+        let mut exponents = grid.exponents.clone();
+        if shape.weighted {
+            exponents.push(grid.weight_exponent());
+        }
+        let exponents_buffer = gpu.buffer("exponents", 4 * features)?;
+        gpu.write(&exponents_buffer, 0, cast_slice(&exponents))?;
+        Ok(Self {
+            count: gpu.pipeline(&count_kernel(shape.n_clusters)?)?,
+            scan: gpu.pipeline(&scan_kernel()?)?,
+            scatter: gpu.pipeline(&scatter_kernel()?)?,
+            sum: gpu.pipeline(&sum_kernel(sum_features(features as usize), shape.weighted)?)?,
+            counts: gpu.buffer("counts", 4 * clusters)?,
+            starts: gpu.buffer("starts", 4 * clusters)?,
+            totals: gpu.buffer("totals", 4 * clusters)?,
+            order: gpu.buffer("order", 4 * window_rows as u64)?,
+            exponents: exponents_buffer,
+            sums: gpu.buffer("sums", 8 * clusters * features)?,
+            shape: *shape,
+        })
+    }
+
+    fn clear(&self, gpu: &Gpu) -> Result<()> {
+        let mut batch = gpu.batch("clear sums");
+        batch.clear(&self.totals)?;
+        batch.clear(&self.sums)?;
+        batch.submit()
+    }
+
+    /// Adds the rows of one window to the sums of their clusters.
+    fn add(
+        &self,
+        gpu: &Gpu,
+        window: &Window,
+        weights: Option<&DeviceBuffer>,
+        labels: &DeviceBuffer,
+    ) -> Result<()> {
+        let rows = window.rows as u32;
+        let params = RowsParams { rows, n_clusters: self.shape.n_clusters as u32 };
+        let mut batch = gpu.batch("sums");
+        batch.clear(&self.counts)?;
+        let workgroups = [rows.div_ceil(ROWS_PER_WORKGROUP), 1, 1];
+        batch.dispatch(&self.count, &[labels.whole(), self.counts.whole()], bytes_of(&params), workgroups)?;
+        let scanned = [self.counts.whole(), self.starts.whole(), self.totals.whole()];
+        batch.dispatch(&self.scan, &scanned, bytes_of(&params), [1, 1, 1])?;
+        let workgroups = rows.div_ceil(256);
+        let across = workgroups.min(1 << 15);
+        let scattered = [labels.whole(), self.starts.whole(), self.order.whole()];
+        batch.dispatch(
+            &self.scatter,
+            &scattered,
+            bytes_of(&params),
+            [across, workgroups.div_ceil(across), 1],
+        )?;
+        self.add_sums(&mut batch, window, weights, labels)?;
+        batch.submit()
+    }
+
+    fn add_sums<'a>(
+        &'a self,
+        batch: &mut Batch<'a>,
+        window: &'a Window,
+        weights: Option<&'a DeviceBuffer>,
+        labels: &'a DeviceBuffer,
+    ) -> Result<()> {
+        let features = self.shape.summed() as u32;
+        let per_group = sum_features(features as usize);
+        let places = SUM_INVOCATIONS / per_group * ROWS_PER_LANE;
+        let mut bindings = vec![
+            window.x.whole(),
+            labels.whole(),
+            self.order.whole(),
+            self.exponents.whole(),
+            self.sums.whole(),
+        ];
+        bindings.extend(weights.map(DeviceBuffer::whole));
+        // Workgroups along one dimension are limited to 65,535.
+        let step = places * (1 << 15);
+        let rows = window.rows as u32;
+        for first_place in (0..rows).step_by(step as usize) {
+            let last = rows.min(first_place + step);
+            let params = SumParams { rows: last, depth: self.shape.columns as u32, features, first_place };
+            let workgroups = [(last - first_place).div_ceil(places), features.div_ceil(per_group), 1];
+            batch.dispatch(&self.sum, &bindings, bytes_of(&params), workgroups)?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, gpu: &Gpu, columns: usize, into: &mut Sums) -> Result<()> {
+        let read = gpu
+            .read(&[(&self.totals, 0..self.totals.size_bytes()), (&self.sums, 0..self.sums.size_bytes())])?;
+        let totals: Vec<u32> = pod_collect_to_vec(&read[0]);
+        let sums: Vec<i64> =
+            pod_collect_to_vec::<u8, u64>(&read[1]).into_iter().map(|sum| sum as i64).collect();
+        let features = self.shape.summed() as usize;
+        for (cluster, row) in sums.chunks_exact(features).enumerate() {
+            into.totals[cluster * columns..(cluster + 1) * columns].copy_from_slice(&row[..columns]);
+            into.weights[cluster] =
+                if features > columns { row[columns] } else { i64::from(totals[cluster]) };
+        }
+        Ok(())
+    }
+}
+
+/// Labels of any rows: windows are copied, labelled and read back one after the other.
+pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Codebook, n_clusters: usize) -> Result<(Vec<u32>, u64)> {
+    let (shape, plan) = predict_plan(gpu, rows, n_clusters)?;
+    let mut labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
+    let device_book = labeller.book(book)?;
+    let labels = gpu.buffer("labels", 4 * plan.window_rows as u64)?;
+    gpu.write(&labels, 0, cast_slice(&vec![NO_LABEL; plan.window_rows]))?;
+    let (mut result, mut rechecked) = (Vec::with_capacity(shape.rows), 0);
+    each_window(gpu, rows, &plan, |window, largest| {
+        let load =
+            |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, window.start + row, x);
+        rechecked += labeller.label(&device_book, largest, window, &labels, &load)?.rechecked;
+        let read = gpu.read(&[(&labels, 0..4 * window.rows as u64)])?;
+        result.extend(pod_collect_to_vec::<u8, u32>(&read[0]));
+        Ok(())
+    })?;
+    Ok((result, rechecked))
+}
+
+/// The `count` nearest centroids of any rows: the device screens, `f64` on the host decides.
+pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
+    let (shape, plan) = predict_plan(gpu, rows, book.len())?;
+    let labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
+    let device_book = labeller.book(book)?;
+    let mut selector = Selector::new(gpu, plan.tile, count, rows.cancel.clone())?;
+    let mut result = Vec::with_capacity(shape.rows);
+    let mut x = vec![0.0; shape.columns];
+    each_window(gpu, rows, &plan, |window, largest| {
+        selector.select(&device_book, largest, window, |row, found| {
+            rows.frame.load(rows.argument, rows.points, window.start + row, &mut x)?;
+            result.push(match found {
+                Some(found) => label::decide(&x, found.iter().map(|&column| column as usize), book, count),
+                None => label::decide(&x, 0..book.len(), book, count),
+            });
+            Ok(())
+        })
+    })?;
+    Ok(result)
+}
+
+fn predict_plan(gpu: &Gpu, rows: &Rows, n_clusters: usize) -> Result<(Shape, Plan)> {
+    let (total, columns) = (rows.points.rows(), rows.points.columns());
+    let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false };
+    Ok((shape, Plan::new(&shape, &gpu.limits())?))
+}
+
+/// Copies one window after the other to the device; `visit` gets each with its largest norm.
+fn each_window(
+    gpu: &Gpu,
+    rows: &Rows,
+    plan: &Plan,
+    mut visit: impl FnMut(&Window, f32) -> Result<()>,
+) -> Result<()> {
+    let columns = rows.points.columns();
+    let mut window = Window::new(gpu, plan.window_rows, columns)?;
+    for (start, count) in plan.windows(rows.points.rows()) {
+        (window.start, window.rows) = (start, count);
+        let mut norms = Vec::with_capacity(count);
+        upload_rows(gpu, &window.x, columns, count, |first, x| {
+            rows.frame.load(rows.argument, rows.points, start + first, x)?;
+            norms.extend(x.chunks_exact(columns).map(|x| norm_above(row_square(x))));
+            Ok(())
+        })?;
+        gpu.write(&window.norms, 0, cast_slice(&norms))?;
+        visit(&window, norms.iter().fold(0.0_f32, |largest, &norm| norm.max(largest)))?;
+    }
+    Ok(())
 }

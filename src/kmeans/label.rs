@@ -9,7 +9,8 @@ use crate::data::Points;
 use crate::data::frame::Frame;
 use crate::error::Result;
 use crate::tile::codebook::Codebook;
-use crate::tile::cpu::{NearestTile, Panels, Scratch};
+use crate::tile::cpu::{NearestTile, Panels, ROW_GROUP, Scratch, Values};
+use crate::tile::exact;
 
 /// Rows and the frame they are read in.
 pub(crate) struct Rows<'a, 'd> {
@@ -65,4 +66,72 @@ pub(crate) fn blocks<R: Send>(
             },
         )
         .collect()
+}
+
+/// The `count` nearest centroids of one row, nearest first, ties to the lowest index.
+pub(crate) struct Top {
+    /// Indices of centroids.
+    pub indices: Vec<u32>,
+    /// Squared distances between x', in `f64`.
+    pub squared: Vec<f64>,
+}
+
+/// The `count` nearest of the distinct centroids of each row: the tile screens, `f64` decides.
+///
+/// With the error bound E, a centroid among the nearest has a tile value of at most the count-th least plus 2 E.
+pub(crate) fn top(rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
+    let panels = Panels::new(book);
+    let (total, columns) = (rows.points.rows(), rows.points.columns());
+    let blocks: Vec<Result<Vec<Top>>> = (0..total.div_ceil(ROW_GROUP))
+        .into_par_iter()
+        .map_init(
+            || (vec![0.0; ROW_GROUP * columns], Values::new(&panels), Vec::new()),
+            |(x, values, sorted), group| {
+                rows.cancel.check()?;
+                let start = group * ROW_GROUP;
+                let x = &mut x[..ROW_GROUP.min(total - start) * columns];
+                rows.frame.load(rows.argument, rows.points, start, x)?;
+                let values = values.of(x, &panels, book.len());
+                Ok(x.chunks_exact(columns)
+                    .zip(values)
+                    .map(|(x, v)| top_of(x, v, book, &panels, count, sorted))
+                    .collect())
+            },
+        )
+        .collect();
+    let mut all = Vec::with_capacity(total);
+    for block in blocks {
+        all.extend(block?);
+    }
+    Ok(all)
+}
+
+fn top_of(
+    x: &[f32],
+    values: &[f32],
+    book: &Codebook,
+    panels: &Panels,
+    count: usize,
+    sorted: &mut Vec<f32>,
+) -> Top {
+    let norm = norm_above(row_square(x));
+    let gap = book.bound(panels.chain(), norm).gap(norm);
+    sorted.clear();
+    sorted.extend_from_slice(values);
+    let (_, &mut last, _) = sorted.select_nth_unstable_by(count - 1, f32::total_cmp);
+    let candidates = values.iter().enumerate().filter(|&(_, &value)| value <= last + gap);
+    decide(x, candidates.map(|(column, _)| column), book, count)
+}
+
+/// The `count` nearest among some columns, decided in `f64`.
+pub(crate) fn decide(x: &[f32], columns: impl Iterator<Item = usize>, book: &Codebook, count: usize) -> Top {
+    let mut found: Vec<(f64, u32)> = columns
+        .map(|column| {
+            let start = column * x.len();
+            (exact::squared_distance(x, &book.exact[start..start + x.len()]), book.given[column])
+        })
+        .collect();
+    found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    found.truncate(count);
+    Top { indices: found.iter().map(|f| f.1).collect(), squared: found.iter().map(|f| f.0).collect() }
 }

@@ -8,16 +8,19 @@ mod codec;
 mod cpu;
 mod fit;
 #[cfg(feature = "gpu")]
-mod gpu;
+pub(crate) mod gpu;
 mod grid;
 mod init;
 mod label;
 mod lloyd;
 mod model;
 mod params;
+#[cfg(feature = "gpu")]
+mod plan;
 mod problem;
 mod reference;
 mod relocate;
+mod runs;
 
 pub use fit::{Data, Fit, Seconds, fit};
 pub use lloyd::Iteration;

@@ -3,15 +3,18 @@
 use std::path::Path;
 
 use ndarray::{Array1, Array2};
+use rayon::prelude::*;
 
 use super::codec::{Decoder, Encoder, Kind};
-use super::label::{self, Rows};
+use super::label::{self, Rows, Top};
+use super::problem::{SUM_BLOCK, check_weights};
 use super::reference;
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::Frame;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
+use crate::simd::widest;
 use crate::tile::codebook::Codebook;
 
 const KIND: Kind = Kind { tag: b"KMNS", name: "k-means model", version: 1 };
@@ -91,6 +94,27 @@ pub struct Nearest {
 /// Most centroids per point that [`Model::nearest`] returns.
 pub const LARGEST_TOP: usize = 64;
 
+widest! {
+    /// Squared distance, summed in eight interleaved parts and those in order.
+    fn wide_square(x: &[f64], c: &[f64]) -> f64 = wide_square_body;
+}
+
+#[inline(always)]
+fn wide_square_body(x: &[f64], c: &[f64]) -> f64 {
+    let mut parts = [0.0_f64; 8];
+    let (xs, cs) = (x.chunks_exact(8), c.chunks_exact(8));
+    let rest = xs.remainder().iter().zip(cs.remainder());
+    for (x, c) in xs.zip(cs) {
+        for ((part, x), c) in parts.iter_mut().zip(x).zip(c) {
+            *part += (x - c) * (x - c);
+        }
+    }
+    for (part, (x, c)) in parts.iter_mut().zip(rest) {
+        *part += (x - c) * (x - c);
+    }
+    parts.iter().sum()
+}
+
 impl Model {
     fn check(&self, points: &Points) -> Result<()> {
         points.check_not_empty("points")?;
@@ -128,10 +152,102 @@ impl Model {
             Backend::Reference => (self.predict_reference(&points)?, 0),
             Backend::Cpu(pool) => pool.install(|| self.predict_cpu(&rows))?,
             #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => super::gpu::predict(gpu, &rows, &self.codebook())?,
+            Backend::Gpu(gpu) => super::gpu::predict(gpu, &rows, &self.codebook(), self.n_clusters())?,
         };
         let rechecked = rechecked as f64 / points.rows() as f64;
         Ok(Labels { labels: labels.into(), rechecked, device: backend.name() })
+    }
+
+    /// The `count` nearest centroids of each point, nearest first, with their Euclidean distances in input units.
+    ///
+    /// Decided in `f64`, ties to the lowest index. Errors: as
+    /// [`Model::predict`]; `count` of 0, above [`LARGEST_TOP`] or above the number of distinct centroids.
+    pub fn nearest<'a>(
+        &self,
+        device: &Device,
+        points: impl Into<Points<'a>>,
+        count: usize,
+    ) -> Result<Nearest> {
+        let points = points.into();
+        self.check(&points)?;
+        let book = self.codebook();
+        let most = LARGEST_TOP.min(book.len());
+        if count == 0 || count > most {
+            return Err(Error::parameter(
+                "count",
+                format!("1 to {most} (distinct centroids, at most {LARGEST_TOP})"),
+                count,
+            ));
+        }
+        let cancel = Cancel::new();
+        let rows = self.rows(&points, &cancel);
+        let backend = device.resolve(&self.predicted(&points));
+        let top = match &backend {
+            Backend::Reference => self.nearest_reference(&points, count)?,
+            Backend::Cpu(pool) => pool.install(|| label::top(&rows, &book, count))?,
+            #[cfg(feature = "gpu")]
+            Backend::Gpu(gpu) => super::gpu::top(gpu, &rows, &book, count)?,
+        };
+        let shape = (points.rows(), count);
+        let indices = Array2::from_shape_fn(shape, |(row, rank)| top[row].indices[rank]);
+        let distances =
+            Array2::from_shape_fn(shape, |(row, rank)| top[row].squared[rank].sqrt() / self.frame.scale);
+        Ok(Nearest { indices, distances })
+    }
+
+    /// Euclidean distances of each point to every centroid, `[points, centroids]`, in input units.
+    ///
+    /// Direct differences in `f64` of centred values, so `f64` points get `f64` accuracy and a point on a centroid
+    /// gets 0. Runs on the host whatever the device. Errors: as [`Model::predict`].
+    pub fn transform<'a>(&self, device: &Device, points: impl Into<Points<'a>>) -> Result<Array2<f64>> {
+        let points = points.into();
+        self.check(&points)?;
+        let columns = self.columns();
+        let mut distances = Array2::zeros((points.rows(), self.n_clusters()));
+        device.host_pool().install(|| {
+            distances.outer_iter_mut().into_par_iter().enumerate().try_for_each(|(row, mut distances)| {
+                let x = self.frame.load_row("points", &points, row)?;
+                for (distance, centroid) in distances.iter_mut().zip(self.centroids.chunks_exact(columns)) {
+                    *distance = wide_square(&x, centroid).sqrt() / self.frame.scale;
+                }
+                Ok(())
+            })
+        })?;
+        Ok(distances)
+    }
+
+    /// Minus the sum of weighted squared distances to the nearest centroids, in input units, as scikit-learn scores.
+    ///
+    /// Errors: as [`Model::predict`]; weights of another length, negative or not finite.
+    pub fn score<'a>(
+        &self,
+        device: &Device,
+        points: impl Into<Points<'a>>,
+        weights: Option<&[f64]>,
+    ) -> Result<f64> {
+        let points = points.into();
+        check_weights(weights, points.rows())?;
+        let labels = self.predict(device, points.view())?.labels;
+        let columns = self.columns();
+        let blocks: Vec<Result<f64>> = device.host_pool().install(|| {
+            let starts: Vec<usize> = (0..points.rows()).step_by(SUM_BLOCK).collect();
+            let block = |start: usize| {
+                let mut sum = 0.0;
+                for row in start..(start + SUM_BLOCK).min(points.rows()) {
+                    let x = self.frame.load_row("points", &points, row)?;
+                    let centroid = labels[row] as usize * columns;
+                    let square = wide_square(&x, &self.centroids[centroid..centroid + columns]);
+                    sum += weights.map_or(1.0, |weights| weights[row]) * square;
+                }
+                Ok(sum)
+            };
+            starts.into_par_iter().map(block).collect()
+        });
+        let mut sum = 0.0;
+        for block in blocks {
+            sum += block?;
+        }
+        Ok(-(sum / self.frame.scale / self.frame.scale))
     }
 
     fn codebook(&self) -> Codebook {
@@ -145,16 +261,25 @@ impl Model {
     }
 
     fn predict_reference(&self, points: &Points) -> Result<Vec<u32>> {
+        let mut x = vec![0.0_f32; self.columns()];
         (0..points.rows())
-            .map(|row| Ok(reference::nearest(&self.row(points, row)?, &self.centroids).0))
+            .map(|row| {
+                self.frame.load("points", points, row, &mut x)?;
+                let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+                Ok(reference::nearest(&x, &self.centroids).0)
+            })
             .collect()
     }
 
-    /// One row in the frame, in `f64`.
-    fn row(&self, points: &Points, row: usize) -> Result<Vec<f64>> {
-        let mut x = vec![0.0; self.columns()];
-        self.frame.load("points", points, row, &mut x)?;
-        Ok(x.into_iter().map(f64::from).collect())
+    fn nearest_reference(&self, points: &Points, count: usize) -> Result<Vec<Top>> {
+        let mut x = vec![0.0_f32; self.columns()];
+        let book = self.codebook();
+        (0..points.rows())
+            .map(|row| {
+                self.frame.load("points", points, row, &mut x)?;
+                Ok(label::decide(&x, 0..book.len(), &book, count))
+            })
+            .collect()
     }
 
     /// Writes the model: parameters, offset, `f64` centroids, version and checksum. The file appears whole or not at

@@ -48,10 +48,11 @@ impl<'a> Problem<'a> {
     ) -> Result<Self> {
         let scan = frame::scan("points", &points, cancel)?;
         let (rows, columns) = (points.rows(), points.columns());
+        check_weights(weights, rows)?;
         let (weights, weight_scale) = match weights {
             None => (None, 1.0),
             Some(weights) => {
-                let (weights, scale) = normalised_weights(weights, rows)?;
+                let (weights, scale) = normalised_weights(weights)?;
                 (Some(weights), scale)
             }
         };
@@ -170,15 +171,22 @@ pub(crate) fn norm_above(square: f64) -> f32 {
     (square.sqrt() * (1.0 + 1.0 / (1 << 20) as f64)) as f32
 }
 
-fn normalised_weights(weights: &[f64], rows: usize) -> Result<(Vec<f32>, f64)> {
+/// Refuses weights of another length, negative ones, NaN and infinity.
+pub(crate) fn check_weights(weights: Option<&[f64]>, rows: usize) -> Result<()> {
+    let Some(weights) = weights else { return Ok(()) };
     if weights.len() != rows {
         return Err(Error::shape("weights", format!("{rows} weights, one per point"), weights.len()));
     }
-    let offender = weights.iter().position(|&weight| !(weight >= 0.0 && weight <= f64::MAX));
-    if let Some(row) = offender {
-        let expected = "a finite number of at least 0";
-        return Err(Error::Value { argument: "weights", row, column: 0, expected, got: weights[row] });
+    match weights.iter().position(|&weight| !(weight >= 0.0 && weight <= f64::MAX)) {
+        None => Ok(()),
+        Some(row) => {
+            let expected = "a finite number of at least 0";
+            Err(Error::Value { argument: "weights", row, column: 0, expected, got: weights[row] })
+        }
     }
+}
+
+fn normalised_weights(weights: &[f64]) -> Result<(Vec<f32>, f64)> {
     let largest = weights.iter().fold(0.0_f64, |largest, &weight| largest.max(weight));
     if largest == 0.0 {
         return Err(Error::parameter("weights", "at least one weight above 0", "all zero"));

@@ -8,7 +8,7 @@
 //! ```text
 //! |t - T| <= |x| (gamma C + R)         products and their sum, and the rounding of the centroid
 //!          + u H + u (H + |x| C)(1+..) the rounding of h and of the last subtraction
-//!          + (D + 2) 2^-125            products and sums that underflow, flushed to zero or not
+//!          + (D + 2) 2^-125 (1 + C + |x|) operands, products and sums that underflow, flushed to zero or not
 //! C = max |c~|, R = max |c - c~|, H = max h
 //! ```
 //!
@@ -50,9 +50,10 @@ impl Bound {
         let gamma = if chain < 0.5 { chain / (1.0 - chain) } else { f64::from(f32::MAX) };
         let (c, half) = (extent.centroid_norm, 0.5 * extent.centroid_norm * extent.centroid_norm);
         let reference = (extent.depth + 4) as f64 * 2.0_f64.powi(-52);
-        let slope =
-            c * (gamma + UNIT * (1.0 + gamma)) + extent.centroid_residual + reference * extent.row_norm;
-        let constant = 2.0 * UNIT * half + reference * c * c + (extent.depth + 2) as f64 * 2.0_f64.powi(-125);
+        let underflow = (extent.depth + 2) as f64 * 2.0_f64.powi(-125);
+        let rounding = c * (gamma + UNIT * (1.0 + gamma)) + extent.centroid_residual;
+        let slope = rounding + reference * extent.row_norm + underflow;
+        let constant = 2.0 * UNIT * half + reference * c * c + underflow * (1.0 + c);
         Self { slope: rounded_up(slope), constant: rounded_up(constant) }
     }
 

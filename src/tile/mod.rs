@@ -4,3 +4,13 @@ pub(crate) mod bound;
 pub(crate) mod codebook;
 pub(crate) mod cpu;
 pub(crate) mod exact;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu_top;
+#[cfg(feature = "gpu")]
+pub(crate) mod kernels;
+#[cfg(feature = "gpu")]
+pub(crate) mod render;
+#[cfg(feature = "gpu")]
+pub(crate) mod shape;

@@ -5,3 +5,4 @@ pub mod cases;
 pub mod command;
 mod comparator_faults;
 pub mod compare;
+pub mod lloyd;

@@ -26,8 +26,8 @@ pub(super) struct FoldState {
     pub second: Vec<f32>,
     /// Index of the vector that held the best value: `2 * tile + half`, exact in `f32` up to 2^24 vectors.
     pub vector: Vec<f32>,
-    /// Products of the chunks done so far, `2 * LANES` per row.
-    pub partial: Vec<f32>,
+    /// Sums of products, `2 * LANES` per row.
+    pub sums: Vec<f32>,
 }
 
 impl FoldState {
@@ -38,45 +38,62 @@ impl FoldState {
             best: vec![0.0; lanes],
             second: vec![0.0; lanes],
             vector: vec![0.0; lanes],
-            partial: vec![0.0; 2 * lanes],
+            sums: vec![0.0; 2 * lanes],
         }
     }
 }
 
-/// `ROWS` rows times one chunk of one tile.
+/// `ROWS` rows times one chunk of one tile: written to `sums`, or added to what stands there.
+///
+/// The products are stored in one place, right behind the loop: read through an index anywhere else, they would be
+/// kept in memory instead of in registers.
 ///
 /// # Safety
-/// `x` is valid for `ROWS` rows `stride` apart and `depth` long, `panel` for `depth * 2 * V::LANES` elements.
+/// The processor has `V`'s instruction set; `x` is valid for `ROWS` rows `stride` apart and `depth` long, `panel` for
+/// `depth * 2 * V::LANES` elements, `sums` for `ROWS * 2 * V::LANES`.
 #[inline(always)]
 unsafe fn product<V: Vector, const ROWS: usize>(
     x: *const f32,
     stride: usize,
     depth: usize,
     panel: *const f32,
-) -> [[V; 2]; ROWS] {
+    sums: *mut f32,
+    adds: bool,
+) {
     // SAFETY: all offsets stay inside what the caller promises.
     unsafe {
-        let mut sums = [[V::splat(0.0); 2]; ROWS];
+        let mut left = [V::splat(0.0); ROWS];
+        let mut right = [V::splat(0.0); ROWS];
         let rows: [*const f32; ROWS] = std::array::from_fn(|row| x.add(row * stride));
         let mut panel = panel;
         for d in 0..depth {
-            let (left, right) = (V::load(panel), V::load(panel.add(V::LANES)));
+            let (c_left, c_right) = (V::load(panel), V::load(panel.add(V::LANES)));
             panel = panel.add(2 * V::LANES);
             for row in 0..ROWS {
                 let value = V::splat(*rows[row].add(d));
-                sums[row][0] = sums[row][0].add_product(value, left);
-                sums[row][1] = sums[row][1].add_product(value, right);
+                left[row] = left[row].add_product(value, c_left);
+                right[row] = right[row].add_product(value, c_right);
             }
         }
-        sums
+        if adds {
+            for row in 0..ROWS {
+                let at = sums.add(2 * row * V::LANES);
+                left[row] = V::load(at).add(left[row]);
+                right[row] = V::load(at.add(V::LANES)).add(right[row]);
+            }
+        }
+        for row in 0..ROWS {
+            let at = sums.add(2 * row * V::LANES);
+            left[row].store(at);
+            right[row].store(at.add(V::LANES));
+        }
     }
 }
 
 /// Folds `groups * ROWS` rows over all tiles. The result stands lane-wise in `state`.
 ///
 /// # Safety
-/// The processor has `V`'s instruction set; `x` holds `groups * ROWS` rows of `panels.depth`; `state` has room for
-/// them; `panels` was packed for `V::LANES`.
+/// The processor has `V`'s instruction set, and `panels` was packed for `V::LANES`.
 #[inline(always)]
 pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(
     x: &[f32],
@@ -85,35 +102,24 @@ pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(
     state: &mut FoldState,
 ) {
     let depth = panels.depth;
-    assert!(x.len() >= groups * ROWS * depth && state.best.len() >= groups * ROWS * V::LANES);
-    state.best[..groups * ROWS * V::LANES].fill(2.0 * ABSENT);
-    state.second[..groups * ROWS * V::LANES].fill(2.0 * ABSENT);
+    let rows = groups * ROWS;
+    assert!(x.len() >= rows * depth && state.best.len() >= rows * V::LANES && panels.width == 2 * V::LANES);
+    state.best[..rows * V::LANES].fill(2.0 * ABSENT);
+    state.second[..rows * V::LANES].fill(2.0 * ABSENT);
     for tile in 0..panels.tiles {
         for chunk in 0..panels.chunks {
             let (start, length) = panels.chunk(chunk);
             let panel = panels.tile(tile)[start * 2 * V::LANES..].as_ptr();
             for group in 0..groups {
+                // With one chunk the sums are used at once: one small buffer, always in cache.
+                let at = if panels.chunks == 1 { 0 } else { group * ROWS * 2 * V::LANES };
                 // SAFETY: the assertion above, and `Panels` holds `depth * 2 * LANES` elements per tile.
                 unsafe {
                     let rows = x.as_ptr().add(group * ROWS * depth + start);
-                    let mut sums = product::<V, ROWS>(rows, depth, length, panel);
-                    let partial = state.partial.as_mut_ptr().add(group * ROWS * 2 * V::LANES);
-                    if chunk > 0 {
-                        for row in 0..ROWS {
-                            for half in 0..2 {
-                                let at = partial.add((2 * row + half) * V::LANES);
-                                sums[row][half] = V::load(at).add(sums[row][half]);
-                            }
-                        }
-                    }
-                    if chunk + 1 < panels.chunks {
-                        for row in 0..ROWS {
-                            for half in 0..2 {
-                                sums[row][half].store(partial.add((2 * row + half) * V::LANES));
-                            }
-                        }
-                    } else {
-                        keep::<V, ROWS>(&sums, tile, group, panels, state);
+                    let sums = state.sums.as_mut_ptr().add(at);
+                    product::<V, ROWS>(rows, depth, length, panel, sums, chunk > 0);
+                    if chunk + 1 == panels.chunks {
+                        keep::<V, ROWS>(sums, tile, group, panels, state);
                     }
                 }
             }
@@ -124,7 +130,7 @@ pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(
 /// Updates the lane-wise best, second and index of one group of rows with one finished tile.
 #[inline(always)]
 unsafe fn keep<V: Vector, const ROWS: usize>(
-    sums: &[[V; 2]; ROWS],
+    sums: *const f32,
     tile: usize,
     group: usize,
     panels: &Panels,
@@ -141,7 +147,7 @@ unsafe fn keep<V: Vector, const ROWS: usize>(
             let mut second = V::load(state.second.as_ptr().add(at));
             let mut vector = V::load(state.vector.as_ptr().add(at));
             for half in 0..2 {
-                let value = halves[half].sub(sums[row][half]);
+                let value = halves[half].sub(V::load(sums.add((2 * row + half) * V::LANES)));
                 vector = V::select_less(value, best, index[half], vector);
                 second = second.min(best.max(value));
                 best = best.min(value);
@@ -156,7 +162,7 @@ unsafe fn keep<V: Vector, const ROWS: usize>(
 /// The tile values of `ROWS` rows with the columns of one tile: `values[row][column]`, the same bits that [`fold`] saw.
 ///
 /// # Safety
-/// As [`fold`], for one group; `values` holds `ROWS * 2 * LANES` elements.
+/// As [`fold`].
 #[inline(always)]
 pub(super) unsafe fn values<V: Vector, const ROWS: usize>(
     x: &[f32],
@@ -165,21 +171,20 @@ pub(super) unsafe fn values<V: Vector, const ROWS: usize>(
     values: &mut [f32],
 ) {
     let depth = panels.depth;
-    assert!(x.len() >= ROWS * depth && values.len() >= ROWS * 2 * V::LANES);
+    let width = 2 * V::LANES;
+    assert!(x.len() >= ROWS * depth && values.len() >= ROWS * width && panels.width == width);
     for chunk in 0..panels.chunks {
         let (start, length) = panels.chunk(chunk);
+        let panel = panels.tile(tile)[start * width..].as_ptr();
         // SAFETY: the assertion above, and the sizes of `Panels`.
         unsafe {
-            let panel = panels.tile(tile)[start * 2 * V::LANES..].as_ptr();
-            let sums = product::<V, ROWS>(x.as_ptr().add(start), depth, length, panel);
-            for row in 0..ROWS {
-                for half in 0..2 {
-                    let at = values.as_mut_ptr().add((2 * row + half) * V::LANES);
-                    let sum = if chunk > 0 { V::load(at).add(sums[row][half]) } else { sums[row][half] };
-                    let norm = V::load(panels.half_norms.as_ptr().add((2 * tile + half) * V::LANES));
-                    if chunk + 1 < panels.chunks { sum.store(at) } else { norm.sub(sum).store(at) }
-                }
-            }
+            product::<V, ROWS>(x.as_ptr().add(start), depth, length, panel, values.as_mut_ptr(), chunk > 0);
+        }
+    }
+    let half_norms = &panels.half_norms[tile * width..(tile + 1) * width];
+    for values in values[..ROWS * width].chunks_exact_mut(width) {
+        for (value, half_norm) in values.iter_mut().zip(half_norms) {
+            *value = half_norm - *value;
         }
     }
 }

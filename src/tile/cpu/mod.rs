@@ -101,6 +101,37 @@ impl NearestTile<'_> {
     }
 }
 
+/// The tile values of a few rows with all columns, for folds that need more than the best.
+pub(crate) struct Values {
+    rows: Vec<f32>,
+    tile: Vec<f32>,
+    all: Vec<f32>,
+}
+
+impl Values {
+    /// Room for [`ROW_GROUP`] rows.
+    pub fn new(panels: &Panels) -> Self {
+        Self {
+            rows: vec![0.0; ROW_GROUP * panels.depth],
+            tile: vec![0.0; ROW_GROUP * panels.width],
+            all: vec![0.0; ROW_GROUP * panels.tiles * panels.width],
+        }
+    }
+
+    /// Values of up to [`ROW_GROUP`] rows: one slice per row, `columns` values each.
+    pub fn of(&mut self, x: &[f32], panels: &Panels, columns: usize) -> impl Iterator<Item = &[f32]> {
+        let (width, stride) = (panels.width, panels.tiles * panels.width);
+        self.rows[..x.len()].copy_from_slice(x);
+        for tile in 0..panels.tiles {
+            tile_values(&self.rows, tile, panels, &mut self.tile);
+            for (all, values) in self.all.chunks_exact_mut(stride).zip(self.tile.chunks_exact(width)) {
+                all[tile * width..(tile + 1) * width].copy_from_slice(values);
+            }
+        }
+        self.all.chunks_exact(stride).take(x.len() / panels.depth).map(move |row| &row[..columns])
+    }
+}
+
 struct Winner {
     column: usize,
     best: f32,

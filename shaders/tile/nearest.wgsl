@@ -1,0 +1,97 @@
+// Computes  for each row i: the least of t[j] = half_norm[j] - sum over d of x[i, d] * y[j, d] over the columns j of
+//           one split, its column, and the second-least t. x is [rows, depth], y is [columns, depth], row-major.
+// Mapping   A workgroup owns {{ tile_rows }} rows and all column tiles of its split (workgroup id y); an invocation
+//           owns {{ invocation_rows }} rows by {{ invocation_columns }} columns of each tile, in registers.
+// Bounds    Rows, columns and depths beyond the end are loaded as 0; absent columns have a half norm that never wins
+//           (half_norms is padded to whole tiles); rows beyond the end are not stored.
+// Numerics  f32, products added in the order of d. Ties keep the lowest column within an invocation; a tie between
+//           two invocations makes the second equal to the best, which certifies nothing.
+// Mirror    crate::tile::kernels::NearestParams, crate::tile::kernels::Partial
+
+struct NearestParams {
+    rows: u32,
+    columns: u32,
+    depth: u32,
+    first_row: u32,
+    first_column: u32,
+    split_columns: u32,
+    first_split: u32,
+    stride: u32,
+}
+
+struct Partial {
+    best: f32,
+    second: f32,
+    column: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> y: array<f32>;
+@group(0) @binding(2) var<storage, read> half_norms: array<f32>;
+@group(0) @binding(3) var<storage, read_write> partials: array<Partial>;
+@group(0) @binding(4) var<uniform> params: NearestParams;
+
+var<workgroup> shared_x: array<vec4<f32>, {{ depth_step * x_stride }}>;
+var<workgroup> shared_y: array<vec4<f32>, {{ depth_step * y_stride }}>;
+var<workgroup> shared_values: array<vec2<f32>, {{ invocations }}>;
+var<workgroup> shared_columns: array<u32, {{ invocations }}>;
+
+fn x_row(row: u32) -> u32 {
+    return params.first_row + row;
+}
+
+{% include "tile/load.wgsl" %}
+
+@compute @workgroup_size({{ invocations }})
+fn nearest(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
+    let own_row = local / {{ threads_across }}u;
+    let own_column = local % {{ threads_across }}u;
+    let row_tile = workgroup.x * {{ tile_rows }}u;
+    let first = workgroup.y * params.split_columns;
+    let last = min(first + params.split_columns, params.columns);
+    {%- for r in range(invocation_rows) %}
+    var best_{{ r }} = 2e38;
+    var second_{{ r }} = 2e38;
+    var column_{{ r }} = 0u;
+    {%- endfor %}
+    for (var column_tile = first; column_tile < last; column_tile += {{ tile_columns }}u) {
+        {% include "tile/product.wgsl" %}
+        {
+            let column = column_tile + own_column * {{ invocation_columns }}u;
+            {%- for v in range(invocation_columns // 4) %}{% for c in range(4) %}
+            {
+                let norm = half_norms[column + {{ 4 * v + c }}u];
+                {%- for r in range(invocation_rows) %}
+                {
+                    let value = norm - sum_{{ r }}_{{ v }}.{{ "xyzw"[c] }};
+                    column_{{ r }} = select(column_{{ r }}, column + {{ 4 * v + c }}u, value < best_{{ r }});
+                    second_{{ r }} = min(second_{{ r }}, max(best_{{ r }}, value));
+                    best_{{ r }} = min(best_{{ r }}, value);
+                }
+                {%- endfor %}
+            }
+            {%- endfor %}{% endfor %}
+        }
+    }
+    // Merges the {{ threads_across }} invocations that share a row, one of their rows at a time.
+    {%- for r in range(invocation_rows) %}
+    shared_values[local] = vec2<f32>(best_{{ r }}, second_{{ r }});
+    shared_columns[local] = column_{{ r }};
+    workgroupBarrier();
+    {
+        let row = row_tile + own_row * {{ invocation_rows }}u + {{ r }}u;
+        if own_column == 0u && row < params.rows {
+            var merged = Partial(shared_values[local].x, shared_values[local].y, shared_columns[local]);
+            for (var other = local + 1u; other < local + {{ threads_across }}u; other += 1u) {
+                let value = shared_values[other];
+                merged.second = min(min(merged.second, value.y), max(merged.best, value.x));
+                merged.column = select(merged.column, shared_columns[other], value.x < merged.best);
+                merged.best = min(merged.best, value.x);
+            }
+            merged.column += params.first_column;
+            partials[(params.first_split + workgroup.y) * params.stride + row] = merged;
+        }
+    }
+    workgroupBarrier();
+    {%- endfor %}
+}

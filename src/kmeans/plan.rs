@@ -1,0 +1,178 @@
+//! How a k-means problem is laid out on a device: windows of rows, windows of centroids, tile shape, bytes. Pure.
+
+use crate::device::Limits;
+use crate::error::{Error, Result};
+use crate::tile::gpu::LabellerSizes;
+use crate::tile::shape::TileShape;
+
+/// Rows are never cut smaller than this while the data could be.
+const LEAST_WINDOW_ROWS: u64 = 64;
+/// Centroids per window are a multiple of this: the widest tile, and every device's offset alignment in half norms.
+const COLUMN_STEP: usize = 128;
+
+/// What a problem needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Number of points.
+    pub rows: usize,
+    /// Number of features.
+    pub columns: usize,
+    /// Number of centroids.
+    pub n_clusters: usize,
+    /// Whether sums are taken too (a fit), or only labels (predict).
+    pub sums: bool,
+    /// Whether points have weights.
+    pub weighted: bool,
+}
+
+/// How it is laid out.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Plan {
+    /// Rows per window; the last may have fewer.
+    pub window_rows: usize,
+    /// Whether all windows stay on the device.
+    pub resident: bool,
+    /// Centroids per window.
+    pub column_window: usize,
+    /// The tile.
+    pub tile: TileShape,
+    /// Device bytes at once.
+    pub bytes: u64,
+}
+
+impl Plan {
+    /// The plan for a problem under a device's limits.
+    pub fn new(shape: &Shape, limits: &Limits) -> Result<Self> {
+        let tile = TileShape::choose(shape.rows, shape.n_clusters, limits);
+        let row_bytes = 4 * shape.columns as u64;
+        let too_large = |what: &str, needed_bytes, limit_bytes| {
+            Err(Error::TooLarge { what: what.to_owned(), needed_bytes, limit_bytes })
+        };
+        // Sums take 8 bytes per feature and cluster in one binding.
+        let sums = if shape.sums { shape.n_clusters as u64 * shape.summed() * 8 } else { 0 };
+        if sums > limits.max_binding_bytes {
+            return too_large("sums of all clusters", sums, limits.max_binding_bytes);
+        }
+        let column_rows = limits.max_binding_bytes / row_bytes / COLUMN_STEP as u64 * COLUMN_STEP as u64;
+        if column_rows == 0 {
+            return too_large(
+                "a window of centroids",
+                row_bytes * COLUMN_STEP as u64,
+                limits.max_binding_bytes,
+            );
+        }
+        let column_window = (column_rows as usize).min(shape.n_clusters.next_multiple_of(COLUMN_STEP));
+        // A window is bound at once, and so are 16 bytes per row of the list and of partial results.
+        let most =
+            (limits.window_bytes / row_bytes.max(16)).min(u64::from(u32::MAX) / 2).min(shape.rows as u64);
+        let least = LEAST_WINDOW_ROWS.min(shape.rows as u64);
+        let mut window_rows = most.max(least);
+        loop {
+            let mut plan =
+                Self { window_rows: window_rows as usize, resident: true, column_window, tile, bytes: 0 };
+            plan.bytes = plan.total_bytes(shape, shape.rows as u64);
+            if shape.sums && plan.bytes <= limits.budget_bytes {
+                return Ok(plan);
+            }
+            plan.resident = false;
+            plan.bytes = plan.total_bytes(shape, window_rows);
+            if plan.bytes <= limits.budget_bytes {
+                return Ok(plan);
+            }
+            if window_rows <= least {
+                return too_large("one window of rows beside the centroids", plan.bytes, limits.budget_bytes);
+            }
+            window_rows = (window_rows / 2).max(least);
+        }
+    }
+
+    /// Sizes of the labelling buffers.
+    pub fn labeller(&self, shape: &Shape) -> LabellerSizes {
+        LabellerSizes {
+            shape: self.tile,
+            window_rows: self.window_rows,
+            column_window: self.column_window,
+            columns: shape.n_clusters,
+        }
+    }
+
+    /// First row and number of rows of each window.
+    pub fn windows(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let step = self.window_rows;
+        (0..rows).step_by(step).map(move |start| (start, step.min(rows - start)))
+    }
+
+    fn total_bytes(&self, shape: &Shape, rows_on_device: u64) -> u64 {
+        let (columns, clusters) = (shape.columns as u64, shape.n_clusters as u64);
+        // Rows, norms, weights; labels of all rows.
+        let rows = rows_on_device * (4 * columns + 4 + if shape.weighted { 4 } else { 0 });
+        let labels = 4 * if shape.sums { shape.rows as u64 } else { self.window_rows as u64 };
+        let order = if shape.sums { 4 * self.window_rows as u64 } else { 0 };
+        let sums = if shape.sums { clusters * (shape.summed() * 8 + 12) + 4 * shape.summed() } else { 0 };
+        let book = clusters * (4 * columns + 8) + 4 * COLUMN_STEP as u64;
+        let pairs = 8 * 4096;
+        // The pool rounds sizes up by at most an eighth.
+        (rows + labels + order + sums + book + pairs + self.labeller(shape).bytes()) / 8 * 9
+    }
+}
+
+impl Shape {
+    /// Columns of the sums: one more for the weights.
+    pub fn summed(&self) -> u64 {
+        self.columns as u64 + u64::from(self.weighted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shape(rows: usize, columns: usize, n_clusters: usize) -> Shape {
+        Shape { rows, columns, n_clusters, sums: true, weighted: false }
+    }
+
+    #[test]
+    fn small_data_is_one_resident_window() {
+        let plan = Plan::new(&shape(1797, 64, 10), &Limits::for_tests()).unwrap();
+        assert_eq!((plan.window_rows, plan.resident), (1797, true));
+    }
+
+    #[test]
+    fn data_above_the_budget_is_streamed() {
+        let limits = Limits { budget_bytes: 1 << 24, ..Limits::for_tests() };
+        let plan = Plan::new(&shape(1_000_000, 128, 100), &limits).unwrap();
+        assert!(!plan.resident && plan.bytes <= limits.budget_bytes, "{plan:?}");
+        // Labels of all rows stay on the device; where they alone exceed it there is no plan.
+        let error = Plan::new(&shape(100_000_000, 128, 100), &limits).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn plans_cover_all_rows_within_the_limits(
+            rows in 1_usize..20_000_000, columns in 1_usize..100_000, clusters in 1_usize..100_000,
+            window in 10_u32..31, budget in 20_u32..36, weighted: bool, sums: bool,
+        ) {
+            let limits = Limits { window_bytes: 1 << window, budget_bytes: 1 << budget, ..Limits::for_tests() };
+            let shape = Shape { rows, columns, n_clusters: clusters.min(rows), sums, weighted };
+            match Plan::new(&shape, &limits) {
+                Err(error) => {
+                    let is_too_large = matches!(error, Error::TooLarge { .. });
+                    prop_assert!(is_too_large, "{}", error);
+                }
+                Ok(plan) => {
+                    prop_assert!(plan.bytes <= limits.budget_bytes);
+                    prop_assert!(plan.tile.fits(&limits));
+                    let mut next = 0;
+                    for (start, count) in plan.windows(rows) {
+                        prop_assert!(start == next && count > 0);
+                        prop_assert!(count <= 64 || count as u64 * columns as u64 * 4 <= limits.window_bytes);
+                        next += count;
+                    }
+                    prop_assert_eq!(next, rows);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Every kernel that any plan can choose, for the tests that validate them without a GPU.
+
+use crate::device::{Binding, Kernel};
+use crate::error::Result;
+use crate::kmeans;
+use crate::tile::shape::SHAPES;
+use crate::tile::{gpu_top, kernels};
+
+/// One rendered kernel.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Shader {
+    /// Its name, with what distinguishes the variant.
+    pub name: String,
+    /// Rendered WGSL.
+    pub source: String,
+    /// Entry point.
+    pub entry: &'static str,
+    /// For each argument whether it is `read`, `read_write` or `uniform`.
+    pub bindings: Vec<&'static str>,
+}
+
+/// A Rust struct that a kernel sees.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Mirror {
+    /// Name in Rust and in WGSL.
+    pub name: &'static str,
+    /// Size in Rust.
+    pub size: usize,
+    /// Fields with their offsets in Rust.
+    pub fields: Vec<(&'static str, usize)>,
+}
+
+/// Lists the fields of `#[repr(C)]` structs with their offsets.
+macro_rules! mirrors {
+    ($($path:path { $($field:ident),* $(,)? })*) => {
+        vec![$(Mirror {
+            name: stringify!($path).rsplit("::").next().map_or("", str::trim),
+            size: size_of::<$path>(),
+            fields: vec![$((stringify!($field), std::mem::offset_of!($path, $field))),*],
+        }),*]
+    };
+}
+
+/// Structs shared with WGSL.
+pub fn mirrors() -> Vec<Mirror> {
+    mirrors! {
+        kernels::NearestParams {
+            rows, columns, depth, first_row, first_column, split_columns, first_split, stride,
+        }
+        kernels::CertifyParams { rows, splits, stride, first_row, slope, constant }
+        kernels::CandidatesParams { rows, columns, depth, first_listed, first_column, split_columns }
+        kernels::RelabelParams { pairs }
+        kernels::Partial { best, second, column }
+        kernels::Listed { row, label, before, limit }
+        gpu_top::ValuesParams { rows, columns, depth, first_row, first_column, stride }
+        gpu_top::SelectParams { columns, stride, count, room, first_row, slope, constant }
+        kmeans::gpu::RowsParams { rows, n_clusters }
+        kmeans::gpu::SumParams { rows, depth, features, first_place }
+    }
+}
+
+/// Every variant of every kernel.
+pub fn shaders() -> Result<Vec<Shader>> {
+    let mut all = Vec::new();
+    let mut add = |variant: String, kernel: Kernel| {
+        let binding = |binding: &Binding| match binding {
+            Binding::Read => "read",
+            Binding::ReadWrite => "read_write",
+            Binding::Uniform => "uniform",
+        };
+        all.push(Shader {
+            name: format!("{} {variant}", kernel.name),
+            source: kernel.source,
+            entry: kernel.entry,
+            bindings: kernel.bindings.iter().map(binding).collect(),
+        });
+    };
+    for shape in &SHAPES {
+        let variant = format!("{}x{}", shape.rows, shape.columns);
+        add(variant.clone(), kernels::nearest_kernel(shape)?);
+        add(variant.clone(), kernels::candidates_kernel(shape)?);
+        add(variant, gpu_top::values_kernel(shape)?);
+    }
+    add(String::new(), kernels::certify_kernel()?);
+    add(String::new(), kernels::relabel_kernel()?);
+    add(String::new(), gpu_top::select_kernel()?);
+    add("few clusters".into(), kmeans::gpu::count_kernel(1)?);
+    add("many clusters".into(), kmeans::gpu::count_kernel(usize::MAX)?);
+    add(String::new(), kmeans::gpu::scan_kernel()?);
+    add(String::new(), kmeans::gpu::scatter_kernel()?);
+    for features in [1, 2, 4, 8, 16, 32, 64] {
+        add(format!("{features} features"), kmeans::gpu::sum_kernel(features, false)?);
+        add(format!("{features} features, weighted"), kmeans::gpu::sum_kernel(features, true)?);
+    }
+    Ok(all)
+}

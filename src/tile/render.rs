@@ -1,0 +1,37 @@
+//! WGSL from the templates under `shaders/`: strict, so that a name the caller forgot is an error and not a blank.
+
+use minijinja::{Environment, UndefinedBehavior, Value};
+
+use crate::error::{Error, Result};
+
+/// Every template by its path under `shaders/`.
+const TEMPLATES: &[(&str, &str)] = &[
+    ("common/wide.wgsl", include_str!("../../shaders/common/wide.wgsl")),
+    ("kmeans/count.wgsl", include_str!("../../shaders/kmeans/count.wgsl")),
+    ("kmeans/scan.wgsl", include_str!("../../shaders/kmeans/scan.wgsl")),
+    ("kmeans/scatter.wgsl", include_str!("../../shaders/kmeans/scatter.wgsl")),
+    ("kmeans/sum.wgsl", include_str!("../../shaders/kmeans/sum.wgsl")),
+    ("tile/candidates.wgsl", include_str!("../../shaders/tile/candidates.wgsl")),
+    ("tile/certify.wgsl", include_str!("../../shaders/tile/certify.wgsl")),
+    ("tile/load.wgsl", include_str!("../../shaders/tile/load.wgsl")),
+    ("tile/nearest.wgsl", include_str!("../../shaders/tile/nearest.wgsl")),
+    ("tile/product.wgsl", include_str!("../../shaders/tile/product.wgsl")),
+    ("tile/select.wgsl", include_str!("../../shaders/tile/select.wgsl")),
+    ("tile/values.wgsl", include_str!("../../shaders/tile/values.wgsl")),
+    ("tile/relabel.wgsl", include_str!("../../shaders/tile/relabel.wgsl")),
+];
+
+/// The text of one template with the values of `context`.
+pub(crate) fn render(name: &'static str, context: Value) -> Result<String> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let failed = |error: minijinja::Error| Error::DeviceRefused {
+        device: "any".into(),
+        operation: "rendering a shader",
+        reason: format!("{name}: {error}"),
+    };
+    for (name, text) in TEMPLATES {
+        environment.add_template(name, text).map_err(failed)?;
+    }
+    environment.get_template(name).and_then(|template| template.render(context)).map_err(failed)
+}

@@ -1,0 +1,143 @@
+//! Every rendered kernel, without a GPU: naga parses and validates it and writes it for Vulkan, Metal and DX12; its
+//! arguments are those the host binds; its structs are those of Rust. The comparisons have their own planted faults.
+
+use std::collections::BTreeSet;
+
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, StorageAccess, TypeInner};
+use tilefold::shaders::{Mirror, Shader, mirrors, shaders};
+
+fn parsed(shader: &Shader) -> (Module, ModuleInfo) {
+    let module = naga::front::wgsl::parse_str(&shader.source)
+        .unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(&shader.source)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(&shader.source)));
+    (module, info)
+}
+
+#[test]
+fn every_kernel_is_valid_for_every_backend() {
+    let all = shaders().unwrap();
+    for shader in &all {
+        let (module, info) = parsed(shader);
+        naga::back::spv::write_vec(&module, &info, &naga::back::spv::Options::default(), None)
+            .unwrap_or_else(|error| panic!("{}: SPIR-V: {error}", shader.name));
+        let mut options = naga::back::msl::Options { fake_missing_bindings: true, ..Default::default() };
+        options.lang_version = (2, 4);
+        naga::back::msl::write_string(&module, &info, &options, &naga::back::msl::PipelineOptions::default())
+            .unwrap_or_else(|error| panic!("{}: MSL: {error}", shader.name));
+        let options = naga::back::hlsl::Options { fake_missing_bindings: true, ..Default::default() };
+        let pipeline = naga::back::hlsl::PipelineOptions::default();
+        let mut text = String::new();
+        naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(&module, &info, None)
+            .unwrap_or_else(|error| panic!("{}: HLSL: {error}", shader.name));
+        assert!(text.contains(shader.entry), "{}: no entry {} in HLSL", shader.name, shader.entry);
+    }
+    println!("{} kernels", all.len());
+    let names: BTreeSet<&str> = all.iter().map(|shader| shader.name.as_str()).collect();
+    assert_eq!(names.len(), all.len(), "two variants share a name");
+}
+
+/// What the WGSL declares at `@group(0)`, in order of the binding numbers.
+fn declared(module: &Module) -> Vec<&'static str> {
+    let mut bindings: Vec<(u32, &'static str)> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, variable)| {
+            let binding = variable.binding.as_ref()?;
+            assert_eq!(binding.group, 0);
+            let kind = match variable.space {
+                AddressSpace::Uniform => "uniform",
+                AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => "read_write",
+                AddressSpace::Storage { .. } => "read",
+                _ => "another space",
+            };
+            Some((binding.binding, kind))
+        })
+        .collect();
+    bindings.sort_unstable();
+    assert!(
+        bindings.iter().enumerate().all(|(index, binding)| binding.0 as usize == index),
+        "gaps: {bindings:?}"
+    );
+    bindings.into_iter().map(|binding| binding.1).collect()
+}
+
+#[test]
+fn every_kernel_declares_what_the_host_binds() {
+    for shader in shaders().unwrap() {
+        assert_eq!(declared(&parsed(&shader).0), shader.bindings, "{}", shader.name);
+    }
+}
+
+/// Where a WGSL struct differs from its Rust mirror; nothing where the module has no such struct.
+fn difference(module: &Module, mirror: &Mirror) -> Option<Result<(), String>> {
+    let (_, found) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(mirror.name))?;
+    let TypeInner::Struct { members, span } = &found.inner else { return Some(Err("not a struct".into())) };
+    let fields: Vec<(&str, usize)> =
+        members.iter().map(|member| (member.name.as_deref().unwrap_or(""), member.offset as usize)).collect();
+    // A uniform binding is padded to 16 bytes by the host.
+    if fields == mirror.fields && *span as usize == mirror.size {
+        Some(Ok(()))
+    } else {
+        Some(Err(format!("WGSL {fields:?} span {span}, Rust {:?} size {}", mirror.fields, mirror.size)))
+    }
+}
+
+#[test]
+fn structs_equal_their_mirrors() {
+    let mirrors = mirrors();
+    let mut seen = BTreeSet::new();
+    for shader in shaders().unwrap() {
+        let (module, _) = parsed(&shader);
+        for mirror in &mirrors {
+            if let Some(outcome) = difference(&module, mirror) {
+                outcome.unwrap_or_else(|error| panic!("{}: {}: {error}", shader.name, mirror.name));
+                seen.insert(mirror.name);
+            }
+        }
+        for (_, ty) in module.types.iter() {
+            if matches!(ty.inner, TypeInner::Struct { .. }) {
+                let name = ty.name.as_deref().unwrap_or("");
+                assert!(
+                    mirrors.iter().any(|mirror| mirror.name == name),
+                    "{}: {name} has no mirror",
+                    shader.name
+                );
+            }
+        }
+    }
+    for mirror in &mirrors {
+        assert!(seen.contains(mirror.name), "no kernel has {}", mirror.name);
+    }
+}
+
+#[test]
+fn a_wrong_mirror_is_noticed() {
+    let all = shaders().unwrap();
+    let (module, _) = parsed(&all[0]);
+    let mirrors = mirrors();
+    let honest = mirrors.iter().find(|mirror| difference(&module, mirror).is_some()).unwrap();
+    let swapped = {
+        let mut mirror = honest.clone();
+        let (a, b) = (mirror.fields[0].0, mirror.fields[1].0);
+        (mirror.fields[0].0, mirror.fields[1].0) = (b, a);
+        mirror
+    };
+    let mut longer = honest.clone();
+    longer.size += 4;
+    for wrong in [swapped, longer] {
+        assert!(matches!(difference(&module, &wrong), Some(Err(_))), "{wrong:?}");
+    }
+}
+
+#[test]
+fn every_kernel_has_a_header() {
+    for shader in shaders().unwrap() {
+        for part in ["// Computes", "// Mapping", "// Bounds", "// Numerics", "// Mirror"] {
+            assert!(shader.source.contains(part), "{}: no {part:?}", shader.name);
+        }
+    }
+}
