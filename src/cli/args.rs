@@ -29,9 +29,9 @@ pub(super) enum Command {
     /// Clusters the rows of a file with k-means.
     Kmeans(Box<Kmeans>),
     /// Labels the rows of a file with a model that kmeans saved.
-    Predict(Predict),
+    Predict(Box<Predict>),
     /// Writes the matrix of all distances between the rows of two files, or of one.
-    Distance(Distance),
+    Distance(Box<Distance>),
 }
 
 #[derive(Debug, Args)]
