@@ -20,7 +20,7 @@ const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/digits.npy");
 fn run(arguments: &[&str]) -> Output {
     let mut command = tilefold();
     command.args(arguments);
-    if matches!(arguments[0], "kmeans" | "predict") && !arguments.contains(&"--device") {
+    if matches!(arguments[0], "kmeans" | "predict" | "distance") && !arguments.contains(&"--device") {
         command.args(["--device", "cpu"]);
     }
     command.output().unwrap()
@@ -67,11 +67,12 @@ fn table(folder: &Folder, name: &str, rows: usize, columns: usize) -> PathBuf {
 
 #[test]
 fn help_texts() {
-    for arguments in [&["--help"][..], &["devices", "--help"], &["kmeans", "--help"], &["predict", "--help"]]
-    {
+    for subcommand in ["", "devices", "kmeans", "predict", "distance"] {
+        let arguments = [subcommand, "--help"].into_iter().filter(|word| !word.is_empty());
+        let name = format!("help_{}", if subcommand.is_empty() { "tilefold" } else { subcommand });
         let output = tilefold().args(arguments).env("COLUMNS", "100").output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty());
-        insta::assert_snapshot!(format!("help_{}", arguments[0].trim_matches('-')), text(&output.stdout));
+        insta::assert_snapshot!(name, text(&output.stdout));
     }
 }
 
@@ -408,6 +409,50 @@ fn a_closed_pipe_is_no_panic_and_a_full_one_is_a_failure() {
         let output = command.stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
         assert!(!out.exists(), "nothing appears when the result could not be told");
+    }
+}
+
+#[test]
+fn distances_go_to_a_file() {
+    let folder = Folder::new();
+    let (x, y) = (folder.file("x.csv", "0,0\n3,4\n"), folder.file("y.csv", "0,0\n1,0\n3,0\n"));
+    let out = folder.path("d.npy");
+    let [x, y, out] = [&x, &y, &out].map(|path| as_str(path));
+    let matrix = || {
+        let table = tilefold::Table::open(out).unwrap();
+        let tilefold::Points::F64(values) = table.points() else { panic!("text is f64") };
+        values.to_owned()
+    };
+    succeed(&["distance", x, "--metric", "euclidean", "-o", out]);
+    assert_eq!(matrix(), ndarray::array![[0.0, 5.0], [5.0, 0.0]]);
+    let output = succeed(&["distance", x, y, "--metric", "manhattan", "-o", out, "--json"]);
+    assert_eq!(matrix(), ndarray::array![[0.0, 1.0, 3.0], [7.0, 6.0, 4.0]]);
+    let object = json(&output);
+    assert_eq!((&object["rows"], &object["columns"]), (&Value::from(2), &Value::from(3)));
+    assert_eq!((&object["metric"], &object["element_type"]), (&"manhattan".into(), &"f64".into()));
+}
+
+#[test]
+fn bad_input_of_distance_is_refused_by_name() {
+    let folder = Folder::new();
+    let (good, wide) = (table(&folder, "good.npy", 4, 2), table(&folder, "wide.npy", 4, 3));
+    let zeros = folder.file("zeros.csv", "1,2\n0,0\n");
+    let before = names_in(&folder);
+    let [good, wide, zeros] = [&good, &wide, &zeros].map(|path| as_str(path));
+    let out = folder.path("out.npy");
+    let out = as_str(&out);
+    for (arguments, name) in [
+        (vec![good, "--metric", "nearest", "-o", out], "--metric"),
+        (vec![good, wide, "--metric", "euclidean", "-o", out], "Y: expected 2 columns"),
+        (vec![zeros, "--metric", "cosine", "-o", out], "X[1, "),
+        (vec![good, zeros, "--metric", "cosine", "-o", out], "Y[1, "),
+        (vec!["missing.npy", "--metric", "cosine", "-o", out], "X missing.npy"),
+        (vec![good, "--metric", "euclidean", "-o", "d.csv"], "--output"),
+        (vec![good, "--metric", "euclidean", "-o", good], "--output"),
+        (vec![good, "--metric", "euclidean"], "--output"),
+    ] {
+        refused(&arguments, &run(&[&["distance"][..], &arguments].concat()), name);
+        assert_eq!(names_in(&folder), before, "{arguments:?} wrote something");
     }
 }
 

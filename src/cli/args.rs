@@ -30,6 +30,8 @@ pub(super) enum Command {
     Kmeans(Box<Kmeans>),
     /// Labels the rows of a file with a model that kmeans saved.
     Predict(Box<Predict>),
+    /// Writes the matrix of all distances between the rows of two files, or of one.
+    Distance(Box<Distance>),
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +133,30 @@ pub(super) struct Predict {
     pub run: Run,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Distance {
+    /// One row of the matrix for each row of this file, in the formats of kmeans.
+    pub x: PathBuf,
+
+    /// One column of the matrix for each row of this file [default: X].
+    pub y: Option<PathBuf>,
+
+    /// sqeuclidean, euclidean, cosine, inner_product, manhattan or chebyshev.
+    #[arg(long, value_name = "M")]
+    pub metric: String,
+
+    /// Where the matrix goes: .npy, f32, or f64 if an input needs it.
+    #[arg(short, long, value_name = "OUT.npy")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    pub read: Read,
+
+    #[command(flatten)]
+    pub run: Run,
+}
+
 /// The nearest centroids of each row.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Nearest centroids")]
@@ -152,7 +178,7 @@ pub(super) struct Top {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reading")]
 pub(super) struct Read {
-    /// Columns of INPUT to use, counted from 0: A..B is A to B-1.
+    /// Columns to use, counted from 0: A..B is A to B-1.
     #[arg(long, value_name = "A..B", value_parser = column_range)]
     pub columns: Option<Range<usize>>,
 

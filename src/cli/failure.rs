@@ -86,6 +86,9 @@ fn flag(name: &str) -> &str {
     match name {
         "n_clusters" => "-k",
         "points" => "INPUT",
+        "x" => "X",
+        "y" => "Y",
+        "metric" => "--metric",
         "init" => "--init",
         "n_init" => "--n-init",
         "max_iter" => "--max-iter",

@@ -141,7 +141,7 @@ impl Outputs {
         Ok(Self {
             labels: ArrayFile::create("--labels", labels)?,
             centroids: ArrayFile::create("--centroids", arguments.centroids.as_ref())?,
-            plot: output::create_text("--plot", arguments.plot.as_ref(), "svg")?,
+            plot: arguments.plot.as_ref().map(|path| output::create("--plot", path, "svg")).transpose()?,
             top: TopFiles::create(&arguments.top, arguments.n_clusters)?,
         })
     }

@@ -2,6 +2,7 @@
 
 mod args;
 mod devices;
+mod distance;
 mod failure;
 mod input;
 mod kmeans;
@@ -46,6 +47,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Predict(arguments) => {
             show_warnings(arguments.run.quiet);
             predict::run(&arguments, &cancel_on_interrupt())
+        }
+        Command::Distance(arguments) => {
+            show_warnings(arguments.run.quiet);
+            distance::run(&arguments, &cancel_on_interrupt())
         }
     }
 }

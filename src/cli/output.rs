@@ -55,17 +55,12 @@ impl ArrayFile {
     }
 }
 
-/// Creates a file for text, under a temporary name.
-pub(super) fn create_text(
-    argument: &'static str,
-    path: Option<&PathBuf>,
-    ending: &str,
-) -> Result<Option<AtomicFile>, Failure> {
-    let Some(path) = path else { return Ok(None) };
+/// Creates a file whose name has to have this extension, under a temporary name.
+pub(super) fn create(argument: &'static str, path: &Path, ending: &str) -> Result<AtomicFile, Failure> {
     if extension(path) != ending {
         return Err(Failure::usage(argument, &format!("a name that ends in .{ending}"), path.display()));
     }
-    AtomicFile::create(path).map(Some).map_err(Failure::about(argument))
+    AtomicFile::create(path).map_err(Failure::about(argument))
 }
 
 /// Finds out before the work whether a file can be written at `path`.
