@@ -57,7 +57,10 @@ fn fail_every_call(fault: Fault, open: impl Fn() -> Device, typed: impl Fn(&Erro
         assert_eq!(device.live_buffers(), before, "the fit after {fault:?} at call {call} leaks buffers");
         if outcome.is_ok() && calls < call {
             println!("{fault:?}: N = 1 to {} failed, {refused} with an error", call - 1);
-            assert!(call > 3 && refused > 0, "a fit makes more than {call} calls");
+            assert!(call > 3, "a fit makes more than {call} calls");
+            // Memory that is short once is asked for in smaller windows, a lost device is opened again; what the
+            // driver refuses is a fault of the crate's own and is told.
+            assert_eq!(refused > 0, fault == Fault::Validation, "{refused} of {} refused", call - 1);
             return;
         }
     }
