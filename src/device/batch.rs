@@ -27,7 +27,6 @@ pub(crate) struct Batch<'a> {
 
 enum Step<'a> {
     Dispatch { pipeline: Arc<Pipeline>, bindings: Vec<Slice<'a>>, params: Range<u64>, workgroups: [u32; 3] },
-    Copy { from: Slice<'a>, to: &'a DeviceBuffer, to_offset: u64 },
     Clear { buffer: &'a DeviceBuffer },
 }
 
@@ -102,17 +101,6 @@ impl<'a> Batch<'a> {
             params: start as u64..end as u64,
             workgroups,
         });
-        Ok(())
-    }
-
-    /// Copies `from` to `to_offset` in another buffer; offsets and size are multiples of 4.
-    pub(crate) fn copy(&mut self, from: Slice<'a>, to: &'a DeviceBuffer, to_offset: u64) -> Result<()> {
-        const OPERATION: &str = "recording a copy";
-        self.check_range(&from, OPERATION)?;
-        self.check_range(&to.slice(to_offset, from.bytes), OPERATION)?;
-        if from.bytes > 0 {
-            self.steps.push(Step::Copy { from, to, to_offset });
-        }
         Ok(())
     }
 
@@ -220,10 +208,6 @@ impl<'a> Batch<'a> {
         let last = passes.iter().rposition(|steps| steps[0].is_dispatch());
         for (at, steps) in passes.iter().enumerate() {
             match &steps[0] {
-                Step::Copy { from, to, to_offset } => {
-                    let source = &from.buffer.lease.raw;
-                    encoder.copy_buffer_to_buffer(source, from.offset, &to.lease.raw, *to_offset, from.bytes);
-                }
                 Step::Clear { buffer } => encoder.clear_buffer(&buffer.lease.raw, 0, None),
                 Step::Dispatch { .. } => {
                     let start = (Some(at) == first).then_some(0);

@@ -228,6 +228,23 @@ impl Device {
         self.with_caps(caps)
     }
 
+    /// Frees the device memory that finished work left for later work to reuse. Nothing on the CPU.
+    pub fn release_idle_memory(&self) {
+        #[cfg(feature = "gpu")]
+        if let Some(gpu) = self.opened_gpu() {
+            gpu.trim();
+        }
+    }
+
+    #[cfg(feature = "gpu")]
+    fn opened_gpu(&self) -> Option<&Gpu> {
+        match &self.choice {
+            Choice::Gpu(gpu) => Some(gpu),
+            Choice::Auto(_, found) => found.get()?.as_ref(),
+            Choice::Reference | Choice::Cpu(_) => None,
+        }
+    }
+
     /// Who performs work of this size: `self`, or for `auto` whoever is predicted to end first.
     pub(crate) fn resolve(&self, predicted: &Prediction) -> Backend<'_> {
         #[cfg(not(feature = "gpu"))]
@@ -322,14 +339,6 @@ impl Device {
     #[doc(hidden)]
     pub fn live_buffers(&self) -> u64 {
         self.opened_gpu().map_or(0, Gpu::live_buffers)
-    }
-
-    fn opened_gpu(&self) -> Option<&Gpu> {
-        match &self.choice {
-            Choice::Gpu(gpu) => Some(gpu),
-            Choice::Auto(_, found) => found.get()?.as_ref(),
-            Choice::Reference | Choice::Cpu(_) => None,
-        }
     }
 }
 

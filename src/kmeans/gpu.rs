@@ -158,6 +158,48 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
     }
 }
 
+/// A window on its way through the device.
+struct Streamed {
+    window: Window,
+    weights: Option<DeviceBuffer>,
+}
+
+impl Streamed {
+    fn new(gpu: &Gpu, problem: &Problem, rows: usize) -> Result<Self> {
+        Ok(Self { window: Window::new(gpu, rows, problem.columns)?, weights: None })
+    }
+
+    /// Fills it with rows `start .. start + rows`.
+    fn fill(&mut self, gpu: &Gpu, problem: &Problem, (start, rows): (usize, usize)) -> Result<()> {
+        (self.window.start, self.window.rows) = (start, rows);
+        upload(gpu, &self.window, problem)?;
+        self.weights = upload_weights(gpu, problem, start, rows)?;
+        Ok(())
+    }
+}
+
+impl GpuPasses<'_, '_> {
+    /// Two windows take turns: one is filled while the device works on the other.
+    fn pass_streamed(&mut self, book: &DeviceBook) -> Result<Pass> {
+        let (gpu, problem, rows) = (self.gpu.clone(), self.problem, self.plan.window_rows);
+        let windows: Vec<(usize, usize)> = self.plan.windows(problem.rows).collect();
+        let mut current = Streamed::new(&gpu, problem, rows)?;
+        let mut next = Streamed::new(&gpu, problem, rows)?;
+        let mut pass = Pass::default();
+        current.fill(&gpu, problem, windows[0])?;
+        for index in 0..windows.len() {
+            let (passed, filled) = rayon::join(
+                || self.pass_window(book, &current.window, current.weights.as_ref(), index),
+                || windows.get(index + 1).map_or(Ok(()), |&rows| next.fill(&gpu, problem, rows)),
+            );
+            pass = pass.plus(passed?);
+            filled?;
+            std::mem::swap(&mut current, &mut next);
+        }
+        Ok(pass)
+    }
+}
+
 /// The rows on the device: those of an earlier fit, or fresh copies.
 fn resident(gpu: &Gpu, problem: &Problem, plan: &Plan, slot: &ResidentSlot) -> Result<Arc<Resident>> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -236,16 +278,7 @@ impl Passes for GpuPasses<'_, '_> {
                     )?);
                 }
             }
-            None => {
-                let rows = self.plan.window_rows.min(self.problem.rows);
-                let mut window = Window::new(&self.gpu, rows, self.problem.columns)?;
-                for (index, (start, rows)) in self.plan.windows(self.problem.rows).enumerate() {
-                    (window.start, window.rows) = (start, rows);
-                    upload(&self.gpu, &window, self.problem)?;
-                    let weights = upload_weights(&self.gpu, self.problem, start, rows)?;
-                    pass = pass.plus(self.pass_window(&device_book, &window, weights.as_ref(), index)?);
-                }
-            }
+            None => pass = self.pass_streamed(&device_book)?,
         }
         self.summer.read(&self.gpu, self.problem.columns, &mut self.sums)?;
         Ok(pass)

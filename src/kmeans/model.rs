@@ -310,7 +310,7 @@ impl Model {
         let scale = model.frame.scale;
         if columns == 0
             || model.centroids.is_empty()
-            || model.centroids.len() % columns != 0
+            || !model.centroids.len().is_multiple_of(columns)
             || !usable
             || !(scale > 0.0 && scale.is_finite())
         {

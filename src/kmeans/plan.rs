@@ -75,7 +75,8 @@ impl Plan {
                 return Ok(plan);
             }
             plan.resident = false;
-            plan.bytes = plan.total_bytes(shape, window_rows);
+            // Two windows take turns, where there are two.
+            plan.bytes = plan.total_bytes(shape, (2 * window_rows).min(shape.rows as u64));
             if plan.bytes <= limits.budget_bytes {
                 return Ok(plan);
             }

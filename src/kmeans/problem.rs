@@ -177,7 +177,7 @@ pub(crate) fn check_weights(weights: Option<&[f64]>, rows: usize) -> Result<()> 
     if weights.len() != rows {
         return Err(Error::shape("weights", format!("{rows} weights, one per point"), weights.len()));
     }
-    match weights.iter().position(|&weight| !(weight >= 0.0 && weight <= f64::MAX)) {
+    match weights.iter().position(|weight| !(0.0..=f64::MAX).contains(weight)) {
         None => Ok(()),
         Some(row) => {
             let expected = "a finite number of at least 0";

@@ -19,7 +19,7 @@ const VALUES_BYTES: u64 = 32 << 20;
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct ValuesParams {
+pub(crate) struct StoreParams {
     pub rows: u32,
     pub columns: u32,
     pub depth: u32,
@@ -30,7 +30,7 @@ pub(crate) struct ValuesParams {
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct SelectParams {
+pub(crate) struct ShortlistParams {
     pub columns: u32,
     pub stride: u32,
     pub count: u32,
@@ -40,28 +40,28 @@ pub(crate) struct SelectParams {
     pub constant: f32,
 }
 
-const VALUES: &[Binding] =
+const STORE: &[Binding] =
     &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const SELECT: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
+const SHORTLIST: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 
 /// The kernel that stores tile values.
-pub(crate) fn values_kernel(shape: &TileShape) -> Result<Kernel> {
-    let source = render("tile/values.wgsl", shape.context())?;
-    Ok(Kernel { name: "values", entry: "values_of_tile", source, bindings: VALUES })
+pub(crate) fn store_kernel(shape: &TileShape) -> Result<Kernel> {
+    let source = render("tile/store.wgsl", shape.context())?;
+    Ok(Kernel { name: "store", entry: "store", source, bindings: STORE })
 }
 
-/// The kernel that selects.
-pub(crate) fn select_kernel() -> Result<Kernel> {
-    let source = render("tile/select.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "select", entry: "select_nearest", source, bindings: SELECT })
+/// The kernel that lists the columns that may be among the nearest.
+pub(crate) fn shortlist_kernel() -> Result<Kernel> {
+    let source = render("tile/shortlist.wgsl", minijinja::context! {})?;
+    Ok(Kernel { name: "shortlist", entry: "shortlist", source, bindings: SHORTLIST })
 }
 
 /// Selects candidates for windows of rows.
 pub(crate) struct Selector {
     gpu: Gpu,
     shape: TileShape,
-    values: Arc<Pipeline>,
-    select: Arc<Pipeline>,
+    store: Arc<Pipeline>,
+    shortlist: Arc<Pipeline>,
     pacer: Pacer,
     cancel: Cancel,
     count: u32,
@@ -72,8 +72,8 @@ impl Selector {
         Ok(Self {
             gpu: gpu.clone(),
             shape,
-            values: gpu.pipeline(&values_kernel(&shape)?)?,
-            select: gpu.pipeline(&select_kernel()?)?,
+            store: gpu.pipeline(&store_kernel(&shape)?)?,
+            shortlist: gpu.pipeline(&shortlist_kernel()?)?,
             pacer: Pacer::new(),
             cancel,
             count: count as u32,
@@ -103,7 +103,7 @@ impl Selector {
             let found = self.gpu.buffer("found", rows * u64::from(room + 1) * 4)?;
             let mut batch = self.gpu.batch("top");
             for part in book.parts(self.shape.columns) {
-                let params = ValuesParams {
+                let params = StoreParams {
                     rows: rows as u32,
                     columns: part.columns,
                     depth: codebook.depth as u32,
@@ -114,9 +114,9 @@ impl Selector {
                 let workgroups =
                     [(rows as u32).div_ceil(self.shape.rows), part.columns.div_ceil(self.shape.columns), 1];
                 let bindings = [window.x.whole(), part.y, part.half_norms, values.whole()];
-                batch.dispatch(&self.values, &bindings, bytes_of(&params), workgroups)?;
+                batch.dispatch(&self.store, &bindings, bytes_of(&params), workgroups)?;
             }
-            let params = SelectParams {
+            let params = ShortlistParams {
                 columns,
                 stride: columns,
                 count: self.count,
@@ -126,7 +126,7 @@ impl Selector {
                 constant: bound.constant,
             };
             let bindings = [values.whole(), window.norms.whole(), found.whole()];
-            batch.dispatch(&self.select, &bindings, bytes_of(&params), [rows as u32, 1, 1])?;
+            batch.dispatch(&self.shortlist, &bindings, bytes_of(&params), [rows as u32, 1, 1])?;
             let begin = std::time::Instant::now();
             let read = batch.submit_and_read(&[(&found, 0..found.size_bytes())])?;
             self.pacer.record(rows as f64 * units_per_row, begin.elapsed());

@@ -17,8 +17,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("tile/load.wgsl", include_str!("../../shaders/tile/load.wgsl")),
     ("tile/nearest.wgsl", include_str!("../../shaders/tile/nearest.wgsl")),
     ("tile/product.wgsl", include_str!("../../shaders/tile/product.wgsl")),
-    ("tile/select.wgsl", include_str!("../../shaders/tile/select.wgsl")),
-    ("tile/values.wgsl", include_str!("../../shaders/tile/values.wgsl")),
+    ("tile/shortlist.wgsl", include_str!("../../shaders/tile/shortlist.wgsl")),
+    ("tile/store.wgsl", include_str!("../../shaders/tile/store.wgsl")),
     ("tile/relabel.wgsl", include_str!("../../shaders/tile/relabel.wgsl")),
 ];
 

@@ -104,7 +104,7 @@ const _: () = {
         let shape = SHAPES[at];
         assert!(shape.x_loads() * shape.invocations() == shape.rows / 4 * shape.depth_step);
         assert!(shape.y_loads() * shape.invocations() == shape.columns / 4 * shape.depth_step);
-        assert!(shape.invocation_rows % 4 == 0 && shape.invocation_columns % 4 == 0);
+        assert!(shape.invocation_rows.is_multiple_of(4) && shape.invocation_columns.is_multiple_of(4));
         at += 1;
     }
 };

@@ -3,9 +3,9 @@
 //           owns {{ invocation_rows }} rows by {{ invocation_columns }} columns.
 // Bounds    Rows, columns and depths beyond the end are loaded as 0 and not stored.
 // Numerics  As nearest.wgsl: the same sums in the same order.
-// Mirror    crate::tile::gpu_top::ValuesParams
+// Mirror    crate::tile::gpu_top::StoreParams
 
-struct ValuesParams {
+struct StoreParams {
     rows: u32,
     columns: u32,
     depth: u32,
@@ -18,7 +18,7 @@ struct ValuesParams {
 @group(0) @binding(1) var<storage, read> y: array<f32>;
 @group(0) @binding(2) var<storage, read> half_norms: array<f32>;
 @group(0) @binding(3) var<storage, read_write> values: array<f32>;
-@group(0) @binding(4) var<uniform> params: ValuesParams;
+@group(0) @binding(4) var<uniform> params: StoreParams;
 
 var<workgroup> shared_x: array<vec4<f32>, {{ depth_step * x_stride }}>;
 var<workgroup> shared_y: array<vec4<f32>, {{ depth_step * y_stride }}>;
@@ -29,21 +29,21 @@ fn x_row(row: u32) -> u32 {
 
 {% include "tile/load.wgsl" %}
 
-fn store(row: u32, column: u32, sum: f32) {
+fn store_value(row: u32, column: u32, sum: f32) {
     if row < params.rows && column < params.columns {
         values[row * params.stride + params.first_column + column] = half_norms[column] - sum;
     }
 }
 
 @compute @workgroup_size({{ invocations }})
-fn values_of_tile(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
+fn store(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
     let own_row = local / {{ threads_across }}u;
     let own_column = local % {{ threads_across }}u;
     let row_tile = workgroup.x * {{ tile_rows }}u;
     let column_tile = workgroup.y * {{ tile_columns }}u;
     {% include "tile/product.wgsl" %}
     {%- for r in range(invocation_rows) %}{% for v in range(invocation_columns // 4) %}{% for c in range(4) %}
-    store(row_tile + own_row * {{ invocation_rows }}u + {{ r }}u,
-          column_tile + own_column * {{ invocation_columns }}u + {{ 4 * v + c }}u, sum_{{ r }}_{{ v }}.{{ "xyzw"[c] }});
+    store_value(row_tile + own_row * {{ invocation_rows }}u + {{ r }}u,
+                column_tile + own_column * {{ invocation_columns }}u + {{ 4 * v + c }}u, sum_{{ r }}_{{ v }}.{{ "xyzw"[c] }});
     {%- endfor %}{% endfor %}{% endfor %}
 }

@@ -5,9 +5,9 @@
 // Bounds    Found columns beyond the room are only counted. count is at most the number of columns.
 // Numerics  Bits of an f32 with the sign folded in order as unsigned integers. -0 and 0 differ there by one step,
 //           which the bound covers.
-// Mirror    crate::tile::gpu_top::SelectParams
+// Mirror    crate::tile::gpu_top::ShortlistParams
 
-struct SelectParams {
+struct ShortlistParams {
     columns: u32,
     stride: u32,
     count: u32,
@@ -21,7 +21,7 @@ struct SelectParams {
 @group(0) @binding(1) var<storage, read> norms: array<f32>;
 /// For each row its number of columns found, then the columns.
 @group(0) @binding(2) var<storage, read_write> found: array<u32>;
-@group(0) @binding(3) var<uniform> params: SelectParams;
+@group(0) @binding(3) var<uniform> params: ShortlistParams;
 
 var<workgroup> shared_bins: array<atomic<u32>, 256>;
 var<workgroup> shared_prefix: u32;
@@ -38,7 +38,7 @@ fn value_of(key: u32) -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn select_nearest(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
+fn shortlist(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
     let row = workgroup.x;
     let start = row * params.stride;
     if local == 0u {
