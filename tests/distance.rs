@@ -1,5 +1,7 @@
 //! Distance matrices: what holds on every backend.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use ndarray::{Array2, ArrayView2, s};
 use tilefold::distance::{
     Distances, Matrix, MatrixView, Metric, Params, between, between_into, pairwise, pairwise_into, stream,

@@ -15,9 +15,10 @@ use std::sync::{Mutex, PoisonError};
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayViewMut2, Axis};
 
-use super::operands::{Combine, Operands, Real, Side};
+use super::operands::{Combine, Operands, Side};
 use super::params::Metric;
 use super::plan::{CHUNK, DIGITS_LOST};
+use super::real::Real;
 use crate::cancel::Cancel;
 use crate::device::CpuPool;
 use crate::error::Result;
@@ -291,7 +292,7 @@ fn finish<T: Real>(
     for &index in lost.iter() {
         let other = &y.originals()[(column + index) * depth..][..depth];
         let square = squared_difference(original, other, operands.difference_scale);
-        values[index] = T::rounded(operands.from_square(square));
+        values[index] = T::rounded(operands.finished_square(square));
     }
 }
 

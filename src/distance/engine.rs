@@ -7,8 +7,9 @@ use ndarray::s;
 #[cfg(feature = "gpu")]
 use super::gpu::GpuEngine;
 use super::matrix::Filled;
-use super::operands::{Operands, Real, too_large_a_result};
+use super::operands::Operands;
 use super::params::{Metric, Params};
+use super::real::{Real, is_representable, too_large_a_result};
 use super::{Tables, cpu, reference};
 use crate::cancel::Cancel;
 use crate::data::Points;
@@ -60,7 +61,7 @@ impl<'a, T: Real> Engine<'a, T> {
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => match T::single(operands) {
                 Ok(operands) => Performer::Gpu(Box::new(GpuEngine::new(gpu.clone(), operands)?)),
-                Err(operands) => Performer::Cpu { pool: host.clone(), operands },
+                Err(operands) => Performer::Cpu { pool: host.clone(), operands: *operands },
             },
         };
         let device = match (&backend, &performer) {
@@ -113,9 +114,8 @@ impl Definition {
             let row = first_row + index;
             for (column, (out, y)) in out.iter_mut().zip(y).enumerate() {
                 let value = reference::measure(self.metric, &self.x[row], y);
-                let fits = value.abs() < T::LIMIT;
-                if !fits {
-                    return Err(too_large_a_result(row, column, value, size_of::<T>() == 8));
+                if !is_representable::<T>(value) {
+                    return Err(too_large_a_result::<T>(row, column, value));
                 }
                 *out = T::rounded(value);
             }

@@ -7,7 +7,8 @@ use minijinja::context;
 
 use super::operands::{Combine, Operands, Side};
 use super::params::Metric;
-use super::plan::{self, Layout, Shape, Windows};
+use super::plan::Shape;
+use super::windows::{self, Layout, Windows};
 use crate::cancel::Cancel;
 use crate::device::{Binding, DeviceBuffer, Gpu, Kernel, Pacer, Pipeline, Slice};
 use crate::error::{Error, Result};
@@ -60,7 +61,7 @@ fn kernel(metric: Metric, tile: usize) -> Result<Kernel> {
 pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
     let mut kernels = Vec::new();
     for metric in Metric::ALL {
-        for tile in plan::TILES {
+        for tile in windows::TILES {
             kernels.push((format!("{metric}, tiles of {tile}"), kernel(metric, tile)?));
         }
     }
@@ -94,7 +95,7 @@ struct Uploaded {
 
 impl<'a> GpuEngine<'a> {
     pub(super) fn new(gpu: Gpu, operands: Operands<'a, f32>) -> Result<Self> {
-        let windows = windows(&gpu, &operands, u64::MAX)?;
+        let windows = cut(&gpu, &operands, u64::MAX)?;
         Ok(Self { gpu, operands, windows, resident: None, pacer: Pacer::new() })
     }
 
@@ -123,7 +124,7 @@ impl<'a> GpuEngine<'a> {
                 }
                 Err(error @ Error::DeviceMemory { .. }) => {
                     self.resident = None;
-                    let smaller = windows(&self.gpu, &self.operands, self.windows.bytes / 2);
+                    let smaller = cut(&self.gpu, &self.operands, self.windows.bytes / 2);
                     self.windows = smaller.map_err(|_| error)?;
                 }
                 Err(error) => return Err(error),
@@ -145,7 +146,7 @@ impl<'a> GpuEngine<'a> {
             None => resident.insert(Resident::new(gpu, operands, windows)?),
         };
         let x = Uploaded::new(gpu, &operands.x, operands.depth, first_row, count)?;
-        let columns = operands.y().count;
+        let columns = operands.columns();
         let widest = windows.y_rows.min(columns);
         let results = gpu.buffer("distances", 4 * (count * widest) as u64)?;
         for (index, first) in (0..columns).step_by(windows.y_rows).enumerate() {
@@ -179,21 +180,22 @@ impl<'a> GpuEngine<'a> {
 }
 
 /// Cuts the matrix for this device, within `budget_bytes` too.
-fn windows(gpu: &Gpu, operands: &Operands<f32>, budget_bytes: u64) -> Result<Windows> {
-    let shape = Shape { rows: operands.x.count, columns: operands.y().count, depth: operands.depth };
+fn cut(gpu: &Gpu, operands: &Operands<f32>, budget_bytes: u64) -> Result<Windows> {
+    let shape =
+        Shape { rows: operands.x.count(operands.depth), columns: operands.columns(), depth: operands.depth };
     let layout = Layout {
         copies: 1 + u64::from(operands.x.has_originals()),
         has_norms: operands.combine == Combine::Expanded,
     };
     let mut limits = gpu.limits();
     limits.budget_bytes = limits.budget_bytes.min(budget_bytes);
-    plan::windows(shape, layout, &limits)
+    windows::cut(shape, layout, &limits)
 }
 
 impl Resident {
     fn new(gpu: &Gpu, operands: &Operands<f32>, windows: &Windows) -> Result<Self> {
         let pipeline = gpu.pipeline(&kernel(operands.metric, windows.tile)?)?;
-        let columns = operands.y().count;
+        let columns = operands.columns();
         let starts =
             if windows.y_is_resident { (0..columns).step_by(windows.y_rows) } else { (0..0).step_by(1) };
         let upload = |first| {

@@ -29,7 +29,7 @@
 //! - What the type cannot hold (at least 2^127 in `f32`) is an error, never infinity. Results too small round to 0.
 //!
 //! Read in this order: [`Metric`] and [`Params`], `reference` (the definition), `operands` (what tiles see), `plan`
-//! (how it is cut, and why the bounds hold), `cpu` and `gpu`.
+//! and `windows` (how it is cut, and why the bounds hold), `cpu` and `gpu`.
 
 mod cpu;
 mod engine;
@@ -39,7 +39,10 @@ mod matrix;
 mod operands;
 mod params;
 mod plan;
+mod real;
 mod reference;
+#[cfg(feature = "gpu")]
+mod windows;
 
 use ndarray::{Array2, ArrayViewMut2};
 
@@ -48,9 +51,10 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use engine::Engine;
 pub use matrix::{Distances, Filled, Matrix, MatrixView, MatrixViewMut, RowBlock};
-use operands::{Real, zeroed};
+use operands::zeroed;
 pub use params::{Metric, Params};
 use plan::Shape;
+use real::Real;
 
 /// The matrix of X (n x D) with itself: n x n.
 ///

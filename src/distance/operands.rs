@@ -14,13 +14,12 @@
 //! 2^-126 of the data's spread may be flushed to zero: an absolute error of that size.
 
 use std::borrow::Cow;
-use std::fmt::Debug;
-use std::ops::{Add, Mul, Sub};
 
 use rayon::prelude::*;
 
 use super::Tables;
 use super::params::Metric;
+use super::real::{Real, is_representable, too_large_a_result};
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{self, exponent_above, power_of_two, widen_row};
@@ -28,85 +27,6 @@ use crate::error::{Error, Result};
 
 /// Rows that one thread prepares at a time.
 const BLOCK_ROWS: usize = 256;
-
-/// `f32` or `f64`.
-pub(super) trait Real:
-    bytemuck::Pod
-    + Debug
-    + Send
-    + Sync
-    + PartialOrd
-    + Into<f64>
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-{
-    const ZERO: Self;
-    /// Results of at least this magnitude are refused.
-    const LIMIT: f64;
-    /// Exponents of scales stay within plus and minus this, so that a scale and its inverse are normal numbers.
-    const EXPONENTS: i32;
-    /// Sums of two squared norms below this may have lost digits to underflow.
-    const TINY: Self;
-    /// The value rounded to this type.
-    fn rounded(value: f64) -> Self;
-    fn abs(self) -> Self;
-    fn sqrt(self) -> Self;
-    /// The input as originals, where it can be borrowed.
-    fn borrowed<'a>(points: &Points<'a>) -> Option<&'a [Self]>;
-    /// The operands as those of `f32`, which GPUs work on, or unchanged where they are not.
-    #[cfg(feature = "gpu")]
-    fn single(operands: Operands<'_, Self>) -> std::result::Result<Operands<'_, f32>, Operands<'_, Self>>;
-}
-
-impl Real for f32 {
-    const ZERO: Self = 0.0;
-    const LIMIT: f64 = (1_u128 << 127) as f64;
-    const EXPONENTS: i32 = 126;
-    const TINY: Self = 1.0 / (1_u128 << 100) as f32;
-    fn rounded(value: f64) -> Self {
-        value as Self
-    }
-    fn abs(self) -> Self {
-        self.abs()
-    }
-    fn sqrt(self) -> Self {
-        self.sqrt()
-    }
-    fn borrowed<'a>(_: &Points<'a>) -> Option<&'a [Self]> {
-        None
-    }
-    #[cfg(feature = "gpu")]
-    fn single(operands: Operands<'_, Self>) -> std::result::Result<Operands<'_, f32>, Operands<'_, Self>> {
-        Ok(operands)
-    }
-}
-
-impl Real for f64 {
-    const ZERO: Self = 0.0;
-    const LIMIT: f64 = Self::MAX;
-    const EXPONENTS: i32 = 1000;
-    const TINY: Self = 1e-270;
-    fn rounded(value: f64) -> Self {
-        value
-    }
-    fn abs(self) -> Self {
-        self.abs()
-    }
-    fn sqrt(self) -> Self {
-        self.sqrt()
-    }
-    fn borrowed<'a>(points: &Points<'a>) -> Option<&'a [Self]> {
-        match points {
-            Points::F64(view) => view.to_slice(),
-            _ => None,
-        }
-    }
-    #[cfg(feature = "gpu")]
-    fn single(operands: Operands<'_, Self>) -> std::result::Result<Operands<'_, f32>, Operands<'_, Self>> {
-        Err(operands)
-    }
-}
 
 /// What a tile computes before its last step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,8 +52,6 @@ impl Combine {
 /// One table, prepared.
 #[derive(Debug)]
 pub(super) struct Side<'a, T: Real> {
-    /// Number of rows.
-    pub count: usize,
     /// Row-major operands of the tile.
     pub rows: Cow<'a, [T]>,
     /// Row-major originals where they differ from `rows`.
@@ -142,13 +60,29 @@ pub(super) struct Side<'a, T: Real> {
     pub norms: Vec<T>,
 }
 
-impl<T: Real> Side<'_, T> {
+impl<'a, T: Real> Side<'a, T> {
+    fn with_norms(depth: usize, rows: Vec<T>, originals: Option<Cow<'a, [T]>>) -> Self {
+        let norms = norms(&rows, depth);
+        Self { rows: rows.into(), originals, norms }
+    }
+
+    fn without_norms(rows: Cow<'a, [T]>) -> Self {
+        Self { rows, originals: None, norms: Vec::new() }
+    }
+
     /// What differences are taken of.
     pub(super) fn originals(&self) -> &[T] {
         self.originals.as_ref().unwrap_or(&self.rows)
     }
 
+    /// Number of rows.
+    #[cfg(feature = "gpu")]
+    pub(super) fn count(&self, depth: usize) -> usize {
+        self.rows.len() / depth
+    }
+
     /// Whether the originals differ from the rows.
+    #[cfg(feature = "gpu")]
     pub(super) fn has_originals(&self) -> bool {
         self.originals.is_some()
     }
@@ -178,76 +112,39 @@ impl<'a, T: Real> Operands<'a, T> {
         scan: &frame::Scan,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let combine = Combine::of(metric);
         let depth = tables.x.columns();
-        let exponent = (exponent_above(scan.frame.scale)).clamp(-T::EXPONENTS, T::EXPONENTS);
-        let scale = power_of_two(exponent);
+        let exponent = exponent_above(scan.frame.scale).clamp(-T::EXPONENTS, T::EXPONENTS);
         let unit = power_of_two(-exponent);
-        let offset = &scan.frame.offset;
-        let tables = [Some(&tables.x), tables.y.as_ref()];
-        let each = |prepare: &dyn Fn(&'static str, &Points<'a>) -> Result<Side<'a, T>>| {
-            let mut sides = [None, None];
-            for ((side, table), name) in sides.iter_mut().zip(tables).zip(["x", "y"]) {
-                *side = table.map(|table| prepare(name, table)).transpose()?;
-            }
-            Ok(sides)
-        };
-        let (sides, units, difference_scale) = match metric {
+        let frame = Centring { offset: &scan.frame.offset, scale: power_of_two(exponent), cancel };
+        let (x, y) = (&tables.x, tables.y.as_ref());
+        let (x, y, units) = match metric {
             Metric::SquaredEuclidean | Metric::Euclidean => {
+                let is_exact = frame.is_exact::<T>(tables)?;
+                let side = |table: &Points<'a>| frame.expanded(table, &is_exact);
                 let second = if metric == Metric::Euclidean { 1.0 } else { unit };
-                let is_exact = centring_is_exact::<T>(&tables, offset, scale, cancel)?;
-                let sides = each(&|_, table| {
-                    let rows = centred(table, offset, scale, cancel)?;
-                    let originals = if is_exact.iter().all(|&exact| exact) {
-                        None
-                    } else {
-                        Some(originals(table, offset, scale, &is_exact, cancel)?)
-                    };
-                    let norms = norms(&rows, depth);
-                    Ok(Side { count: table.rows(), rows: rows.into(), originals, norms })
-                })?;
-                // f64 originals are always the input, never centred ones.
-                let difference_scale = if is_f64::<T>() { scale } else { 1.0 };
-                (sides, [unit, second], difference_scale)
+                (side(x)?, y.map(side).transpose()?, [unit, second])
             }
             Metric::Cosine => {
-                let sides = each(&|name, table| {
-                    let rows = directions(name, table, cancel)?;
-                    let norms = norms(&rows, depth);
-                    Ok(Side { count: table.rows(), rows: rows.into(), originals: None, norms })
-                })?;
-                (sides, [0.5, 1.0], 1.0)
+                let side = |name, table| Ok(Side::with_norms(depth, directions(name, table, cancel)?, None));
+                (side("x", x)?, y.map(|y| side("y", y)).transpose()?, [0.5, 1.0])
             }
             Metric::InnerProduct => {
-                let mut exponents = 0;
-                let around_origin = vec![0.0; depth];
-                let largest = tables.map(|table| table.map(largest_magnitude));
-                let exponent_of = |largest: f64| {
-                    let exponent = if largest == 0.0 { 0 } else { exponent_above(largest) };
-                    exponent.clamp(-T::EXPONENTS, T::EXPONENTS)
-                };
-                let x_exponent = exponent_of(largest[0].unwrap_or(0.0));
-                let y_exponent = largest[1].map_or(x_exponent, exponent_of);
-                exponents += x_exponent + y_exponent;
-                let sides = each(&|name, table| {
-                    let exponent = if name == "x" { x_exponent } else { y_exponent };
-                    let rows = centred(table, &around_origin, power_of_two(-exponent), cancel)?;
-                    Ok(Side { count: table.rows(), rows: rows.into(), originals: None, norms: Vec::new() })
-                })?;
+                let (x, x_exponent) = around_origin(x, cancel)?;
+                let y = y.map(|y| around_origin(y, cancel)).transpose()?;
+                let exponents = x_exponent + y.as_ref().map_or(x_exponent, |(_, exponent)| *exponent);
                 let half = exponents.div_euclid(2);
-                (sides, [power_of_two(half), power_of_two(exponents - half)], 1.0)
+                (x, y.map(|(y, _)| y), [power_of_two(half), power_of_two(exponents - half)])
             }
             Metric::Manhattan | Metric::Chebyshev => {
-                let is_exact = centring_is_exact::<T>(&tables, offset, scale, cancel)?;
-                let sides = each(&|_, table| {
-                    let rows = originals(table, offset, scale, &is_exact, cancel)?;
-                    Ok(Side { count: table.rows(), rows, originals: None, norms: Vec::new() })
-                })?;
-                (sides, [if is_f64::<T>() { 1.0 } else { unit }, 1.0], 1.0)
+                let is_exact = frame.is_exact::<T>(tables)?;
+                let side = |table: &Points<'a>| Ok(Side::without_norms(frame.originals(table, &is_exact)?));
+                (side(x)?, y.map(side).transpose()?, [if T::IS_DOUBLE { 1.0 } else { unit }, 1.0])
             }
         };
-        let [x, y] = sides;
-        let x = x.ok_or_else(|| Error::shape("x", "a table", "none"))?;
+        let combine = Combine::of(metric);
+        // Only originals that are the input itself are still to be scaled.
+        let has_input = T::IS_DOUBLE && matches!(metric, Metric::SquaredEuclidean | Metric::Euclidean);
+        let difference_scale = if has_input { frame.scale } else { 1.0 };
         Ok(Self { metric, combine, depth, x, y, units, difference_scale })
     }
 
@@ -256,17 +153,20 @@ impl<'a, T: Real> Operands<'a, T> {
         self.y.as_ref().unwrap_or(&self.x)
     }
 
+    /// Columns of the result.
+    #[cfg(feature = "gpu")]
+    pub(super) fn columns(&self) -> usize {
+        self.y().count(self.depth)
+    }
+
     /// Refuses results that are too large for `T`; `values` start at (row, column).
     pub(super) fn check_results(&self, row: usize, column: usize, values: &[T]) -> Result<()> {
-        if values.iter().all(|&value| is_representable(value)) {
-            return Ok(());
-        }
-        let at = values.iter().position(|&value| !is_representable(value)).unwrap_or(0);
-        Err(too_large_a_result(row, column + at, values[at].into(), is_f64::<T>()))
+        let refused = values.iter().position(|&value| !is_representable::<T>(value.into()));
+        refused.map_or(Ok(()), |at| Err(too_large_a_result::<T>(row, column + at, values[at].into())))
     }
 
     /// `metric` from the squared distance in tile units, in input units.
-    pub(super) fn from_square(&self, square: f64) -> f64 {
+    pub(super) fn finished_square(&self, square: f64) -> f64 {
         let value = match self.metric {
             Metric::Euclidean => square.sqrt(),
             Metric::Cosine => square.min(4.0),
@@ -274,26 +174,6 @@ impl<'a, T: Real> Operands<'a, T> {
         };
         value * self.units[0] * self.units[1]
     }
-}
-
-/// Whether a result of `T` is not too large, nor NaN.
-pub(super) fn is_representable<T: Real>(value: T) -> bool {
-    let value: f64 = value.into();
-    value.abs() < T::LIMIT
-}
-
-/// The error for a result beyond what its type holds.
-pub(super) fn too_large_a_result(row: usize, column: usize, got: f64, is_f64: bool) -> Error {
-    let expected = if is_f64 {
-        "a result that f64 holds: scale the input down"
-    } else {
-        "a result below 2^127: give f64 input, ask for f64 results, or scale the input down"
-    };
-    Error::Value { argument: "result", row, column, expected, got }
-}
-
-fn is_f64<T: Real>() -> bool {
-    size_of::<T>() == 8
 }
 
 /// Zeros, or an error where the system has no memory for them.
@@ -330,79 +210,93 @@ fn rows_from<T: Real>(
     Ok(rows)
 }
 
-fn centred<T: Real>(points: &Points, offset: &[f64], scale: f64, cancel: &Cancel) -> Result<Vec<T>> {
-    rows_from(points, cancel, |_, wide, out: &mut [T]| {
-        for ((out, value), offset) in out.iter_mut().zip(wide).zip(offset) {
-            *out = T::rounded((value - offset) * scale);
-        }
-        Ok(())
-    })
+/// How rows are centred and scaled.
+struct Centring<'s> {
+    offset: &'s [f64],
+    /// A power of two.
+    scale: f64,
+    cancel: &'s Cancel,
 }
 
-/// What differences are taken of: see the module's comment.
-fn originals<'a, T: Real>(
-    points: &Points<'a>,
-    offset: &[f64],
-    scale: f64,
-    is_exact: &[bool],
-    cancel: &Cancel,
-) -> Result<Cow<'a, [T]>> {
-    if let Some(input) = T::borrowed(points) {
-        return Ok(input.into());
+impl Centring<'_> {
+    /// Rows of the expanded form.
+    fn expanded<'a, T: Real>(&self, points: &Points<'a>, is_exact: &[bool]) -> Result<Side<'a, T>> {
+        let rows = self.rows(points)?;
+        let all_exact = is_exact.iter().all(|&exact| exact);
+        let originals = if all_exact { None } else { Some(self.originals(points, is_exact)?) };
+        Ok(Side::with_norms(points.columns(), rows, originals))
     }
-    let rows = rows_from(points, cancel, |_, wide, out: &mut [T]| {
-        for (column, (out, value)) in out.iter_mut().zip(wide).enumerate() {
-            *out = if is_f64::<T>() {
-                T::rounded(*value)
-            } else if is_exact[column] {
-                T::rounded((value - offset[column]) * scale)
-            } else {
-                T::rounded(value * scale)
-            };
+
+    fn rows<T: Real>(&self, points: &Points) -> Result<Vec<T>> {
+        rows_from(points, self.cancel, |_, wide, out: &mut [T]| {
+            for ((out, value), offset) in out.iter_mut().zip(wide).zip(self.offset) {
+                *out = T::rounded((value - offset) * self.scale);
+            }
+            Ok(())
+        })
+    }
+
+    /// What differences are taken of: see the module's comment.
+    fn originals<'a, T: Real>(&self, points: &Points<'a>, is_exact: &[bool]) -> Result<Cow<'a, [T]>> {
+        if let Some(input) = T::borrowed(points) {
+            return Ok(input.into());
         }
-        Ok(())
-    })?;
-    Ok(rows.into())
+        let rows = rows_from(points, self.cancel, |_, wide, out: &mut [T]| {
+            for (column, (out, value)) in out.iter_mut().zip(wide).enumerate() {
+                *out = T::rounded(match (T::IS_DOUBLE, is_exact[column]) {
+                    (true, _) => *value,
+                    (false, true) => (value - self.offset[column]) * self.scale,
+                    (false, false) => value * self.scale,
+                });
+            }
+            Ok(())
+        })?;
+        Ok(rows.into())
+    }
+
+    /// For each column, whether `(value - offset) * scale` is exact in `T` for every value of both tables. Always
+    /// false for `f64`, whose originals are the input.
+    fn is_exact<T: Real>(&self, tables: &Tables) -> Result<Vec<bool>> {
+        let mut is_exact = vec![!T::IS_DOUBLE; self.offset.len()];
+        if T::IS_DOUBLE {
+            return Ok(is_exact);
+        }
+        for (_, points) in tables.named() {
+            let blocks = 0..points.rows().div_ceil(BLOCK_ROWS);
+            let found: Result<Vec<Vec<bool>>> =
+                blocks.into_par_iter().map(|block| self.block_is_exact::<T>(points, block)).collect();
+            for block in found? {
+                is_exact.iter_mut().zip(block).for_each(|(all, block)| *all &= block);
+            }
+        }
+        Ok(is_exact)
+    }
+
+    fn block_is_exact<T: Real>(&self, points: &Points, block: usize) -> Result<Vec<bool>> {
+        self.cancel.check()?;
+        let mut is_exact = vec![true; self.offset.len()];
+        let mut wide = vec![0.0; self.offset.len()];
+        for row in block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(points.rows()) {
+            widen_row(points, row, &mut wide);
+            for ((exact, &value), &offset) in is_exact.iter_mut().zip(&wide).zip(self.offset) {
+                let difference = value - offset;
+                let scaled = difference * self.scale;
+                let rounded: f64 = T::rounded(scaled).into();
+                *exact &= subtraction_error(value, offset, difference) == 0.0 && rounded == scaled;
+            }
+        }
+        Ok(is_exact)
+    }
 }
 
-/// For each column, whether `(value - offset) * scale` is exact in `T` for every value of both tables. Always false
-/// for `f64`, whose originals are the input.
-fn centring_is_exact<T: Real>(
-    tables: &[Option<&Points>; 2],
-    offset: &[f64],
-    scale: f64,
-    cancel: &Cancel,
-) -> Result<Vec<bool>> {
-    let depth = offset.len();
-    if is_f64::<T>() {
-        return Ok(vec![false; depth]);
-    }
-    let mut is_exact = vec![true; depth];
-    for points in tables.iter().flatten() {
-        let count = points.rows();
-        let blocks: Result<Vec<Vec<bool>>> = (0..count.div_ceil(BLOCK_ROWS))
-            .into_par_iter()
-            .map(|block| {
-                cancel.check()?;
-                let mut is_exact = vec![true; depth];
-                let mut wide = vec![0.0; depth];
-                for row in block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(count) {
-                    widen_row(points, row, &mut wide);
-                    for ((exact, &value), &offset) in is_exact.iter_mut().zip(&wide).zip(offset) {
-                        let difference = value - offset;
-                        let scaled = difference * scale;
-                        let rounded: f64 = T::rounded(scaled).into();
-                        *exact &= subtraction_error(value, offset, difference) == 0.0 && rounded == scaled;
-                    }
-                }
-                Ok(is_exact)
-            })
-            .collect();
-        for block in blocks? {
-            is_exact.iter_mut().zip(block).for_each(|(all, block)| *all &= block);
-        }
-    }
-    Ok(is_exact)
+/// Rows of an inner product, and the exponent of the unit that they are in.
+fn around_origin<'a, T: Real>(points: &Points<'a>, cancel: &Cancel) -> Result<(Side<'a, T>, i32)> {
+    let largest = largest_magnitude(points);
+    let exponent = if largest == 0.0 { 0 } else { exponent_above(largest) };
+    let exponent = exponent.clamp(-T::EXPONENTS, T::EXPONENTS);
+    let offset = vec![0.0; points.columns()];
+    let frame = Centring { offset: &offset, scale: power_of_two(-exponent), cancel };
+    Ok((Side::without_norms(frame.rows(points)?.into()), exponent))
 }
 
 /// `a - b - difference`, exactly (Knuth's two-sum).

@@ -1,4 +1,4 @@
-//! How a matrix is cut: blocks of rows for a stream, windows and dispatches for a GPU. Pure: sizes in, sizes out.
+//! How a matrix is cut into blocks of rows, and how exact its entries are. Pure: sizes in, sizes out.
 //!
 //! # What an entry of the expanded form may be off by
 //!
@@ -17,17 +17,14 @@
 //! reorders sums (Metal's fast-math) makes m up to D + 1. On GPUs `sqrt` may add 5 u.
 //! Cosine distances are half the squared distance of unit rows: within (m + 8) u, absolutely.
 
-use crate::device::Limits;
 use crate::error::{Error, Result};
 
 /// Features of one chain of additions.
 pub(super) const CHUNK: usize = 64;
 /// Share of `|x|^2 + |y|^2` below which a squared distance has lost too many digits.
 pub(super) const DIGITS_LOST: f64 = 1.0 / 16.0;
-/// Rows and columns of a workgroup's tile: for small devices or matrices, and otherwise.
-pub(super) const TILES: [usize; 2] = [32, 64];
 /// Most bytes of a block of rows, unless a single row is larger.
-const BLOCK_BYTES: u64 = 64 << 20;
+pub(super) const BLOCK_BYTES: u64 = 64 << 20;
 
 /// A matrix to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,128 +59,9 @@ impl Shape {
     }
 }
 
-/// How a GPU's part is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Windows {
-    /// Rows of X that are on the device at once.
-    pub x_rows: usize,
-    /// Rows of Y that one dispatch sees.
-    pub y_rows: usize,
-    /// Whether all windows of Y stay on the device.
-    pub y_is_resident: bool,
-    /// Rows and columns of one workgroup's tile.
-    pub tile: usize,
-    /// Device memory of it all.
-    pub bytes: u64,
-}
-
-/// What the operands look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Layout {
-    /// Copies of each row: 2 where originals differ from the rows.
-    pub copies: u64,
-    /// Whether a squared norm goes with each row.
-    pub has_norms: bool,
-}
-
-/// Cuts a matrix for a device. Every binding is within the window, the output within [`BLOCK_BYTES`] too, and all
-/// within the budget.
-pub(super) fn windows(shape: Shape, layout: Layout, limits: &Limits) -> Result<Windows> {
-    let row_bytes = 4 * shape.depth as u64;
-    let window_bytes = limits.window_bytes.min(limits.max_buffer_bytes);
-    if row_bytes > window_bytes {
-        let what = format!("a row of {} features", shape.depth);
-        return Err(Error::TooLarge { what, needed_bytes: row_bytes, limit_bytes: window_bytes });
-    }
-    let is_large = limits.max_invocations_per_workgroup >= 256
-        && limits.workgroup_storage_bytes >= 12 << 10
-        && shape.rows.max(shape.columns) > TILES[0];
-    let tile = TILES[usize::from(is_large)];
-    let most_tiles = u64::from(limits.max_workgroups_per_dimension) * tile as u64;
-    let most_rows = (window_bytes / row_bytes).min(most_tiles);
-    let most_values = window_bytes.min(BLOCK_BYTES) / 4;
-    let (rows, columns) = (shape.rows as u64, shape.columns as u64);
-
-    let mut y_rows = whole_tiles(columns.min(most_rows).min((most_values / rows.min(64)).max(1)), tile);
-    let mut x_rows = whole_tiles(rows.min(most_rows).min((most_values / y_rows).max(1)), tile);
-    let bytes_of_rows = |rows: u64| rows * (row_bytes * layout.copies + if layout.has_norms { 4 } else { 0 });
-    loop {
-        let moving = bytes_of_rows(x_rows) + 4 * x_rows * y_rows;
-        for y_is_resident in [true, false] {
-            let bytes = moving + bytes_of_rows(if y_is_resident { columns } else { y_rows });
-            if bytes <= limits.budget_bytes {
-                let (x_rows, y_rows) = (x_rows as usize, y_rows as usize);
-                return Ok(Windows { x_rows, y_rows, y_is_resident, tile, bytes });
-            }
-        }
-        if x_rows == 1 && y_rows == 1 {
-            let what = "the smallest window of rows".into();
-            let needed_bytes = moving + bytes_of_rows(1);
-            return Err(Error::TooLarge { what, needed_bytes, limit_bytes: limits.budget_bytes });
-        }
-        x_rows = whole_tiles(x_rows.div_ceil(2), tile);
-        y_rows = whole_tiles(y_rows.div_ceil(2), tile);
-    }
-}
-
-/// Rounded down to whole tiles, where there is at least one.
-fn whole_tiles(rows: u64, tile: usize) -> u64 {
-    let tile = tile as u64;
-    if rows > tile { rows - rows % tile } else { rows }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn limits(window_bytes: u64, budget_bytes: u64) -> Limits {
-        Limits {
-            max_binding_bytes: 1 << 27,
-            max_buffer_bytes: 1 << 31,
-            max_workgroups_per_dimension: 65_535,
-            workgroup_storage_bytes: 32_768,
-            max_invocations_per_workgroup: 1024,
-            min_offset_alignment: 32,
-            budget_bytes,
-            window_bytes,
-            has_timestamps: true,
-        }
-    }
-
-    #[test]
-    fn windows_stay_within_every_limit() {
-        let sizes = [1, 2, 31, 33, 64, 65, 1000, 100_000, 20_000_000];
-        for rows in sizes {
-            for columns in sizes {
-                for depth in [1, 3, 64, 1536] {
-                    for window in [32, 256, 4096, 1 << 20, 1 << 27] {
-                        for budget in [1 << 10, 1 << 20, 1 << 34] {
-                            check(Shape { rows, columns, depth }, &limits(window, budget));
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn check(shape: Shape, limits: &Limits) {
-        for layout in [Layout { copies: 2, has_norms: true }, Layout { copies: 1, has_norms: false }] {
-            let Ok(found) = windows(shape, layout, limits) else {
-                let row = 4 * shape.depth as u64;
-                let smallest = 2 * (row * layout.copies + 4) + 4;
-                assert!(row > limits.window_bytes || smallest > limits.budget_bytes, "{shape:?} {limits:?}");
-                continue;
-            };
-            let (x, y) = (found.x_rows as u64, found.y_rows as u64);
-            assert!(x >= 1 && y >= 1 && x <= shape.rows as u64 && y <= shape.columns as u64, "{found:?}");
-            for rows in [x, y] {
-                assert!(rows * 4 * shape.depth as u64 <= limits.window_bytes, "{shape:?} {found:?}");
-                assert!(rows.div_ceil(found.tile as u64) <= 65_535, "{shape:?} {found:?}");
-            }
-            assert!(4 * x * y <= limits.window_bytes.min(BLOCK_BYTES), "{shape:?} {found:?}");
-            assert!(found.bytes <= limits.budget_bytes, "{shape:?} {found:?}");
-        }
-    }
 
     #[test]
     fn blocks_of_a_stream_are_bounded() {

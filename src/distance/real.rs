@@ -1,0 +1,113 @@
+//! The two types that results can have.
+
+use std::fmt::Debug;
+use std::ops::{Add, Mul, Sub};
+
+#[cfg(feature = "gpu")]
+use super::operands::Operands;
+use crate::data::Points;
+use crate::error::Error;
+
+/// `f32` or `f64`.
+pub(super) trait Real:
+    bytemuck::Pod
+    + Debug
+    + Send
+    + Sync
+    + PartialOrd
+    + Into<f64>
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+{
+    const ZERO: Self;
+    /// Whether this is `f64`.
+    const IS_DOUBLE: bool;
+    /// Results of at least this magnitude are refused.
+    const LIMIT: f64;
+    /// Exponents of scales stay within plus and minus this, so that a scale and its inverse are normal numbers.
+    const EXPONENTS: i32;
+    /// Sums of two squared norms below this may have lost digits to underflow.
+    const TINY: Self;
+    /// The value rounded to this type.
+    fn rounded(value: f64) -> Self;
+    fn abs(self) -> Self;
+    fn sqrt(self) -> Self;
+    /// The input as originals, where it can be borrowed.
+    fn borrowed<'a>(points: &Points<'a>) -> Option<&'a [Self]>;
+    /// The operands as those of `f32`, which GPUs work on, or unchanged where they are not.
+    #[cfg(feature = "gpu")]
+    fn single(
+        operands: Operands<'_, Self>,
+    ) -> std::result::Result<Operands<'_, f32>, Box<Operands<'_, Self>>>;
+}
+
+impl Real for f32 {
+    const ZERO: Self = 0.0;
+    const IS_DOUBLE: bool = false;
+    const LIMIT: f64 = (1_u128 << 127) as f64;
+    const EXPONENTS: i32 = 126;
+    const TINY: Self = 1.0 / (1_u128 << 100) as f32;
+    fn rounded(value: f64) -> Self {
+        value as Self
+    }
+    fn abs(self) -> Self {
+        self.abs()
+    }
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+    fn borrowed<'a>(_: &Points<'a>) -> Option<&'a [Self]> {
+        None
+    }
+    #[cfg(feature = "gpu")]
+    fn single(
+        operands: Operands<'_, Self>,
+    ) -> std::result::Result<Operands<'_, f32>, Box<Operands<'_, Self>>> {
+        Ok(operands)
+    }
+}
+
+impl Real for f64 {
+    const ZERO: Self = 0.0;
+    const IS_DOUBLE: bool = true;
+    const LIMIT: f64 = Self::MAX;
+    const EXPONENTS: i32 = 1000;
+    const TINY: Self = 1e-270;
+    fn rounded(value: f64) -> Self {
+        value
+    }
+    fn abs(self) -> Self {
+        self.abs()
+    }
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+    fn borrowed<'a>(points: &Points<'a>) -> Option<&'a [Self]> {
+        match points {
+            Points::F64(view) => view.to_slice(),
+            _ => None,
+        }
+    }
+    #[cfg(feature = "gpu")]
+    fn single(
+        operands: Operands<'_, Self>,
+    ) -> std::result::Result<Operands<'_, f32>, Box<Operands<'_, Self>>> {
+        Err(Box::new(operands))
+    }
+}
+
+/// Whether a result is not too large for `T`, nor NaN.
+pub(super) fn is_representable<T: Real>(value: f64) -> bool {
+    value.abs() < T::LIMIT
+}
+
+/// The error for a result beyond what its type holds.
+pub(super) fn too_large_a_result<T: Real>(row: usize, column: usize, got: f64) -> Error {
+    let expected = if T::IS_DOUBLE {
+        "a result that f64 holds: scale the input down"
+    } else {
+        "a result below 2^127: give f64 input, ask for f64 results, or scale the input down"
+    };
+    Error::Value { argument: "result", row, column, expected, got }
+}
