@@ -25,6 +25,19 @@ fn problems() -> impl Strategy<Value = (Array2<f32>, usize)> {
     })
 }
 
+/// Whole numbers, no row twice, and few clusters, which seldom run empty.
+fn distinct_whole_numbers() -> impl Strategy<Value = (Array2<f32>, usize)> {
+    (5_usize..90, 2_usize..40).prop_flat_map(|(rows, columns)| {
+        let values = prop::collection::vec((-50_i32..50).prop_map(|v| v as f32), rows * columns);
+        let points = values.prop_map(move |values| {
+            let mut points = Array2::from_shape_vec((rows, columns), values).unwrap();
+            points.column_mut(0).iter_mut().enumerate().for_each(|(row, value)| *value = row as f32);
+            points
+        });
+        (points, 1_usize..5)
+    })
+}
+
 fn params(points: &Array2<f32>, k: usize, max_iter: usize) -> Params {
     let init = points.select(Axis(0), &(0..k).map(|c| c * points.nrows() / k).collect::<Vec<_>>());
     Params::new(k).init(Init::Centroids(init.mapv(f64::from))).max_iter(max_iter).tol(0.0)
@@ -46,7 +59,9 @@ proptest! {
         let largest = distances.iter().copied().fold(0.0, f64::max);
         let table = Distances { values: &distances, columns: k };
         must(compare::nearest(table, &fit.labels.to_vec(), |_| 1e-6 * largest));
-        if fit.converged && fit.cluster_sizes.iter().all(|&size| size > 0) {
+        // An empty cluster that takes a row in the last iteration moves centroids although no label changed.
+        let rests = fit.history.last().is_some_and(|last| last.shift == 0.0);
+        if rests && fit.cluster_sizes.iter().all(|&size| size > 0) {
             let scale = wide.iter().fold(0.0_f64, |scale, v| scale.max(v.abs()));
             for cluster in 0..k {
                 let rows: Vec<usize> = (0..points.nrows()).filter(|&row| fit.labels[row] == cluster as u32).collect();
@@ -91,14 +106,9 @@ proptest! {
 
     /// The order of the rows does not matter: the same centroids, to the bit, and the labels go along.
     #[test]
-    fn permuted_rows_permute_labels((points, k) in problems(), seed in any::<u64>()) {
+    fn permuted_rows_permute_labels((points, k) in distinct_whole_numbers(), seed in any::<u64>()) {
         // Relocated rows are chosen by row number among equally far ones, and only whole numbers add to the same
         // offset in any order: problems without the one and with the other must agree in every bit.
-        let mut distinct: Vec<Vec<u32>> =
-            points.outer_iter().map(|x| x.iter().map(|v| (v + 0.0).to_bits()).collect()).collect();
-        distinct.sort();
-        distinct.dedup();
-        prop_assume!(distinct.len() == points.nrows() && points.iter().all(|v| v.fract() == 0.0));
         let never_empty = |max_iter| {
             fit(&points, &params(&points, k, max_iter)).cluster_sizes.iter().all(|&size| size > 0)
         };
