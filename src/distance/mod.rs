@@ -19,7 +19,8 @@
 //!   within a relative 16 (m + 3) u or (D + 4) u, whichever is larger, Euclidean within half of it plus 6 u;
 //!   Manhattan within (m + 4) u, Chebyshev within 4 u; cosine within an absolute (m + 8) u; the inner product within
 //!   (m + 4) u times the sum of |x y|. Added to that, in `f32`: D 2^-120 of the data's largest spread (its square for
-//!   squared Euclidean), since tiny differences beside huge ones underflow. GPUs whose compiler reorders sums make m up
+//!   squared Euclidean, the largest |x| times the largest |y| for the inner product), since tiny numbers beside huge
+//!   ones underflow. GPUs whose compiler reorders sums make m up
 //!   to D + 1. Data far from the origin loses nothing: rows are centred, which is exact wherever it can be, and entries
 //!   that would lose digits are computed from differences.
 //! - Distances are never negative and never NaN; equal rows have distance exactly 0, so the diagonal of X with itself is
