@@ -10,6 +10,7 @@
 
 mod architecture;
 mod cli;
+mod cli_stopped;
 mod devices;
 mod distance;
 mod distance_gpu;

@@ -48,6 +48,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Buffers handed out.
+    #[cfg(any(test, feature = "test-hooks"))]
     pub(super) fn leased(&self) -> u64 {
         self.leased
     }

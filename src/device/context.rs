@@ -173,6 +173,7 @@ impl Gpu {
     }
 
     /// Buffers handed out and not dropped, those of batches in flight included.
+    #[cfg(any(test, feature = "test-hooks"))]
     pub(crate) fn live_buffers(&self) -> u64 {
         lock(&self.context.live().pool).leased()
     }

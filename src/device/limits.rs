@@ -37,6 +37,7 @@ pub(crate) struct Caps {
 impl Limits {
     /// These limits under the user's caps. A window is never smaller than one offset step, so that cutting rows
     /// into windows always advances.
+    #[cfg(any(feature = "gpu", test))]
     pub(crate) fn capped(mut self, caps: Caps) -> Self {
         let step = u64::from(self.min_offset_alignment.max(4));
         if let Some(bytes) = caps.memory_bytes {

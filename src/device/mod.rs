@@ -75,6 +75,7 @@ enum Choice {
 
 /// What a workload expects to cost, as `auto` needs it to choose.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "without a GPU there is nothing to choose"))]
 pub(crate) struct Prediction {
     /// Floating-point operations of all passes.
     pub(crate) flops: f64,

@@ -57,7 +57,7 @@ impl Grid {
 
     /// What one unit of a weight sum stands for; weights are at most 1.
     pub fn weight_unit(&self) -> f64 {
-        power_of_two(-self.bits)
+        power_of_two(self.weight_exponent())
     }
 
     /// Exponent of [`Self::weight_unit`].
