@@ -8,6 +8,8 @@
 //! 2. A candidate at least twice as far from a row's nearest centroid as the row itself cannot be nearer to the row
 //!    (triangle inequality, as Elkan, ICML 2003, uses it). Rows that no candidate can improve are not read at all.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::random;
@@ -160,13 +162,10 @@ impl<'p, 'd> Choice<'p, 'd> {
     ) -> Result<[f64; LANES]> {
         let start = block * SUM_BLOCK;
         let end = (start + SUM_BLOCK).min(self.problem.rows);
-        rows.clear();
-        for row in start..end {
+        rows.gather(self.problem, start..end, |row| {
             let limit = OUT_OF_REACH * self.closest[row];
-            if reach[self.owner[row] as usize][..used].iter().any(|&reach| reach < limit) {
-                rows.push(self.problem, row)?;
-            }
-        }
+            reach[self.owner[row] as usize][..used].iter().any(|&reach| reach < limit)
+        })?;
         rows.distances.resize(rows.index.len(), [0.0; LANES]);
         distances(&rows.x, packed, &mut rows.distances);
         let mut gains = [0.0; LANES];
@@ -204,12 +203,10 @@ impl<'p, 'd> Choice<'p, 'd> {
             |rows, (block, ((closest, owner), sum))| {
                 cancel.check()?;
                 let start = block * SUM_BLOCK;
-                rows.clear();
-                for (index, (&closest, &owner)) in closest.iter().zip(&*owner).enumerate() {
-                    if new == 0 || reach[owner as usize][0] < OUT_OF_REACH * closest {
-                        rows.push(problem, start + index)?;
-                    }
-                }
+                rows.gather(problem, start..start + closest.len(), |row| {
+                    let (closest, owner) = (closest[row - start], owner[row - start]);
+                    new == 0 || reach[owner as usize][0] < OUT_OF_REACH * closest
+                })?;
                 for (&row, x) in rows.index.iter().zip(rows.x.chunks_exact(columns)) {
                     let distance = squared_distance(x, &candidate);
                     if distance < closest[row - start] {
@@ -241,16 +238,33 @@ struct Rows {
 }
 
 impl Rows {
-    fn clear(&mut self) {
+    /// Reads the wanted rows of a block: together where most are wanted, else one by one.
+    fn gather(
+        &mut self,
+        problem: &Problem,
+        block: Range<usize>,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        let columns = problem.columns;
         self.index.clear();
-        self.x.clear();
-    }
-
-    fn push(&mut self, problem: &Problem, row: usize) -> Result<()> {
-        let start = self.x.len();
-        self.x.resize(start + problem.columns, 0.0);
-        self.index.push(row);
-        problem.load(row, &mut self.x[start..])
+        self.index.extend(block.clone().filter(|&row| wanted(row)));
+        if 4 * self.index.len() < block.len() {
+            self.x.resize(self.index.len() * columns, 0.0);
+            for (&row, x) in self.index.iter().zip(self.x.chunks_exact_mut(columns)) {
+                problem.load(row, x)?;
+            }
+            return Ok(());
+        }
+        self.x.resize(block.len() * columns, 0.0);
+        problem.load(block.start, &mut self.x)?;
+        for (slot, &row) in self.index.iter().enumerate() {
+            let from = (row - block.start) * columns;
+            if from != slot * columns {
+                self.x.copy_within(from..from + columns, slot * columns);
+            }
+        }
+        self.x.truncate(self.index.len() * columns);
+        Ok(())
     }
 }
 
