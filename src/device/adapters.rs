@@ -243,17 +243,7 @@ pub(super) mod tests {
             pci_bus_id: pci_bus_id.into(),
             device_type,
             features: Vec::new(),
-            limits: Limits {
-                max_binding_bytes: 1 << 27,
-                max_buffer_bytes: 1 << 31,
-                max_workgroups_per_dimension: 65_535,
-                workgroup_storage_bytes: 32_768,
-                max_invocations_per_workgroup: 1024,
-                min_offset_alignment: 32,
-                budget_bytes: 1 << 32,
-                window_bytes: 1 << 27,
-                has_timestamps: true,
-            },
+            limits: Limits::for_tests(),
         }
     }
 

@@ -25,6 +25,8 @@ mod pacer;
 mod pipeline_cache;
 #[cfg(feature = "gpu")]
 mod pipelines;
+#[cfg(feature = "gpu")]
+mod retry;
 #[cfg(any(feature = "gpu", test))]
 mod selector;
 

@@ -81,17 +81,7 @@ mod tests {
     use super::*;
 
     fn limits(window_bytes: u64, budget_bytes: u64) -> Limits {
-        Limits {
-            max_binding_bytes: 1 << 27,
-            max_buffer_bytes: 1 << 31,
-            max_workgroups_per_dimension: 65_535,
-            workgroup_storage_bytes: 32_768,
-            max_invocations_per_workgroup: 1024,
-            min_offset_alignment: 32,
-            budget_bytes,
-            window_bytes,
-            has_timestamps: true,
-        }
+        Limits { budget_bytes, window_bytes, ..Limits::for_tests() }
     }
 
     #[test]

@@ -18,10 +18,6 @@ use crate::error::{Error, Result};
 #[cfg(feature = "gpu")]
 use {super::gpu::GpuPasses, crate::device::Gpu};
 
-/// How often a fit asks for half the device memory before it gives up.
-#[cfg(feature = "gpu")]
-const HALVINGS: usize = 3;
-
 /// Wall time of the stages of a fit, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[non_exhaustive]
@@ -157,47 +153,19 @@ impl<'a> Data<'a> {
         fit_passes(&self.problem, params, &mut cpu, seconds, &mut Memory::default())
     }
 
-    /// Runs on a GPU. A lost device is re-created once and the fit goes on from its last iteration; a device that
-    /// runs out of memory is asked again with half as much, a few times.
+    /// Runs on a GPU. An attempt that fails for want of the device or its memory goes on from its last iteration.
     #[cfg(feature = "gpu")]
     fn fit_gpu(&self, gpu: &Gpu, params: &Params, seconds: &mut Seconds) -> Result<Run> {
-        let mut gpu = gpu.clone();
         let mut memory = Memory::default();
-        let (mut halvings, mut losses) = (0, 0);
-        loop {
-            match self.try_gpu(&gpu, params, seconds, &mut memory) {
-                Err(Error::DeviceLost { reason, .. }) if losses == 0 => {
-                    tracing::warn!(device = gpu.name(), reason, "device lost; opening it again");
-                    losses += 1;
-                    self.forget_resident();
-                    gpu.recreate()?;
-                }
-                Err(Error::DeviceMemory { bytes, .. }) if halvings < HALVINGS => {
-                    tracing::warn!(
-                        device = gpu.name(),
-                        bytes,
-                        "out of device memory; trying smaller windows"
-                    );
-                    halvings += 1;
-                    self.forget_resident();
-                    gpu = gpu.with_half_the_memory();
-                }
-                outcome => return outcome,
+        gpu.persist(|gpu, failures| {
+            if failures > 0 {
+                *self.resident.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
             }
-        }
-    }
-
-    #[cfg(feature = "gpu")]
-    fn try_gpu(&self, gpu: &Gpu, params: &Params, seconds: &mut Seconds, memory: &mut Memory) -> Result<Run> {
-        let begin = Instant::now();
-        let mut passes = GpuPasses::new(gpu, &self.problem, params, &self.resident)?;
-        seconds.upload += begin.elapsed().as_secs_f64();
-        fit_passes(&self.problem, params, &mut passes, seconds, memory)
-    }
-
-    #[cfg(feature = "gpu")]
-    fn forget_resident(&self) {
-        *self.resident.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+            let begin = Instant::now();
+            let mut passes = GpuPasses::new(gpu, &self.problem, params, &self.resident)?;
+            seconds.upload += begin.elapsed().as_secs_f64();
+            fit_passes(&self.problem, params, &mut passes, seconds, &mut memory)
+        })
     }
 }
 

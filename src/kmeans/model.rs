@@ -152,7 +152,10 @@ impl Model {
             Backend::Reference => (self.predict_reference(&points)?, 0),
             Backend::Cpu(pool) => pool.install(|| self.predict_cpu(&rows))?,
             #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => super::gpu::predict(gpu, &rows, &self.codebook(), self.n_clusters())?,
+            Backend::Gpu(gpu) => {
+                let book = self.codebook();
+                gpu.persist(|gpu, _| super::gpu::predict(gpu, &rows, &book, self.n_clusters()))?
+            }
         };
         let rechecked = rechecked as f64 / points.rows() as f64;
         Ok(Labels { labels: labels.into(), rechecked, device: backend.name() })
@@ -186,7 +189,7 @@ impl Model {
             Backend::Reference => self.nearest_reference(&points, count)?,
             Backend::Cpu(pool) => pool.install(|| label::top(&rows, &book, count))?,
             #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => super::gpu::top(gpu, &rows, &book, count)?,
+            Backend::Gpu(gpu) => gpu.persist(|gpu, _| super::gpu::top(gpu, &rows, &book, count))?,
         };
         let shape = (points.rows(), count);
         let indices = Array2::from_shape_fn(shape, |(row, rank)| top[row].indices[rank]);

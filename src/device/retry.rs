@@ -1,0 +1,39 @@
+//! What a GPU's work survives: one loss of the device, and a few times too little memory.
+
+use super::context::Gpu;
+use crate::error::{Error, Result};
+
+/// How often work is tried again with half the device memory.
+const HALVINGS: usize = 3;
+
+impl Gpu {
+    /// Runs `work`; it is told how many attempts failed before. After a loss the device is opened again, once; where
+    /// memory runs out the next attempt may use half as much. Nothing that lived on the device before a failed
+    /// attempt may be used after it.
+    ///
+    /// # Errors
+    /// Those of the last attempt.
+    pub(crate) fn persist<R>(&self, mut work: impl FnMut(&Gpu, usize) -> Result<R>) -> Result<R> {
+        let mut gpu = self.clone();
+        let (mut halvings, mut losses) = (0, 0);
+        loop {
+            match work(&gpu, halvings + losses) {
+                Err(Error::DeviceLost { reason, .. }) if losses == 0 => {
+                    tracing::warn!(device = gpu.name(), reason, "device lost; opening it again");
+                    losses += 1;
+                    gpu.recreate()?;
+                }
+                Err(Error::DeviceMemory { bytes, .. }) if halvings < HALVINGS => {
+                    tracing::warn!(
+                        device = gpu.name(),
+                        bytes,
+                        "out of device memory; trying with half of it"
+                    );
+                    halvings += 1;
+                    gpu = gpu.with_half_the_memory();
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
