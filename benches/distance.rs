@@ -1,64 +1,67 @@
-//! Time of a distance matrix, per metric and device. A sample of every result is verified before it is timed.
-//!
-//!     cargo bench --bench distance                       the CPU path
-//!     TILEFOLD_GPU=0 cargo bench --bench distance        also the adapter that this selects
-//!
-//! One element is one term of one sum: rows x rows x features.
-
-use std::hint::black_box;
+//! Distance matrices, metric by metric. Before a metric is timed every entry is compared with its formula in `f64`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ndarray::Array2;
-use tilefold::Device;
-use tilefold::distance::{Metric, Params, between, pairwise_into};
+use ndarray::{Array2, ArrayView1};
+use tilefold::distance::{Metric, Params, between_into};
 
-const ROWS: usize = 4000;
+mod support;
 
-/// Made-up rows in [-1, 1): a multiplicative sequence is random enough here.
-fn rows(depth: usize) -> Array2<f32> {
-    let mut state = 1_u64;
-    Array2::from_shape_simple_fn((ROWS, depth), || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    })
+const ROWS: usize = 1000;
+const OTHERS: usize = 700;
+const COLUMNS: usize = 128;
+
+/// The formula of a metric, in `f64`.
+fn formula(metric: Metric, x: ArrayView1<f32>, y: ArrayView1<f32>) -> f64 {
+    let pairs = || x.iter().zip(y).map(|(&x, &y)| (f64::from(x), f64::from(y)));
+    let dot = |x: ArrayView1<f32>, y: ArrayView1<f32>| -> f64 {
+        x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum()
+    };
+    match metric {
+        Metric::SquaredEuclidean => pairs().map(|(x, y)| (x - y).powi(2)).sum(),
+        Metric::Euclidean => pairs().map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt(),
+        Metric::Cosine => 1.0 - dot(x, y) / (dot(x, x) * dot(y, y)).sqrt(),
+        Metric::InnerProduct => dot(x, y),
+        Metric::Manhattan => pairs().map(|(x, y)| (x - y).abs()).sum(),
+        Metric::Chebyshev => pairs().map(|(x, y)| (x - y).abs()).fold(0.0, f64::max),
+        other => panic!("{other} has no formula here: add it"),
+    }
 }
 
-/// Compares the first and last rows with the definition.
-fn verify(metric: Metric, x: &Array2<f32>, found: &Array2<f32>) {
-    for row in [0, 1, ROWS / 2, ROWS - 1] {
-        let one = x.slice(ndarray::s![row..=row, ..]);
-        let expected = between(&Device::reference(), one, x.view(), &Params::new(metric));
-        let expected = expected.expect("the definition takes this input").matrix.into_f64();
-        for (got, expected) in found.row(row).iter().zip(expected.row(0)) {
-            let close = (f64::from(*got) - expected).abs() <= 1e-3 * expected.abs().max(0.1);
-            assert!(close, "{metric}, row {row}: {got}, expected {expected}");
+/// The bounds that the module `distance` states, for coordinates that are not negative: the widest relative one, and
+/// an absolute one for cosine.
+#[track_caller]
+fn verify(name: &str, metric: Metric, x: &Array2<f32>, y: &Array2<f32>, got: &Array2<f32>) {
+    let unit = f64::from(f32::EPSILON) / 2.0;
+    let m = COLUMNS as f64 + 1.0;
+    for ((row, column), &value) in got.indexed_iter() {
+        let oracle = formula(metric, x.row(row), y.row(column));
+        let bound =
+            if metric == Metric::Cosine { (m + 8.0) * unit } else { 16.0 * (m + 3.0) * unit * oracle };
+        let difference = (f64::from(value) - oracle).abs();
+        assert!(difference <= bound, "{name}, {metric}, [{row}, {column}]: {value}, expected {oracle}");
+    }
+}
+
+fn benches(criterion: &mut Criterion) {
+    let x = support::blobs(ROWS, COLUMNS, 100);
+    let y = support::blobs(OTHERS, COLUMNS, 70);
+    for (name, device) in support::devices() {
+        let mut group = criterion.benchmark_group(format!("{name}, {ROWS}x{OTHERS}x{COLUMNS}"));
+        group.throughput(Throughput::Elements((ROWS * OTHERS) as u64));
+        for metric in Metric::ALL {
+            let params = Params::new(metric);
+            let mut matrix = Array2::from_elem((ROWS, OTHERS), f32::NAN);
+            between_into(&device, x.view(), y.view(), &params, matrix.view_mut()).expect("distances");
+            verify(name, metric, &x, &y, &matrix);
+            group.bench_function(metric.name(), |bencher| {
+                bencher.iter(|| {
+                    between_into(&device, x.view(), y.view(), &params, matrix.view_mut()).expect("distances")
+                });
+            });
         }
+        group.finish();
     }
 }
 
-fn matrices(criterion: &mut Criterion) {
-    let mut devices = vec![Device::cpu()];
-    if let Ok(selector) = std::env::var("TILEFOLD_GPU") {
-        devices.push(Device::select(&selector).expect("TILEFOLD_GPU names an adapter"));
-    }
-    for device in devices {
-        for depth in [16, 128, 784] {
-            let x = rows(depth);
-            let mut out = Array2::zeros((ROWS, ROWS));
-            let mut group = criterion.benchmark_group(format!("{}/{ROWS}x{depth}", device.name()));
-            group.throughput(Throughput::Elements((ROWS * ROWS * depth) as u64)).sample_size(10);
-            for metric in Metric::ALL {
-                let params = Params::new(metric);
-                let run = |out: &mut Array2<f32>| {
-                    pairwise_into(&device, x.view(), &params, out.view_mut()).expect("good input")
-                };
-                run(&mut out);
-                verify(metric, &x, &out);
-                group.bench_function(metric.name(), |bencher| bencher.iter(|| black_box(run(&mut out))));
-            }
-        }
-    }
-}
-
-criterion_group!(benches, matrices);
-criterion_main!(benches);
+criterion_group!(all, benches);
+criterion_main!(all);
