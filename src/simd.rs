@@ -52,15 +52,25 @@ pub(crate) fn level() -> Level {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bw");
-            if wide {
-                Level::Avx512
-            } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                Level::Avx2
-            } else {
-                Level::Portable
+            let narrow = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            match most().as_str() {
+                "portable" => Level::Portable,
+                "avx2" if narrow => Level::Avx2,
+                _ if wide => Level::Avx512,
+                _ if narrow => Level::Avx2,
+                _ => Level::Portable,
             }
         })
     }
     #[cfg(not(target_arch = "x86_64"))]
     Level::Portable
+}
+
+/// The best level that may be used: for tests of the others, in a process of their own.
+#[cfg(target_arch = "x86_64")]
+fn most() -> String {
+    #[cfg(any(test, feature = "test-hooks"))]
+    return std::env::var("TILEFOLD_SIMD").unwrap_or_default();
+    #[cfg(not(any(test, feature = "test-hooks")))]
+    String::new()
 }

@@ -396,3 +396,29 @@ fn threads_do_not_change_the_labels() {
     };
     assert_eq!(labels("1"), labels("3"));
 }
+
+/// `TILEFOLD_SIMD` caps the instruction set where the hooks for tests are built in.
+#[cfg(feature = "test-hooks")]
+#[test]
+fn instruction_sets_do_not_change_the_bits() {
+    let folder = Folder::new();
+    let input = table(&folder, "x.npy", 1500, 37);
+    let files = ["best", "avx2", "portable"].map(|most| {
+        let (labels, model) = (folder.path(&format!("{most}.npy")), folder.path(&format!("{most}.model")));
+        let mut command = tilefold();
+        command.env("TILEFOLD_SIMD", most).args([
+            "kmeans",
+            as_str(&input),
+            "-k",
+            "45",
+            "--device",
+            "cpu",
+            "-q",
+        ]);
+        command.args(["--max-iter", "8", "--labels", as_str(&labels), "--model", as_str(&model)]);
+        assert!(command.status().unwrap().success(), "{most}");
+        (std::fs::read(labels).unwrap(), std::fs::read(model).unwrap())
+    });
+    assert!(files[0] == files[1], "avx2");
+    assert!(files[0] == files[2], "portable");
+}
