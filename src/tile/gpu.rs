@@ -240,7 +240,7 @@ impl Labeller {
         window: &Window,
         labels: &DeviceBuffer,
     ) -> Result<[u32; 2]> {
-        let bound = book.book.bound(book.book.depth, largest_norm);
+        let bound = book.book.device_bound(largest_norm);
         let units_per_row = 2.0 * book.book.depth as f64 * book.book.len() as f64;
         let mut first = 0_u64;
         loop {
@@ -398,8 +398,10 @@ fn decisions(book: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -
             |x, (listed, found)| {
                 load(listed.row as usize, x)?;
                 let count = found[0] as usize;
-                // The tile's own choice is always a candidate: a device that reports none is not believed.
-                let (column, _) = if (1..=CANDIDATES as usize).contains(&count) {
+                // The tile's own choice is always a candidate: a device that reports none, or one that does not
+                // exist, is not believed.
+                let known = |columns: &[u32]| columns.iter().all(|&column| (column as usize) < book.len());
+                let (column, _) = if (1..=CANDIDATES as usize).contains(&count) && known(&found[1..=count]) {
                     exact::nearest(x, found[1..=count].iter().copied(), &book.exact)
                 } else {
                     exact::nearest(x, 0..book.len() as u32, &book.exact)
