@@ -105,6 +105,13 @@ pub(crate) struct Resident {
     weights: Vec<DeviceBuffer>,
 }
 
+impl Resident {
+    fn size_bytes(&self) -> u64 {
+        let rows = self.windows.iter().flat_map(|window| [&window.x, &window.norms]);
+        rows.chain(&self.weights).map(DeviceBuffer::size_bytes).sum()
+    }
+}
+
 /// Where [`super::Data`] keeps them.
 pub(crate) type ResidentSlot = Mutex<Option<Arc<Resident>>>;
 
@@ -130,7 +137,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             sums: true,
             weighted: problem.weights.is_some(),
         };
-        let plan = Plan::new(&shape, &gpu.limits())?;
+        let plan = plan_in_free_memory(gpu, &shape, slot)?;
         let labeller = Labeller::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
         let summer = Summer::new(gpu, &shape, &problem.grid, plan.window_rows)?;
         let labels = plan
@@ -156,6 +163,19 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         self.summer.add(&self.gpu, window, weights, labels)?;
         Ok(Pass { changed: labelled.changed, rechecked: labelled.rechecked })
     }
+}
+
+/// The plan for the memory that others leave free. Rows of an earlier fit that it has no use for are let go first.
+fn plan_in_free_memory(gpu: &Gpu, shape: &Shape, slot: &ResidentSlot) -> Result<Plan> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    let held = slot.as_ref().map_or(0, |resident| resident.size_bytes());
+    let mut limits = gpu.limits();
+    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes() + held);
+    let plan = Plan::new(shape, &limits)?;
+    if !slot.as_ref().is_some_and(|resident| plan.resident && resident.plan.window_rows == plan.window_rows) {
+        *slot = None;
+    }
+    Ok(plan)
 }
 
 /// The rows on the device: those of an earlier fit, or fresh copies.
@@ -435,7 +455,9 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Resu
 fn predict_plan(gpu: &Gpu, rows: &Rows, n_clusters: usize) -> Result<(Shape, Plan)> {
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false };
-    Ok((shape, Plan::new(&shape, &gpu.limits())?))
+    let mut limits = gpu.limits();
+    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
+    Ok((shape, Plan::new(&shape, &limits)?))
 }
 
 /// Copies one window after the other to the device; `visit` gets each with its largest norm.
