@@ -6,10 +6,11 @@ use ndarray::{Array2, s};
 use tilefold::Device;
 use tilefold::kmeans::{self, Data, Init, Params};
 
+use crate::kmeans_bits::same_bits;
 use crate::support::backends::on_every_backend;
-use crate::support::cases;
+use crate::support::cases::{self, Draws};
 
-on_every_backend! { memory_is_shared, weights_of_many_sizes, far_points }
+on_every_backend! { memory_is_shared, weights_of_many_sizes, far_points, sums_of_many_sizes }
 
 /// Fits with few and with many clusters on the same points, and beside them, under a budget that holds the points and
 /// few clusters only.
@@ -72,6 +73,30 @@ fn far_points(device: &Device) {
             });
             let expected = model.predict(&Device::reference(), far.view()).unwrap().labels;
             assert_eq!(model.predict(device, far.view()).unwrap().labels, expected, "2^{exponent}, k = {k}");
+        }
+    }
+}
+
+/// Values and weights down to the smallest denormals, so that the device's integers shift both ways by any distance.
+fn sums_of_many_sizes(device: &Device) {
+    let mut draws = Draws::new(9);
+    for (round, span) in [0, 8, 30, 60, 140, 148].into_iter().enumerate() {
+        let (rows, columns, k) = ([3, 257, 1025][round % 3], [1, 5, 64, 65][round % 4], 1 + round % 3);
+        let mut fraction = || draws.below(1 << 24) as f32 / (1 << 24) as f32;
+        let points = Array2::from_shape_fn((rows, columns), |(row, _)| {
+            let smaller = if row == 0 { 0.0 } else { fraction() * span as f32 };
+            (fraction() - 0.5) * 2.0_f32.powi(1 - smaller as i32)
+        });
+        let weight = |row: usize| 2.0_f64.powi(-((row * span / rows) as i32)) * (1.0 - row as f64 / 1e5);
+        let init = Init::Centroids(points.slice(s![..k, ..]).mapv(f64::from));
+        let plain = Params::new(k).init(init).max_iter(3).tol(0.0);
+        let weighted = plain.clone().weights((0..rows).map(weight).collect());
+        for params in [plain, weighted] {
+            let fit = kmeans::fit(device, points.view(), &params).unwrap();
+            if device.name() != "reference" {
+                let expected = kmeans::fit(&Device::cpu(), points.view(), &params).unwrap();
+                same_bits(&fit, &expected, &format!("{rows} x {columns}, 2^-{span}"));
+            }
         }
     }
 }
