@@ -441,7 +441,7 @@ mod tests {
             for window in 0..windows {
                 let here = sizes.column_window.min(columns - window * sizes.column_window) as u32;
                 let step = split_columns(&shape, row_tiles, here, room);
-                prop_assert!(step % shape.columns == 0 && step > 0);
+                prop_assert!(step.is_multiple_of(shape.columns) && step > 0);
                 prop_assert!(here.div_ceil(step) <= FEW_ROW_TILES);
                 splits += u64::from(here.div_ceil(step));
             }
