@@ -57,8 +57,8 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels::Listed { row, label, before, limit }
         gpu_top::StoreParams { rows, columns, depth, first_row, first_column, stride }
         gpu_top::ShortlistParams { columns, stride, count, room, first_row, slope, constant }
-        kmeans::gpu::RowsParams { rows, n_clusters }
-        kmeans::gpu::SumParams { rows, depth, features, first_place }
+        kmeans::gpu_sums::RowsParams { rows, n_clusters }
+        kmeans::gpu_sums::SumParams { rows, depth, features, first_place }
     }
 }
 
@@ -90,13 +90,13 @@ pub fn shaders() -> Result<Vec<Shader>> {
     add(String::new(), kernels::certify_kernel()?);
     add(String::new(), kernels::relabel_kernel()?);
     add(String::new(), gpu_top::shortlist_kernel()?);
-    add("few clusters".into(), kmeans::gpu::count_kernel(1)?);
-    add("many clusters".into(), kmeans::gpu::count_kernel(usize::MAX)?);
-    add(String::new(), kmeans::gpu::scan_kernel()?);
-    add(String::new(), kmeans::gpu::scatter_kernel()?);
+    add("few clusters".into(), kmeans::gpu_sums::count_kernel(1)?);
+    add("many clusters".into(), kmeans::gpu_sums::count_kernel(usize::MAX)?);
+    add(String::new(), kmeans::gpu_sums::scan_kernel()?);
+    add(String::new(), kmeans::gpu_sums::scatter_kernel()?);
     for features in [1, 2, 4, 8, 16, 32, 64] {
-        add(format!("{features} features"), kmeans::gpu::sum_kernel(features, false)?);
-        add(format!("{features} features, weighted"), kmeans::gpu::sum_kernel(features, true)?);
+        add(format!("{features} features"), kmeans::gpu_sums::sum_kernel(features, false)?);
+        add(format!("{features} features, weighted"), kmeans::gpu_sums::sum_kernel(features, true)?);
     }
     Ok(all)
 }

@@ -19,6 +19,7 @@ mod kmeans_bits;
 mod kmeans_exact;
 mod kmeans_faults;
 mod kmeans_inputs;
+mod kmeans_limits;
 mod kmeans_model;
 mod kmeans_random;
 mod kmeans_rules;

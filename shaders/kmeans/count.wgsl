@@ -3,7 +3,7 @@
 //           {{ shared_clusters }} clusters.{% else %}It counts in the result at once: with many clusters few rows meet.{% endif %}
 // Bounds    Rows beyond the end do nothing; every label is below n_clusters.
 // Numerics  Integers.
-// Mirror    crate::kmeans::gpu::RowsParams
+// Mirror    crate::kmeans::gpu_sums::RowsParams
 
 struct RowsParams {
     rows: u32,

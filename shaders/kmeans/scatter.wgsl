@@ -2,7 +2,7 @@
 // Mapping   One invocation owns one row.
 // Bounds    Rows beyond the end do nothing.
 // Numerics  Integers. The order within a label is not fixed; the sums taken over it are exact.
-// Mirror    crate::kmeans::gpu::RowsParams
+// Mirror    crate::kmeans::gpu_sums::RowsParams
 
 struct RowsParams {
     rows: u32,

@@ -4,7 +4,7 @@
 //           one feature and {{ rows_per_lane }} places, and adds to the result when the label changes.
 // Bounds    Places and features beyond the end do nothing. Sums of all rows stay below 2^62.
 // Numerics  Integers: exact, in any order. Values are read as bits, so no device flushes or rounds them.
-// Mirror    crate::kmeans::gpu::SumParams
+// Mirror    crate::kmeans::gpu_sums::SumParams
 
 struct SumParams {
     rows: u32,

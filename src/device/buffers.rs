@@ -53,6 +53,11 @@ impl Pool {
         self.leased
     }
 
+    /// Bytes that kernels' buffers hold.
+    pub(super) fn leased_storage_bytes(&self) -> u64 {
+        self.leased_storage_bytes
+    }
+
     /// Frees what waits for reuse.
     pub(super) fn trim(&mut self) {
         self.idle.clear();

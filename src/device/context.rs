@@ -172,6 +172,11 @@ impl Gpu {
         Ok(())
     }
 
+    /// Bytes of the budget that nobody holds at the moment: all handles of one GPU share its memory.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.limits().budget_bytes.saturating_sub(lock(&self.context.live().pool).leased_storage_bytes())
+    }
+
     /// Buffers handed out and not dropped, those of batches in flight included.
     #[cfg(any(test, feature = "test-hooks"))]
     pub(crate) fn live_buffers(&self) -> u64 {

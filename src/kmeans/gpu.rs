@@ -2,107 +2,38 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, pod_collect_to_vec};
+use bytemuck::{cast_slice, pod_collect_to_vec};
 
-use super::grid::{Grid, Sums};
+use super::gpu_sums::Summer;
+use super::grid::Sums;
 use super::label::{self, Rows, Top};
 use super::lloyd::{Pass, Passes};
 use super::params::Params;
 use super::plan::{Plan, Shape};
 use super::problem::{Problem, norm_above, row_square};
-use crate::device::{Batch, Binding, DeviceBuffer, Gpu, Kernel, Pipeline};
+use crate::device::{DeviceBuffer, Gpu};
 use crate::error::{Error, Result};
 use crate::tile::codebook::Codebook;
 use crate::tile::gpu::{DeviceBook, Labeller, Window};
 use crate::tile::gpu_top::Selector;
-use crate::tile::render::render;
 
-/// Rows per workgroup of `count`.
-const ROWS_PER_WORKGROUP: u32 = 4096;
-/// Most clusters that `count` counts in workgroup memory.
-const SHARED_CLUSTERS: usize = 1024;
-/// Invocations of `sum`: features times lanes.
-const SUM_INVOCATIONS: u32 = 64;
-/// Places in the order that one lane of `sum` adds.
-const ROWS_PER_LANE: u32 = 64;
 /// Host memory for rows on their way to the device.
 const UPLOAD_BYTES: usize = 8 << 20;
 /// Label of a row that has none yet.
 const NO_LABEL: u32 = u32::MAX;
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct RowsParams {
-    pub rows: u32,
-    pub n_clusters: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct SumParams {
-    pub rows: u32,
-    pub depth: u32,
-    pub features: u32,
-    pub first_place: u32,
-}
-
-const COUNT: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const SCAN: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
-const SCATTER: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
-const SUM: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const SUM_WEIGHTED: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Read,
-    Binding::Uniform,
-];
-
-/// The counting kernel, with or without counts in workgroup memory.
-pub(crate) fn count_kernel(n_clusters: usize) -> Result<Kernel> {
-    let shared = if n_clusters <= SHARED_CLUSTERS { SHARED_CLUSTERS } else { 0 };
-    let context = minijinja::context! { rows_per_workgroup => ROWS_PER_WORKGROUP, shared_clusters => shared };
-    Ok(Kernel {
-        name: "count",
-        entry: "count",
-        source: render("kmeans/count.wgsl", context)?,
-        bindings: COUNT,
-    })
-}
-
-/// The prefix sum of the counts.
-pub(crate) fn scan_kernel() -> Result<Kernel> {
-    let source = render("kmeans/scan.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "scan", entry: "scan", source, bindings: SCAN })
-}
-
-/// The kernel that orders rows by label.
-pub(crate) fn scatter_kernel() -> Result<Kernel> {
-    let source = render("kmeans/scatter.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "scatter", entry: "scatter", source, bindings: SCATTER })
-}
-
-/// The segmented sum for workgroups of `features` features.
-pub(crate) fn sum_kernel(features: u32, weighted: bool) -> Result<Kernel> {
-    let lanes = SUM_INVOCATIONS / features;
-    let context = minijinja::context! { features, lanes, rows_per_lane => ROWS_PER_LANE, weighted };
-    let bindings = if weighted { SUM_WEIGHTED } else { SUM };
-    Ok(Kernel { name: "sum", entry: "sum", source: render("kmeans/sum.wgsl", context)?, bindings })
-}
-
-/// Features per workgroup of `sum`.
-fn sum_features(columns: usize) -> u32 {
-    (columns.min(SUM_INVOCATIONS as usize) as u32).next_power_of_two()
-}
 
 /// Rows that stay on the device over several fits.
 pub(crate) struct Resident {
     plan: Plan,
     windows: Vec<Window>,
     weights: Vec<DeviceBuffer>,
+}
+
+impl Resident {
+    fn size_bytes(&self) -> u64 {
+        let rows = self.windows.iter().flat_map(|window| [&window.x, &window.norms]);
+        rows.chain(&self.weights).map(DeviceBuffer::size_bytes).sum()
+    }
 }
 
 /// Where [`super::Data`] keeps them.
@@ -130,7 +61,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             sums: true,
             weighted: problem.weights.is_some(),
         };
-        let plan = Plan::new(&shape, &gpu.limits())?;
+        let plan = plan_in_free_memory(gpu, &shape, slot)?;
         let labeller = Labeller::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
         let summer = Summer::new(gpu, &shape, &problem.grid, plan.window_rows)?;
         let labels = plan
@@ -198,6 +129,19 @@ impl GpuPasses<'_, '_> {
         }
         Ok(pass)
     }
+}
+
+/// The plan for the memory that others leave free. Rows of an earlier fit that it has no use for are let go first.
+fn plan_in_free_memory(gpu: &Gpu, shape: &Shape, slot: &ResidentSlot) -> Result<Plan> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    let held = slot.as_ref().map_or(0, |resident| resident.size_bytes());
+    let mut limits = gpu.limits();
+    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes() + held);
+    let plan = Plan::new(shape, &limits)?;
+    if !slot.as_ref().is_some_and(|resident| plan.resident && resident.plan.window_rows == plan.window_rows) {
+        *slot = None;
+    }
+    Ok(plan)
 }
 
 /// The rows on the device: those of an earlier fit, or fresh copies.
@@ -304,127 +248,6 @@ impl Passes for GpuPasses<'_, '_> {
     }
 }
 
-/// Sums of the rows of each cluster.
-struct Summer {
-    count: Arc<Pipeline>,
-    scan: Arc<Pipeline>,
-    scatter: Arc<Pipeline>,
-    sum: Arc<Pipeline>,
-    counts: DeviceBuffer,
-    starts: DeviceBuffer,
-    totals: DeviceBuffer,
-    order: DeviceBuffer,
-    exponents: DeviceBuffer,
-    sums: DeviceBuffer,
-    shape: Shape,
-}
-
-impl Summer {
-    fn new(gpu: &Gpu, shape: &Shape, grid: &Grid, window_rows: usize) -> Result<Self> {
-        let (clusters, features) = (shape.n_clusters as u64, shape.summed());
-        let mut exponents = grid.exponents.clone();
-        if shape.weighted {
-            exponents.push(grid.weight_exponent());
-        }
-        let exponents_buffer = gpu.buffer("exponents", 4 * features)?;
-        gpu.write(&exponents_buffer, 0, cast_slice(&exponents))?;
-        Ok(Self {
-            count: gpu.pipeline(&count_kernel(shape.n_clusters)?)?,
-            scan: gpu.pipeline(&scan_kernel()?)?,
-            scatter: gpu.pipeline(&scatter_kernel()?)?,
-            sum: gpu.pipeline(&sum_kernel(sum_features(features as usize), shape.weighted)?)?,
-            counts: gpu.buffer("counts", 4 * clusters)?,
-            starts: gpu.buffer("starts", 4 * clusters)?,
-            totals: gpu.buffer("totals", 4 * clusters)?,
-            order: gpu.buffer("order", 4 * window_rows as u64)?,
-            exponents: exponents_buffer,
-            sums: gpu.buffer("sums", 8 * clusters * features)?,
-            shape: *shape,
-        })
-    }
-
-    fn clear(&self, gpu: &Gpu) -> Result<()> {
-        let mut batch = gpu.batch("clear sums");
-        batch.clear(&self.totals)?;
-        batch.clear(&self.sums)?;
-        batch.submit()
-    }
-
-    /// Adds the rows of one window to the sums of their clusters.
-    fn add(
-        &self,
-        gpu: &Gpu,
-        window: &Window,
-        weights: Option<&DeviceBuffer>,
-        labels: &DeviceBuffer,
-    ) -> Result<()> {
-        let rows = window.rows as u32;
-        let params = RowsParams { rows, n_clusters: self.shape.n_clusters as u32 };
-        let mut batch = gpu.batch("sums");
-        batch.clear(&self.counts)?;
-        let workgroups = [rows.div_ceil(ROWS_PER_WORKGROUP), 1, 1];
-        batch.dispatch(&self.count, &[labels.whole(), self.counts.whole()], bytes_of(&params), workgroups)?;
-        let scanned = [self.counts.whole(), self.starts.whole(), self.totals.whole()];
-        batch.dispatch(&self.scan, &scanned, bytes_of(&params), [1, 1, 1])?;
-        let workgroups = rows.div_ceil(256);
-        let across = workgroups.min(1 << 15);
-        let scattered = [labels.whole(), self.starts.whole(), self.order.whole()];
-        batch.dispatch(
-            &self.scatter,
-            &scattered,
-            bytes_of(&params),
-            [across, workgroups.div_ceil(across), 1],
-        )?;
-        self.add_sums(&mut batch, window, weights, labels)?;
-        batch.submit()
-    }
-
-    fn add_sums<'a>(
-        &'a self,
-        batch: &mut Batch<'a>,
-        window: &'a Window,
-        weights: Option<&'a DeviceBuffer>,
-        labels: &'a DeviceBuffer,
-    ) -> Result<()> {
-        let features = self.shape.summed() as u32;
-        let per_group = sum_features(features as usize);
-        let places = SUM_INVOCATIONS / per_group * ROWS_PER_LANE;
-        let mut bindings = vec![
-            window.x.whole(),
-            labels.whole(),
-            self.order.whole(),
-            self.exponents.whole(),
-            self.sums.whole(),
-        ];
-        bindings.extend(weights.map(DeviceBuffer::whole));
-        // Workgroups along one dimension are limited to 65,535.
-        let step = places * (1 << 15);
-        let rows = window.rows as u32;
-        for first_place in (0..rows).step_by(step as usize) {
-            let last = rows.min(first_place + step);
-            let params = SumParams { rows: last, depth: self.shape.columns as u32, features, first_place };
-            let workgroups = [(last - first_place).div_ceil(places), features.div_ceil(per_group), 1];
-            batch.dispatch(&self.sum, &bindings, bytes_of(&params), workgroups)?;
-        }
-        Ok(())
-    }
-
-    fn read(&self, gpu: &Gpu, columns: usize, into: &mut Sums) -> Result<()> {
-        let read = gpu
-            .read(&[(&self.totals, 0..self.totals.size_bytes()), (&self.sums, 0..self.sums.size_bytes())])?;
-        let totals: Vec<u32> = pod_collect_to_vec(&read[0]);
-        let sums: Vec<i64> =
-            pod_collect_to_vec::<u8, u64>(&read[1]).into_iter().map(|sum| sum as i64).collect();
-        let features = self.shape.summed() as usize;
-        for (cluster, row) in sums.chunks_exact(features).enumerate() {
-            into.totals[cluster * columns..(cluster + 1) * columns].copy_from_slice(&row[..columns]);
-            into.weights[cluster] =
-                if features > columns { row[columns] } else { i64::from(totals[cluster]) };
-        }
-        Ok(())
-    }
-}
-
 /// Labels of any rows: windows are copied, labelled and read back one after the other.
 pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Codebook, n_clusters: usize) -> Result<(Vec<u32>, u64)> {
     let (shape, plan) = predict_plan(gpu, rows, n_clusters)?;
@@ -468,7 +291,9 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Resu
 fn predict_plan(gpu: &Gpu, rows: &Rows, n_clusters: usize) -> Result<(Shape, Plan)> {
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false };
-    Ok((shape, Plan::new(&shape, &gpu.limits())?))
+    let mut limits = gpu.limits();
+    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
+    Ok((shape, Plan::new(&shape, &limits)?))
 }
 
 /// Copies one window after the other to the device; `visit` gets each with its largest norm.

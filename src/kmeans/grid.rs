@@ -2,7 +2,8 @@
 //!
 //! Each feature is rounded once, to nearest with ties to even, to a multiple of a power of two `2^exponent`, and the
 //! multiples are added as 64-bit integers. With `bits = min(50, 62 - ceil(log2 rows))` bits for the largest value of
-//! the feature, no sum of all rows can overflow. For a million rows that is 42 bits: finer than the 24 of the data.
+//! the feature, no sum of all rows can overflow. For a million rows that is 42 bits: finer than the 24 of the data,
+//! unless outliers reach 2^18 times farther than the clusters. Weighted rows are rounded relative to the largest weight.
 
 use crate::data::frame::{exponent_above, power_of_two};
 use crate::simd::widest;

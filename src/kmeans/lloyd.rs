@@ -158,7 +158,9 @@ fn stops(params: &Params, state: &State) -> bool {
 fn finish(problem: &Problem, passes: &mut dyn Passes, state: State, stopped: bool) -> Result<Run> {
     let labels = passes.labels()?;
     let mut scaled = spread(problem, passes.sums(), &state.centroids);
-    if !(scaled > 1e-6 * problem.total_square) {
+    let is_sure = scaled > 1e-6 * problem.total_square
+        && scaled > 1e7 * spread_error(problem, &labels, &state.centroids);
+    if !is_sure {
         scaled = relocate::direct_inertia(problem, &labels, &state.centroids)?;
     }
     Ok(Run { inertia: problem.inertia(scaled), state, labels, stopped })
@@ -178,6 +180,20 @@ fn spread(problem: &Problem, sums: &Sums, centroids: &[f64]) -> f64 {
         result += weight_value(problem, weight) * square - 2.0 * cross;
     }
     result
+}
+
+/// Largest error of [`spread`] by the rounding of rows and weights to the grid: half a step per row and feature.
+fn spread_error(problem: &Problem, labels: &[u32], centroids: &[f64]) -> f64 {
+    let weight_step = if problem.weights.is_some() { problem.grid.weight_unit() } else { 0.0 };
+    let per_row: Vec<f64> = centroids
+        .chunks_exact(problem.columns)
+        .map(|centroid| {
+            let steps = |(column, c): (usize, &f64)| c.abs() * problem.grid.value(1, column);
+            let square = centroid.iter().map(|c| c * c).sum::<f64>();
+            centroid.iter().enumerate().map(steps).sum::<f64>() + 0.5 * weight_step * square
+        })
+        .collect();
+    labels.iter().map(|&label| per_row[label as usize]).sum()
 }
 
 /// The real value of a sum of weights.

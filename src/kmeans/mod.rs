@@ -8,7 +8,9 @@ mod codec;
 mod cpu;
 mod fit;
 #[cfg(feature = "gpu")]
-pub(crate) mod gpu;
+mod gpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu_sums;
 mod grid;
 mod init;
 mod label;

@@ -7,6 +7,8 @@ use crate::tile::shape::TileShape;
 
 /// Rows are never cut smaller than this while the data could be.
 const LEAST_WINDOW_ROWS: u64 = 64;
+/// Rows are counted by workgroups of 4,096, of which one dimension of a dispatch has at most 65,535.
+const MOST_WINDOW_ROWS: u64 = 1 << 27;
 /// Centroids per window are a multiple of this: the widest tile, and every device's offset alignment in half norms.
 const COLUMN_STEP: usize = 128;
 
@@ -53,19 +55,20 @@ impl Plan {
         if sums > limits.max_binding_bytes {
             return too_large("sums of all clusters", sums, limits.max_binding_bytes);
         }
-        let column_rows = limits.max_binding_bytes / row_bytes / COLUMN_STEP as u64 * COLUMN_STEP as u64;
-        if column_rows == 0 {
-            return too_large(
-                "a window of centroids",
-                row_bytes * COLUMN_STEP as u64,
-                limits.max_binding_bytes,
-            );
+        // Centroids that fit one binding need no window, however deep they are.
+        let bound_rows = limits.max_binding_bytes / row_bytes;
+        let column_window = if shape.n_clusters as u64 <= bound_rows {
+            shape.n_clusters.next_multiple_of(COLUMN_STEP)
+        } else {
+            bound_rows as usize / COLUMN_STEP * COLUMN_STEP
+        };
+        if column_window == 0 || bound_rows == 0 {
+            let needed = row_bytes * COLUMN_STEP.min(shape.n_clusters) as u64;
+            return too_large("a window of centroids", needed, limits.max_binding_bytes);
         }
-        let column_window = (column_rows as usize).min(shape.n_clusters.next_multiple_of(COLUMN_STEP));
         // A window is bound at once, and so are 16 bytes per row of the list and of partial results.
-        let most =
-            (limits.window_bytes / row_bytes.max(16)).min(u64::from(u32::MAX) / 2).min(shape.rows as u64);
-        let least = LEAST_WINDOW_ROWS.min(shape.rows as u64);
+        let most = (limits.window_bytes / row_bytes.max(16)).min(MOST_WINDOW_ROWS).min(shape.rows as u64);
+        let least = LEAST_WINDOW_ROWS.min(shape.rows as u64).min(bound_rows);
         let mut window_rows = most.max(least);
         loop {
             let mut plan =
@@ -140,6 +143,14 @@ mod tests {
     }
 
     #[test]
+    fn a_few_very_long_rows_fit() {
+        let plan = Plan::new(&shape(100, 1_000_000, 3), &Limits::for_tests()).unwrap();
+        assert!(plan.window_rows as u64 * 4_000_000 <= Limits::for_tests().max_binding_bytes, "{plan:?}");
+        let error = Plan::new(&shape(100, 1_000_000, 50), &Limits::for_tests()).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    }
+
+    #[test]
     fn data_above_the_budget_is_streamed() {
         let limits = Limits { budget_bytes: 1 << 24, ..Limits::for_tests() };
         let plan = Plan::new(&shape(1_000_000, 128, 100), &limits).unwrap();
@@ -152,10 +163,11 @@ mod tests {
     proptest! {
         #[test]
         fn plans_cover_all_rows_within_the_limits(
-            rows in 1_usize..20_000_000, columns in 1_usize..100_000, clusters in 1_usize..100_000,
+            rows in 1_usize..500_000_000, columns in 1_usize..2_000_000, clusters in 1_usize..100_000,
             window in 10_u32..31, budget in 20_u32..36, weighted: bool, sums: bool,
         ) {
-            let limits = Limits { window_bytes: 1 << window, budget_bytes: 1 << budget, ..Limits::for_tests() };
+            let window_bytes = (1 << window).min(Limits::for_tests().max_binding_bytes);
+            let limits = Limits { window_bytes, budget_bytes: 1 << budget, ..Limits::for_tests() };
             let shape = Shape { rows, columns, n_clusters: clusters.min(rows), sums, weighted };
             match Plan::new(&shape, &limits) {
                 Err(error) => {
@@ -165,6 +177,11 @@ mod tests {
                 Ok(plan) => {
                     prop_assert!(plan.bytes <= limits.budget_bytes);
                     prop_assert!(plan.tile.fits(&limits));
+                    let binding = limits.max_binding_bytes;
+                    prop_assert!(plan.window_rows as u64 * columns as u64 * 4 <= binding);
+                    let window = plan.column_window.min(shape.n_clusters) as u64;
+                    prop_assert!(window > 0 && window * columns as u64 * 4 <= binding);
+                    prop_assert!(window == shape.n_clusters as u64 || plan.column_window % COLUMN_STEP == 0);
                     let mut next = 0;
                     for (start, count) in plan.windows(rows) {
                         prop_assert!(start == next && count > 0);

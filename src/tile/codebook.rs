@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::bound::{Bound, Extent};
+#[cfg(feature = "gpu")]
+use super::bound::DEVICE_UNIT;
+use super::bound::{Bound, Extent, HOST_UNIT};
 
 /// Centroids in `f64`, their `f32` roundings, half squared norms, and what the error bound needs.
 ///
@@ -69,11 +71,23 @@ impl Codebook {
         self.given.len()
     }
 
-    /// The error bound for tiles whose products go through `chain` additions, over rows up to `row_norm` long.
+    /// The error bound of the host's tile, whose products go through `chain` additions, over rows up to `row_norm`
+    /// long.
     pub fn bound(&self, chain: usize, row_norm: f32) -> Bound {
+        self.bound_with(HOST_UNIT, chain, row_norm)
+    }
+
+    /// The error bound of a device's tile: its compiler may add in any order, its operations round either way.
+    #[cfg(feature = "gpu")]
+    pub fn device_bound(&self, row_norm: f32) -> Bound {
+        self.bound_with(DEVICE_UNIT, self.depth, row_norm)
+    }
+
+    fn bound_with(&self, unit: f64, chain: usize, row_norm: f32) -> Bound {
         Bound::of(&Extent {
             depth: self.depth,
             chain,
+            unit,
             row_norm: f64::from(row_norm),
             centroid_norm: self.centroid_norm,
             centroid_residual: self.centroid_residual,

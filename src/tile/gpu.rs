@@ -141,14 +141,20 @@ pub(crate) struct LabellerSizes {
 }
 
 impl LabellerSizes {
-    /// Rows per dispatch at most.
+    /// Windows of centroids at most: fewer where some are equal.
+    fn column_windows(&self) -> u64 {
+        self.columns.div_ceil(self.column_window) as u64
+    }
+
+    /// Rows per dispatch at most: fewer where many windows of centroids leave a partial result for each row.
     fn most_rows(&self) -> u64 {
-        (self.window_rows as u64).min(MOST_ROWS).next_multiple_of(u64::from(self.shape.rows))
+        let most = (MOST_ROWS / self.column_windows()).max(1).min(self.window_rows as u64);
+        most.next_multiple_of(u64::from(self.shape.rows))
     }
 
     /// Partial results at most: all rows once per column window, or few rows and many splits.
     fn partials(&self) -> u64 {
-        let windows = self.columns.div_ceil(self.column_window) as u64;
+        let windows = self.column_windows();
         let few = u64::from(FEW_ROW_TILES * self.shape.rows);
         windows * self.most_rows().max(few.min(self.most_rows() * u64::from(FEW_ROW_TILES)))
     }
@@ -240,7 +246,7 @@ impl Labeller {
         window: &Window,
         labels: &DeviceBuffer,
     ) -> Result<[u32; 2]> {
-        let bound = book.book.bound(book.book.depth, largest_norm);
+        let bound = book.book.device_bound(largest_norm);
         let units_per_row = 2.0 * book.book.depth as f64 * book.book.len() as f64;
         let mut first = 0_u64;
         loop {
@@ -298,8 +304,8 @@ impl Labeller {
         let row_tiles = rows.div_ceil(self.shape.rows);
         let mut first_split = 0;
         for part in book.parts(self.shape.columns) {
-            let split_columns =
-                self.split_columns(row_tiles, part.columns, u64::from(rows), book.windows.len());
+            let room = self.most_splits / book.windows.len() as u64 / u64::from(rows);
+            let split_columns = split_columns(&self.shape, row_tiles, part.columns, room);
             let splits = part.columns.div_ceil(split_columns);
             let params = NearestParams {
                 rows,
@@ -322,14 +328,6 @@ impl Labeller {
         Ok(first_split)
     }
 
-    /// Columns per split: all, or fewer where there are few row tiles and room for the partial results.
-    fn split_columns(&self, row_tiles: u32, columns: u32, rows: u64, windows: usize) -> u32 {
-        let tiles = columns.div_ceil(self.shape.columns);
-        let room = (self.most_splits / windows as u64 / rows.max(1)).max(1) as u32;
-        let splits = (FEW_ROW_TILES / row_tiles).clamp(1, tiles).min(room);
-        tiles.div_ceil(splits) * self.shape.columns
-    }
-
     /// Decides `count` listed rows from `first` on; returns how many of them changed their label.
     fn decide(
         &self,
@@ -350,9 +348,7 @@ impl Labeller {
         batch.clear(&self.found)?;
         let row_tiles = count.div_ceil(self.shape.rows);
         for part in book.parts(self.shape.columns) {
-            let tiles = part.columns.div_ceil(self.shape.columns);
-            let splits = (FEW_ROW_TILES / row_tiles).clamp(1, tiles);
-            let split_columns = tiles.div_ceil(splits) * self.shape.columns;
+            let split_columns = split_columns(&self.shape, row_tiles, part.columns, u64::MAX);
             let params = CandidatesParams {
                 rows: count,
                 columns: part.columns,
@@ -388,6 +384,14 @@ impl Labeller {
     }
 }
 
+/// Columns per split: all, or fewer where there are few row tiles and room for the results of several splits.
+fn split_columns(shape: &TileShape, row_tiles: u32, columns: u32, room: u64) -> u32 {
+    let tiles = columns.div_ceil(shape.columns);
+    let splits = (FEW_ROW_TILES / row_tiles).clamp(1, tiles);
+    let splits = u32::try_from(room).map_or(splits, |room| splits.min(room.max(1)));
+    tiles.div_ceil(splits) * shape.columns
+}
+
 /// The label of each listed row, decided in `f64` among its candidates.
 fn decisions(book: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
     listed
@@ -398,8 +402,10 @@ fn decisions(book: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -
             |x, (listed, found)| {
                 load(listed.row as usize, x)?;
                 let count = found[0] as usize;
-                // The tile's own choice is always a candidate: a device that reports none is not believed.
-                let (column, _) = if (1..=CANDIDATES as usize).contains(&count) {
+                // The tile's own choice is always a candidate: a device that reports none, or one that does not
+                // exist, is not believed.
+                let known = |columns: &[u32]| columns.iter().all(|&column| (column as usize) < book.len());
+                let (column, _) = if (1..=CANDIDATES as usize).contains(&count) && known(&found[1..=count]) {
                     exact::nearest(x, found[1..=count].iter().copied(), &book.exact)
                 } else {
                     exact::nearest(x, 0..book.len() as u32, &book.exact)
@@ -408,4 +414,40 @@ fn decisions(book: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -
             },
         )
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tile::shape::SHAPES;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Every split of every window of columns has room for its results, whatever number of rows the pacer gives.
+        #[test]
+        fn partial_results_have_room(
+            shape in 0..SHAPES.len(), window_rows in 1_usize..3_000_000, columns in 1_usize..2_000_000,
+            column_window in 1_usize..400, kept in 1..=100_usize, paced in 1_u64..2_000_000,
+        ) {
+            let shape = SHAPES[shape];
+            let sizes = LabellerSizes { shape, window_rows, column_window: 128 * column_window, columns };
+            // Equal centroids are merged: the codebook may have fewer windows than were planned for.
+            let columns = (columns * kept / 100).max(1);
+            let windows = columns.div_ceil(sizes.column_window);
+            let rows = paced.next_multiple_of(u64::from(shape.rows)).min(sizes.most_rows()).min(window_rows as u64);
+            let row_tiles = (rows as u32).div_ceil(shape.rows);
+            let room = sizes.partials() / windows as u64 / rows;
+            let mut splits = 0;
+            for window in 0..windows {
+                let here = sizes.column_window.min(columns - window * sizes.column_window) as u32;
+                let step = split_columns(&shape, row_tiles, here, room);
+                prop_assert!(step.is_multiple_of(shape.columns) && step > 0);
+                prop_assert!(here.div_ceil(step) <= FEW_ROW_TILES);
+                splits += u64::from(here.div_ceil(step));
+            }
+            prop_assert!(splits * rows <= sizes.partials(), "{splits} splits of {rows} rows, room {}", sizes.partials());
+            let few = u64::from(FEW_ROW_TILES * shape.rows) * sizes.column_windows();
+            prop_assert!(sizes.partials() <= (MOST_ROWS + u64::from(shape.rows) * sizes.column_windows()).max(few));
+        }
+    }
 }

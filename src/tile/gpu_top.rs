@@ -90,7 +90,7 @@ impl Selector {
     ) -> Result<()> {
         let codebook = book.codebook();
         let columns = codebook.len() as u32;
-        let bound = codebook.bound(codebook.depth, largest_norm);
+        let bound = codebook.device_bound(largest_norm);
         let room = (self.count + SPARE).min(columns);
         let row_bytes = 4 * u64::from(columns.max(room + 1));
         let most = (VALUES_BYTES.min(self.gpu.limits().max_binding_bytes) / row_bytes).clamp(1, 1 << 15);
