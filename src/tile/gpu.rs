@@ -13,8 +13,8 @@ use rayon::prelude::*;
 use super::codebook::Codebook;
 use super::exact;
 use super::kernels::{
-    CANDIDATES, CandidatesParams, CertifyParams, Listed, NearestParams, Partial, RelabelParams,
-    candidates_kernel, certify_kernel, nearest_kernel, relabel_kernel,
+    CandidatesParams, CertifyParams, Listed, NearestParams, Partial, ROOM, RelabelParams, candidates_kernel,
+    certify_kernel, nearest_kernel, relabel_kernel,
 };
 use super::shape::TileShape;
 use crate::cancel::Cancel;
@@ -155,7 +155,7 @@ impl LabellerSizes {
 
     /// Bytes of device memory that the labeller takes.
     pub fn bytes(&self) -> u64 {
-        let found = u64::from(LISTED_ROWS.min(self.window_rows as u32) * (CANDIDATES + 1)) * 4;
+        let found = u64::from(LISTED_ROWS.min(self.window_rows as u32) * (ROOM + 1)) * 4;
         size_of::<Partial>() as u64 * self.partials()
             + size_of::<Listed>() as u64 * self.window_rows as u64
             + found
@@ -166,7 +166,7 @@ impl LabellerSizes {
 impl Labeller {
     pub fn new(gpu: &Gpu, sizes: &LabellerSizes, cancel: Cancel, recheck: bool) -> Result<Self> {
         let shape = sizes.shape;
-        let found_bytes = u64::from(LISTED_ROWS.min(sizes.window_rows as u32) * (CANDIDATES + 1)) * 4;
+        let found_bytes = u64::from(LISTED_ROWS.min(sizes.window_rows as u32) * (ROOM + 1)) * 4;
         Ok(Self {
             gpu: gpu.clone(),
             shape,
@@ -240,7 +240,8 @@ impl Labeller {
         window: &Window,
         labels: &DeviceBuffer,
     ) -> Result<[u32; 2]> {
-        let bound = book.book.bound(book.book.depth, largest_norm);
+        let chain = self.shape.chain(book.book.depth, self.gpu.keeps_order());
+        let bound = book.book.bound(chain, largest_norm);
         let units_per_row = 2.0 * book.book.depth as f64 * book.book.len() as f64;
         let mut first = 0_u64;
         loop {
@@ -368,7 +369,7 @@ impl Labeller {
                 [row_tiles, part.columns.div_ceil(split_columns), 1],
             )?;
         }
-        let found_bytes = u64::from(count * (CANDIDATES + 1)) * 4;
+        let found_bytes = u64::from(count * (ROOM + 1)) * 4;
         let read = batch.submit_and_read(&[(&self.list, range), (&self.found, 0..found_bytes)])?;
         let listed: Vec<Listed> = pod_collect_to_vec(&read[0]);
         let found: Vec<u32> = pod_collect_to_vec(&read[1]);
@@ -392,14 +393,14 @@ impl Labeller {
 fn decisions(book: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
     listed
         .par_iter()
-        .zip(found.par_chunks_exact(CANDIDATES as usize + 1))
+        .zip(found.par_chunks_exact(ROOM as usize + 1))
         .map_init(
             || vec![0.0; book.depth],
             |x, (listed, found)| {
                 load(listed.row as usize, x)?;
                 let count = found[0] as usize;
                 // The tile's own choice is always a candidate: a device that reports none is not believed.
-                let (column, _) = if (1..=CANDIDATES as usize).contains(&count) {
+                let (column, _) = if (1..=ROOM as usize).contains(&count) {
                     exact::nearest(x, found[1..=count].iter().copied(), &book.exact)
                 } else {
                     exact::nearest(x, 0..book.len() as u32, &book.exact)
