@@ -13,8 +13,6 @@ use crate::cancel::Cancel;
 use crate::device::{Binding, DeviceBuffer, Gpu, Kernel, Pacer, Pipeline, Slice};
 use crate::error::{Error, Result};
 use crate::tile::render::render;
-#[cfg(feature = "test-hooks")]
-use crate::tile::shape::SHAPES;
 use crate::tile::shape::{Combine, TileShape};
 
 /// What the kernel is told. Mirror of `MeasureParams` in the shader.
@@ -63,7 +61,7 @@ fn kernel(metric: Metric, shape: &TileShape) -> Result<Kernel> {
 pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
     let mut kernels = Vec::new();
     for metric in Metric::ALL {
-        for shape in SHAPES.iter().filter(|shape| shape.sums_in_chunks()) {
+        for shape in crate::tile::shape::SHAPES.iter().filter(|shape| shape.sums_in_chunks()) {
             kernels.push((format!("{metric}, {}x{}", shape.rows, shape.columns), kernel(metric, shape)?));
         }
     }
