@@ -2,8 +2,8 @@
 
 use crate::device::{Binding, Kernel};
 use crate::error::Result;
+use crate::tile::kernels;
 use crate::tile::shape::SHAPES;
-use crate::tile::{gpu_top, kernels};
 use crate::{distance, kmeans};
 
 /// One rendered kernel.
@@ -55,8 +55,8 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels::RelabelParams { pairs }
         kernels::Partial { best, second, column }
         kernels::Listed { row, label, before, limit }
-        gpu_top::StoreParams { rows, columns, depth, first_row, first_column, stride }
-        gpu_top::ShortlistParams { columns, stride, count, room, first_row, slope, constant }
+        kernels::StoreParams { rows, columns, depth, first_row, first_column, stride }
+        kernels::ShortlistParams { columns, stride, count, room, first_row, slope, constant }
         kmeans::gpu_sums::RowsParams { rows, n_clusters }
         kmeans::gpu_sums::SumParams { rows, depth, features, first_place }
     }
@@ -85,11 +85,11 @@ pub fn shaders() -> Result<Vec<Shader>> {
         let variant = format!("{}x{}", shape.rows, shape.columns);
         add(variant.clone(), kernels::nearest_kernel(shape)?);
         add(variant.clone(), kernels::candidates_kernel(shape)?);
-        add(variant, gpu_top::store_kernel(shape)?);
+        add(variant, kernels::store_kernel(shape)?);
     }
     add(String::new(), kernels::certify_kernel()?);
     add(String::new(), kernels::relabel_kernel()?);
-    add(String::new(), gpu_top::shortlist_kernel()?);
+    add(String::new(), kernels::shortlist_kernel()?);
     add("few clusters".into(), kmeans::gpu_sums::count_kernel(1)?);
     add("many clusters".into(), kmeans::gpu_sums::count_kernel(usize::MAX)?);
     add(String::new(), kmeans::gpu_sums::scan_kernel()?);

@@ -2,7 +2,8 @@
 
 #![cfg(all(feature = "gpu", feature = "test-hooks"))]
 
-use tilefold::distance::{Metric, Params, pairwise};
+use ndarray::s;
+use tilefold::distance::{Metric, Params, between, pairwise};
 use tilefold::{Device, Error, Fault};
 
 use crate::distance::{bits, widened};
@@ -26,6 +27,30 @@ fn a_small_budget_changes_no_bit() {
         assert!(matches!(outcome, Err(Error::TooLarge { limit_bytes: 500, .. })), "{outcome:?}");
         let outcome = pairwise(&backends::gpu().with_window_bytes(256), x.view(), &params);
         assert!(matches!(outcome, Err(Error::TooLarge { needed_bytes: 360, .. })), "{outcome:?}");
+    }
+}
+
+/// Few rows or columns get smaller tiles, with other steps of the depth; the values are the same.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn the_shape_of_the_tile_changes_no_bit() {
+    let device = backends::gpu();
+    let (x, y) = (uniform(70, 150, 1.0, 25), uniform(90, 150, 1.0, 26));
+    // These two take rows that differ by powers of two at most, whichever rows stand beside them.
+    for metric in [Metric::InnerProduct, Metric::Manhattan] {
+        let params = Params::new(metric);
+        let measured = |rows: usize, columns: usize| {
+            let found = between(&device, x.slice(s![..rows, ..]), y.slice(s![..columns, ..]), &params);
+            found.unwrap().matrix.as_f32().unwrap().clone()
+        };
+        let whole = measured(70, 90);
+        for (rows, columns) in [(7, 11), (32, 32), (70, 11), (70, 32), (7, 90), (33, 33), (1, 1)] {
+            let part = measured(rows, columns);
+            for ((row, column), value) in part.indexed_iter() {
+                let expected = whole[[row, column]].to_bits();
+                assert!(value.to_bits() == expected, "{metric} {rows}x{columns} at {row}, {column}");
+            }
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 // Computes  for each listed row: the columns j with t[j] = half_norm[j] - sum over d of x[row, d] * y[j, d] at most
-//           the row's limit, in any order: up to {{ candidates }}, and their number.
+//           the row's limit, in any order: up to {{ room }}, and their number.
 // Mapping   A workgroup owns {{ tile_rows }} listed rows and all column tiles of its split (workgroup id y); an
 //           invocation owns {{ invocation_rows }} rows by {{ invocation_columns }} columns of each tile.
 // Bounds    Rows, columns and depths beyond the end are loaded as 0; rows beyond the end have a limit below any
@@ -31,9 +31,6 @@ struct Listed {
 @group(0) @binding(4) var<storage, read_write> found: array<atomic<u32>>;
 @group(0) @binding(5) var<uniform> params: CandidatesParams;
 
-var<workgroup> shared_x: array<vec4<f32>, {{ depth_step * x_stride }}>;
-var<workgroup> shared_y: array<vec4<f32>, {{ depth_step * y_stride }}>;
-
 fn x_row(row: u32) -> u32 {
     return list[params.first_listed + row].row;
 }
@@ -41,9 +38,9 @@ fn x_row(row: u32) -> u32 {
 {% include "tile/load.wgsl" %}
 
 fn keep(row: u32, column: u32) {
-    let slot = atomicAdd(&found[row * {{ candidates + 1 }}u], 1u);
-    if slot < {{ candidates }}u {
-        atomicStore(&found[row * {{ candidates + 1 }}u + 1u + slot], column);
+    let slot = atomicAdd(&found[row * {{ room + 1 }}u], 1u);
+    if slot < {{ room }}u {
+        atomicStore(&found[row * {{ room + 1 }}u + 1u + slot], column);
     }
 }
 

@@ -4,8 +4,11 @@
 //           owns {{ invocation_rows }} rows by {{ invocation_columns }} columns of each tile, in registers.
 // Bounds    Rows, columns and depths beyond the end are loaded as 0; absent columns have a half norm that never wins
 //           (half_norms is padded to whole tiles); rows beyond the end are not stored.
-// Numerics  f32, products added in the order of d. Ties keep the lowest column within an invocation; a tie between
-//           two invocations makes the second equal to the best, which certifies nothing.
+// Numerics  f32. {% if chunk_steps %}One chain of additions per {{ chunk_steps * depth_step }} features; the chunks are added in order.
+{%- else %}One chain of additions in the order of d.
+{%- endif %}
+//           Ties keep the lowest column within an invocation; a tie between two invocations makes the second equal to
+//           the best, which certifies nothing.
 // Mirror    crate::tile::kernels::NearestParams, crate::tile::kernels::Partial
 
 struct NearestParams {
@@ -31,8 +34,6 @@ struct Partial {
 @group(0) @binding(3) var<storage, read_write> partials: array<Partial>;
 @group(0) @binding(4) var<uniform> params: NearestParams;
 
-var<workgroup> shared_x: array<vec4<f32>, {{ depth_step * x_stride }}>;
-var<workgroup> shared_y: array<vec4<f32>, {{ depth_step * y_stride }}>;
 var<workgroup> shared_values: array<vec2<f32>, {{ invocations }}>;
 var<workgroup> shared_columns: array<u32, {{ invocations }}>;
 

@@ -3,7 +3,7 @@
 //           owns {{ invocation_rows }} rows by {{ invocation_columns }} columns.
 // Bounds    Rows, columns and depths beyond the end are loaded as 0 and not stored.
 // Numerics  As nearest.wgsl: the same sums in the same order.
-// Mirror    crate::tile::gpu_top::StoreParams
+// Mirror    crate::tile::kernels::StoreParams
 
 struct StoreParams {
     rows: u32,
@@ -19,9 +19,6 @@ struct StoreParams {
 @group(0) @binding(2) var<storage, read> half_norms: array<f32>;
 @group(0) @binding(3) var<storage, read_write> values: array<f32>;
 @group(0) @binding(4) var<uniform> params: StoreParams;
-
-var<workgroup> shared_x: array<vec4<f32>, {{ depth_step * x_stride }}>;
-var<workgroup> shared_y: array<vec4<f32>, {{ depth_step * y_stride }}>;
 
 fn x_row(row: u32) -> u32 {
     return params.first_row + row;

@@ -29,6 +29,7 @@ pub(crate) struct Gpu {
 /// What all handles of one GPU share.
 pub(super) struct Context {
     pub(super) name: String,
+    keeps_order: bool,
     origin: Origin,
     live: RwLock<Arc<Live>>,
     was_recreated: AtomicBool,
@@ -115,6 +116,7 @@ impl Gpu {
     fn new(description: &Adapter, origin: Origin, live: Live) -> Self {
         let context = Context {
             name: format!("{} [{}]", description.name, description.backend),
+            keeps_order: description.backend == wgpu::Backend::Vulkan.to_str(),
             origin,
             live: RwLock::new(Arc::new(live)),
             was_recreated: AtomicBool::new(false),
@@ -146,6 +148,12 @@ impl Gpu {
     /// The device's limits under this handle's caps.
     pub(crate) fn limits(&self) -> Limits {
         self.context.live().limits.capped(self.caps)
+    }
+
+    /// Whether additions happen in the order of a kernel's text: Metal and DX12 compile with fast maths, which may
+    /// reorder sums.
+    pub(crate) fn keeps_order(&self) -> bool {
+        self.context.keeps_order
     }
 
     /// Opens the device again after a loss, with no pipelines and no buffers; does nothing while it lives.

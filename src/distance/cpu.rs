@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayViewMut2, Axis};
 
-use super::operands::{Combine, Operands, Side};
+use super::operands::{Form, Operands, Side};
 use super::params::Metric;
 use super::plan::{CHUNK, DIGITS_LOST};
 use super::real::Real;
@@ -268,7 +268,7 @@ fn finish<T: Real>(
     lost: &mut Vec<usize>,
 ) {
     let units = operands.units.map(T::rounded);
-    if operands.combine != Combine::Expanded {
+    if operands.form != Form::Expanded {
         scale(&units, values);
         return;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use minijinja::context;
 
-use super::operands::{Combine, Operands, Side};
+use super::operands::{Form, Operands, Side};
 use super::params::Metric;
 use super::plan::Shape;
 use super::windows::{self, Layout, Windows};
@@ -13,6 +13,7 @@ use crate::cancel::Cancel;
 use crate::device::{Binding, DeviceBuffer, Gpu, Kernel, Pacer, Pipeline, Slice};
 use crate::error::{Error, Result};
 use crate::tile::render::render;
+use crate::tile::shape::{Combine, TileShape};
 
 /// What the kernel is told. Mirror of `MeasureParams` in the shader.
 #[repr(C)]
@@ -39,20 +40,19 @@ const EXPANDED: &[Binding] = &[
 ];
 const PLAIN: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 
-/// The kernel of a metric for tiles of `tile` x `tile` results.
-fn kernel(metric: Metric, tile: usize) -> Result<Kernel> {
+/// The kernel of a metric for one of the shapes that sum in chunks.
+fn kernel(metric: Metric, shape: &TileShape) -> Result<Kernel> {
     let (name, combine) = match metric {
-        Metric::SquaredEuclidean | Metric::Cosine => ("measure squares", "expanded"),
-        Metric::Euclidean => ("measure lengths", "expanded"),
-        Metric::InnerProduct => ("measure products", "product"),
-        Metric::Manhattan => ("measure manhattan", "manhattan"),
-        Metric::Chebyshev => ("measure chebyshev", "chebyshev"),
+        Metric::SquaredEuclidean | Metric::Cosine => ("measure squares", Combine::Dot),
+        Metric::Euclidean => ("measure lengths", Combine::Dot),
+        Metric::InnerProduct => ("measure products", Combine::Dot),
+        Metric::Manhattan => ("measure manhattan", Combine::Manhattan),
+        Metric::Chebyshev => ("measure chebyshev", Combine::Chebyshev),
     };
-    let lanes = tile / 4;
+    let is_expanded = Form::of(metric) == Form::Expanded;
     let root = metric == Metric::Euclidean;
-    let loads = 16_usize.div_ceil(lanes);
-    let source = render("distance/measure.wgsl", context! { combine, root, tile, lanes, loads })?;
-    let bindings = if Combine::of(metric) == Combine::Expanded { EXPANDED } else { PLAIN };
+    let source = render("distance/measure.wgsl", context! { is_expanded, root, ..shape.context(combine) })?;
+    let bindings = if is_expanded { EXPANDED } else { PLAIN };
     Ok(Kernel { name, entry: "measure", source, bindings })
 }
 
@@ -61,8 +61,8 @@ fn kernel(metric: Metric, tile: usize) -> Result<Kernel> {
 pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
     let mut kernels = Vec::new();
     for metric in Metric::ALL {
-        for tile in windows::TILES {
-            kernels.push((format!("{metric}, tiles of {tile}"), kernel(metric, tile)?));
+        for shape in crate::tile::shape::SHAPES.iter().filter(|shape| shape.sums_in_chunks()) {
+            kernels.push((format!("{metric}, {}x{}", shape.rows, shape.columns), kernel(metric, shape)?));
         }
     }
     Ok(kernels)
@@ -185,7 +185,7 @@ fn cut(gpu: &Gpu, operands: &Operands<f32>, budget_bytes: u64) -> Result<Windows
         Shape { rows: operands.x.count(operands.depth), columns: operands.columns(), depth: operands.depth };
     let layout = Layout {
         copies: 1 + u64::from(operands.x.has_originals()),
-        has_norms: operands.combine == Combine::Expanded,
+        has_norms: operands.form == Form::Expanded,
     };
     let mut limits = gpu.limits();
     limits.budget_bytes = limits.budget_bytes.min(budget_bytes);
@@ -194,7 +194,7 @@ fn cut(gpu: &Gpu, operands: &Operands<f32>, budget_bytes: u64) -> Result<Windows
 
 impl Resident {
     fn new(gpu: &Gpu, operands: &Operands<f32>, windows: &Windows) -> Result<Self> {
-        let pipeline = gpu.pipeline(&kernel(operands.metric, windows.tile)?)?;
+        let pipeline = gpu.pipeline(&kernel(operands.metric, &windows.tile)?)?;
         let columns = operands.columns();
         let starts =
             if windows.y_is_resident { (0..columns).step_by(windows.y_rows) } else { (0..0).step_by(1) };
@@ -230,7 +230,7 @@ impl Uploaded {
 struct Task<'t> {
     gpu: &'t Gpu,
     operands: &'t Operands<'t, f32>,
-    tile: usize,
+    tile: TileShape,
     pipeline: &'t Arc<Pipeline>,
     x: &'t Uploaded,
     y: &'t Uploaded,
@@ -251,8 +251,9 @@ impl Task<'_> {
             cancel.check()?;
             let remaining = x.count - row;
             let paced = pacer.rows(remaining as u64, units_per_row) as usize;
-            let rows = paced.next_multiple_of(self.tile).min(remaining);
-            let grid = [y.count.div_ceil(self.tile) as u32, rows.div_ceil(self.tile) as u32, 1];
+            let rows = paced.next_multiple_of(self.tile.rows as usize).min(remaining);
+            let grid =
+                [(y.count as u32).div_ceil(self.tile.columns), (rows as u32).div_ceil(self.tile.rows), 1];
             let mut batch = self.gpu.batch("distances");
             let params = self.params(row, row + rows);
             batch.dispatch(self.pipeline, &bindings, bytemuck::bytes_of(&params), grid)?;

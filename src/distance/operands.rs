@@ -28,9 +28,9 @@ use crate::error::{Error, Result};
 /// Rows that one thread prepares at a time.
 const BLOCK_ROWS: usize = 256;
 
-/// What a tile computes before its last step.
+/// How a result follows from rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Combine {
+pub(super) enum Form {
     /// `|x|^2 + |y|^2 - 2 x.y`, entries that lose digits by differences.
     Expanded,
     /// `x.y`.
@@ -39,7 +39,7 @@ pub(super) enum Combine {
     Difference,
 }
 
-impl Combine {
+impl Form {
     pub(super) fn of(metric: Metric) -> Self {
         match metric {
             Metric::SquaredEuclidean | Metric::Euclidean | Metric::Cosine => Self::Expanded,
@@ -56,7 +56,7 @@ pub(super) struct Side<'a, T: Real> {
     pub rows: Cow<'a, [T]>,
     /// Row-major originals where they differ from `rows`.
     originals: Option<Cow<'a, [T]>>,
-    /// Squared length of each of `rows`; empty unless the combine is [`Combine::Expanded`].
+    /// Squared length of each of `rows`; empty unless the form is [`Form::Expanded`].
     pub norms: Vec<T>,
 }
 
@@ -92,7 +92,7 @@ impl<'a, T: Real> Side<'a, T> {
 #[derive(Debug)]
 pub(super) struct Operands<'a, T: Real> {
     pub metric: Metric,
-    pub combine: Combine,
+    pub form: Form,
     /// Number of features.
     pub depth: usize,
     pub x: Side<'a, T>,
@@ -141,11 +141,11 @@ impl<'a, T: Real> Operands<'a, T> {
                 (side(x)?, y.map(side).transpose()?, [if T::IS_DOUBLE { 1.0 } else { unit }, 1.0])
             }
         };
-        let combine = Combine::of(metric);
+        let form = Form::of(metric);
         // Only originals that are the input itself are still to be scaled.
         let has_input = T::IS_DOUBLE && matches!(metric, Metric::SquaredEuclidean | Metric::Euclidean);
         let difference_scale = if has_input { frame.scale } else { 1.0 };
-        Ok(Self { metric, combine, depth, x, y, units, difference_scale })
+        Ok(Self { metric, form, depth, x, y, units, difference_scale })
     }
 
     /// The table that columns of the result belong to.

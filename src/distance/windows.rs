@@ -1,11 +1,13 @@
 //! How a matrix is cut for a GPU: windows of rows and tiles of results. Pure: sizes and limits in, sizes out.
 
-use super::plan::{BLOCK_BYTES, Shape};
+use super::plan::{BLOCK_BYTES, CHUNK, Shape};
 use crate::device::Limits;
 use crate::error::{Error, Result};
+use crate::tile::shape::{self, TileShape};
 
-/// Rows and columns of a workgroup's tile: for small devices or matrices, and otherwise.
-pub(super) const TILES: [usize; 2] = [32, 64];
+// The error bounds of `plan` hold on GPUs too.
+const _: () = assert!(CHUNK == shape::CHUNK as usize);
+
 /// How a GPU's part is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Windows {
@@ -15,8 +17,8 @@ pub(super) struct Windows {
     pub y_rows: usize,
     /// Whether all windows of Y stay on the device.
     pub y_is_resident: bool,
-    /// Rows and columns of one workgroup's tile.
-    pub tile: usize,
+    /// One workgroup's tile. Its shape changes no bit.
+    pub tile: TileShape,
     /// Device memory of it all.
     pub bytes: u64,
 }
@@ -39,17 +41,16 @@ pub(super) fn cut(shape: Shape, layout: Layout, limits: &Limits) -> Result<Windo
         let what = format!("a row of {} features", shape.depth);
         return Err(Error::TooLarge { what, needed_bytes: row_bytes, limit_bytes: window_bytes });
     }
-    let is_large = limits.max_invocations_per_workgroup >= 256
-        && limits.workgroup_storage_bytes >= 12 << 10
-        && shape.rows.max(shape.columns) > TILES[0];
-    let tile = TILES[usize::from(is_large)];
-    let most_tiles = u64::from(limits.max_workgroups_per_dimension) * tile as u64;
-    let most_rows = (window_bytes / row_bytes).min(most_tiles);
+    let tile = TileShape::choose_in_chunks(shape.rows, shape.columns, limits);
+    let most = |side: u32| {
+        (window_bytes / row_bytes).min(u64::from(limits.max_workgroups_per_dimension) * u64::from(side))
+    };
     let most_values = window_bytes.min(BLOCK_BYTES) / 4;
     let (rows, columns) = (shape.rows as u64, shape.columns as u64);
 
-    let mut y_rows = whole_tiles(columns.min(most_rows).min((most_values / rows.min(64)).max(1)), tile);
-    let mut x_rows = whole_tiles(rows.min(most_rows).min((most_values / y_rows).max(1)), tile);
+    let mut y_rows =
+        whole_tiles(columns.min(most(tile.columns)).min((most_values / rows.min(64)).max(1)), tile.columns);
+    let mut x_rows = whole_tiles(rows.min(most(tile.rows)).min((most_values / y_rows).max(1)), tile.rows);
     let bytes_of_rows = |rows: u64| rows * (row_bytes * layout.copies + if layout.has_norms { 4 } else { 0 });
     loop {
         let moving = bytes_of_rows(x_rows) + 4 * x_rows * y_rows;
@@ -65,15 +66,15 @@ pub(super) fn cut(shape: Shape, layout: Layout, limits: &Limits) -> Result<Windo
             let needed_bytes = moving + bytes_of_rows(1);
             return Err(Error::TooLarge { what, needed_bytes, limit_bytes: limits.budget_bytes });
         }
-        x_rows = whole_tiles(x_rows.div_ceil(2), tile);
-        y_rows = whole_tiles(y_rows.div_ceil(2), tile);
+        x_rows = whole_tiles(x_rows.div_ceil(2), tile.rows);
+        y_rows = whole_tiles(y_rows.div_ceil(2), tile.columns);
     }
 }
 
 /// Rounded down to whole tiles, where there is at least one.
-fn whole_tiles(rows: u64, tile: usize) -> u64 {
-    let tile = tile as u64;
-    if rows > tile { rows - rows % tile } else { rows }
+fn whole_tiles(rows: u64, side: u32) -> u64 {
+    let side = u64::from(side);
+    if rows > side { rows - rows % side } else { rows }
 }
 
 #[cfg(test)]
@@ -110,9 +111,10 @@ mod tests {
             };
             let (x, y) = (found.x_rows as u64, found.y_rows as u64);
             assert!(x >= 1 && y >= 1 && x <= shape.rows as u64 && y <= shape.columns as u64, "{found:?}");
-            for rows in [x, y] {
+            assert!(found.tile.sums_in_chunks() && found.tile.fits(limits), "{shape:?} {found:?}");
+            for (rows, side) in [(x, found.tile.rows), (y, found.tile.columns)] {
                 assert!(rows * 4 * shape.depth as u64 <= limits.window_bytes, "{shape:?} {found:?}");
-                assert!(rows.div_ceil(found.tile as u64) <= 65_535, "{shape:?} {found:?}");
+                assert!(rows.div_ceil(u64::from(side)) <= 65_535, "{shape:?} {found:?}");
             }
             assert!(4 * x * y <= limits.window_bytes.min(BLOCK_BYTES), "{shape:?} {found:?}");
             assert!(found.bytes <= limits.budget_bytes, "{shape:?} {found:?}");

@@ -15,7 +15,7 @@ use crate::device::{DeviceBuffer, Gpu};
 use crate::error::{Error, Result};
 use crate::tile::codebook::Codebook;
 use crate::tile::gpu::{DeviceBook, Labeller, Window};
-use crate::tile::gpu_top::Selector;
+use crate::tile::gpu_shortlist::Shortlister;
 
 /// Host memory for rows on their way to the device.
 const UPLOAD_BYTES: usize = 8 << 20;
@@ -272,11 +272,11 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Resu
     let (shape, plan) = predict_plan(gpu, rows, book.len())?;
     let labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
     let device_book = labeller.book(book)?;
-    let mut selector = Selector::new(gpu, plan.tile, count, rows.cancel.clone())?;
+    let mut shortlister = Shortlister::new(gpu, plan.tile, count, rows.cancel.clone())?;
     let mut result = Vec::with_capacity(shape.rows);
     let mut x = vec![0.0; shape.columns];
     each_window(gpu, rows, &plan, |window, largest| {
-        selector.select(&device_book, largest, window, |row, found| {
+        shortlister.shortlist(&device_book, largest, window, |row, found| {
             rows.frame.load(rows.argument, rows.points, window.start + row, &mut x)?;
             result.push(match found {
                 Some(found) => label::decide(&x, found.iter().map(|&column| column as usize), book, count),

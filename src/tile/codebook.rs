@@ -77,10 +77,11 @@ impl Codebook {
         self.bound_with(HOST_UNIT, chain, row_norm)
     }
 
-    /// The error bound of a device's tile: its compiler may add in any order, its operations round either way.
+    /// The error bound of a device's tile: its operations round either way. `chain` is the depth where its compiler
+    /// may add in any order.
     #[cfg(feature = "gpu")]
-    pub fn device_bound(&self, row_norm: f32) -> Bound {
-        self.bound_with(DEVICE_UNIT, self.depth, row_norm)
+    pub fn device_bound(&self, chain: usize, row_norm: f32) -> Bound {
+        self.bound_with(DEVICE_UNIT, chain, row_norm)
     }
 
     fn bound_with(&self, unit: f64, chain: usize, row_norm: f32) -> Bound {

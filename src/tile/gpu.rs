@@ -13,8 +13,8 @@ use rayon::prelude::*;
 use super::codebook::Codebook;
 use super::exact;
 use super::kernels::{
-    CANDIDATES, CandidatesParams, CertifyParams, Listed, NearestParams, Partial, RelabelParams,
-    candidates_kernel, certify_kernel, nearest_kernel, relabel_kernel,
+    CandidatesParams, CertifyParams, Listed, NearestParams, Partial, ROOM, RelabelParams, candidates_kernel,
+    certify_kernel, nearest_kernel, relabel_kernel,
 };
 use super::shape::TileShape;
 use crate::cancel::Cancel;
@@ -161,7 +161,7 @@ impl LabellerSizes {
 
     /// Bytes of device memory that the labeller takes.
     pub fn bytes(&self) -> u64 {
-        let found = u64::from(LISTED_ROWS.min(self.window_rows as u32) * (CANDIDATES + 1)) * 4;
+        let found = u64::from(LISTED_ROWS.min(self.window_rows as u32) * (ROOM + 1)) * 4;
         size_of::<Partial>() as u64 * self.partials()
             + size_of::<Listed>() as u64 * self.window_rows as u64
             + found
@@ -172,7 +172,7 @@ impl LabellerSizes {
 impl Labeller {
     pub fn new(gpu: &Gpu, sizes: &LabellerSizes, cancel: Cancel, recheck: bool) -> Result<Self> {
         let shape = sizes.shape;
-        let found_bytes = u64::from(LISTED_ROWS.min(sizes.window_rows as u32) * (CANDIDATES + 1)) * 4;
+        let found_bytes = u64::from(LISTED_ROWS.min(sizes.window_rows as u32) * (ROOM + 1)) * 4;
         Ok(Self {
             gpu: gpu.clone(),
             shape,
@@ -246,7 +246,8 @@ impl Labeller {
         window: &Window,
         labels: &DeviceBuffer,
     ) -> Result<[u32; 2]> {
-        let bound = book.book.device_bound(largest_norm);
+        let chain = self.shape.chain(book.book.depth, self.gpu.keeps_order());
+        let bound = book.book.device_bound(chain, largest_norm);
         let units_per_row = 2.0 * book.book.depth as f64 * book.book.len() as f64;
         let mut first = 0_u64;
         loop {
@@ -364,7 +365,7 @@ impl Labeller {
                 [row_tiles, part.columns.div_ceil(split_columns), 1],
             )?;
         }
-        let found_bytes = u64::from(count * (CANDIDATES + 1)) * 4;
+        let found_bytes = u64::from(count * (ROOM + 1)) * 4;
         let read = batch.submit_and_read(&[(&self.list, range), (&self.found, 0..found_bytes)])?;
         let listed: Vec<Listed> = pod_collect_to_vec(&read[0]);
         let found: Vec<u32> = pod_collect_to_vec(&read[1]);
@@ -396,7 +397,7 @@ fn split_columns(shape: &TileShape, row_tiles: u32, columns: u32, room: u64) -> 
 fn decisions(book: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
     listed
         .par_iter()
-        .zip(found.par_chunks_exact(CANDIDATES as usize + 1))
+        .zip(found.par_chunks_exact(ROOM as usize + 1))
         .map_init(
             || vec![0.0; book.depth],
             |x, (listed, found)| {
@@ -405,7 +406,7 @@ fn decisions(book: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -
                 // The tile's own choice is always a candidate: a device that reports none, or one that does not
                 // exist, is not believed.
                 let known = |columns: &[u32]| columns.iter().all(|&column| (column as usize) < book.len());
-                let (column, _) = if (1..=CANDIDATES as usize).contains(&count) && known(&found[1..=count]) {
+                let (column, _) = if (1..=ROOM as usize).contains(&count) && known(&found[1..=count]) {
                     exact::nearest(x, found[1..=count].iter().copied(), &book.exact)
                 } else {
                     exact::nearest(x, 0..book.len() as u32, &book.exact)

@@ -1,14 +1,14 @@
-//! The kernels of the nearest tile: rendered text, arguments, parameter structs.
+//! The kernels of the tile's folds and of their certificate: rendered text, arguments, parameter structs.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::render::render;
-use super::shape::TileShape;
+use super::shape::{Combine, TileShape};
 use crate::device::{Binding, Kernel};
 use crate::error::Result;
 
 /// Columns kept per listed row; a row with more is decided among all columns on the host.
-pub(crate) const CANDIDATES: u32 = 15;
+pub(crate) const ROOM: u32 = 15;
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -47,6 +47,29 @@ pub(crate) struct CandidatesParams {
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct StoreParams {
+    pub rows: u32,
+    pub columns: u32,
+    pub depth: u32,
+    pub first_row: u32,
+    pub first_column: u32,
+    pub stride: u32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ShortlistParams {
+    pub columns: u32,
+    pub stride: u32,
+    pub count: u32,
+    pub room: u32,
+    pub first_row: u32,
+    pub slope: f32,
+    pub constant: f32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub(crate) struct RelabelParams {
     pub pairs: u32,
 }
@@ -80,13 +103,16 @@ const CERTIFY: &[Binding] = &[
     Binding::ReadWrite,
     Binding::Uniform,
 ];
-const COLLECT: &[Binding] =
+const CANDIDATES: &[Binding] =
     &[Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
+const STORE: &[Binding] =
+    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
+const SHORTLIST: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const RELABEL: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
 
 /// The nearest kernel of one shape.
 pub(crate) fn nearest_kernel(shape: &TileShape) -> Result<Kernel> {
-    let source = render("tile/nearest.wgsl", shape.context())?;
+    let source = render("tile/nearest.wgsl", shape.context(Combine::Dot))?;
     Ok(Kernel { name: "nearest", entry: "nearest", source, bindings: NEAREST })
 }
 
@@ -98,9 +124,21 @@ pub(crate) fn certify_kernel() -> Result<Kernel> {
 
 /// The candidates kernel of one shape.
 pub(crate) fn candidates_kernel(shape: &TileShape) -> Result<Kernel> {
-    let context = minijinja::context! { candidates => CANDIDATES, ..shape.context() };
+    let context = minijinja::context! { room => ROOM, ..shape.context(Combine::Dot) };
     let source = render("tile/candidates.wgsl", context)?;
-    Ok(Kernel { name: "candidates", entry: "candidates", source, bindings: COLLECT })
+    Ok(Kernel { name: "candidates", entry: "candidates", source, bindings: CANDIDATES })
+}
+
+/// The kernel that stores tile values.
+pub(crate) fn store_kernel(shape: &TileShape) -> Result<Kernel> {
+    let source = render("tile/store.wgsl", shape.context(Combine::Dot))?;
+    Ok(Kernel { name: "store", entry: "store", source, bindings: STORE })
+}
+
+/// The kernel that lists the columns that may be among the nearest.
+pub(crate) fn shortlist_kernel() -> Result<Kernel> {
+    let source = render("tile/shortlist.wgsl", minijinja::context! {})?;
+    Ok(Kernel { name: "shortlist", entry: "shortlist", source, bindings: SHORTLIST })
 }
 
 /// The kernel that writes the host's decisions.

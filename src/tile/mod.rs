@@ -7,7 +7,7 @@ pub(crate) mod exact;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 #[cfg(feature = "gpu")]
-pub(crate) mod gpu_top;
+pub(crate) mod gpu_shortlist;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;
 #[cfg(feature = "gpu")]

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use bytemuck::{Pod, Zeroable, bytes_of, pod_collect_to_vec};
+use bytemuck::{bytes_of, pod_collect_to_vec};
 
 use super::gpu::{DeviceBook, Window};
-use super::render::render;
+use super::kernels::{ShortlistParams, StoreParams, shortlist_kernel, store_kernel};
 use super::shape::TileShape;
 use crate::cancel::Cancel;
-use crate::device::{Binding, Gpu, Kernel, Pacer, Pipeline};
+use crate::device::{Gpu, Pacer, Pipeline};
 use crate::error::Result;
 
 /// Columns kept beyond the asked ones: those inside the error bound of the last.
@@ -17,47 +17,8 @@ const SPARE: u32 = 16;
 /// Bytes of tile values held at once.
 const VALUES_BYTES: u64 = 32 << 20;
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct StoreParams {
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub first_row: u32,
-    pub first_column: u32,
-    pub stride: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct ShortlistParams {
-    pub columns: u32,
-    pub stride: u32,
-    pub count: u32,
-    pub room: u32,
-    pub first_row: u32,
-    pub slope: f32,
-    pub constant: f32,
-}
-
-const STORE: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const SHORTLIST: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-
-/// The kernel that stores tile values.
-pub(crate) fn store_kernel(shape: &TileShape) -> Result<Kernel> {
-    let source = render("tile/store.wgsl", shape.context())?;
-    Ok(Kernel { name: "store", entry: "store", source, bindings: STORE })
-}
-
-/// The kernel that lists the columns that may be among the nearest.
-pub(crate) fn shortlist_kernel() -> Result<Kernel> {
-    let source = render("tile/shortlist.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "shortlist", entry: "shortlist", source, bindings: SHORTLIST })
-}
-
-/// Selects candidates for windows of rows.
-pub(crate) struct Selector {
+/// What makes shortlists for windows of rows.
+pub(crate) struct Shortlister {
     gpu: Gpu,
     shape: TileShape,
     store: Arc<Pipeline>,
@@ -67,7 +28,7 @@ pub(crate) struct Selector {
     count: u32,
 }
 
-impl Selector {
+impl Shortlister {
     pub fn new(gpu: &Gpu, shape: TileShape, count: usize, cancel: Cancel) -> Result<Self> {
         Ok(Self {
             gpu: gpu.clone(),
@@ -81,7 +42,7 @@ impl Selector {
     }
 
     /// For each row of the window the columns that may be among the `count` nearest, `None` where they are too many.
-    pub fn select(
+    pub fn shortlist(
         &mut self,
         book: &DeviceBook,
         largest_norm: f32,
@@ -90,7 +51,8 @@ impl Selector {
     ) -> Result<()> {
         let codebook = book.codebook();
         let columns = codebook.len() as u32;
-        let bound = codebook.device_bound(largest_norm);
+        let chain = self.shape.chain(codebook.depth, self.gpu.keeps_order());
+        let bound = codebook.device_bound(chain, largest_norm);
         let room = (self.count + SPARE).min(columns);
         let row_bytes = 4 * u64::from(columns.max(room + 1));
         let most = (VALUES_BYTES.min(self.gpu.limits().max_binding_bytes) / row_bytes).clamp(1, 1 << 15);
@@ -101,7 +63,7 @@ impl Selector {
             let rows = self.pacer.rows(window.rows as u64 - first, units_per_row).min(most);
             let values = self.gpu.buffer("values", rows * u64::from(columns) * 4)?;
             let found = self.gpu.buffer("found", rows * u64::from(room + 1) * 4)?;
-            let mut batch = self.gpu.batch("top");
+            let mut batch = self.gpu.batch("shortlist");
             for part in book.parts(self.shape.columns) {
                 let params = StoreParams {
                     rows: rows as u32,
