@@ -50,7 +50,7 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels::NearestParams {
             rows, columns, depth, first_row, first_column, split_columns, first_split, stride,
         }
-        kernels::CertifyParams { rows, splits, stride, first_row, slope, constant }
+        kernels::CertifyParams { rows, splits, stride, first_row, slope, constant, square }
         kernels::CandidatesParams { rows, columns, depth, first_listed, first_column, split_columns }
         kernels::RelabelParams { pairs }
         kernels::Partial { best, second, column }

@@ -1,6 +1,6 @@
 // Computes  the label of each row from the partial results of its splits, and whether the error bound certifies it:
-//           second - best > 2 (slope * norm + constant). Uncertified rows are listed with the limit inside which
-//           their nearest column must lie. Certified rows whose label differs from the old one are counted.
+//           second - best > 2 (min(square * norm^2, slope * norm + constant) + error of the best column). Uncertified
+//           rows are listed with the limit inside which their nearest column must lie. Certified rows whose label differs from the old one are counted.
 // Mapping   One invocation owns one row.
 // Bounds    Rows beyond the end do nothing. The list has room for every row.
 // Numerics  f32; the slack for these operations is part of slope and constant. Splits are merged in order. The
@@ -14,6 +14,7 @@ struct CertifyParams {
     first_row: u32,
     slope: f32,
     constant: f32,
+    square: f32,
 }
 
 struct Partial {
@@ -32,11 +33,12 @@ struct Listed {
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;
 @group(0) @binding(2) var<storage, read> given: array<u32>;
-@group(0) @binding(3) var<storage, read_write> labels: array<u32>;
-@group(0) @binding(4) var<storage, read_write> list: array<Listed>;
+@group(0) @binding(3) var<storage, read> errors: array<f32>;
+@group(0) @binding(4) var<storage, read_write> labels: array<u32>;
+@group(0) @binding(5) var<storage, read_write> list: array<Listed>;
 /// Rows listed, certified rows that changed.
-@group(0) @binding(5) var<storage, read_write> counters: array<atomic<u32>, 2>;
-@group(0) @binding(6) var<uniform> params: CertifyParams;
+@group(0) @binding(6) var<storage, read_write> counters: array<atomic<u32>, 2>;
+@group(0) @binding(7) var<uniform> params: CertifyParams;
 
 var<workgroup> shared_changed: atomic<u32>;
 
@@ -56,7 +58,9 @@ fn certify(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
             merged.best = min(merged.best, other.best);
         }
         let row = params.first_row + index;
-        let gap = 2.0 * (params.slope * norms[row] + params.constant);
+        let norm = norms[row];
+        let shared_error = min(params.square * norm * norm, params.slope * norm + params.constant);
+        let gap = 2.0 * (shared_error + errors[merged.column]);
         let before = labels[row];
         let label = given[merged.column];
         labels[row] = label;

@@ -74,9 +74,11 @@ impl Passes for Cpu<'_, '_> {
 
     fn assign(&mut self, book: &Codebook) -> Result<Pass> {
         let problem = self.problem;
-        let panels = Panels::new(book);
-        let bound = book.bound(panels.chain(), problem.largest_norm);
-        let tile = NearestTile { book, panels: &panels, bound, recheck: self.recheck };
+        let chain = Panels::chain(problem.columns);
+        let screen = book.screen(chain);
+        let panels = Panels::new(book, &screen.half_norms);
+        let bound = book.bound(chain, problem.largest_norm);
+        let tile = NearestTile { book, panels: &panels, screen: &screen, bound, recheck: self.recheck };
         let rows = block_rows(problem.columns);
         let (workers, cancel) = (&self.workers, &self.cancel);
         let pass = self

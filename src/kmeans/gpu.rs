@@ -271,7 +271,7 @@ pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Codebook, n_clusters: usize
 pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
     let (shape, plan) = predict_plan(gpu, rows, book.len())?;
     let labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
-    let device_book = labeller.book(book)?;
+    let device_book = labeller.plain_book(book)?;
     let mut shortlister = Shortlister::new(gpu, plan.tile, count, rows.cancel.clone())?;
     let mut result = Vec::with_capacity(shape.rows);
     let mut x = vec![0.0; shape.columns];

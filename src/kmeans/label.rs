@@ -42,7 +42,9 @@ pub(crate) fn blocks<R: Send>(
     book: &Codebook,
     visit: impl Fn(Block) -> R + Sync,
 ) -> Result<Vec<R>> {
-    let panels = Panels::new(book);
+    let chain = Panels::chain(book.depth);
+    let screen = book.screen(chain);
+    let panels = Panels::new(book, &screen.half_norms);
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let block = block_rows(columns);
     (0..total.div_ceil(block))
@@ -59,8 +61,8 @@ pub(crate) fn blocks<R: Send>(
                     *norm = norm_above(row_square(x));
                     largest = largest.max(*norm);
                 }
-                let bound = book.bound(panels.chain(), largest);
-                let tile = NearestTile { book, panels: &panels, bound, recheck: true };
+                let bound = book.bound(chain, largest);
+                let tile = NearestTile { book, panels: &panels, screen: &screen, bound, recheck: true };
                 let rechecked = tile.label(x, &norms[..count], &mut labels[..count], scratch) as u64;
                 Ok(visit(Block { start, x: &x[..count * columns], labels: &labels[..count], rechecked }))
             },
@@ -80,7 +82,7 @@ pub(crate) struct Top {
 ///
 /// With the error bound E, a centroid among the nearest has a tile value of at most the count-th least plus 2 E.
 pub(crate) fn top(rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
-    let panels = Panels::new(book);
+    let panels = Panels::new(book, &book.half_norms);
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let blocks: Vec<Result<Vec<Top>>> = (0..total.div_ceil(ROW_GROUP))
         .into_par_iter()
@@ -94,7 +96,7 @@ pub(crate) fn top(rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>
                 let values = values.of(x, &panels, book.len());
                 Ok(x.chunks_exact(columns)
                     .zip(values)
-                    .map(|(x, v)| top_of(x, v, book, &panels, count, sorted))
+                    .map(|(x, v)| top_of(x, v, book, count, sorted))
                     .collect())
             },
         )
@@ -106,16 +108,9 @@ pub(crate) fn top(rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>
     Ok(all)
 }
 
-fn top_of(
-    x: &[f32],
-    values: &[f32],
-    book: &Codebook,
-    panels: &Panels,
-    count: usize,
-    sorted: &mut Vec<f32>,
-) -> Top {
+fn top_of(x: &[f32], values: &[f32], book: &Codebook, count: usize, sorted: &mut Vec<f32>) -> Top {
     let norm = norm_above(row_square(x));
-    let gap = book.bound(panels.chain(), norm).gap(norm);
+    let gap = book.bound(Panels::chain(book.depth), norm).gap(norm);
     sorted.clear();
     sorted.extend_from_slice(values);
     let (_, &mut last, _) = sorted.select_nth_unstable_by(count - 1, f32::total_cmp);

@@ -113,7 +113,7 @@ impl Plan {
         let labels = 4 * if shape.sums { shape.rows as u64 } else { self.window_rows as u64 };
         let order = if shape.sums { 4 * self.window_rows as u64 } else { 0 };
         let sums = if shape.sums { clusters * (shape.summed() * 8 + 12) + 4 * shape.summed() } else { 0 };
-        let book = clusters * (4 * columns + 8) + 4 * COLUMN_STEP as u64;
+        let book = clusters * (4 * columns + 12) + 4 * COLUMN_STEP as u64;
         let pairs = 8 * 4096;
         // The pool rounds sizes up by at most an eighth.
         (rows + labels + order + sums + book + pairs + self.labeller(shape).bytes()) / 8 * 9

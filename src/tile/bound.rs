@@ -16,6 +16,19 @@
 //! On the host u = 2^-24. WGSL, Vulkan and Metal leave open which of the two neighbours a result is rounded to, so on
 //! devices u = 2^-23.
 //!
+//! One far centroid makes C, and so this bound, large for every row. So the nearest fold also uses a bound that gives
+//! each column its own share. With g = gamma + u (1 + gamma) and g |x| |c| <= g (|x|^2 + |c|^2) / 2:
+//!
+//! ```text
+//! |t[j] - T[j]| <= e[j] + g/2 |x|^2
+//! e[j] = (g C[j] + R[j])^2 / 2g + 2 u h[j] + underflow, reference
+//! ```
+//!
+//! The tile then computes `v[j] = t[j] - e[j]` (the shift is part of the half norms). So `T[j] >= v[j] - S` and
+//! `T[j] <= v[j] + 2 e[j] + S`, where S is the smaller of `g/2 |x|^2` and the bound above, and the best column w is
+//! certified if the second-best v exceeds its own by more than `2 (S + e[w])`. Otherwise the nearest column has a v
+//! of at most `v[w] + 2 (S + e[w])`.
+//!
 //! The reference decides on `fl64(|x - c|^2)`, itself within (D + 4) 2^-53 (|x| + C)^2; that is added too, so a
 //! certified label is the one the reference would choose, not merely the one real arithmetic would.
 
@@ -26,6 +39,8 @@ pub(crate) struct Bound {
     pub slope: f32,
     /// Independent of the row.
     pub constant: f32,
+    /// Per square of the row's length, beside each column's own error.
+    pub square: f32,
 }
 
 /// The sizes that the bound depends on.
@@ -54,22 +69,55 @@ pub(crate) const DEVICE_UNIT: f64 = 2.0 * HOST_UNIT;
 impl Bound {
     /// The bound for a codebook, rounded up.
     pub fn of(extent: &Extent) -> Self {
-        let unit = extent.unit;
-        // Finite for any depth that memory holds: a gap stays far below the half norm of absent columns.
-        let gamma = ((extent.chain + 1) as f64 * unit).exp_m1();
+        let Terms { g, reference, underflow } = extent.terms();
         let (c, half) = (extent.centroid_norm, 0.5 * extent.centroid_norm * extent.centroid_norm);
-        let reference = (extent.depth + 4) as f64 * 2.0_f64.powi(-52);
-        let underflow = (extent.depth + 2) as f64 * 2.0_f64.powi(-125);
-        let rounding = c * (gamma + unit * (1.0 + gamma)) + extent.centroid_residual;
-        let slope = rounding + reference * extent.row_norm + underflow;
-        let constant = 2.0 * unit * half + reference * c * c + underflow * (1.0 + c);
-        Self { slope: rounded_up(slope), constant: rounded_up(constant) }
+        let slope = g * c + extent.centroid_residual + reference * extent.row_norm + underflow;
+        let constant = 2.0 * extent.unit * half + reference * c * c + underflow * (1.0 + c);
+        let square = 0.5 * g + reference + underflow;
+        Self { slope: rounded_up(slope), constant: rounded_up(constant), square: rounded_up(square) }
     }
 
-    /// Twice the bound for one row: a gap above it certifies the row's label.
+    /// Twice the bound for one row, for tiles without shifted half norms.
     #[inline(always)]
     pub fn gap(&self, row_norm: f32) -> f32 {
         2.0 * (self.slope * row_norm + self.constant)
+    }
+
+    /// A gap above it certifies the label of one row, where `error` is that of the best column.
+    #[inline(always)]
+    pub fn gap_beside(&self, row_norm: f32, error: f32) -> f32 {
+        let shared = (self.square * row_norm * row_norm).min(self.slope * row_norm + self.constant);
+        2.0 * (shared + error)
+    }
+}
+
+/// Factors that every bound shares.
+struct Terms {
+    /// Of |x| |c|.
+    g: f64,
+    /// Of |x|^2 and |c|^2, for the reference's own rounding.
+    reference: f64,
+    /// Absolute.
+    underflow: f64,
+}
+
+impl Extent {
+    fn terms(&self) -> Terms {
+        // Finite for any depth that memory holds: a gap stays far below the half norm of absent columns.
+        let gamma = ((self.chain + 1) as f64 * self.unit).exp_m1();
+        Terms {
+            g: gamma + self.unit * (1.0 + gamma),
+            reference: (self.depth + 4) as f64 * 2.0_f64.powi(-52),
+            underflow: (self.depth + 2) as f64 * 2.0_f64.powi(-125),
+        }
+    }
+
+    /// e[j]: the error of a column with this norm and residual, beside the row's share.
+    pub fn column_error(&self) -> f32 {
+        let Terms { g, reference, underflow } = self.terms();
+        let (c, share) = (self.centroid_norm, g * self.centroid_norm + self.centroid_residual);
+        let rounding = share * share / (2.0 * g) + self.unit * c * c;
+        rounded_up(rounding + reference * c * c + underflow * (2.0 + c))
     }
 }
 
@@ -103,7 +151,9 @@ mod tests {
             Extent { centroid_residual: 1e-6, ..base },
         ] {
             assert!(Bound::of(&larger).gap(1.0) > bound.gap(1.0), "{larger:?}");
+            assert!(larger.column_error() > base.column_error(), "{larger:?}");
         }
+        assert!(Bound::of(&Extent { chain: 16, ..base }).square > bound.square);
     }
 
     /// The deepest rows a binding of 4 GiB can hold, at the farthest a frame lets them lie.
@@ -119,6 +169,27 @@ mod tests {
             centroid_residual: 0.0,
         });
         assert!(f64::from(bound.gap(far as f32)) + 2.0 * far * far < 1e38, "{bound:?}");
+    }
+
+    /// A far centroid widens the band of its own column only.
+    #[test]
+    fn one_far_column_does_not_spoil_the_others() {
+        let near = Extent {
+            depth: 32,
+            chain: 32,
+            unit: HOST_UNIT,
+            row_norm: 1.0,
+            centroid_norm: 1.0,
+            centroid_residual: 0.0,
+        };
+        let with_far = Bound::of(&Extent { centroid_norm: 1e6, ..near });
+        let alone = Bound::of(&near);
+        let error = near.column_error();
+        assert!(with_far.gap(1.0) > 1e5 * alone.gap(1.0));
+        assert_eq!(with_far.gap_beside(1.0, error), 2.0 * (alone.square + error));
+        assert!(with_far.gap_beside(1.0, error) < 1.1 * alone.gap(1.0), "the price is small");
+        // A row far from all centroids is better off with the other bound.
+        assert!(alone.gap_beside(1e4, error) < 2e-2 * 2.0 * alone.square * 1e8);
     }
 
     /// A device that cuts results off, as the rules of WGSL allow, loses almost a unit in every addition.

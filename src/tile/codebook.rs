@@ -20,8 +20,20 @@ pub(crate) struct Codebook {
     pub rounded: Vec<f32>,
     /// `f32(|c|^2 / 2)` of each kept centroid.
     pub half_norms: Vec<f32>,
+    /// `|c|^2` of each kept centroid.
+    squares: Vec<f64>,
+    /// Upper bounds on |c| and |c~|, and on |c - c~|.
+    sizes: Vec<(f64, f64)>,
     centroid_norm: f64,
     centroid_residual: f64,
+}
+
+/// What the nearest fold screens with.
+pub(crate) struct Screen {
+    /// Half norms less each column's own error.
+    pub half_norms: Vec<f32>,
+    /// Each column's own error.
+    pub errors: Vec<f32>,
 }
 
 impl Codebook {
@@ -35,6 +47,8 @@ impl Codebook {
             exact: Vec::with_capacity(centroids.len()),
             rounded: Vec::with_capacity(centroids.len()),
             half_norms: Vec::with_capacity(count),
+            squares: Vec::with_capacity(count),
+            sizes: Vec::with_capacity(count),
             centroid_norm: 0.0,
             centroid_residual: 0.0,
         };
@@ -61,9 +75,12 @@ impl Codebook {
         self.given.push(index);
         self.exact.extend_from_slice(centroid);
         self.half_norms.push((0.5 * squares) as f32);
+        self.squares.push(squares);
         // Rounding of these f64 sums is covered by the slack that `Bound` adds.
-        self.centroid_norm = self.centroid_norm.max(squares.max(rounded_squares).sqrt());
-        self.centroid_residual = self.centroid_residual.max(residual.sqrt());
+        let (norm, residual) = (squares.max(rounded_squares).sqrt(), residual.sqrt());
+        self.sizes.push((norm, residual));
+        self.centroid_norm = self.centroid_norm.max(norm);
+        self.centroid_residual = self.centroid_residual.max(residual);
     }
 
     /// Number of distinct centroids.
@@ -74,25 +91,45 @@ impl Codebook {
     /// The error bound of the host's tile, whose products go through `chain` additions, over rows up to `row_norm`
     /// long.
     pub fn bound(&self, chain: usize, row_norm: f32) -> Bound {
-        self.bound_with(HOST_UNIT, chain, row_norm)
+        Bound::of(&self.extent(HOST_UNIT, chain, row_norm))
     }
 
     /// The error bound of a device's tile: its operations round either way. `chain` is the depth where its compiler
     /// may add in any order.
     #[cfg(feature = "gpu")]
     pub fn device_bound(&self, chain: usize, row_norm: f32) -> Bound {
-        self.bound_with(DEVICE_UNIT, chain, row_norm)
+        Bound::of(&self.extent(DEVICE_UNIT, chain, row_norm))
     }
 
-    fn bound_with(&self, unit: f64, chain: usize, row_norm: f32) -> Bound {
-        Bound::of(&Extent {
+    /// What the host's nearest fold screens with.
+    pub fn screen(&self, chain: usize) -> Screen {
+        self.screen_with(&self.extent(HOST_UNIT, chain, 0.0))
+    }
+
+    /// What a device's nearest fold screens with.
+    #[cfg(feature = "gpu")]
+    pub fn device_screen(&self, chain: usize) -> Screen {
+        self.screen_with(&self.extent(DEVICE_UNIT, chain, 0.0))
+    }
+
+    fn screen_with(&self, extent: &Extent) -> Screen {
+        let error = |&(centroid_norm, centroid_residual): &(f64, f64)| {
+            Extent { centroid_norm, centroid_residual, ..*extent }.column_error()
+        };
+        let errors: Vec<f32> = self.sizes.iter().map(error).collect();
+        let shifted = |(squares, &error): (&f64, &f32)| (0.5 * squares - f64::from(error)) as f32;
+        Screen { half_norms: self.squares.iter().zip(&errors).map(shifted).collect(), errors }
+    }
+
+    fn extent(&self, unit: f64, chain: usize, row_norm: f32) -> Extent {
+        Extent {
             depth: self.depth,
             chain,
             unit,
             row_norm: f64::from(row_norm),
             centroid_norm: self.centroid_norm,
             centroid_residual: self.centroid_residual,
-        })
+        }
     }
 }
 

@@ -59,6 +59,7 @@ pub(crate) struct DeviceBook<'b> {
     book: &'b Codebook,
     windows: Vec<BookWindow>,
     half_norms: DeviceBuffer,
+    errors: DeviceBuffer,
     given: DeviceBuffer,
 }
 
@@ -193,8 +194,23 @@ impl Labeller {
         })
     }
 
-    /// Copies centroids to the device.
+    /// Copies centroids to the device, with shifted half norms: for labels.
     pub fn book<'b>(&self, book: &'b Codebook) -> Result<DeviceBook<'b>> {
+        let screen = book.device_screen(self.shape.chain(book.depth, self.gpu.keeps_order()));
+        self.book_with(book, &screen.half_norms, &screen.errors)
+    }
+
+    /// Copies centroids to the device, with plain half norms: for shortlists.
+    pub fn plain_book<'b>(&self, book: &'b Codebook) -> Result<DeviceBook<'b>> {
+        self.book_with(book, &book.half_norms, &[])
+    }
+
+    fn book_with<'b>(
+        &self,
+        book: &'b Codebook,
+        half_norms: &[f32],
+        errors: &[f32],
+    ) -> Result<DeviceBook<'b>> {
         let depth = book.depth;
         let windows = book
             .rounded
@@ -207,13 +223,15 @@ impl Labeller {
                 Ok(BookWindow { first, columns: (rounded.len() / depth) as u32, y })
             })
             .collect::<Result<_>>()?;
-        let mut norms = book.half_norms.clone();
+        let mut norms = half_norms.to_vec();
         norms.resize(norms.len().next_multiple_of(self.shape.columns as usize), ABSENT);
         let half_norms = self.gpu.buffer("half norms", 4 * norms.len() as u64)?;
         self.gpu.write(&half_norms, 0, cast_slice(&norms))?;
+        let errors_buffer = self.gpu.buffer("errors", 4 * errors.len() as u64)?;
+        self.gpu.write(&errors_buffer, 0, cast_slice(errors))?;
         let given = self.gpu.buffer("given", 4 * book.given.len() as u64)?;
         self.gpu.write(&given, 0, cast_slice(&book.given))?;
-        Ok(DeviceBook { book, windows, half_norms, given })
+        Ok(DeviceBook { book, windows, half_norms, errors: errors_buffer, given })
     }
 
     /// Labels a window: `labels` holds the old labels and gets the new ones.
@@ -268,6 +286,7 @@ impl Labeller {
                 first_row: first as u32,
                 slope: bound.slope,
                 constant: bound.constant,
+                square: bound.square,
             };
             batch.dispatch(
                 &self.certify,
@@ -275,6 +294,7 @@ impl Labeller {
                     self.partials.whole(),
                     window.norms.whole(),
                     book.given.whole(),
+                    book.errors.whole(),
                     labels.whole(),
                     self.list.whole(),
                     self.counters.whole(),

@@ -32,6 +32,7 @@ pub(crate) struct CertifyParams {
     pub first_row: u32,
     pub slope: f32,
     pub constant: f32,
+    pub square: f32,
 }
 
 #[repr(C)]
@@ -95,6 +96,7 @@ pub(crate) struct Listed {
 const NEAREST: &[Binding] =
     &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const CERTIFY: &[Binding] = &[
+    Binding::Read,
     Binding::Read,
     Binding::Read,
     Binding::Read,

@@ -8,7 +8,7 @@ use kernel::FoldState;
 pub(crate) use panels::Panels;
 
 use super::bound::Bound;
-use super::codebook::Codebook;
+use super::codebook::{Codebook, Screen};
 use super::exact;
 use crate::simd::{Level, level};
 
@@ -44,8 +44,10 @@ impl Scratch {
 pub(crate) struct NearestTile<'a> {
     /// The centroids.
     pub book: &'a Codebook,
-    /// The centroids, packed.
+    /// The centroids, packed with the half norms of `screen`.
     pub panels: &'a Panels,
+    /// Their shifted half norms and errors.
+    pub screen: &'a Screen,
     /// The error bound of this tile.
     pub bound: Bound,
     /// Off only in tests, which must then fail: rows whose gap is inside the bound keep the tile's label.
@@ -62,7 +64,7 @@ impl NearestTile<'_> {
         for (row, (label, &norm)) in labels.iter_mut().zip(norms).enumerate() {
             let winner = merge(&scratch.state, row, lanes);
             *label = self.book.given[winner.column];
-            let gap = self.bound.gap(norm);
+            let gap = self.bound.gap_beside(norm, self.screen.errors[winner.column]);
             if !(winner.second - winner.best > gap) {
                 scratch.uncertified.push((row, winner.best + gap));
             }

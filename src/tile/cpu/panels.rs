@@ -20,8 +20,8 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Packs a codebook for this processor.
-    pub fn new(book: &Codebook) -> Self {
+    /// Packs a codebook for this processor, with half norms that may be shifted.
+    pub fn new(book: &Codebook, half_norms: &[f32]) -> Self {
         let width = match level() {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => 32,
@@ -31,7 +31,7 @@ impl Panels {
         };
         let (depth, count) = (book.depth, book.len());
         let tiles = count.div_ceil(width);
-        let chunks = if depth <= CHUNK + CHUNK / 2 { 1 } else { depth.div_ceil(CHUNK) };
+        let chunks = chunks(depth);
         let mut packed = vec![0.0; tiles * width * depth];
         for (column, centroid) in book.rounded.chunks_exact(depth).enumerate() {
             let start = column / width * width * depth + column % width;
@@ -39,14 +39,14 @@ impl Panels {
                 packed[start + d * width] = value;
             }
         }
-        let mut half_norms = book.half_norms.clone();
+        let mut half_norms = half_norms.to_vec();
         half_norms.resize(tiles * width, ABSENT);
         Self { depth, tiles, width, chunks, chunk: depth.div_ceil(chunks), packed, half_norms }
     }
 
-    /// Longest chain of additions that one product goes through.
-    pub fn chain(&self) -> usize {
-        self.chunk + self.chunks
+    /// Longest chain of additions that one product of `depth` features goes through.
+    pub fn chain(depth: usize) -> usize {
+        depth.div_ceil(chunks(depth)) + chunks(depth)
     }
 
     /// First feature and length of a chunk.
@@ -61,4 +61,9 @@ impl Panels {
     pub(super) fn tile(&self, index: usize) -> &[f32] {
         &self.packed[index * self.width * self.depth..(index + 1) * self.width * self.depth]
     }
+}
+
+/// Number of depth chunks.
+fn chunks(depth: usize) -> usize {
+    if depth <= CHUNK + CHUNK / 2 { 1 } else { depth.div_ceil(CHUNK) }
 }
