@@ -1,4 +1,7 @@
-//! tilefold clusters vectors on any GPU and on the CPU.
+//! tilefold clusters vectors with k-means and computes distance matrices on any GPU (Vulkan, Metal, DX12 through wgpu)
+//! and on the CPU. Labels equal those of `f64` arithmetic, and k-means gives the same bits on every device.
+//!
+//! Start with [`kmeans::fit`], [`distance::pairwise`], [`Device`] and [`Table`].
 
 mod cancel;
 #[cfg(feature = "cli")]
@@ -21,6 +24,8 @@ pub use data::{ElementType, Points, Table};
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 #[doc(hidden)]
 pub use device::Fault;
+#[cfg(feature = "gpu")]
+pub use device::wgpu;
 pub use device::{Adapter, Device, DeviceType, Limits, adapters};
 pub use error::{Error, Result};
 

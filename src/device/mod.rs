@@ -38,6 +38,9 @@ pub use adapters::{Adapter, DeviceType, adapters};
 #[doc(hidden)]
 pub use faults::Fault;
 pub use limits::Limits;
+/// The wgpu that [`Device::from_wgpu`] takes devices of.
+#[cfg(feature = "gpu")]
+pub use wgpu;
 
 pub(crate) use cpu_pool::CpuPool;
 #[cfg(feature = "gpu")]

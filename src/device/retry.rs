@@ -1,5 +1,6 @@
 //! What a GPU's work survives: one loss of the device, and a few times too little memory.
 
+use super::Device;
 use super::context::Gpu;
 use crate::error::{Error, Result};
 
@@ -34,6 +35,25 @@ impl Gpu {
                 }
                 outcome => return outcome,
             }
+        }
+    }
+}
+
+impl Device {
+    /// Runs `on_gpu` as [`Gpu::persist`] does. Where `auto` chose the GPU and the GPU fails all the same, the CPU does
+    /// the work. Also says what did it.
+    pub(crate) fn on_gpu_or_cpu<R>(
+        &self,
+        gpu: &Gpu,
+        on_gpu: impl FnMut(&Gpu, usize) -> Result<R>,
+        on_cpu: impl FnOnce() -> Result<R>,
+    ) -> Result<(R, String)> {
+        match gpu.persist(on_gpu) {
+            Err(error) if self.is_auto() && error.is_of_device() => {
+                tracing::warn!(%error, "the GPU failed; the CPU takes over");
+                Ok((on_cpu()?, format!("{} (after {} failed)", self.cpu_name(), gpu.name())))
+            }
+            outcome => Ok((outcome?, gpu.name())),
         }
     }
 }

@@ -30,6 +30,17 @@ pub struct Seconds {
     pub iterate: f64,
 }
 
+impl Seconds {
+    #[cfg(feature = "gpu")]
+    fn plus(self, other: Self) -> Self {
+        Self {
+            upload: self.upload + other.upload,
+            init: self.init + other.init,
+            iterate: self.iterate + other.iterate,
+        }
+    }
+}
+
 /// The result of a fit.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -136,14 +147,7 @@ impl<'a> Data<'a> {
             Backend::Reference => Ok((fit_reference(problem, params, &mut seconds)?, backend.name())),
             Backend::Cpu(_) => Ok((self.fit_cpu(params, &mut seconds)?, backend.name())),
             #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => match self.fit_gpu(gpu, params, &mut seconds) {
-                Err(error) if self.device.is_auto() && error.is_of_device() => {
-                    tracing::warn!(%error, "the GPU failed; the CPU takes over");
-                    let run = self.fit_cpu(params, &mut seconds)?;
-                    Ok((run, format!("{} (after {} failed)", self.device.cpu_name(), gpu.name())))
-                }
-                other => Ok((other?, backend.name())),
-            },
+            Backend::Gpu(gpu) => self.fit_gpu(gpu, params, &mut seconds),
         })?;
         Ok(result(problem, params, best, ran_on, seconds))
     }
@@ -155,17 +159,22 @@ impl<'a> Data<'a> {
 
     /// Runs on a GPU. An attempt that fails for want of the device or its memory goes on from its last iteration.
     #[cfg(feature = "gpu")]
-    fn fit_gpu(&self, gpu: &Gpu, params: &Params, seconds: &mut Seconds) -> Result<Run> {
+    fn fit_gpu(&self, gpu: &Gpu, params: &Params, seconds: &mut Seconds) -> Result<(Run, String)> {
         let mut memory = Memory::default();
-        gpu.persist(|gpu, failures| {
+        let mut gpu_seconds = *seconds;
+        let attempt = |gpu: &Gpu, failures| {
             if failures > 0 {
                 *self.resident.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
             }
             let begin = Instant::now();
             let mut passes = GpuPasses::new(gpu, &self.problem, params, &self.resident)?;
-            seconds.upload += begin.elapsed().as_secs_f64();
-            fit_passes(&self.problem, params, &mut passes, seconds, &mut memory)
-        })
+            gpu_seconds.upload += begin.elapsed().as_secs_f64();
+            fit_passes(&self.problem, params, &mut passes, &mut gpu_seconds, &mut memory)
+        };
+        let mut cpu_seconds = Seconds::default();
+        let outcome = self.device.on_gpu_or_cpu(gpu, attempt, || self.fit_cpu(params, &mut cpu_seconds));
+        *seconds = gpu_seconds.plus(cpu_seconds);
+        outcome
     }
 }
 

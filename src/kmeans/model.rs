@@ -12,6 +12,8 @@ use super::reference;
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::Frame;
+#[cfg(feature = "gpu")]
+use crate::device::Gpu;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
 use crate::simd::widest;
@@ -148,17 +150,19 @@ impl Model {
         let cancel = Cancel::new();
         let rows = self.rows(&points, &cancel);
         let backend = device.resolve(&self.predicted(&points));
-        let (labels, rechecked) = match &backend {
-            Backend::Reference => (self.predict_reference(&points)?, 0),
-            Backend::Cpu(pool) => pool.install(|| self.predict_cpu(&rows))?,
+        let ((labels, rechecked), ran_on) = match &backend {
+            Backend::Reference => ((self.predict_reference(&points)?, 0), backend.name()),
+            Backend::Cpu(pool) => (pool.install(|| self.predict_cpu(&rows))?, backend.name()),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
-                let book = self.codebook();
-                gpu.persist(|gpu, _| super::gpu::predict(gpu, &rows, &book, self.n_clusters()))?
+                let (book, n_clusters) = (self.codebook(), self.n_clusters());
+                let on_gpu = |gpu: &Gpu, _| super::gpu::predict(gpu, &rows, &book, n_clusters);
+                device
+                    .on_gpu_or_cpu(gpu, on_gpu, || device.host_pool().install(|| self.predict_cpu(&rows)))?
             }
         };
         let rechecked = rechecked as f64 / points.rows() as f64;
-        Ok(Labels { labels: labels.into(), rechecked, device: backend.name() })
+        Ok(Labels { labels: labels.into(), rechecked, device: ran_on })
     }
 
     /// The `count` nearest centroids of each point, nearest first, with their Euclidean distances in input units.
@@ -189,7 +193,11 @@ impl Model {
             Backend::Reference => self.nearest_reference(&points, count)?,
             Backend::Cpu(pool) => pool.install(|| label::top(&rows, &book, count))?,
             #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => gpu.persist(|gpu, _| super::gpu::top(gpu, &rows, &book, count))?,
+            Backend::Gpu(gpu) => {
+                let on_gpu = |gpu: &Gpu, _| super::gpu::top(gpu, &rows, &book, count);
+                let on_cpu = || device.host_pool().install(|| label::top(&rows, &book, count));
+                device.on_gpu_or_cpu(gpu, on_gpu, on_cpu)?.0
+            }
         };
         let shape = (points.rows(), count);
         let indices = Array2::from_shape_fn(shape, |(row, rank)| top[row].indices[rank]);
