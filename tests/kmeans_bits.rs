@@ -10,7 +10,7 @@ use crate::support::backends::on_every_backend;
 use crate::support::cases::{self, BlobsShape};
 use crate::support::compare::{self, must};
 
-on_every_backend! { devices_and_threads, windows, layouts_and_types, mapped_files, repeated, transposed_init }
+on_every_backend! { devices_and_threads, windows, streamed, layouts_and_types, mapped_files, repeated, transposed_init }
 
 /// Everything but the names and times, and the share of rechecked rows, which is the tile's own.
 #[track_caller]
@@ -86,6 +86,23 @@ fn windows(device: &Device) {
             let fit = kmeans::fit(&device, points.view(), &params).unwrap();
             same_bits(&fit, &expected, &format!("{name}, windows of {bytes} bytes"));
             assert_eq!(model.predict(&device, points.view()).unwrap().labels, expected.labels);
+        }
+    }
+}
+
+/// A device budget below the size of the rows: windows pass through the device in every iteration.
+fn streamed(device: &Device) {
+    let (rows, columns) = (6000, 64);
+    let points = cases::uniform(rows, columns, 1.0, 79);
+    let plain = Params::new(6).max_iter(3).tol(0.0);
+    let weights = (0..rows).map(|row| 0.5 + (row % 5) as f64).collect();
+    for params in [plain.clone(), plain.weights(weights)] {
+        let expected = kmeans::fit(device, points.view(), &params).unwrap();
+        for budget in [500_000, 900_000, 1_400_000] {
+            assert!(budget < rows as u64 * columns as u64 * 4);
+            let device = device.clone().with_memory_budget(budget);
+            let fit = kmeans::fit(&device, points.view(), &params).unwrap();
+            same_bits(&fit, &expected, &format!("streamed under a budget of {budget} bytes"));
         }
     }
 }
