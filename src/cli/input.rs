@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array1, Array2};
 
 use super::args::{Read, Run, YesNo};
 use super::failure::Failure;
+use crate::data::frame::raw_row;
 use crate::data::{Points, ReadOptions, Table};
 use crate::device::Device;
 
@@ -52,21 +53,9 @@ pub(super) fn device(run: &Run) -> Result<Device, Failure> {
 
 /// Some rows of a table in `f64`.
 pub(super) fn rows_as_f64(points: &Points, rows: &[usize]) -> Array2<f64> {
-    fn pick<T: Copy>(view: ArrayView2<T>, rows: &[usize], widen: impl Fn(T) -> f64) -> Array2<f64> {
-        Array2::from_shape_fn((rows.len(), view.ncols()), |(at, column)| widen(view[[rows[at], column]]))
+    let mut wide = Array2::zeros((rows.len(), points.columns()));
+    for (mut wide, &row) in wide.outer_iter_mut().zip(rows) {
+        wide.assign(&Array1::from(raw_row(points, row)));
     }
-    match points.view() {
-        Points::F32(view) => pick(view, rows, f64::from),
-        Points::F64(view) => pick(view, rows, |value| value),
-        Points::F16(view) => pick(view, rows, f64::from),
-        Points::Bf16(view) => pick(view, rows, f64::from),
-        Points::U8(view) => pick(view, rows, f64::from),
-        Points::I8(view) => pick(view, rows, f64::from),
-        Points::U16(view) => pick(view, rows, f64::from),
-        Points::I16(view) => pick(view, rows, f64::from),
-        Points::U32(view) => pick(view, rows, f64::from),
-        Points::I32(view) => pick(view, rows, f64::from),
-        Points::U64(view) => pick(view, rows, |value| value as f64),
-        Points::I64(view) => pick(view, rows, |value| value as f64),
-    }
+    wide
 }

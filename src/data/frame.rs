@@ -135,7 +135,9 @@ pub(crate) fn value_at(points: &Points, row: usize, column: usize) -> f64 {
 
 /// One row in `f64`, as it stands in the input.
 pub(crate) fn raw_row(points: &Points, row: usize) -> Vec<f64> {
-    (0..points.columns()).map(|column| value_at(points, row, column)).collect()
+    let mut out = vec![0.0; points.columns()];
+    widen_row(points, row, &mut out);
+    out
 }
 
 widest! {

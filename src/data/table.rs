@@ -7,6 +7,7 @@ use bytemuck::Pod;
 use half::{bf16, f16};
 use ndarray::{ArrayView2, ShapeBuilder};
 
+use super::frame::value_at;
 use super::points::each_element;
 use super::storage::{AlignedBytes, Storage, excerpt, malformed, open_regular, reserve};
 use super::{ElementType, Points, csv, idx, npy, vecs};
@@ -243,26 +244,9 @@ pub fn read_vector_f64(path: impl AsRef<Path>) -> Result<Vec<f64>> {
         let got = format!("{} columns", table.columns());
         return Err(malformed(path, "one number per row", got));
     }
-    match table.points() {
-        Points::F32(view) => column(view, path, f64::from),
-        Points::F64(view) => column(view, path, |value| value),
-        Points::F16(view) => column(view, path, f64::from),
-        Points::Bf16(view) => column(view, path, f64::from),
-        Points::U8(view) => column(view, path, f64::from),
-        Points::I8(view) => column(view, path, f64::from),
-        Points::U16(view) => column(view, path, f64::from),
-        Points::I16(view) => column(view, path, f64::from),
-        Points::U32(view) => column(view, path, f64::from),
-        Points::I32(view) => column(view, path, f64::from),
-        Points::U64(view) => column(view, path, |value| value as f64),
-        Points::I64(view) => column(view, path, |value| value as f64),
-    }
-}
-
-fn column<T: Copy>(view: ArrayView2<'_, T>, path: &Path, widen: impl Fn(T) -> f64) -> Result<Vec<f64>> {
-    let mut values = Vec::new();
-    reserve(&mut values, view.nrows(), path)?;
-    values.extend(view.iter().map(|&value| widen(value)));
+    let (points, mut values) = (table.points(), Vec::new());
+    reserve(&mut values, points.rows(), path)?;
+    values.extend((0..points.rows()).map(|row| value_at(&points, row, 0)));
     Ok(values)
 }
 

@@ -11,10 +11,11 @@ use super::lloyd::{Pass, Passes};
 use super::params::Params;
 use super::plan::{Plan, Shape};
 use super::problem::{Problem, norm_above, row_square};
-use crate::device::{DeviceBuffer, Gpu};
+use crate::device::{DeviceBuffer, Gpu, Limits};
 use crate::error::{Error, Result};
 use crate::tile::codebook::Codebook;
-use crate::tile::gpu::{DeviceBook, Labeller, Window};
+use crate::tile::gpu::{Labeller, Window};
+use crate::tile::gpu_book::DeviceBook;
 use crate::tile::gpu_shortlist::Shortlister;
 
 /// Host memory for rows on their way to the device.
@@ -24,12 +25,17 @@ const NO_LABEL: u32 = u32::MAX;
 
 /// Rows that stay on the device over several fits.
 pub(crate) struct Resident {
-    plan: Plan,
+    window_rows: usize,
     windows: Vec<Window>,
     weights: Vec<DeviceBuffer>,
 }
 
 impl Resident {
+    /// Whether a plan can use these windows.
+    fn serves(&self, plan: &Plan) -> bool {
+        plan.resident && self.window_rows == plan.window_rows
+    }
+
     fn size_bytes(&self) -> u64 {
         let rows = self.windows.iter().flat_map(|window| [&window.x, &window.norms]);
         rows.chain(&self.weights).map(DeviceBuffer::size_bytes).sum()
@@ -135,25 +141,30 @@ impl GpuPasses<'_, '_> {
 fn plan_in_free_memory(gpu: &Gpu, shape: &Shape, slot: &ResidentSlot) -> Result<Plan> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     let held = slot.as_ref().map_or(0, |resident| resident.size_bytes());
-    let mut limits = gpu.limits();
-    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes() + held);
-    let plan = Plan::new(shape, &limits)?;
-    if !slot.as_ref().is_some_and(|resident| plan.resident && resident.plan.window_rows == plan.window_rows) {
+    let plan = Plan::new(shape, &limits_beside(gpu, held))?;
+    if !slot.as_ref().is_some_and(|resident| resident.serves(&plan)) {
         *slot = None;
     }
     Ok(plan)
+}
+
+/// The device's limits, with the memory that is free or that the caller would free as the budget.
+fn limits_beside(gpu: &Gpu, held_bytes: u64) -> Limits {
+    let mut limits = gpu.limits();
+    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes() + held_bytes);
+    limits
 }
 
 /// The rows on the device: those of an earlier fit, or fresh copies.
 fn resident(gpu: &Gpu, problem: &Problem, plan: &Plan, slot: &ResidentSlot) -> Result<Arc<Resident>> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(resident) = &*slot
-        && resident.plan.window_rows == plan.window_rows
+        && resident.serves(plan)
     {
         return Ok(Arc::clone(resident));
     }
     *slot = None;
-    let mut resident = Resident { plan: plan.clone(), windows: Vec::new(), weights: Vec::new() };
+    let mut resident = Resident { window_rows: plan.window_rows, windows: Vec::new(), weights: Vec::new() };
     for (start, rows) in plan.windows(problem.rows) {
         let mut window = Window::new(gpu, rows, problem.columns)?;
         window.start = start;
@@ -270,8 +281,7 @@ pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Codebook, n_clusters: usize
 /// The `count` nearest centroids of any rows: the device screens, `f64` on the host decides.
 pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
     let (shape, plan) = predict_plan(gpu, rows, book.len())?;
-    let labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
-    let device_book = labeller.plain_book(book)?;
+    let device_book = DeviceBook::plain(gpu, &plan.tile, plan.column_window, book)?;
     let mut shortlister = Shortlister::new(gpu, plan.tile, count, rows.cancel.clone())?;
     let mut result = Vec::with_capacity(shape.rows);
     let mut x = vec![0.0; shape.columns];
@@ -291,9 +301,7 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Resu
 fn predict_plan(gpu: &Gpu, rows: &Rows, n_clusters: usize) -> Result<(Shape, Plan)> {
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false };
-    let mut limits = gpu.limits();
-    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
-    Ok((shape, Plan::new(&shape, &limits)?))
+    Ok((shape, Plan::new(&shape, &limits_beside(gpu, 0))?))
 }
 
 /// Copies one window after the other to the device; `visit` gets each with its largest norm.

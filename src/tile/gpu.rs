@@ -12,13 +12,14 @@ use rayon::prelude::*;
 
 use super::codebook::Codebook;
 use super::exact;
+use super::gpu_book::DeviceBook;
 use super::kernels::{
     CandidatesParams, CertifyParams, Listed, NearestParams, Partial, ROOM, RelabelParams, candidates_kernel,
     certify_kernel, nearest_kernel, relabel_kernel,
 };
 use super::shape::TileShape;
 use crate::cancel::Cancel;
-use crate::device::{Batch, DeviceBuffer, Gpu, Pacer, Pipeline, Slice};
+use crate::device::{Batch, DeviceBuffer, Gpu, Pacer, Pipeline};
 use crate::error::Result;
 
 /// Listed rows per dispatch of `candidates`.
@@ -27,8 +28,8 @@ const LISTED_ROWS: u32 = 4096;
 const FEW_ROW_TILES: u32 = 128;
 /// Most rows per dispatch.
 const MOST_ROWS: u64 = 1 << 20;
-/// Half norm of columns that do not exist.
-const ABSENT: f32 = 1e38;
+/// Rows listed, and certified rows that changed.
+const COUNTERS_BYTES: u64 = 8;
 
 /// Rows that lie on the device.
 pub(crate) struct Window {
@@ -53,53 +54,6 @@ impl Window {
 
 /// Reads a row of the window being labelled as x', on the host.
 pub(crate) type LoadRow<'a> = &'a (dyn Fn(usize, &mut [f32]) -> Result<()> + Sync);
-
-/// Centroids on the device, in windows of columns.
-pub(crate) struct DeviceBook<'b> {
-    book: &'b Codebook,
-    windows: Vec<BookWindow>,
-    half_norms: DeviceBuffer,
-    errors: DeviceBuffer,
-    given: DeviceBuffer,
-}
-
-/// One window of centroids, as a kernel's arguments.
-pub(crate) struct BookPart<'a> {
-    /// Index of the first column.
-    pub first: u32,
-    /// Number of columns.
-    pub columns: u32,
-    /// Their coordinates.
-    pub y: Slice<'a>,
-    /// Their half norms, padded to whole tiles.
-    pub half_norms: Slice<'a>,
-}
-
-impl DeviceBook<'_> {
-    /// The centroids on the host.
-    pub fn codebook(&self) -> &Codebook {
-        self.book
-    }
-
-    /// The windows, for tiles of `tile_columns`.
-    pub fn parts(&self, tile_columns: u32) -> impl Iterator<Item = BookPart<'_>> {
-        self.windows.iter().map(move |window| {
-            let padded = u64::from(window.columns.next_multiple_of(tile_columns));
-            BookPart {
-                first: window.first,
-                columns: window.columns,
-                y: window.y.whole(),
-                half_norms: self.half_norms.slice(4 * u64::from(window.first), 4 * padded),
-            }
-        })
-    }
-}
-
-struct BookWindow {
-    first: u32,
-    columns: u32,
-    y: DeviceBuffer,
-}
 
 /// What labels windows of one problem.
 pub(crate) struct Labeller {
@@ -160,20 +114,27 @@ impl LabellerSizes {
         windows * self.most_rows().max(few.min(self.most_rows() * u64::from(FEW_ROW_TILES)))
     }
 
+    fn partials_bytes(&self) -> u64 {
+        size_of::<Partial>() as u64 * self.partials()
+    }
+
+    fn list_bytes(&self) -> u64 {
+        size_of::<Listed>() as u64 * self.window_rows as u64
+    }
+
+    fn found_bytes(&self) -> u64 {
+        u64::from(LISTED_ROWS.min(self.window_rows as u32) * (ROOM + 1)) * 4
+    }
+
     /// Bytes of device memory that the labeller takes.
     pub fn bytes(&self) -> u64 {
-        let found = u64::from(LISTED_ROWS.min(self.window_rows as u32) * (ROOM + 1)) * 4;
-        size_of::<Partial>() as u64 * self.partials()
-            + size_of::<Listed>() as u64 * self.window_rows as u64
-            + found
-            + 8
+        self.partials_bytes() + self.list_bytes() + self.found_bytes() + COUNTERS_BYTES
     }
 }
 
 impl Labeller {
     pub fn new(gpu: &Gpu, sizes: &LabellerSizes, cancel: Cancel, recheck: bool) -> Result<Self> {
         let shape = sizes.shape;
-        let found_bytes = u64::from(LISTED_ROWS.min(sizes.window_rows as u32) * (ROOM + 1)) * 4;
         Ok(Self {
             gpu: gpu.clone(),
             shape,
@@ -182,10 +143,10 @@ impl Labeller {
             certify: gpu.pipeline(&certify_kernel()?)?,
             candidates: gpu.pipeline(&candidates_kernel(&shape)?)?,
             relabel: gpu.pipeline(&relabel_kernel()?)?,
-            partials: gpu.buffer("partials", size_of::<Partial>() as u64 * sizes.partials())?,
-            list: gpu.buffer("list", size_of::<Listed>() as u64 * sizes.window_rows as u64)?,
-            counters: gpu.buffer("counters", 8)?,
-            found: gpu.buffer("found", found_bytes)?,
+            partials: gpu.buffer("partials", sizes.partials_bytes())?,
+            list: gpu.buffer("list", sizes.list_bytes())?,
+            counters: gpu.buffer("counters", COUNTERS_BYTES)?,
+            found: gpu.buffer("found", sizes.found_bytes())?,
             most_rows: sizes.most_rows(),
             most_splits: sizes.partials(),
             pacer: Pacer::new(),
@@ -194,44 +155,9 @@ impl Labeller {
         })
     }
 
-    /// Copies centroids to the device, with shifted half norms: for labels.
+    /// Copies centroids to the device.
     pub fn book<'b>(&self, book: &'b Codebook) -> Result<DeviceBook<'b>> {
-        let screen = book.device_screen(self.shape.chain(book.depth, self.gpu.keeps_order()));
-        self.book_with(book, &screen.half_norms, &screen.errors)
-    }
-
-    /// Copies centroids to the device, with plain half norms: for shortlists.
-    pub fn plain_book<'b>(&self, book: &'b Codebook) -> Result<DeviceBook<'b>> {
-        self.book_with(book, &book.half_norms, &[])
-    }
-
-    fn book_with<'b>(
-        &self,
-        book: &'b Codebook,
-        half_norms: &[f32],
-        errors: &[f32],
-    ) -> Result<DeviceBook<'b>> {
-        let depth = book.depth;
-        let windows = book
-            .rounded
-            .chunks(self.column_window * depth)
-            .enumerate()
-            .map(|(index, rounded)| {
-                let y = self.gpu.buffer("centroids", 4 * rounded.len() as u64)?;
-                self.gpu.write(&y, 0, cast_slice(rounded))?;
-                let first = (index * self.column_window) as u32;
-                Ok(BookWindow { first, columns: (rounded.len() / depth) as u32, y })
-            })
-            .collect::<Result<_>>()?;
-        let mut norms = half_norms.to_vec();
-        norms.resize(norms.len().next_multiple_of(self.shape.columns as usize), ABSENT);
-        let half_norms = self.gpu.buffer("half norms", 4 * norms.len() as u64)?;
-        self.gpu.write(&half_norms, 0, cast_slice(&norms))?;
-        let errors_buffer = self.gpu.buffer("errors", 4 * errors.len() as u64)?;
-        self.gpu.write(&errors_buffer, 0, cast_slice(errors))?;
-        let given = self.gpu.buffer("given", 4 * book.given.len() as u64)?;
-        self.gpu.write(&given, 0, cast_slice(&book.given))?;
-        Ok(DeviceBook { book, windows, half_norms, errors: errors_buffer, given })
+        DeviceBook::shifted(&self.gpu, &self.shape, self.column_window, book)
     }
 
     /// Labels a window: `labels` holds the old labels and gets the new ones.
@@ -304,7 +230,7 @@ impl Labeller {
             )?;
             first += rows;
             if first == window.rows as u64 {
-                let read = batch.submit_and_read(&[(&self.counters, 0..8)])?;
+                let read = batch.submit_and_read(&[(&self.counters, 0..COUNTERS_BYTES)])?;
                 let counters: Vec<u32> = pod_collect_to_vec(&read[0]);
                 return Ok([counters[0], counters[1]]);
             }
@@ -325,7 +251,7 @@ impl Labeller {
         let row_tiles = rows.div_ceil(self.shape.rows);
         let mut first_split = 0;
         for part in book.parts(self.shape.columns) {
-            let room = self.most_splits / book.windows.len() as u64 / u64::from(rows);
+            let room = self.most_splits / book.windows() as u64 / u64::from(rows);
             let split_columns = split_columns(&self.shape, row_tiles, part.columns, room);
             let splits = part.columns.div_ceil(split_columns);
             let params = NearestParams {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytemuck::{bytes_of, pod_collect_to_vec};
 
-use super::gpu::{DeviceBook, Window};
+use super::gpu::Window;
+use super::gpu_book::DeviceBook;
 use super::kernels::{ShortlistParams, StoreParams, shortlist_kernel, store_kernel};
 use super::shape::TileShape;
 use crate::cancel::Cancel;
@@ -49,7 +50,7 @@ impl Shortlister {
         window: &Window,
         mut visit: impl FnMut(usize, Option<&[u32]>) -> Result<()>,
     ) -> Result<()> {
-        let codebook = book.codebook();
+        let codebook = book.book;
         let columns = codebook.len() as u32;
         let chain = self.shape.chain(codebook.depth, self.gpu.keeps_order());
         let bound = codebook.device_bound(chain, largest_norm);

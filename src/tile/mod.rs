@@ -7,6 +7,8 @@ pub(crate) mod exact;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 #[cfg(feature = "gpu")]
+pub(crate) mod gpu_book;
+#[cfg(feature = "gpu")]
 pub(crate) mod gpu_shortlist;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;

@@ -1,5 +1,7 @@
 //! WGSL from the templates under `shaders/`: strict, so that a name the caller forgot is an error and not a blank.
 
+use std::sync::LazyLock;
+
 use minijinja::{Environment, UndefinedBehavior, Value};
 
 use crate::error::{Error, Result};
@@ -22,17 +24,27 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("tile/relabel.wgsl", include_str!("../../shaders/tile/relabel.wgsl")),
 ];
 
+/// All templates, parsed once per process.
+static ENVIRONMENT: LazyLock<std::result::Result<Environment<'static>, minijinja::Error>> =
+    LazyLock::new(|| {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        for (name, text) in TEMPLATES {
+            environment.add_template(name, text)?;
+        }
+        Ok(environment)
+    });
+
 /// The text of one template with the values of `context`.
 pub(crate) fn render(name: &'static str, context: Value) -> Result<String> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let failed = |error: minijinja::Error| Error::DeviceRefused {
+    let failed = |error: &minijinja::Error| Error::DeviceRefused {
         device: "any".into(),
         operation: "rendering a shader",
         reason: format!("{name}: {error}"),
     };
-    for (name, text) in TEMPLATES {
-        environment.add_template(name, text).map_err(failed)?;
-    }
-    environment.get_template(name).and_then(|template| template.render(context)).map_err(failed)
+    let environment = ENVIRONMENT.as_ref().map_err(failed)?;
+    environment
+        .get_template(name)
+        .and_then(|template| template.render(context))
+        .map_err(|error| failed(&error))
 }

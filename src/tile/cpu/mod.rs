@@ -12,7 +12,8 @@ use super::codebook::{Codebook, Screen};
 use super::exact;
 use crate::simd::{Level, level};
 
-/// Rows per register block; blocks of rows are multiples of it. 24 is a multiple of every kernel's own count.
+/// Blocks of rows are multiples of this, and uncertified rows are rechecked this many at a time: a multiple of every
+/// kernel's own count.
 pub(crate) const ROW_GROUP: usize = 24;
 
 /// What one thread needs to label a block of rows.
@@ -21,19 +22,16 @@ pub(crate) struct Scratch {
     rows: Vec<f32>,
     values: Vec<f32>,
     uncertified: Vec<(usize, f32)>,
-    candidates: [Vec<u32>; GATHER],
+    candidates: [Vec<u32>; ROW_GROUP],
 }
-
-/// Uncertified rows that are rechecked together.
-const GATHER: usize = 24;
 
 impl Scratch {
     /// Scratch for blocks of up to `rows` rows of `depth` features.
     pub fn new(rows: usize, depth: usize) -> Self {
         Self {
             state: FoldState::new(rows.next_multiple_of(ROW_GROUP)),
-            rows: vec![0.0; GATHER * depth],
-            values: vec![0.0; GATHER * 32],
+            rows: vec![0.0; ROW_GROUP * depth],
+            values: vec![0.0; ROW_GROUP * 32],
             uncertified: Vec::new(),
             candidates: Default::default(),
         }
@@ -79,7 +77,7 @@ impl NearestTile<'_> {
     fn recheck_rows(&self, x: &[f32], labels: &mut [u32], scratch: &mut Scratch) {
         let depth = self.book.depth;
         let Scratch { rows, values, uncertified, candidates, .. } = scratch;
-        for gathered in uncertified.chunks(GATHER) {
+        for gathered in uncertified.chunks(ROW_GROUP) {
             for (to, &(row, _)) in rows.chunks_exact_mut(depth).zip(gathered) {
                 to.copy_from_slice(&x[row * depth..(row + 1) * depth]);
             }
@@ -186,7 +184,7 @@ fn fold(x: &[f32], rows: usize, panels: &Panels, state: &mut FoldState) {
     }
 }
 
-/// Tile values of [`GATHER`] rows with the columns of one tile.
+/// Tile values of [`ROW_GROUP`] rows with the columns of one tile.
 fn tile_values(x: &[f32], tile: usize, panels: &Panels, values: &mut [f32]) {
     match level() {
         #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,107 @@
+//! A codebook on the device: what the columns of every tile are read from.
+
+use bytemuck::cast_slice;
+
+use super::codebook::Codebook;
+use super::shape::TileShape;
+use crate::device::{DeviceBuffer, Gpu, Slice};
+use crate::error::Result;
+
+/// Half norm of columns that do not exist.
+const ABSENT: f32 = 1e38;
+
+/// Centroids on the device, in windows of columns.
+pub(crate) struct DeviceBook<'b> {
+    /// The centroids on the host.
+    pub book: &'b Codebook,
+    windows: Vec<BookWindow>,
+    half_norms: DeviceBuffer,
+    /// Each column's own error; empty beside plain half norms.
+    pub errors: DeviceBuffer,
+    /// Index of each column among the given centroids.
+    pub given: DeviceBuffer,
+}
+
+/// One window of centroids, as a kernel's arguments.
+pub(crate) struct BookPart<'a> {
+    /// Index of the first column.
+    pub first: u32,
+    /// Number of columns.
+    pub columns: u32,
+    /// Their coordinates.
+    pub y: Slice<'a>,
+    /// Their half norms, padded to whole tiles.
+    pub half_norms: Slice<'a>,
+}
+
+impl<'b> DeviceBook<'b> {
+    /// Copies centroids with shifted half norms: for labels.
+    pub fn shifted(gpu: &Gpu, shape: &TileShape, column_window: usize, book: &'b Codebook) -> Result<Self> {
+        let screen = book.device_screen(shape.chain(book.depth, gpu.keeps_order()));
+        Self::new(gpu, shape, column_window, book, &screen.half_norms, &screen.errors)
+    }
+
+    /// Copies centroids with plain half norms: for shortlists.
+    pub fn plain(gpu: &Gpu, shape: &TileShape, column_window: usize, book: &'b Codebook) -> Result<Self> {
+        Self::new(gpu, shape, column_window, book, &book.half_norms, &[])
+    }
+
+    fn new(
+        gpu: &Gpu,
+        shape: &TileShape,
+        column_window: usize,
+        book: &'b Codebook,
+        half_norms: &[f32],
+        errors: &[f32],
+    ) -> Result<Self> {
+        let depth = book.depth;
+        let upload = |label, bytes: &[u8]| -> Result<DeviceBuffer> {
+            let buffer = gpu.buffer(label, bytes.len() as u64)?;
+            gpu.write(&buffer, 0, bytes)?;
+            Ok(buffer)
+        };
+        let windows = book
+            .rounded
+            .chunks(column_window * depth)
+            .enumerate()
+            .map(|(index, rounded)| {
+                let y = upload("centroids", cast_slice(rounded))?;
+                let first = (index * column_window) as u32;
+                Ok(BookWindow { first, columns: (rounded.len() / depth) as u32, y })
+            })
+            .collect::<Result<_>>()?;
+        let mut padded = half_norms.to_vec();
+        padded.resize(padded.len().next_multiple_of(shape.columns as usize), ABSENT);
+        Ok(Self {
+            book,
+            windows,
+            half_norms: upload("half norms", cast_slice(&padded))?,
+            errors: upload("errors", cast_slice(errors))?,
+            given: upload("given", cast_slice(&book.given))?,
+        })
+    }
+
+    /// Number of windows.
+    pub fn windows(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// The windows, for tiles of `tile_columns`.
+    pub fn parts(&self, tile_columns: u32) -> impl Iterator<Item = BookPart<'_>> {
+        self.windows.iter().map(move |window| {
+            let padded = u64::from(window.columns.next_multiple_of(tile_columns));
+            BookPart {
+                first: window.first,
+                columns: window.columns,
+                y: window.y.whole(),
+                half_norms: self.half_norms.slice(4 * u64::from(window.first), 4 * padded),
+            }
+        })
+    }
+}
+
+struct BookWindow {
+    first: u32,
+    columns: u32,
+    y: DeviceBuffer,
+}
