@@ -12,6 +12,7 @@ mod device;
 pub mod distance;
 mod error;
 pub mod kmeans;
+pub mod lora;
 mod random;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 #[doc(hidden)]
