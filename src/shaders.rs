@@ -4,7 +4,7 @@ use crate::device::{Binding, Kernel};
 use crate::error::Result;
 use crate::tile::kernels;
 use crate::tile::shape::SHAPES;
-use crate::{distance, kmeans};
+use crate::{distance, kmeans, lora};
 
 /// One rendered kernel.
 #[derive(Debug, Clone)]
@@ -57,6 +57,14 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels::Listed { row, label, before, limit }
         kernels::StoreParams { rows, columns, depth, first_row, first_column, stride }
         kernels::ShortlistParams { columns, stride, count, room, first_row, slope, constant }
+        lora::kernels::ShrinkParams {
+            inputs, x_stride, x_first, blocks, blocks_per_plane, first_chunk, chunks, chunks_across, positions, rows_at,
+            stride, group, groups, slab, page_shift, slots_at, by_row_at, used_at, used,
+        }
+        lora::kernels::ExpandParams {
+            planes, positions, stride, first_chunk, chunks, chunks_across, rows_at, scales_at, slots_at, by_row_at,
+            group, groups, slab, page_shift, projections, padding, targets,
+        }
         kmeans::gpu_sums::RowsParams { rows, n_clusters }
         kmeans::gpu_sums::SumParams { rows, depth, features, first_place }
     }
@@ -97,6 +105,9 @@ pub fn shaders() -> Result<Vec<Shader>> {
     for features in [1, 2, 4, 8, 16, 32, 64] {
         add(format!("{features} features"), kmeans::gpu_sums::sum_kernel(features, false)?);
         add(format!("{features} features, weighted"), kmeans::gpu_sums::sum_kernel(features, true)?);
+    }
+    for (variant, kernel) in lora::kernels::kernels()? {
+        add(variant, kernel);
     }
     Ok(all)
 }

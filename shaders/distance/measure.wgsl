@@ -119,6 +119,8 @@ fn measure(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     let own_column = local % {{ threads_across }}u;
     let row_tile = params.first_row + workgroup.y * {{ tile_rows }}u;
     let column_tile = workgroup.x * {{ tile_columns }}u;
+    let depth_begin = 0u;
+    let depth_end = params.depth;
     {% include "tile/product.wgsl" %}
     let row = row_tile + own_row * {{ invocation_rows }}u;
     let column = column_tile + own_column * {{ invocation_columns }}u;

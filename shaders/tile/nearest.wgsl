@@ -56,6 +56,8 @@ fn nearest(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     var column_{{ r }} = 0u;
     {%- endfor %}
     for (var column_tile = first; column_tile < last; column_tile += {{ tile_columns }}u) {
+        let depth_begin = 0u;
+        let depth_end = params.depth;
         {% include "tile/product.wgsl" %}
         {
             let column = column_tile + own_column * {{ invocation_columns }}u;

@@ -1,6 +1,7 @@
 {#- One tile of pairs, combined in registers: included as text, so that the accumulators keep their names.
     Expects  `local`, `own_row`, `own_column` (the invocation's index, and its place among those of the tile),
-             `row_tile`, `column_tile` (first row and column of the tile), and load.wgsl with what that expects.
+             `depth_begin`, `depth_end` (the features to combine), `shared_x`, `shared_y`, and a template `stage` that
+             fills them with the features `start` .. `start + depth_step`.
     Gives    `sum_<row>_<vector>`: a vec4 for one row with 4 columns. With combine "dot" it is sum_d x_d * y_d, with
              "manhattan" sum_d |x_d - y_d|, with "chebyshev" max_d |x_d - y_d|.
     Order    chunk_steps = 0: one chain of additions over the whole depth, in order. Otherwise one chain for each
@@ -11,33 +12,16 @@
     var sum_{{ r }}_{{ v }} = vec4<f32>();
     {%- endfor %}{% endfor %}
     {%- if chunk_steps %}
-    for (var chunk = 0u; chunk < params.depth; chunk += {{ chunk_steps * depth_step }}u) {
-    let chunk_end = min(chunk + {{ chunk_steps * depth_step }}u, params.depth);
+    for (var chunk = depth_begin; chunk < depth_end; chunk += {{ chunk_steps * depth_step }}u) {
+    let chunk_end = min(chunk + {{ chunk_steps * depth_step }}u, depth_end);
     {%- for r in range(invocation_rows) %}{% for v in range(invocation_columns // 4) %}
     var chunk_{{ r }}_{{ v }} = vec4<f32>();
     {%- endfor %}{% endfor %}
     for (var start = chunk; start < chunk_end; start += {{ depth_step }}u) {
     {%- else %}
-    for (var start = 0u; start < params.depth; start += {{ depth_step }}u) {
+    for (var start = depth_begin; start < depth_end; start += {{ depth_step }}u) {
     {%- endif %}
-        // Each invocation brings whole vectors of four rows at one depth: the panels are stored by depth, so that the
-        // steps below read vectors.
-        {%- for i in range(x_loads) %}
-        {
-            let slot = local + {{ i * invocations }}u;
-            let depth = start + slot % {{ depth_step }}u;
-            let group = slot / {{ depth_step }}u;
-            shared_x[(slot % {{ depth_step }}u) * {{ x_stride }}u + group] = load_x(row_tile + group * 4u, depth);
-        }
-        {%- endfor %}
-        {%- for i in range(y_loads) %}
-        {
-            let slot = local + {{ i * invocations }}u;
-            let depth = start + slot % {{ depth_step }}u;
-            let group = slot / {{ depth_step }}u;
-            shared_y[(slot % {{ depth_step }}u) * {{ y_stride }}u + group] = load_y(column_tile + group * 4u, depth);
-        }
-        {%- endfor %}
+        {% include stage %}
         workgroupBarrier();
         {%- for d in range(depth_step) %}
         {

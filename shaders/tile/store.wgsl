@@ -38,6 +38,8 @@ fn store(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wor
     let own_column = local % {{ threads_across }}u;
     let row_tile = workgroup.x * {{ tile_rows }}u;
     let column_tile = workgroup.y * {{ tile_columns }}u;
+    let depth_begin = 0u;
+    let depth_end = params.depth;
     {% include "tile/product.wgsl" %}
     {%- for r in range(invocation_rows) %}{% for v in range(invocation_columns // 4) %}{% for c in range(4) %}
     store_value(row_tile + own_row * {{ invocation_rows }}u + {{ r }}u,

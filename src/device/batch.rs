@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::buffers::{DeviceBuffer, Kind, Lease, Slice};
+use super::buffers::{DeviceBuffer, Kind, Lease, Owner, Slice};
 use super::context::{Gpu, Live, lock};
 use super::flight::{InFlight, Reads, TICKS_BYTES};
 use super::pipelines::Pipeline;
@@ -23,6 +23,35 @@ pub(crate) struct Batch<'a> {
     label: &'static str,
     steps: Vec<Step<'a>>,
     params: Vec<u8>,
+}
+
+/// Parameter slots for what is recorded into a caller's encoder: they are never reused, since nobody tells when the
+/// caller submits.
+#[derive(Default)]
+pub(crate) struct Arena {
+    leases: Vec<Lease>,
+    used: u64,
+}
+
+impl Arena {
+    /// Bytes of one lease: some hundred dispatches.
+    const LEASE_BYTES: u64 = 64 << 10;
+
+    fn take(&mut self, gpu: &Gpu, live: &Arc<Live>, bytes: u64) -> Result<(&Lease, u64)> {
+        let has_room = self.leases.last().is_some_and(|lease| {
+            lease.live.generation == live.generation && self.used + bytes <= lease.capacity()
+        });
+        if !has_room {
+            let size = bytes.max(Self::LEASE_BYTES);
+            let lease = Lease::new(&gpu.context, live, Kind::Uniform, "recorded parameters", size, u64::MAX)?;
+            lease.spoil();
+            self.leases.push(lease);
+            self.used = 0;
+        }
+        let base = self.used;
+        self.used += bytes;
+        Ok((&self.leases[self.leases.len() - 1], base))
+    }
 }
 
 enum Step<'a> {
@@ -128,16 +157,47 @@ impl<'a> Batch<'a> {
         self.launch(ranges, false)?.finish().map(|finished| finished.data)
     }
 
+    /// Records the steps into the caller's encoder; they run when the caller submits it. The buffers of this crate
+    /// that they name are not handed out again. `arena` outlives the submission.
+    pub(crate) fn encode_into(self, encoder: &mut wgpu::CommandEncoder, arena: &mut Arena) -> Result<()> {
+        const OPERATION: &str = "recording into an encoder";
+        let Self { gpu, live, .. } = &self;
+        for step in &self.steps {
+            match step {
+                Step::Dispatch { bindings, .. } => {
+                    for slice in bindings {
+                        if let Owner::Ours(buffer) = slice.owner {
+                            buffer.lease.spoil();
+                        }
+                    }
+                }
+                Step::Clear { buffer } => buffer.lease.spoil(),
+            }
+        }
+        let params = if self.params.is_empty() {
+            None
+        } else {
+            let (lease, base) = arena.take(gpu, live, self.params.len() as u64)?;
+            gpu.context.guarded(live, "writing parameters", 0, || {
+                live.queue.write_buffer(&lease.raw, base, &self.params);
+            })?;
+            Some((lease, base))
+        };
+        gpu.context.guarded(live, OPERATION, 0, || self.encode(encoder, params, None))
+    }
+
     /// Refuses a slice that leaves its buffer or whose buffer is not of this batch's device.
     fn check_range(&self, slice: &Slice<'_>, operation: &'static str) -> Result<()> {
         let context = &self.gpu.context;
-        let live = &slice.buffer.lease.live;
+        // Parts of the caller's buffers were checked when they were made.
+        let Owner::Ours(buffer) = slice.owner else { return Ok(()) };
+        let live = &buffer.lease.live;
         context.check_alive(&self.live, operation)?;
         context.check_alive(live, operation)?;
         if live.generation != self.live.generation {
             return Err(context.refused(operation, "the buffer belongs to another device"));
         }
-        let size = slice.buffer.size_bytes();
+        let size = buffer.size_bytes();
         if slice.offset.checked_add(slice.bytes).is_none_or(|end| end > size) {
             let got = format!("{} bytes at {} of a buffer of {size}", slice.bytes, slice.offset);
             return Err(context.refused(operation, got));
@@ -178,7 +238,8 @@ impl<'a> Batch<'a> {
             let mut encoder =
                 live.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });
             let timer = timer.map(|(queries, ticks)| (queries.unwrap_or_else(|| new_timer(live)), ticks));
-            self.encode(&mut encoder, params.as_ref(), timer.as_ref().map(|(queries, _)| queries));
+            let slots = params.as_ref().map(|lease| (lease, 0));
+            self.encode(&mut encoder, slots, timer.as_ref().map(|(queries, _)| queries));
             if let Some(staging) = &staging {
                 if let Some((queries, ticks)) = &timer {
                     encoder.resolve_query_set(queries, 0..2, &ticks.raw, 0);
@@ -198,7 +259,7 @@ impl<'a> Batch<'a> {
     fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        params: Option<&Lease>,
+        params: Option<(&Lease, u64)>,
         timer: Option<&wgpu::QuerySet>,
     ) {
         // Neighbouring dispatches share a pass; the first pass starts the clock and the last one stops it.
@@ -231,21 +292,24 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn encode_dispatch(&self, pass: &mut wgpu::ComputePass<'_>, step: &Step<'_>, params: Option<&Lease>) {
+    fn encode_dispatch(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        step: &Step<'_>,
+        params: Option<(&Lease, u64)>,
+    ) {
         let Step::Dispatch { pipeline, bindings, params: slot, workgroups: [x, y, z] } = step else { return };
         let argument = |buffer, offset, bytes: u64| {
             // A binding's size is a multiple of 4; so is every buffer's capacity.
             let size = wgpu::BufferSize::new(bytes.next_multiple_of(4));
             wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
         };
-        let mut resources: Vec<wgpu::BindingResource<'_>> = bindings
-            .iter()
-            .map(|slice| argument(&slice.buffer.lease.raw, slice.offset, slice.bytes))
-            .collect();
+        let mut resources: Vec<wgpu::BindingResource<'_>> =
+            bindings.iter().map(|slice| argument(slice.raw(), slice.offset, slice.bytes)).collect();
         if pipeline.has_params()
-            && let Some(params) = params
+            && let Some((lease, base)) = params
         {
-            resources.push(argument(&params.raw, slot.start, slot.end - slot.start));
+            resources.push(argument(&lease.raw, base + slot.start, slot.end - slot.start));
         }
         let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
             .zip(resources)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::context::{Context, Gpu, Live, lock};
 use crate::error::{Error, Result};
@@ -120,7 +121,7 @@ pub(super) struct Lease {
     pub(super) raw: wgpu::Buffer,
     kind: Kind,
     capacity: u64,
-    is_spoilt: bool,
+    is_spoilt: AtomicBool,
 }
 
 impl Lease {
@@ -175,7 +176,9 @@ impl Lease {
             allocated = allocate();
         }
         match allocated {
-            Ok(raw) => Ok(Self { live: Arc::clone(live), raw, kind, capacity, is_spoilt: false }),
+            Ok(raw) => {
+                Ok(Self { live: Arc::clone(live), raw, kind, capacity, is_spoilt: AtomicBool::new(false) })
+            }
             Err(error) => {
                 lock(&live.pool).unbook(kind, capacity);
                 Err(error)
@@ -183,15 +186,20 @@ impl Lease {
         }
     }
 
-    /// Keeps the buffer out of the pool: its state is not known.
-    pub(super) fn spoil(&mut self) {
-        self.is_spoilt = true;
+    /// Bytes that it has room for.
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Keeps the buffer out of the pool: its state is not known, or a command that is not submitted yet names it.
+    pub(super) fn spoil(&self) {
+        self.is_spoilt.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let is_kept = !self.is_spoilt
+        let is_kept = !self.is_spoilt.load(Ordering::Relaxed)
             && !self.live.loss.is_raised()
             && (self.kind != Kind::Staging || self.capacity <= MAX_IDLE_STAGING_BYTES);
         let mut pool = lock(&self.live.pool);
@@ -216,21 +224,62 @@ impl DeviceBuffer {
 
     /// All of it, as a kernel argument.
     pub(crate) fn whole(&self) -> Slice<'_> {
-        Slice { buffer: self, offset: 0, bytes: self.size_bytes }
+        self.slice(0, self.size_bytes)
     }
 
     /// `bytes` from `offset` on, as a kernel argument. The offset is a multiple of `min_offset_alignment`.
     pub(crate) fn slice(&self, offset: u64, bytes: u64) -> Slice<'_> {
-        Slice { buffer: self, offset, bytes }
+        Slice { owner: Owner::Ours(self), offset, bytes }
     }
 }
 
 /// A part of a buffer that a kernel sees as one argument.
 #[derive(Clone, Copy)]
 pub(crate) struct Slice<'a> {
-    pub(super) buffer: &'a DeviceBuffer,
+    pub(super) owner: Owner<'a>,
     pub(super) offset: u64,
     pub(super) bytes: u64,
+}
+
+/// Whose buffer a slice is of.
+#[derive(Clone, Copy)]
+pub(super) enum Owner<'a> {
+    Ours(&'a DeviceBuffer),
+    /// Of the same wgpu device, which the caller vouches for.
+    Callers(&'a wgpu::Buffer),
+}
+
+impl<'a> Slice<'a> {
+    /// A part of a buffer that the caller made on the device that this crate was given.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where the buffer cannot be bound as storage, or where the part leaves it.
+    pub(crate) fn of_caller(
+        name: &'static str,
+        buffer: &'a wgpu::Buffer,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Self> {
+        if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            return Err(Error::parameter(
+                name,
+                "a buffer with usage STORAGE",
+                format!("{:?}", buffer.usage()),
+            ));
+        }
+        if offset.checked_add(bytes).is_none_or(|end| end > buffer.size()) {
+            let rule = format!("a buffer of at least {offset} + {bytes} bytes");
+            return Err(Error::parameter(name, rule, format!("{} bytes", buffer.size())));
+        }
+        Ok(Self { owner: Owner::Callers(buffer), offset, bytes })
+    }
+
+    pub(super) fn raw(&self) -> &'a wgpu::Buffer {
+        match self.owner {
+            Owner::Ours(buffer) => &buffer.lease.raw,
+            Owner::Callers(buffer) => buffer,
+        }
+    }
 }
 
 impl<'a> From<&'a DeviceBuffer> for Slice<'a> {

@@ -41,11 +41,14 @@ pub use limits::Limits;
 /// The wgpu that [`Device::from_wgpu`] takes devices of.
 #[cfg(feature = "gpu")]
 pub use wgpu;
+/// What callers of `record` functions hand over.
+#[cfg(feature = "gpu")]
+pub use wgpu::{Buffer as RawBuffer, CommandEncoder};
 
 pub(crate) use cpu_pool::CpuPool;
 #[cfg(feature = "gpu")]
 pub(crate) use {
-    batch::Batch,
+    batch::{Arena, Batch},
     buffers::{DeviceBuffer, Slice},
     context::Gpu,
     pacer::Pacer,

@@ -1,6 +1,9 @@
 //! Many LoRA adapters in one batch.
 
 mod factors;
+#[cfg(feature = "gpu")]
+pub(crate) mod kernels;
+mod plan;
 mod reference;
 mod routes;
 mod rows;

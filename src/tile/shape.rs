@@ -143,6 +143,7 @@ impl TileShape {
     pub fn context(&self, combine: Combine) -> minijinja::Value {
         minijinja::context! {
             combine => combine.name(),
+            stage => "tile/stage.wgsl",
             chunk_steps => self.chunk_steps(),
             tile_rows => self.rows,
             tile_columns => self.columns,

@@ -1,0 +1,316 @@
+//! Which kernels perform a batch, and on which chunks of positions. Pure: segments and limits in, words and counts out.
+//!
+//! # Kernel families
+//!
+//! | family | chunk | for |
+//! |---|---|---|
+//! | `Stream` | up to 4 positions of one adapter | few rows per adapter: weights go from memory to registers once |
+//! | `Tile` | up to 32 or 64 positions of one adapter | many rows per adapter: panels in workgroup memory |
+//! | `Dense` (shrink) | positions of any adapter | few adapters with few rows each: all their rank vectors are one tile |
+//! | `Routed` (expand) | one row with all its routes | one row per adapter, and rows with several routes |
+//!
+//! All families add in the same order, so the choice changes no bit of the result. It is made from the lengths of the
+//! segments alone, except `Dense`, which also looks at the ranks of the group.
+
+use super::segments::{Segment, Segments};
+use crate::device::Limits;
+use crate::error::{Error, Result};
+
+/// Features in one chain of additions of shrink.
+pub(crate) const CHAIN: u32 = 16;
+/// Chains of one block, and invocations of a stream workgroup.
+pub(crate) const LANES: u32 = 64;
+/// Features of one block: a block's sum is one value, and blocks are added in order.
+pub(crate) const BLOCK: u32 = CHAIN * LANES;
+/// Most projections that one launch updates.
+pub const MOST_PROJECTIONS: usize = 8;
+/// Words that describe one adapter in one group.
+pub(crate) const DESCRIPTOR_WORDS: usize = 4 + 4 * MOST_PROJECTIONS;
+/// Most positions of a stream chunk.
+pub(crate) const STREAM_ROWS: usize = 4;
+/// Workgroups that a launch should have, so that the blocks of one row are not summed by one workgroup while others
+/// idle.
+const WANTED_WORKGROUPS: u64 = 1024;
+/// Most adapters of a dense chunk: each invocation walks the list.
+const MOST_DENSE: usize = 8;
+
+/// How shrink or expand is performed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Family {
+    /// Up to this many positions of one adapter.
+    Stream(u32),
+    /// Tiles with this many rows.
+    Tile(u32),
+    /// As `Tile`, for positions of any adapter.
+    Dense(u32),
+    /// One row with all its routes.
+    Routed,
+}
+
+/// Chunks of one family in the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunks {
+    /// The family.
+    pub family: Family,
+    /// First word of the first chunk.
+    pub first: u32,
+    /// How many chunks of four words.
+    pub count: u32,
+}
+
+/// What the kernels read of a batch, and the launches that a group takes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BatchPlan {
+    /// The tables.
+    pub words: Vec<u32>,
+    /// Where the row of each position begins.
+    pub rows_at: u32,
+    /// Where the scale of each position begins.
+    pub scales_at: u32,
+    /// Where the adapter of each position begins.
+    pub slots_at: u32,
+    /// Where the positions in the order of the rows begin.
+    pub by_row_at: u32,
+    /// Where the adapters in use begin, and how many they are.
+    pub used_at: u32,
+    /// As said above.
+    pub used: u32,
+    /// Positions of the batch.
+    pub positions: u32,
+    /// The launches of shrink, where not dense.
+    pub shrink: Vec<Chunks>,
+    /// The launch of a dense shrink.
+    pub dense: Option<Chunks>,
+    /// The launches of expand.
+    pub expand: Vec<Chunks>,
+    /// Positions of each segment.
+    lengths: Vec<u32>,
+}
+
+impl BatchPlan {
+    /// The plan of `segments`; `residents[slot]` is the adapter's number in the pool.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for more routes than 32-bit tables hold.
+    pub(crate) fn new(segments: &Segments, residents: &[u32]) -> Result<Self> {
+        let positions = segments.count();
+        // Twelve words per position bound the tables: four lists, and a chunk of four words in each of two lists.
+        if positions > (u32::MAX / 16) as usize {
+            return Err(Error::TooLarge {
+                what: "routes of one batch".into(),
+                needed_bytes: positions as u64,
+                limit_bytes: u64::from(u32::MAX / 16),
+            });
+        }
+        let mut plan = Self { positions: positions as u32, ..Self::default() };
+        plan.lengths = segments.segments.iter().map(|segment| segment.positions.len() as u32).collect();
+        let mut slots = vec![0; positions];
+        for Segment { slot, positions } in &segments.segments {
+            slots[positions.clone()].fill(residents[*slot]);
+        }
+        plan.rows_at = plan.append(segments.rows.iter().copied());
+        plan.scales_at = plan.append(segments.scales.iter().map(|scale| scale.to_bits()));
+        plan.slots_at = plan.append(slots);
+        plan.by_row_at = plan.append(segments.by_row.iter().copied());
+        plan.used_at = plan.append(segments.segments.iter().map(|segment| residents[segment.slot]));
+        plan.used = segments.segments.len() as u32;
+
+        let families = Families::choose(&plan.lengths);
+        let [small, large]: [Vec<&Segment>; 2] =
+            [true, false].map(|is| segments.segments.iter().filter(|s| families.is_small(s) == is).collect());
+        for (family, segments) in [(families.small, small), (families.large, large)] {
+            let chunks = plan.cut(family, &segments, residents);
+            plan.shrink.extend(chunks);
+            // Expand has a kernel of its own for one row, and rows with several routes need it.
+            plan.expand.extend(chunks.filter(|chunks| chunks.family != Family::Stream(1)));
+        }
+        let is_single = plan.shrink.iter().any(|chunks| chunks.family == Family::Stream(1));
+        if segments.has_several {
+            plan.expand.clear();
+        }
+        if segments.has_several || is_single {
+            let chunks = plan.routed(segments, segments.has_several);
+            plan.expand.extend(chunks);
+        }
+        if plan.used as usize <= MOST_DENSE
+            && plan.shrink.iter().any(|c| matches!(c.family, Family::Tile(_)))
+        {
+            let rows = families.tile_rows as usize;
+            let first = plan.words.len() as u32;
+            for begin in (0..positions).step_by(rows) {
+                plan.words.extend([0, begin as u32, rows.min(positions - begin) as u32, 0]);
+            }
+            let count = positions.div_ceil(rows) as u32;
+            plan.dense = Some(Chunks { family: Family::Dense(families.tile_rows), first, count });
+        }
+        Ok(plan)
+    }
+
+    fn append(&mut self, words: impl IntoIterator<Item = u32>) -> u32 {
+        let first = self.words.len() as u32;
+        self.words.extend(words);
+        first
+    }
+
+    /// Chunks of `segments`: adapter, first position, count.
+    fn cut(&mut self, family: Family, segments: &[&Segment], residents: &[u32]) -> Option<Chunks> {
+        let most = match family {
+            Family::Stream(rows) | Family::Tile(rows) | Family::Dense(rows) => rows as usize,
+            Family::Routed => 1,
+        };
+        let first = self.words.len() as u32;
+        for Segment { slot, positions } in segments {
+            for begin in positions.clone().step_by(most) {
+                let count = most.min(positions.end - begin);
+                self.words.extend([residents[*slot], begin as u32, count as u32, 0]);
+            }
+        }
+        let count = (self.words.len() as u32 - first) / 4;
+        (count > 0).then_some(Chunks { family, first, count })
+    }
+
+    /// Chunks of rows: row, first of its positions in `by_row`, count. Without `all`, those of segments with one row.
+    fn routed(&mut self, segments: &Segments, all: bool) -> Option<Chunks> {
+        let first = self.words.len() as u32;
+        if all {
+            for (row, bounds) in segments.row_starts.windows(2).enumerate() {
+                if bounds[1] > bounds[0] {
+                    self.words.extend([row as u32, bounds[0], bounds[1] - bounds[0], 0]);
+                }
+            }
+        } else {
+            for segment in segments.segments.iter().filter(|segment| segment.positions.len() == 1) {
+                let row = segments.rows[segment.positions.start];
+                self.words.extend([row, segments.row_starts[row as usize], 1, 0]);
+            }
+        }
+        let count = (self.words.len() as u32 - first) / 4;
+        (count > 0).then_some(Chunks { family: Family::Routed, first, count })
+    }
+
+    /// How shrink goes for a group: `ranks[i]` is the rank of segment `i`, all projections together.
+    pub(crate) fn shrink_of(&self, inputs: usize, ranks: &[u32], limits: &Limits) -> ShrinkPlan {
+        let most = ranks.iter().copied().max().unwrap_or(0);
+        let total: u32 = ranks.iter().sum();
+        let columns = tile_columns(most);
+        let ragged = |rows: u32| {
+            let tiles = |(length, rank): (&u32, &u32)| length.div_ceil(rows) * rank.div_ceil(columns);
+            self.lengths.iter().zip(ranks).map(tiles).sum::<u32>()
+        };
+        let (mut launches, mut columns_of, mut tiles) =
+            (self.shrink.clone(), columns, most.div_ceil(columns));
+        if let (Some(dense), [Chunks { family: Family::Tile(rows), .. }]) = (self.dense, &self.shrink[..])
+            && dense.count * total.div_ceil(tile_columns(total)) < ragged(*rows)
+        {
+            (launches, columns_of) = (vec![dense], tile_columns(total));
+            tiles = total.div_ceil(columns_of);
+        }
+        let blocks = (inputs as u32).div_ceil(BLOCK).max(1);
+        let workgroups: u64 =
+            launches.iter().map(|chunks| u64::from(chunks.count) * u64::from(tiles.max(1))).sum();
+        let plane_bytes = 4 * u64::from(self.positions) * u64::from(most);
+        let room = shrunk_limit(limits) / plane_bytes.max(1);
+        let planes =
+            WANTED_WORKGROUPS.div_ceil(workgroups.max(1)).min(room).clamp(1, u64::from(blocks)) as u32;
+        let blocks_per_plane = blocks.div_ceil(planes);
+        ShrinkPlan {
+            launches,
+            blocks,
+            blocks_per_plane,
+            planes: blocks.div_ceil(blocks_per_plane),
+            stride: most,
+            columns: columns_of,
+            column_tiles: tiles.max(1),
+        }
+    }
+}
+
+/// How shrink goes for one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShrinkPlan {
+    /// The launches.
+    pub launches: Vec<Chunks>,
+    /// Blocks of all features.
+    pub blocks: u32,
+    /// Blocks that one workgroup adds up.
+    pub blocks_per_plane: u32,
+    /// Sums per value, to be added in order.
+    pub planes: u32,
+    /// Values from position to position: the largest rank.
+    pub stride: u32,
+    /// Rank vectors of one tile.
+    pub columns: u32,
+    /// Tiles of rank vectors.
+    pub column_tiles: u32,
+}
+
+impl ShrinkPlan {
+    /// Bytes of what shrink makes for `positions`.
+    pub(crate) fn shrunk_bytes(&self, positions: u32) -> u64 {
+        4 * u64::from(self.planes) * u64::from(positions) * u64::from(self.stride)
+    }
+}
+
+/// Rank vectors of one tile of shrink.
+fn tile_columns(rank: u32) -> u32 {
+    if rank <= 32 { 32 } else { 64 }
+}
+
+/// The families of segments up to [`STREAM_ROWS`] long and of longer ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Families {
+    small: Family,
+    large: Family,
+    tile_rows: u32,
+    longest_small: u32,
+}
+
+impl Families {
+    /// From the lengths of the segments:
+    ///
+    /// | segments | small | large |
+    /// |---|---|---|
+    /// | all of one row | `Stream(1)` | |
+    /// | all of at most 4 rows | `Stream(4)` | |
+    /// | long ones, and at most twice as many chunks of small ones | `Tile` | `Tile` |
+    /// | otherwise | `Stream(4)` | `Tile` |
+    fn choose(lengths: &[u32]) -> Self {
+        let limit = STREAM_ROWS as u32;
+        let long: Vec<u32> = lengths.iter().copied().filter(|length| *length > limit).collect();
+        let long_rows: u32 = long.iter().sum();
+        let tile_rows = if long_rows > 32 * long.len() as u32 { 64 } else { 32 };
+        let tile = Family::Tile(tile_rows);
+        let tiles: u32 = long.iter().map(|length| length.div_ceil(tile_rows)).sum();
+        let small = lengths.len() as u32 - long.len() as u32;
+        if long.is_empty() {
+            let rows = if lengths.iter().all(|length| *length == 1) { 1 } else { limit };
+            return Self { small: Family::Stream(rows), large: tile, tile_rows, longest_small: limit };
+        }
+        if small <= 2 * tiles {
+            return Self { small: tile, large: tile, tile_rows, longest_small: 0 };
+        }
+        Self { small: Family::Stream(limit), large: tile, tile_rows, longest_small: limit }
+    }
+
+    fn is_small(&self, segment: &Segment) -> bool {
+        segment.positions.len() <= self.longest_small as usize
+    }
+}
+
+/// Workgroups of `chunks` along y and z, and how many lie along y.
+pub(crate) fn grid_of(chunks: u32, limits: &Limits) -> [u32; 2] {
+    let across = chunks.min(limits.max_workgroups_per_dimension).max(1);
+    [across, chunks.div_ceil(across)]
+}
+
+/// Rows of one window, so that what shrink makes of it stays within `limits`: `rank` values for each of at most
+/// `routes` routes per row, in one plane.
+pub(crate) fn window_rows(routes: usize, rank: usize, limits: &Limits) -> usize {
+    let row_bytes = 4 * routes.max(1) as u64 * rank.max(1) as u64;
+    (shrunk_limit(limits) / row_bytes).clamp(1, 1 << 24) as usize
+}
+
+/// Most bytes of what shrink makes.
+fn shrunk_limit(limits: &Limits) -> u64 {
+    limits.max_binding_bytes.min(limits.budget_bytes / 8).min(1 << 28)
+}
