@@ -73,6 +73,23 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// Those of plans that the host performs in its own memory.
+    pub(crate) fn of_host() -> Self {
+        Self {
+            max_binding_bytes: 1 << 40,
+            max_buffer_bytes: 1 << 40,
+            max_workgroups_per_dimension: u32::MAX,
+            workgroup_storage_bytes: 1 << 15,
+            max_invocations_per_workgroup: 1 << 10,
+            min_offset_alignment: 4,
+            budget_bytes: 1 << 40,
+            window_bytes: 1 << 40,
+            has_timestamps: false,
+        }
+    }
+}
+
 #[cfg(test)]
 impl Limits {
     /// Those of lavapipe.

@@ -32,9 +32,9 @@ pub struct Factors {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Side {
     /// `[rank, width]`: A as PEFT stores it.
-    ByRank(Values),
+    ByRank(Arc<Values>),
     /// `[width, rank]`: B as PEFT stores it.
-    ByFeature(Values),
+    ByFeature(Arc<Values>),
     /// Rank vector `i` is the shards `index[i * n + j]`, j = 0 .. n - 1, end to end.
     Shards {
         /// The shards.
@@ -128,7 +128,7 @@ impl Side {
                 let places = (0..ranks * per_row).flat_map(|at| start(at)..start(at) + pool.length);
                 pool.values.gather(places)
             }
-            Self::ByRank(values) => values.clone(),
+            Self::ByRank(values) => Values::clone(values),
             Self::ByFeature(values) => {
                 values.gather((0..ranks).flat_map(|i| (0..width).map(move |j| j * ranks + i)))
             }
@@ -175,7 +175,7 @@ impl Factors {
         }
         check_finite("A", &a, sizes.inputs)?;
         check_finite("B", &b, sizes.rank.max(1))?;
-        Self::checked(sizes, Side::ByRank(a), Side::ByFeature(b), scale)
+        Self::checked(sizes, Side::ByRank(Arc::new(a)), Side::ByFeature(Arc::new(b)), scale)
     }
 
     /// From shards: row `i` of A is the shards `a_index[i, ..]` end to end, column `i` of B the shards
@@ -258,10 +258,20 @@ impl Factors {
         self.b.value(rank, output, self.rank, self.outputs)
     }
 
+    /// The same update with its weights in another type: the nearest values, ties to even. Shards stay as they are.
+    pub fn cast(&self, precision: Precision) -> Self {
+        let cast = |side: &Side| match side {
+            Side::ByRank(values) => Side::ByRank(Arc::new(values.cast(precision))),
+            Side::ByFeature(values) => Side::ByFeature(Arc::new(values.cast(precision))),
+            Side::Shards { .. } => side.clone(),
+        };
+        Self { a: cast(&self.a), b: cast(&self.b), ..*self }
+    }
+
     /// The same update with plain factors: what shards assemble to.
     pub fn assembled(&self) -> Self {
-        let a = Side::ByRank(self.a.assembled(self.rank, self.inputs));
-        let b = Side::ByRank(self.b.assembled(self.rank, self.outputs));
+        let a = Side::ByRank(Arc::new(self.a.assembled(self.rank, self.inputs)));
+        let b = Side::ByRank(Arc::new(self.b.assembled(self.rank, self.outputs)));
         Self { a, b, ..*self }
     }
 }
@@ -298,4 +308,17 @@ impl Sizes {
 pub struct Adapter {
     /// Updates by module.
     pub modules: BTreeMap<String, Factors>,
+}
+
+impl Adapter {
+    /// An adapter with one update for one module.
+    pub fn single(module: impl Into<String>, factors: Factors) -> Self {
+        Self { modules: BTreeMap::from([(module.into(), factors)]) }
+    }
+
+    /// The same adapter with its weights in another type, as [`Factors::cast`].
+    pub fn cast(&self, precision: Precision) -> Self {
+        let cast = |(name, factors): (&String, &Factors)| (name.clone(), factors.cast(precision));
+        Self { modules: self.modules.iter().map(cast).collect() }
+    }
 }

@@ -49,13 +49,13 @@ impl Rows {
     }
 
     fn of_side(side: &Side, rank: usize, width: usize) -> Self {
-        let plain = |values: Values| {
+        let plain = |values: Arc<Values>| {
             let starts = (0..rank).map(|i| i * width).collect();
-            Self { rank, width, piece: width, starts, values: Held::Own(Arc::new(values)) }
+            Self { rank, width, piece: width, starts, values: Held::Own(values) }
         };
         match side {
-            Side::ByRank(values) => plain(values.clone()),
-            Side::ByFeature(values) => plain(transposed(values, rank, width)),
+            Side::ByRank(values) => plain(Arc::clone(values)),
+            Side::ByFeature(values) => plain(Arc::new(transposed(values, rank, width))),
             Side::Shards { pool, index } => {
                 let starts = index.iter().map(|&shard| shard as usize * pool.length()).collect();
                 Self { rank, width, piece: pool.length(), starts, values: Held::Shared(Arc::clone(pool)) }
