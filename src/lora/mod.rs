@@ -1,5 +1,6 @@
 //! Many LoRA adapters in one batch.
 
+mod cpu;
 mod factors;
 mod reference;
 mod routes;
