@@ -1,5 +1,6 @@
 //! Many LoRA adapters in one batch.
 
+mod cpu;
 mod factors;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;

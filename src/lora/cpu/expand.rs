@@ -1,0 +1,298 @@
+//! The second product: `y[row, j] += scale * sum_i v[position, i] B[j, i]`.
+//!
+//! Plainly: two loops and a sum. What differs, and why the bits cannot depend on it:
+//!
+//! 1. Vectors lie across outputs, so each output is one chain of fused multiply-adds over the rank, in order, and one
+//!    more that scales it and adds it to y; then it is rounded to y's type. An output depends on its row alone.
+//! 2. A block of up to 4 rows by 4 vectors of outputs is held in registers. Outputs at the end of a piece that fill no
+//!    vector go through a small buffer, with the same operations.
+
+use std::ops::Range;
+
+use super::level::Work;
+use super::pieces::Pieces;
+use super::vector::{LANES, Vector};
+use crate::lora::values::Scalar;
+
+/// What becomes of the sums of the second product.
+pub(super) trait Sink {
+    /// Takes the first `count` lanes, the outputs from `column` on, of the row that stands at `at` in the task.
+    ///
+    /// # Safety
+    /// The processor has `V`'s instruction set, and the row and the outputs are the task's own.
+    unsafe fn put<V: Vector>(&self, at: usize, column: usize, count: usize, sums: V);
+}
+
+/// Some outputs of some rows.
+pub(super) struct Expand<'a, E, S> {
+    /// `[rows, rank]`.
+    pub v: &'a [f32],
+    /// How many rows.
+    pub rows: usize,
+    /// How many rank vectors.
+    pub rank: usize,
+    /// The rank vectors of B.
+    pub pieces: Pieces<'a, E>,
+    /// Which outputs.
+    pub columns: Range<usize>,
+    /// Where the sums go.
+    pub sink: S,
+}
+
+impl<E: Scalar, S: Sink> Work for Expand<'_, E, S> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        assert!(self.v.len() >= self.rows * self.rank && self.columns.end <= self.pieces.width);
+        let mut column = self.columns.start;
+        while column < self.columns.end {
+            let left = self.pieces.contiguous(column).min(self.columns.end - column);
+            // SAFETY: `left` outputs lie in one piece; the caller promises the sink.
+            unsafe {
+                if V::MANY_REGISTERS && left >= 4 * LANES {
+                    self.down::<V, 4>(column);
+                    column += 4 * LANES;
+                } else if left >= 2 * LANES {
+                    self.down::<V, 2>(column);
+                    column += 2 * LANES;
+                } else if left >= LANES {
+                    self.down::<V, 1>(column);
+                    column += LANES;
+                } else {
+                    self.rest::<V>(column, left);
+                    column += left;
+                }
+            }
+        }
+    }
+}
+
+impl<E: Scalar, S: Sink> Expand<'_, E, S> {
+    /// `COUNT` vectors of outputs for all rows.
+    ///
+    /// # Safety
+    /// The processor has `V`'s instruction set, and the outputs are the task's own.
+    #[inline(always)]
+    unsafe fn down<V: Vector, const COUNT: usize>(&self, column: usize) {
+        let mut row = 0;
+        while row < self.rows {
+            // SAFETY: rows below `rows` only.
+            unsafe {
+                if V::MANY_REGISTERS && self.rows - row >= 4 {
+                    self.products::<V, 4, COUNT>(row, column);
+                    row += 4;
+                } else if self.rows - row >= 2 {
+                    self.products::<V, 2, COUNT>(row, column);
+                    row += 2;
+                } else {
+                    self.products::<V, 1, COUNT>(row, column);
+                    row += 1;
+                }
+            }
+        }
+    }
+
+    /// One block of registers.
+    ///
+    /// # Safety
+    /// As [`Self::down`], and the rows exist.
+    #[inline(always)]
+    unsafe fn products<V: Vector, const ROWS: usize, const COUNT: usize>(&self, first: usize, column: usize) {
+        // SAFETY: `run` checks the weights, `Work::run` asserted the values of v.
+        unsafe {
+            let v = self.v.as_ptr().add(first * self.rank);
+            let mut sums = [[V::splat(0.0); COUNT]; ROWS];
+            for i in 0..self.rank {
+                let from = self.pieces.run(i, column, COUNT * LANES).as_ptr();
+                let mut weights = [V::splat(0.0); COUNT];
+                for vector in 0..COUNT {
+                    weights[vector] = V::widen(from.add(vector * LANES));
+                }
+                for row in 0..ROWS {
+                    let value = V::splat(*v.add(row * self.rank + i));
+                    for vector in 0..COUNT {
+                        sums[row][vector] = sums[row][vector].add_product(value, weights[vector]);
+                    }
+                }
+            }
+            for row in 0..ROWS {
+                for vector in 0..COUNT {
+                    self.sink.put(first + row, column + vector * LANES, LANES, sums[row][vector]);
+                }
+            }
+        }
+    }
+
+    /// Fewer outputs than a vector has lanes, for all rows.
+    ///
+    /// # Safety
+    /// As [`Self::down`].
+    #[inline(always)]
+    unsafe fn rest<V: Vector>(&self, column: usize, count: usize) {
+        for (row, values) in self.v.chunks_exact(self.rank).take(self.rows).enumerate() {
+            // SAFETY: the buffer holds a whole vector.
+            unsafe {
+                let mut sums = V::splat(0.0);
+                for (i, &value) in values.iter().enumerate() {
+                    let mut weights = [E::narrow(0.0); LANES];
+                    weights[..count].copy_from_slice(self.pieces.run(i, column, count));
+                    sums = sums.add_product(V::splat(value), V::widen(weights.as_ptr()));
+                }
+                self.sink.put(row, column, count, sums);
+            }
+        }
+    }
+}
+
+/// Rows of y that tasks write side by side, each its own rows and columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output<Y> {
+    /// Element `[0, 0]`.
+    pub first: *mut Y,
+    /// Elements from a row to the next, and from a column to the next.
+    pub strides: [isize; 2],
+}
+
+// SAFETY: the pointer is used only for elements that no other task touches.
+unsafe impl<Y: Send> Send for Output<Y> {}
+// SAFETY: as above.
+unsafe impl<Y: Send> Sync for Output<Y> {}
+
+impl<Y: Scalar> Output<Y> {
+    /// `count` values of a row, widened; the other lanes hold zeros.
+    ///
+    /// # Safety
+    /// The processor has `V`'s instruction set; the elements exist and are the task's own.
+    #[inline(always)]
+    unsafe fn read<V: Vector>(self, row: usize, column: usize, count: usize) -> V {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let from = self.element(row, column);
+            if count == LANES && self.strides[1] == 1 {
+                return V::widen(from);
+            }
+            let mut buffer = [Y::narrow(0.0); LANES];
+            for at in 0..count {
+                buffer[at] = *from.offset(at as isize * self.strides[1]);
+            }
+            V::widen(buffer.as_ptr())
+        }
+    }
+
+    /// Rounds the first `count` lanes to values of a row.
+    ///
+    /// # Safety
+    /// As [`Self::read`].
+    #[inline(always)]
+    unsafe fn write<V: Vector>(self, row: usize, column: usize, count: usize, values: V) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let to = self.element(row, column);
+            if count == LANES && self.strides[1] == 1 {
+                values.narrow(to);
+                return;
+            }
+            let mut buffer = [Y::narrow(0.0); LANES];
+            values.narrow(buffer.as_mut_ptr());
+            for at in 0..count {
+                *to.offset(at as isize * self.strides[1]) = buffer[at];
+            }
+        }
+    }
+
+    /// # Safety
+    /// The element exists.
+    #[inline(always)]
+    unsafe fn element(self, row: usize, column: usize) -> *mut Y {
+        // SAFETY: as the caller promises.
+        unsafe { self.first.offset(row as isize * self.strides[0] + column as isize * self.strides[1]) }
+    }
+}
+
+/// Adds sums to y: rows with one route.
+pub(super) struct AddTo<'a, Y> {
+    /// All of y.
+    pub y: Output<Y>,
+    /// The rows of the task.
+    pub rows: &'a [u32],
+    /// The scale of each.
+    pub scales: &'a [f32],
+    /// Multiplied with them.
+    pub scale: f32,
+}
+
+impl<Y: Scalar> Sink for AddTo<'_, Y> {
+    #[inline(always)]
+    unsafe fn put<V: Vector>(&self, at: usize, column: usize, count: usize, sums: V) {
+        let scale = self.scale * self.scales[at];
+        // SAFETY: as the caller promises.
+        unsafe {
+            let row = self.rows[at] as usize;
+            let y: V = self.y.read(row, column, count);
+            self.y.write(row, column, count, y.add_product(V::splat(scale), sums));
+        }
+    }
+}
+
+/// Keeps sums for [`Combine`].
+pub(super) struct Keep {
+    /// The sums of the task's first row, from `first_column` on.
+    pub to: *mut f32,
+    /// Values from a row to the next.
+    pub stride: usize,
+    /// As said above.
+    pub first_column: usize,
+}
+
+impl Sink for Keep {
+    #[inline(always)]
+    unsafe fn put<V: Vector>(&self, at: usize, column: usize, count: usize, sums: V) {
+        // SAFETY: as the caller promises; a vector that is not full goes through a buffer.
+        unsafe {
+            let to = self.to.add(at * self.stride + column - self.first_column);
+            if count == LANES {
+                sums.store(to);
+            } else {
+                let mut buffer = [0.0; LANES];
+                sums.store(buffer.as_mut_ptr());
+                std::ptr::copy_nonoverlapping(buffer.as_ptr(), to, count);
+            }
+        }
+    }
+}
+
+/// Adds what [`Keep`] kept to one row, route by route in the row's order, and rounds once.
+pub(super) struct Combine<'a, Y> {
+    /// All of y.
+    pub y: Output<Y>,
+    /// The row.
+    pub row: usize,
+    /// The columns.
+    pub columns: Range<usize>,
+    /// Sums of all positions.
+    pub sums: &'a [f32],
+    /// Values from a position to the next: whole vectors.
+    pub stride: usize,
+    /// The row's positions and their scales.
+    pub routes: &'a [(usize, f32)],
+}
+
+impl<Y: Scalar> Work for Combine<'_, Y> {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        assert!(self.stride.is_multiple_of(LANES) && self.columns.len() <= self.stride);
+        assert!(self.routes.iter().all(|&(position, _)| (position + 1) * self.stride <= self.sums.len()));
+        for at in (0..self.columns.len()).step_by(LANES) {
+            let count = LANES.min(self.columns.len() - at);
+            // SAFETY: the assertions above; the caller promises y.
+            unsafe {
+                let column = self.columns.start + at;
+                let mut y: V = self.y.read(self.row, column, count);
+                for &(position, scale) in self.routes {
+                    let sums = V::load(self.sums.as_ptr().add(position * self.stride + at));
+                    y = y.add_product(V::splat(scale), sums);
+                }
+                self.y.write(self.row, column, count, y);
+            }
+        }
+    }
+}

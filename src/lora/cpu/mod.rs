@@ -1,0 +1,347 @@
+//! Batched LoRA on the CPU: two products, each weight read from memory once per segment.
+//!
+//! Tasks are some rank vectors (or some outputs) for up to 64 rows of a segment; threads take them one by one. Which
+//! task computes a value, with which block of registers and which instruction set, cannot change its bits: each kernel
+//! says why.
+
+mod check;
+mod expand;
+mod level;
+mod pieces;
+mod shrink;
+#[cfg(test)]
+mod speed;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod vector;
+
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+use self::expand::{AddTo, Combine, Expand, Keep, Output};
+use self::pieces::Pieces;
+use self::shrink::{Gather, Shrink, VECTORS};
+use self::tasks::{Shape, Task};
+use self::vector::LANES;
+use super::rows::Rows;
+use super::segments::Segments;
+use super::values::{Scalar, with_values};
+use crate::device::CpuPool;
+use crate::error::{Error, Result};
+use crate::simd::Level;
+
+/// Outputs that one register block covers: tasks are cut at multiples.
+const COLUMNS: usize = 4 * LANES;
+/// Sums that a task keeps for rows with several routes: 1 MiB, half of a second-level cache.
+const KEPT: usize = 1 << 18;
+
+/// The update of one slot for one projection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Operand<'a> {
+    /// The rows of A.
+    pub a: &'a Rows,
+    /// The columns of B.
+    pub b: &'a Rows,
+    /// Multiplied with the scale of the route.
+    pub scale: f32,
+}
+
+/// One projection: its updates by slot, none where the adapter does not name the module, and what they are added to.
+#[derive(Debug)]
+pub(crate) struct Target<'a, Y> {
+    /// Updates by slot.
+    pub operands: Vec<Option<Operand<'a>>>,
+    /// `[rows, outputs]`.
+    pub y: ArrayViewMut2<'a, Y>,
+}
+
+/// What the first product made for one projection.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Shrunk {
+    /// Segment after segment, in each position after position, in each as many values as the slot's rank.
+    pub values: Vec<f32>,
+    /// Where the values of each segment begin; one more than there are segments.
+    pub starts: Vec<usize>,
+}
+
+impl Shrunk {
+    /// Zeros in the shape that these segments and operands give.
+    pub(crate) fn new(segments: &Segments, operands: &[Option<Operand>]) -> Self {
+        let mut starts = Vec::with_capacity(segments.segments.len() + 1);
+        starts.push(0);
+        let mut end = 0;
+        for segment in &segments.segments {
+            end += segment.positions.len() * rank(operands, segment.slot);
+            starts.push(end);
+        }
+        Self { values: vec![0.0; end], starts }
+    }
+}
+
+fn rank(operands: &[Option<Operand>], slot: usize) -> usize {
+    operands[slot].map_or(0, |operand| operand.a.rank)
+}
+
+/// For each projection `y += scale * (x A^T) B^T`, row by row with the row's own adapters:
+///
+/// ```text
+/// y[row, j] = narrow(y[row, j] + sum over routes: scale * sum_i v[i] B[j, i]),   v[i] = sum_d x[row, d] A[i, d]
+/// ```
+///
+/// in `f32`, every product fused with its addition; routes in the order of the row, rounded to y's type once. Rows
+/// without an update keep their bits. A row's result does not depend on the rest of the batch, on threads, or on the
+/// instruction set.
+///
+/// # Errors
+/// [`Error::Shape`] where rows, features, outputs or ranks disagree, [`Error::Parameter`] for a slot without operands.
+pub(crate) fn apply<X: Scalar, Y: Scalar>(
+    pool: &CpuPool,
+    segments: &Segments,
+    x: ArrayView2<'_, X>,
+    targets: &mut [Target<'_, Y>],
+) -> Result<()> {
+    apply_at(level::best(), pool, segments, x, targets)
+}
+
+fn apply_at<X: Scalar, Y: Scalar>(
+    level: Level,
+    pool: &CpuPool,
+    segments: &Segments,
+    x: ArrayView2<'_, X>,
+    targets: &mut [Target<'_, Y>],
+) -> Result<()> {
+    targets.iter().try_for_each(|target| check::target(segments, target))?;
+    let projections: Vec<_> = targets.iter().map(|target| &target.operands[..]).collect();
+    let shrunk = shrink_at(level, pool, segments, x, &projections)?;
+    expand_at(level, pool, segments, &shrunk, targets)
+}
+
+/// The first product for several projections of the same rows: `v[position, i] = sum_d x[row, d] A[i, d]`.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn shrink<X: Scalar>(
+    pool: &CpuPool,
+    segments: &Segments,
+    x: ArrayView2<'_, X>,
+    projections: &[&[Option<Operand<'_>>]],
+) -> Result<Vec<Shrunk>> {
+    shrink_at(level::best(), pool, segments, x, projections)
+}
+
+/// The second product for several projections: `y[row, j] += scale * sum_i v[position, i] B[j, i]`.
+///
+/// # Errors
+/// As [`apply`]; [`Error::Shape`] too where `shrunk` is not of these segments and operands.
+pub(crate) fn expand<Y: Scalar>(
+    pool: &CpuPool,
+    segments: &Segments,
+    shrunk: &[Shrunk],
+    targets: &mut [Target<'_, Y>],
+) -> Result<()> {
+    expand_at(level::best(), pool, segments, shrunk, targets)
+}
+
+/// Buffers of one thread.
+#[derive(Default)]
+struct Scratch {
+    x: Vec<f32>,
+    lanes: Vec<f32>,
+    sums: Vec<f32>,
+    routes: Vec<(usize, f32)>,
+}
+
+/// At least `length` values, whatever they hold.
+fn room(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
+}
+
+fn shrink_at<X: Scalar>(
+    level: Level,
+    pool: &CpuPool,
+    segments: &Segments,
+    x: ArrayView2<'_, X>,
+    projections: &[&[Option<Operand<'_>>]],
+) -> Result<Vec<Shrunk>> {
+    let width = x.ncols();
+    check::rows("x", segments, x.nrows())?;
+    projections.iter().try_for_each(|operands| check::inputs(segments, operands, width))?;
+    let mut shrunk: Vec<_> = projections.iter().map(|operands| Shrunk::new(segments, operands)).collect();
+    let mut tasks = Vec::new();
+    let parts = |slot| projections.iter().map(|operands| rank(operands, slot)).sum();
+    let shape = |slot| Shape { parts: parts(slot), depth: width };
+    tasks::cut(&mut tasks, segments, 0, pool.threads(), (VECTORS, width), shape);
+    let outputs: Vec<_> =
+        shrunk.iter_mut().map(|shrunk| output(&mut shrunk.values, &shrunk.starts)).collect();
+    let gather = (Output { first: x.as_ptr().cast_mut(), strides: strides(x.strides()) }, width);
+    tasks::for_each(pool, &tasks, |task, scratch: &mut Scratch| {
+        let slot = segments.segments[task.segment].slot;
+        let rows = task.positions.len();
+        let x = room(&mut scratch.x, rows * width.next_multiple_of(LANES));
+        let (source, width) = gather;
+        let work = Gather {
+            from: source.first.cast_const(),
+            strides: source.strides,
+            width,
+            rows: &segments.rows[task.positions.clone()],
+            to: x,
+        };
+        level::run(level, work);
+        let lanes = room(&mut scratch.lanes, rows * VECTORS * LANES);
+        let before = task.positions.start - segments.segments[task.segment].positions.start;
+        let mut first = 0;
+        for (operands, &(output, starts)) in projections.iter().zip(&outputs) {
+            let Some(Operand { a, .. }) = operands[slot] else { continue };
+            let start = task.parts.start.clamp(first, first + a.rank) - first;
+            let end = task.parts.end.clamp(first, first + a.rank) - first;
+            first += a.rank;
+            if start == end {
+                continue;
+            }
+            // SAFETY: the values of the segment, as `Shrunk::new` laid them out.
+            let to = unsafe { output.first.add(starts[task.segment] + before * a.rank) };
+            with_values!(a.values.values(), values => {
+                let pieces = Pieces::new(a, values);
+                level::run(level, Shrink { x, rows, pieces, vectors: start..end, lanes, to, rank: a.rank });
+            });
+        }
+    });
+    Ok(shrunk)
+}
+
+fn output<'a>(values: &mut [f32], starts: &'a [usize]) -> (Output<f32>, &'a [usize]) {
+    (Output { first: values.as_mut_ptr(), strides: [1, 1] }, starts)
+}
+
+fn strides(strides: &[isize]) -> [isize; 2] {
+    [strides[0], strides[1]]
+}
+
+fn expand_at<Y: Scalar>(
+    level: Level,
+    pool: &CpuPool,
+    segments: &Segments,
+    shrunk: &[Shrunk],
+    targets: &mut [Target<'_, Y>],
+) -> Result<()> {
+    if shrunk.len() != targets.len() {
+        let expected = format!("{} projections", targets.len());
+        return Err(Error::shape("shrunk", expected, format!("{} projections", shrunk.len())));
+    }
+    for (target, shrunk) in targets.iter().zip(shrunk) {
+        check::target(segments, target)?;
+        check::shrunk(segments, &target.operands, shrunk)?;
+    }
+    let mut tasks = Vec::new();
+    for (projection, target) in targets.iter().enumerate() {
+        if segments.has_several {
+            cut_columns(&mut tasks, segments, projection, pool.threads(), target.y.ncols());
+            continue;
+        }
+        let outputs = target.y.ncols();
+        let shape = |slot| Shape { parts: outputs, depth: rank(&target.operands, slot) };
+        tasks::cut(&mut tasks, segments, projection, pool.threads(), (COLUMNS, 1), shape);
+    }
+    let outputs: Vec<_> = targets
+        .iter_mut()
+        .map(|target| Output { strides: strides(target.y.strides()), first: target.y.as_mut_ptr() })
+        .collect();
+    let operands: Vec<_> = targets.iter().map(|target| &target.operands[..]).collect();
+    tasks::for_each(pool, &tasks, |task, scratch: &mut Scratch| {
+        let part =
+            Part { level, segments, operands: operands[task.projection], shrunk: &shrunk[task.projection] };
+        let y = outputs[task.projection];
+        if segments.has_several { part.several(y, task, scratch) } else { part.single(y, task) }
+    });
+    Ok(())
+}
+
+/// Tasks of columns for all segments: where rows have several routes their sums meet in one task.
+fn cut_columns(
+    tasks: &mut Vec<Task>,
+    segments: &Segments,
+    projection: usize,
+    threads: usize,
+    outputs: usize,
+) {
+    let even = outputs.div_ceil(threads * 4);
+    let count = (KEPT / segments.count().max(1)).min(even).next_multiple_of(COLUMNS);
+    for column in (0..outputs).step_by(count) {
+        let parts = column..outputs.min(column + count);
+        tasks.push(Task { projection, segment: 0, positions: 0..segments.count(), parts });
+    }
+}
+
+/// The second product for one projection.
+struct Part<'a> {
+    level: Level,
+    segments: &'a Segments,
+    operands: &'a [Option<Operand<'a>>],
+    shrunk: &'a Shrunk,
+}
+
+impl Part<'_> {
+    /// Rows with one route each: straight to y.
+    fn single<Y: Scalar>(&self, y: Output<Y>, task: &Task) {
+        let segment = &self.segments.segments[task.segment];
+        let Some(Operand { a, b, scale }) = self.operands[segment.slot] else { return };
+        let start =
+            self.shrunk.starts[task.segment] + (task.positions.start - segment.positions.start) * a.rank;
+        let sink = AddTo {
+            y,
+            rows: &self.segments.rows[task.positions.clone()],
+            scales: &self.segments.scales[task.positions.clone()],
+            scale,
+        };
+        let v = &self.shrunk.values[start..start + task.positions.len() * a.rank];
+        let (rows, rank, columns) = (task.positions.len(), a.rank, task.parts.clone());
+        with_values!(b.values.values(), values => {
+            let pieces = Pieces::new(b, values);
+            level::run(self.level, Expand { v, rows, rank, pieces, columns, sink });
+        });
+    }
+
+    /// Rows with several routes: all sums of some columns, then added row by row in the order of the routes.
+    fn several<Y: Scalar>(&self, y: Output<Y>, task: &Task, scratch: &mut Scratch) {
+        let stride = task.parts.len().next_multiple_of(LANES);
+        let sums = room(&mut scratch.sums, self.segments.count() * stride);
+        for (index, segment) in self.segments.segments.iter().enumerate() {
+            let Some(Operand { a, b, .. }) = self.operands[segment.slot].filter(|operand| operand.a.rank > 0)
+            else {
+                continue;
+            };
+            let v = &self.shrunk.values[self.shrunk.starts[index]..self.shrunk.starts[index + 1]];
+            let (rows, rank, columns) = (segment.positions.len(), a.rank, task.parts.clone());
+            let to = sums[segment.positions.start * stride..].as_mut_ptr();
+            let sink = Keep { to, stride, first_column: task.parts.start };
+            with_values!(b.values.values(), values => {
+                let pieces = Pieces::new(b, values);
+                level::run(self.level, Expand { v, rows, rank, pieces, columns, sink });
+            });
+        }
+        for (row, range) in self.segments.row_starts.windows(2).enumerate() {
+            scratch.routes.clear();
+            for &position in &self.segments.by_row[range[0] as usize..range[1] as usize] {
+                let position = position as usize;
+                if let Some(operand) =
+                    self.operands[slot_of(self.segments, position)].filter(|operand| operand.a.rank > 0)
+                {
+                    scratch.routes.push((position, operand.scale * self.segments.scales[position]));
+                }
+            }
+            if !scratch.routes.is_empty() {
+                let columns = task.parts.clone();
+                level::run(self.level, Combine { y, row, columns, sums, stride, routes: &scratch.routes });
+            }
+        }
+    }
+}
+
+/// The adapter of a position.
+fn slot_of(segments: &Segments, position: usize) -> usize {
+    let at = segments.segments.partition_point(|segment| segment.positions.end <= position);
+    segments.segments[at].slot
+}
