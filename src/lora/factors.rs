@@ -243,6 +243,23 @@ impl Factors {
         matches!(self.a, Side::Shards { .. }) || matches!(self.b, Side::Shards { .. })
     }
 
+    /// Elements of one shard of A and of B, where they have shards.
+    pub(crate) fn shard_lengths(&self) -> impl Iterator<Item = usize> + '_ {
+        self.pools().map(|pool| pool.length)
+    }
+
+    /// Elements of all shards that A and B take theirs from.
+    pub(crate) fn shard_elements(&self) -> usize {
+        self.pools().map(|pool| pool.values.len()).sum()
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &Shards> + '_ {
+        [&self.a, &self.b].into_iter().filter_map(|side| match side {
+            Side::Shards { pool, .. } => Some(&**pool),
+            _ => None,
+        })
+    }
+
     /// The types of A and B.
     pub fn precisions(&self) -> [Precision; 2] {
         [self.a.precision(), self.b.precision()]

@@ -148,7 +148,8 @@ impl<'b> Task<'b> {
         output: &Output<'b>,
     ) -> Result<()> {
         let (bank, tables) = (self.bank, &self.batch.plan);
-        let aligned = |rows: &Strided| rows.first.is_multiple_of(Y_VECTOR) && rows.stride.is_multiple_of(Y_VECTOR);
+        let aligned =
+            |rows: &Strided| rows.first.is_multiple_of(Y_VECTOR) && rows.stride.is_multiple_of(Y_VECTOR);
         let layout = self.layout(output.precision, output.targets.iter().all(aligned));
         for slab in self.slabs {
             for chunks in &tables.expand {

@@ -1,16 +1,40 @@
-//! Many LoRA adapters in one batch.
+//! Many LoRA adapters in one batch: each row of a batch goes through its own low-rank updates, in one pass.
+//!
+//! ```text
+//! y[row, j] += sum over routes (slot, s) of the row: s * scale[slot] * sum_i (sum_d x[row, d] A[i, d]) B[j, i]
+//! ```
+//!
+//! with A `[rank, inputs]` and B `[outputs, rank]` of the row's adapter, as PEFT stores them. A [`Pool`] holds the
+//! adapters in device memory; a [`Lease`] keeps those of a batch there; a [`Step`] is a batch with its [`Routes`],
+//! prepared once and applied to all layers. For a few matrices without a pool there is [`apply`].
 
+mod apply;
 mod cpu;
 mod factors;
 #[cfg(feature = "gpu")]
+mod gpu;
+mod host;
+#[cfg(feature = "gpu")]
 pub(crate) mod kernels;
+mod module;
 mod plan;
+mod pool;
+#[cfg(feature = "gpu")]
+mod record;
 mod reference;
 mod routes;
 mod rows;
 mod segments;
+mod step;
 mod values;
 
+pub use apply::apply;
 pub use factors::{Adapter, Factors, MAX_RANK, Shards, Sizes};
+pub use module::Module;
+pub use plan::MOST_PROJECTIONS;
+pub use pool::{Group, Lease, Pool, PoolParams, PoolStats};
+#[cfg(feature = "gpu")]
+pub use record::{Activations, BufferRows, Recording};
 pub use routes::{Route, Routes};
+pub use step::{Shrunk, Step};
 pub use values::{Precision, Scalar, Values};

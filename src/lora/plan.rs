@@ -132,8 +132,7 @@ impl BatchPlan {
             let chunks = plan.routed(segments, segments.has_several);
             plan.expand.extend(chunks);
         }
-        if plan.used as usize <= MOST_DENSE
-            && plan.shrink.iter().any(|c| matches!(c.family, Family::Tile(_)))
+        if plan.used as usize <= MOST_DENSE && plan.shrink.iter().any(|c| matches!(c.family, Family::Tile(_)))
         {
             let rows = families.tile_rows as usize;
             let first = plan.words.len() as u32;
@@ -303,11 +302,29 @@ pub(crate) fn grid_of(chunks: u32, limits: &Limits) -> [u32; 2] {
     [across, chunks.div_ceil(across)]
 }
 
-/// Rows of one window, so that what shrink makes of it stays within `limits`: `rank` values for each of at most
-/// `routes` routes per row, in one plane.
-pub(crate) fn window_rows(routes: usize, rank: usize, limits: &Limits) -> usize {
-    let row_bytes = 4 * routes.max(1) as u64 * rank.max(1) as u64;
-    (shrunk_limit(limits) / row_bytes).clamp(1, 1 << 24) as usize
+/// What one row takes at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RowSizes {
+    /// Routes.
+    pub routes: usize,
+    /// Elements of x, padded.
+    pub inputs: usize,
+    /// Elements of y, padded, all projections of a group.
+    pub outputs: usize,
+    /// Rank vectors of one route, all projections of a group.
+    pub rank: usize,
+}
+
+/// Rows of one window: x, y and what shrink makes stay within a binding each, and one dispatch within some 50 ms of a
+/// device with 1 TFLOP/s.
+pub(crate) fn window_rows(sizes: &RowSizes, limits: &Limits) -> usize {
+    let [routes, inputs, outputs, rank] =
+        [sizes.routes, sizes.inputs, sizes.outputs, sizes.rank].map(|size| size.max(1) as u64);
+    let binding = limits.window_bytes.min(limits.max_binding_bytes).min(limits.budget_bytes / 4);
+    let by_bytes = binding / (4 * inputs.max(outputs));
+    let by_shrunk = shrunk_limit(limits) / (4 * routes * rank);
+    let by_time = 50_000_000_000 / (2 * routes * rank * inputs.max(outputs));
+    by_bytes.min(by_shrunk).min(by_time.max(64)).clamp(1, 1 << 24) as usize
 }
 
 /// Most bytes of what shrink makes.

@@ -67,19 +67,6 @@ impl Rows {
     pub(crate) fn precision(&self) -> Precision {
         self.values.values().precision()
     }
-
-    /// Pieces of one vector.
-    pub(crate) fn pieces(&self) -> usize {
-        self.width / self.piece
-    }
-
-    /// Bytes of the values that these vectors alone hold.
-    pub(crate) fn own_bytes(&self) -> u64 {
-        match &self.values {
-            Held::Own(values) => values.bytes().len() as u64,
-            Held::Shared(_) => 0,
-        }
-    }
 }
 
 /// `[width, rank]` as `[rank, width]`, in blocks that stay in cache.
@@ -112,7 +99,7 @@ mod tests {
             let a = Array2::<f32>::zeros((rank, 2));
             let b = Array2::from_shape_fn((outputs, rank), |(j, i)| (j * 1000 + i) as f32);
             let [_, rows] = Rows::of(&Factors::new(a.view(), b.view(), 1.0).unwrap());
-            assert_eq!((rows.rank, rows.width, rows.pieces()), (rank, outputs, 1));
+            assert_eq!((rows.rank, rows.width, rows.piece), (rank, outputs, outputs));
             for i in 0..rank {
                 for j in 0..outputs {
                     assert_eq!(rows.values.values().get(rows.starts[i] + j), b[(j, i)]);

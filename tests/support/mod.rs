@@ -6,3 +6,4 @@ pub mod command;
 mod comparator_faults;
 pub mod compare;
 pub mod lloyd;
+pub mod lora;

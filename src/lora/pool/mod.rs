@@ -18,14 +18,12 @@ mod params;
 mod space;
 mod state;
 
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 #[cfg(feature = "gpu")]
 pub(crate) use bank::Bank;
 pub(crate) use image::Operand;
 pub use lease::Lease;
-pub(crate) use lease::Member;
 pub use params::{Group, PoolParams};
 pub use state::PoolStats;
 
@@ -118,12 +116,6 @@ impl Pool {
         // Thousands may be registered: what is made ready here is made again when it is needed.
         self.shared.image(name, &adapter)?;
         Ok(self.register_source(name, Arc::new(move || Ok(adapter.clone()))))
-    }
-
-    /// Makes the PEFT directory `path` known as `name`; it is read when it is first needed.
-    pub fn register_directory(&self, name: &str, path: impl AsRef<Path>) -> u64 {
-        let path = path.as_ref().to_owned();
-        self.register_source(name, Arc::new(move || Ok(super::read_adapter(&path)?.adapter)))
     }
 
     fn register_source(&self, name: &str, source: Source) -> u64 {

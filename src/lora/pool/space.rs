@@ -243,7 +243,10 @@ mod tests {
         let first = space.place(&[shared(1)]).unwrap();
         let second = space.place(&[shared(2)]).unwrap();
         assert_eq!((space.free_pages(), second[0].slab, space.shared[&7].users), (8, first[0].slab, 2));
-        assert!(space.place(&[shared(1)]).is_none(), "the slab of the shards is full, the other may not be used");
+        assert!(
+            space.place(&[shared(1)]).is_none(),
+            "the slab of the shards is full, the other may not be used"
+        );
         space.free(&first);
         assert_eq!(space.shared[&7].pages.len(), 5);
         space.free(&second);

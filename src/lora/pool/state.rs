@@ -39,6 +39,7 @@ pub(super) struct Resident {
     /// Where its groups lie.
     pub places: Vec<Place>,
     /// Its shards: their address is their key, so they must not go before their pages do.
+    #[expect(dead_code, reason = "held, not read")]
     pub shards: Vec<Arc<Shards>>,
     /// When it was last leased.
     pub last_used: u64,
@@ -122,9 +123,10 @@ impl State {
     /// Whether resident `number` may be removed: no lease has it, it has arrived, and it is not pinned.
     fn is_free(&self, number: usize) -> bool {
         let Some(resident) = &self.residents[number] else { return false };
-        let is_pinned = self.entries.get(&resident.member.name).is_some_and(|entry| {
-            entry.is_pinned && entry.generation == resident.member.generation
-        });
+        let is_pinned = self
+            .entries
+            .get(&resident.member.name)
+            .is_some_and(|entry| entry.is_pinned && entry.generation == resident.member.generation);
         resident.is_ready && !is_pinned && Arc::strong_count(&resident.member) == 1
     }
 
@@ -132,9 +134,9 @@ impl State {
     pub fn victims(&self) -> Vec<usize> {
         let mut free: Vec<usize> = (0..self.residents.len()).filter(|number| self.is_free(*number)).collect();
         free.sort_by_key(|number| {
-            self.residents[*number].as_ref().map_or((true, 0), |resident| {
-                (!self.is_orphan(resident), resident.last_used)
-            })
+            self.residents[*number]
+                .as_ref()
+                .map_or((true, 0), |resident| (!self.is_orphan(resident), resident.last_used))
         });
         free
     }

@@ -1,0 +1,313 @@
+//! Between the caller's arrays and what the backends work on.
+
+use super::cpu;
+use super::segments::Segments;
+use super::step::{Shrunk, Step};
+#[cfg(feature = "gpu")]
+use {
+    super::gpu::{Input, OnDevice, Output, Strided, Task},
+    super::plan::ShrinkPlan,
+    super::pool::Bank,
+    super::step::Window,
+    super::values::Scalar,
+    crate::device::DeviceBuffer,
+    crate::error::Result,
+    ndarray::{ArrayView2, ArrayViewMut2, Axis, Slice as Rows},
+};
+
+/// The segment of each position.
+fn segments_of(segments: &Segments) -> Vec<usize> {
+    let numbered = segments.segments.iter().enumerate();
+    numbered.flat_map(|(number, segment)| std::iter::repeat_n(number, segment.positions.len())).collect()
+}
+
+/// Where the values of a position begin in those of one module, and how many they are.
+fn place(part: &cpu::Shrunk, segments: &Segments, segment: usize, position: usize, rank: usize) -> usize {
+    part.starts[segment] + (position - segments.segments[segment].positions.start) * rank
+}
+
+/// From values by module and position to values by route.
+pub(super) fn gather<'r>(
+    shrunk: &mut Shrunk,
+    segments: &Segments,
+    parts: &[cpu::Shrunk],
+    ranks: impl Fn(usize) -> &'r [u32],
+) {
+    let of = segments_of(segments);
+    let mut end = 0;
+    for &position in &segments.by_row {
+        let (position, segment) = (position as usize, of[position as usize]);
+        for (part, &rank) in parts.iter().zip(ranks(segments.segments[segment].slot)) {
+            let begin = place(part, segments, segment, position, rank as usize);
+            let values = &part.values[begin..begin + rank as usize];
+            shrunk.values_mut()[end..end + values.len()].copy_from_slice(values);
+            end += values.len();
+        }
+    }
+}
+
+/// From values by route to values by module and position.
+pub(super) fn scatter<'r>(
+    shrunk: &Shrunk,
+    segments: &Segments,
+    ranks: impl Fn(usize) -> &'r [u32],
+    operands: &[Vec<Option<cpu::Operand<'_>>>],
+) -> Vec<cpu::Shrunk> {
+    let of = segments_of(segments);
+    let mut parts: Vec<_> = operands.iter().map(|operands| cpu::Shrunk::new(segments, operands)).collect();
+    let mut end = 0;
+    for &position in &segments.by_row {
+        let (position, segment) = (position as usize, of[position as usize]);
+        for (part, &rank) in parts.iter_mut().zip(ranks(segments.segments[segment].slot)) {
+            let rank = rank as usize;
+            let begin = place(part, segments, segment, position, rank);
+            part.values[begin..begin + rank].copy_from_slice(&shrunk.values()[end..end + rank]);
+            end += rank;
+        }
+    }
+    parts
+}
+
+/// Values by route and module, for the reference.
+pub(super) fn by_module(shrunk: &Shrunk, step: &Step, group: usize) -> Vec<Vec<Vec<f64>>> {
+    let mut end = 0;
+    let routes = step.routes();
+    let slots = (0..routes.rows()).flat_map(|row| routes.of_row(row)).map(|route| route.slot as usize);
+    let ranks = step.module_ranks(group);
+    slots
+        .map(|slot| {
+            let of_module = |rank: &u32| {
+                let begin = end;
+                end += *rank as usize;
+                shrunk.values()[begin..end].iter().map(|value| f64::from(*value)).collect()
+            };
+            ranks(slot).iter().map(of_module).collect()
+        })
+        .collect()
+}
+
+/// The slabs that the adapters of a window lie in, for one group.
+#[cfg(feature = "gpu")]
+pub(super) fn slabs(step: &Step, window: &Window, group: usize) -> Result<Vec<u32>> {
+    let members = step.lease.members();
+    let used = |segment: &super::segments::Segment| {
+        let member = &members[segment.slot];
+        member.ranks[group].iter().any(|rank| *rank > 0).then_some(member.slabs[group])
+    };
+    let mut slabs: Vec<u32> = window.segments.segments.iter().filter_map(used).collect();
+    slabs.sort_unstable();
+    slabs.dedup();
+    if slabs.len() > 1 && window.segments.has_several {
+        return Err(crate::Error::TooLarge {
+            what: "adapters of rows with several routes, which have to lie in one binding".into(),
+            needed_bytes: slabs.iter().map(|slab| step.lease.slab_bytes(*slab)).sum(),
+            limit_bytes: step.lease.slab_bytes(slabs[0]),
+        });
+    }
+    Ok(slabs)
+}
+
+/// How shrink goes for one group of a window.
+#[cfg(feature = "gpu")]
+pub(super) fn shrink_plan(
+    step: &Step,
+    window: &Window,
+    on_device: &OnDevice,
+    bank: &Bank,
+    group: usize,
+) -> ShrinkPlan {
+    let members = step.lease.members();
+    let ranks: Vec<u32> = window
+        .segments
+        .segments
+        .iter()
+        .map(|segment| members[segment.slot].ranks[group].iter().sum())
+        .collect();
+    on_device.plan.shrink_of(step.lease.groups()[group].inputs(), &ranks, &bank.gpu.limits())
+}
+
+/// Rows on their way to or from a device, each filled up to a multiple of `step` elements.
+#[cfg(feature = "gpu")]
+struct Packed {
+    bytes: Vec<u8>,
+    rows: Vec<Strided>,
+}
+
+#[cfg(feature = "gpu")]
+impl Packed {
+    fn new<T: Scalar>(arrays: &[ArrayView2<'_, T>], step: usize) -> Self {
+        let mut packed = Self { bytes: Vec::new(), rows: Vec::new() };
+        let size = size_of::<T>();
+        for array in arrays {
+            let stride = array.ncols().next_multiple_of(step);
+            let first = packed.bytes.len() / size;
+            packed.rows.push(Strided {
+                first: first as u64,
+                stride: stride as u64,
+                columns: array.ncols() as u64,
+            });
+            packed.bytes.reserve(array.nrows() * stride * size);
+            for row in array.rows() {
+                match row.as_slice() {
+                    Some(values) => packed.bytes.extend_from_slice(bytemuck::cast_slice(values)),
+                    None => {
+                        row.iter().for_each(|value| packed.bytes.extend_from_slice(bytemuck::bytes_of(value)))
+                    }
+                }
+                packed.bytes.resize(packed.bytes.len() + (stride - array.ncols()) * size, 0);
+            }
+        }
+        packed
+    }
+}
+
+#[cfg(feature = "gpu")]
+fn upload(bank: &Bank, label: &'static str, bytes: &[u8]) -> Result<DeviceBuffer> {
+    let buffer = bank.gpu.buffer(label, bytes.len() as u64)?;
+    bank.gpu.write(&buffer, 0, bytes)?;
+    Ok(buffer)
+}
+
+/// Copies what came back into the rows of `array`.
+#[cfg(feature = "gpu")]
+fn unpack<T: Scalar>(bytes: &[u8], rows: &Strided, array: &mut ArrayViewMut2<'_, T>) {
+    let size = size_of::<T>();
+    for (number, mut row) in array.rows_mut().into_iter().enumerate() {
+        let begin = (rows.first as usize + number * rows.stride as usize) * size;
+        for (value, bytes) in row.iter_mut().zip(bytes[begin..].chunks_exact(size)) {
+            *value = bytemuck::pod_read_unaligned(bytes);
+        }
+    }
+}
+
+/// Both products for arrays of the host.
+#[cfg(feature = "gpu")]
+pub(super) fn apply<X: Scalar, Y: Scalar>(
+    step: &Step,
+    group: usize,
+    x: ArrayView2<'_, X>,
+    y: &mut [ArrayViewMut2<'_, Y>],
+) -> Result<()> {
+    let Some(bank) = step.lease.bank() else { return Ok(()) };
+    for window in &step.windows {
+        let slabs = slabs(step, window, group)?;
+        let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
+        let plan = shrink_plan(step, window, on_device, bank, group);
+        let task = Task { bank, batch: on_device, group, slabs: &slabs };
+        let inputs = Packed::new(&[x.slice_axis(Axis(0), Rows::from(window.rows.clone()))], 8);
+        let x_buffer = upload(bank, "x", &inputs.bytes)?;
+        let input = Input { slice: x_buffer.whole(), precision: X::PRECISION, rows: inputs.rows[0] };
+        let shrunk = bank.gpu.buffer("shrunk", plan.shrunk_bytes(on_device.plan.positions))?;
+        let (y_buffer, targets) = upload_outputs(bank, window, y)?;
+        let output = Output { slice: y_buffer.whole(), precision: Y::PRECISION, targets };
+        let mut batch = bank.gpu.batch("lora");
+        task.shrink(&mut batch, &plan, &input, &shrunk)?;
+        task.expand(&mut batch, plan.planes, plan.stride, &shrunk, &output)?;
+        let read = batch.submit_and_read(&[(&y_buffer, 0..y_buffer.size_bytes())])?;
+        return_outputs(&read[0], window, &output.targets, y);
+    }
+    Ok(())
+}
+
+#[cfg(feature = "gpu")]
+fn upload_outputs<Y: Scalar>(
+    bank: &Bank,
+    window: &Window,
+    y: &[ArrayViewMut2<'_, Y>],
+) -> Result<(DeviceBuffer, Vec<Strided>)> {
+    let rows = Rows::from(window.rows.clone());
+    let views: Vec<_> = y.iter().map(|array| array.slice_axis(Axis(0), rows)).collect();
+    let packed = Packed::new(&views, 4);
+    Ok((upload(bank, "y", &packed.bytes)?, packed.rows))
+}
+
+#[cfg(feature = "gpu")]
+fn return_outputs<Y: Scalar>(
+    bytes: &[u8],
+    window: &Window,
+    targets: &[Strided],
+    y: &mut [ArrayViewMut2<'_, Y>],
+) {
+    for (rows, array) in targets.iter().zip(y) {
+        unpack(bytes, rows, &mut array.slice_axis_mut(Axis(0), Rows::from(window.rows.clone())));
+    }
+}
+
+/// The first product for arrays of the host.
+#[cfg(feature = "gpu")]
+pub(super) fn shrink<X: Scalar>(
+    step: &Step,
+    group: usize,
+    x: ArrayView2<'_, X>,
+    made: &mut Shrunk,
+) -> Result<()> {
+    let Some(bank) = step.lease.bank() else { return Ok(()) };
+    for window in &step.windows {
+        let slabs = slabs(step, window, group)?;
+        let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
+        let plan = shrink_plan(step, window, on_device, bank, group);
+        let task = Task { bank, batch: on_device, group, slabs: &slabs };
+        let inputs = Packed::new(&[x.slice_axis(Axis(0), Rows::from(window.rows.clone()))], 8);
+        let x_buffer = upload(bank, "x", &inputs.bytes)?;
+        let input = Input { slice: x_buffer.whole(), precision: X::PRECISION, rows: inputs.rows[0] };
+        let positions = on_device.plan.positions;
+        let bytes = plan.shrunk_bytes(positions);
+        let shrunk = bank.gpu.buffer("shrunk", bytes)?;
+        let mut batch = bank.gpu.batch("lora shrink");
+        task.shrink(&mut batch, &plan, &input, &shrunk)?;
+        let read = batch.submit_and_read(&[(&shrunk, 0..bytes)])?;
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(&read[0]);
+        let of = segments_of(&window.segments);
+        let mut end = made.first_of_row(window.rows.start);
+        for &position in &window.segments.by_row {
+            let slot = window.segments.segments[of[position as usize]].slot;
+            let rank: u32 = step.module_ranks(group)(slot).iter().sum();
+            for index in 0..rank {
+                let mut sum = 0.0;
+                for plane in 0..plan.planes as usize {
+                    let row = plane * positions as usize + position as usize;
+                    sum += values[row * plan.stride as usize + index as usize];
+                }
+                made.values_mut()[end] = sum;
+                end += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The second product for arrays of the host.
+#[cfg(feature = "gpu")]
+pub(super) fn expand<Y: Scalar>(
+    step: &Step,
+    group: usize,
+    made: &Shrunk,
+    y: &mut [ArrayViewMut2<'_, Y>],
+) -> Result<()> {
+    let Some(bank) = step.lease.bank() else { return Ok(()) };
+    for window in &step.windows {
+        let slabs = slabs(step, window, group)?;
+        let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
+        let plan = shrink_plan(step, window, on_device, bank, group);
+        let task = Task { bank, batch: on_device, group, slabs: &slabs };
+        let (positions, stride) = (on_device.plan.positions as usize, plan.stride as usize);
+        let mut values = vec![0.0_f32; positions * stride];
+        let of = segments_of(&window.segments);
+        let mut end = made.first_of_row(window.rows.start);
+        for &position in &window.segments.by_row {
+            let slot = window.segments.segments[of[position as usize]].slot;
+            let rank = step.module_ranks(group)(slot).iter().sum::<u32>() as usize;
+            let begin = position as usize * stride;
+            values[begin..begin + rank].copy_from_slice(&made.values()[end..end + rank]);
+            end += rank;
+        }
+        let shrunk = upload(bank, "shrunk", bytemuck::cast_slice(&values))?;
+        let (y_buffer, targets) = upload_outputs(bank, window, y)?;
+        let output = Output { slice: y_buffer.whole(), precision: Y::PRECISION, targets };
+        let mut batch = bank.gpu.batch("lora expand");
+        task.expand(&mut batch, 1, plan.stride, &shrunk, &output)?;
+        let read = batch.submit_and_read(&[(&y_buffer, 0..y_buffer.size_bytes())])?;
+        return_outputs(&read[0], window, &output.targets, y);
+    }
+    Ok(())
+}
