@@ -24,6 +24,8 @@ mod kmeans_model;
 mod kmeans_random;
 mod kmeans_rules;
 mod kmeans_stop;
+mod lora_peft;
+mod lora_peft_refused;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]
