@@ -60,7 +60,7 @@ pub fn saved(config: &Value, tensors: &[Tensor]) -> Folder {
 /// The configuration of a plain LoRA of this rank, with alpha twice the rank.
 pub fn lora(rank: usize) -> Value {
     json!({
-        "peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": null,
+        "peft_type": "LORA", "r": rank, "lora_alpha": rank * 2, "target_modules": null,
         "base_model_name_or_path": "some/base", "bias": "none", "init_lora_weights": true, "fan_in_fan_out": false,
         "use_dora": false, "modules_to_save": null, "rank_pattern": {}, "layers_to_transform": null,
         "megatron_core": "megatron.core", "loftq_config": {}, "task_type": "CAUSAL_LM", "inference_mode": true,

@@ -47,7 +47,7 @@ impl Storage {
 }
 
 /// Bytes that start at a multiple of 8, the largest alignment of an element type.
-pub(super) struct AlignedBytes {
+pub(crate) struct AlignedBytes {
     words: Vec<u64>,
     length: usize,
 }
