@@ -339,7 +339,10 @@ fn headers_that_lie() {
     ] {
         refused(tensor(shape, offsets));
     }
-    assert!(refused(tensor("[2,3]", "[0,28]")).contains("ends at byte 28"));
+    assert!(refused(tensor("[2,3]", "[0,28]")).contains(&format!("{name} ends at byte 28")));
+    assert!(refused(tensor("[2,4]", "[0,24]")).contains(&format!("F32 [2, 4], got {name}: bytes 0 to 24")));
+    let unknown = format!(r#"{{"{name}":{{"dtype":"F7","shape":[2,3],"data_offsets":[0,24]}}}}"#);
+    assert!(refused(with_header(&unknown, 24)).contains(&format!("{name}: F7")));
     // Ends that add up to more than 64 bits with the length of the header.
     let part = (1_u64 << 61) - 1;
     let entry = |i: u64| {

@@ -26,6 +26,7 @@ mod kmeans_rules;
 mod kmeans_stop;
 mod lora_peft;
 mod lora_peft_refused;
+mod lora_peft_saved;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

@@ -51,7 +51,7 @@ impl TensorFile {
 
     pub(super) fn tensors(&self) -> Result<Tensors<'_>> {
         let bytes = self.storage.bytes();
-        check_extents(&self.path, bytes)?;
+        check_claims(&self.path, bytes)?;
         let parsed = SafeTensors::deserialize(bytes);
         let parsed =
             parsed.map_err(|error| malformed(&self.path, "a safetensors file", error.to_string()))?;
@@ -59,32 +59,53 @@ impl TensorFile {
     }
 }
 
-/// Where a tensor lies, as the header claims.
+/// A tensor as the header claims it to be.
 #[derive(Deserialize)]
-struct Extent {
+struct Claim {
+    dtype: Option<String>,
+    shape: Option<Vec<u64>>,
     data_offsets: Option<(u64, u64)>,
 }
 
-/// No tensor may end beyond the file: offsets are added up later, and sums must not overflow.
-fn check_extents(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Names the tensor that is wrong, which the parser does not do for all faults. No tensor may end beyond the file
+/// either: the parser adds up ends, and sums must not overflow.
+fn check_claims(path: &Path, bytes: &[u8]) -> Result<()> {
     let (length, rest) = bytes.split_at(LENGTH_BYTES);
     let claimed = u64::from_le_bytes(length.try_into().expect("split at the length of a u64"));
     let expected = || format!("a header of at most {} bytes", rest.len().min(MAX_HEADER_BYTES));
     let header_bytes = usize::try_from(claimed).ok().filter(|&length| length <= MAX_HEADER_BYTES);
     let header = header_bytes.and_then(|length| rest.get(..length));
     let header = header.ok_or_else(|| malformed(path, expected(), format!("{claimed} bytes claimed")))?;
-    let extents: serde_json::Result<BTreeMap<String, Extent>> = serde_json::from_slice(header);
-    let extents = extents.map_err(|error| malformed(path, "a safetensors header", error.to_string()))?;
+    let claims: serde_json::Result<BTreeMap<String, Claim>> = serde_json::from_slice(header);
+    let claims = claims.map_err(|error| malformed(path, "a safetensors header", error.to_string()))?;
     let data_bytes = (rest.len() - header.len()) as u64;
-    for (name, extent) in extents {
-        if let Some((_, end)) = extent.data_offsets
-            && end > data_bytes
-        {
-            let got = format!("{name} ends at byte {end}");
-            return Err(malformed(path, format!("tensors within {data_bytes} bytes of data"), got));
+    claims.iter().try_for_each(|(name, claim)| claim.check(name, data_bytes, path))
+}
+
+impl Claim {
+    fn check(&self, name: &str, data_bytes: u64, path: &Path) -> Result<()> {
+        let (Some(dtype), Some(shape), Some((start, end))) = (&self.dtype, &self.shape, self.data_offsets)
+        else {
+            // The file's notes are no tensor; the parser refuses tensors without these.
+            return Ok(());
+        };
+        if end > data_bytes {
+            let expected = format!("tensors within {data_bytes} bytes of data");
+            return Err(malformed(path, expected, format!("{name} ends at byte {end}")));
         }
+        let text = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(dtype);
+        let Ok(known) = Dtype::deserialize(text) else {
+            return Err(malformed(path, "elements of type F32, F16 or BF16", format!("{name}: {dtype}")));
+        };
+        let elements = shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
+        let bits = elements.and_then(|elements| elements.checked_mul(known.bitsize() as u64));
+        let held_bits = end.checked_sub(start).and_then(|bytes| bytes.checked_mul(8));
+        if bits.is_none() || bits != held_bits {
+            let expected = format!("the bytes of {dtype} {shape:?}");
+            return Err(malformed(path, expected, format!("{name}: bytes {start} to {end}")));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 impl<'a> Tensors<'a> {
@@ -109,7 +130,7 @@ impl<'a> Tensors<'a> {
 
     /// The tensor `name`, which has to be there.
     pub(super) fn require(&mut self, name: &str) -> Result<Tensor<'a>> {
-        self.take(name).ok_or_else(|| malformed(self.path, name, "no such tensor"))
+        self.take(name).ok_or_else(|| malformed(self.path, format!("tensor {name}"), "no such tensor"))
     }
 }
 

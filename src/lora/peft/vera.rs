@@ -46,7 +46,7 @@ pub(super) fn assemble(
         let expected = "base_model.vera_A and vera_B: save the adapter with save_projection=True";
         return Err(malformed(path, expected, "neither (they would have to be drawn as PyTorch does)"));
     }
-    let missing = |name: &str| malformed(path, name, "no such tensor");
+    let missing = |name: &str| malformed(path, format!("tensor {name}"), "no such tensor");
     let (a, b) = (a.ok_or_else(|| missing(SHARED_A))?, b.ok_or_else(|| missing(SHARED_B))?);
     let ([a_rank, widest_inputs], [widest_outputs, b_rank]) = (a.sizes()?, b.sizes()?);
     let rank = config.rank;
