@@ -25,8 +25,9 @@ impl Storage {
     /// Maps the whole file, or reads it where the caller does not want a map.
     pub(crate) fn open(path: &Path, mut file: File, length: u64, in_memory: bool) -> Result<Self> {
         if !in_memory {
-            // SAFETY: the map is read-only and private to this table. Another process could still change the file
-            // under it; `Table::open` documents that the file must stay as it is, and `in_memory` avoids the map.
+            // SAFETY: the map is read-only and private to its reader. Another process could still change the file
+            // under it; `Table::open` and the readers of adapters document that the file must stay as it is, and
+            // `in_memory` avoids the map.
             let map = unsafe { Mmap::map(&file) }.map_err(|source| file_error(path, "mapping", source))?;
             return Ok(Self::Mapped(map));
         }
