@@ -25,6 +25,9 @@ mod kmeans_random;
 mod kmeans_rules;
 mod kmeans_stop;
 mod lora;
+mod lora_peft;
+mod lora_peft_refused;
+mod lora_peft_saved;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

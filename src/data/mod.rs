@@ -9,7 +9,7 @@ pub(crate) mod frame;
 mod idx;
 mod npy;
 mod points;
-mod storage;
+pub(crate) mod storage;
 mod table;
 mod vecs;
 mod write;

@@ -10,7 +10,7 @@ use memmap2::Mmap;
 use crate::error::{Error, Result};
 
 /// The bytes behind a table.
-pub(super) enum Storage {
+pub(crate) enum Storage {
     /// The file itself, mapped read-only.
     Mapped(Mmap),
     /// A copy, aligned for every element type.
@@ -23,10 +23,11 @@ pub(super) enum Storage {
 
 impl Storage {
     /// Maps the whole file, or reads it where the caller does not want a map.
-    pub(super) fn open(path: &Path, mut file: File, length: u64, in_memory: bool) -> Result<Self> {
+    pub(crate) fn open(path: &Path, mut file: File, length: u64, in_memory: bool) -> Result<Self> {
         if !in_memory {
-            // SAFETY: the map is read-only and private to this table. Another process could still change the file
-            // under it; `Table::open` documents that the file must stay as it is, and `in_memory` avoids the map.
+            // SAFETY: the map is read-only and private to its reader. Another process could still change the file
+            // under it; `Table::open` and the readers of adapters document that the file must stay as it is, and
+            // `in_memory` avoids the map.
             let map = unsafe { Mmap::map(&file) }.map_err(|source| file_error(path, "mapping", source))?;
             return Ok(Self::Mapped(map));
         }
@@ -36,7 +37,7 @@ impl Storage {
     }
 
     /// All bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
             Self::Memory(copy) => copy.bytes(),
@@ -47,7 +48,7 @@ impl Storage {
 }
 
 /// Bytes that start at a multiple of 8, the largest alignment of an element type.
-pub(super) struct AlignedBytes {
+pub(crate) struct AlignedBytes {
     words: Vec<u64>,
     length: usize,
 }
@@ -84,9 +85,18 @@ impl AlignedBytes {
     }
 }
 
-/// Opens a regular file and returns its length. Folders, pipes and devices are refused before they are opened, since
-/// opening a pipe waits for its writer; so are empty files.
+/// Opens a table and returns its length; an empty file is refused.
 pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
+    let (file, length) = open_file(path)?;
+    if length == 0 {
+        return Err(malformed(path, "at least 1 row", "an empty file"));
+    }
+    Ok((file, length))
+}
+
+/// Opens a regular file and returns its length. Folders, pipes and devices are refused before they are opened, since
+/// opening a pipe waits for its writer.
+pub(crate) fn open_file(path: &Path) -> Result<(File, u64)> {
     let attributes = std::fs::metadata(path).map_err(|source| file_error(path, "opening", source))?;
     if !attributes.is_file() {
         let got = if attributes.is_dir() { "a folder" } else { "a pipe, socket or device" };
@@ -94,9 +104,6 @@ pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
     }
     let file = File::open(path).map_err(|source| file_error(path, "opening", source))?;
     let length = file.metadata().map_err(|source| file_error(path, "opening", source))?.len();
-    if length == 0 {
-        return Err(malformed(path, "at least 1 row", "an empty file"));
-    }
     Ok((file, length))
 }
 
@@ -121,7 +128,7 @@ pub(super) fn malformed(path: &Path, expected: impl AsRef<str>, got: impl AsRef<
 }
 
 /// An [`Error::File`].
-pub(super) fn file_error(path: &Path, action: &'static str, source: std::io::Error) -> Error {
+pub(crate) fn file_error(path: &Path, action: &'static str, source: std::io::Error) -> Error {
     Error::File { path: path.into(), action, source }
 }
 
@@ -134,15 +141,19 @@ pub(super) fn decode_error(path: &Path, expected: &str, source: std::io::Error) 
     }
 }
 
-/// At most 100 characters, control characters and quotes escaped.
+/// At most 100 characters, control characters escaped.
 pub(super) fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 100;
+    excerpt_of(text, 100)
+}
+
+/// At most `longest` characters, control characters escaped, and `...` where there were more.
+pub(crate) fn excerpt_of(text: &str, longest: usize) -> String {
     let mut short = String::new();
     // Escapes lengthen: count what is written, not what is read.
     for character in text.chars() {
         let escaped =
             if character.is_control() { character.escape_default().to_string() } else { character.into() };
-        if short.chars().count() + escaped.len() > LONGEST {
+        if short.chars().count() + escaped.len() > longest {
             short.push_str("...");
             break;
         }

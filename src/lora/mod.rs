@@ -17,6 +17,7 @@ mod host;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;
 mod module;
+mod peft;
 mod plan;
 mod pool;
 #[cfg(feature = "gpu")]
@@ -31,6 +32,7 @@ mod values;
 pub use apply::apply;
 pub use factors::{Adapter, Factors, MAX_RANK, Shards, Sizes};
 pub use module::Module;
+pub use peft::{ModuleKind, PeftAdapter, PeftModule, read_adapter, read_adapter_for, read_shards};
 pub use plan::MOST_PROJECTIONS;
 pub use pool::{Group, Lease, Pool, PoolParams, PoolStats};
 #[cfg(feature = "gpu")]

@@ -1,12 +1,12 @@
-//! What adapters apply to.
+//! One linear map of a base model.
 
-/// A linear map of a model that adapters may update.
+/// A linear map (or an embedding) of a base model that an adapter may update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
-    /// Its name as adapters have it: `model.layers.0.self_attn.q_proj`.
+    /// Its path in the model: `model.layers.0.self_attn.q_proj`.
     pub name: String,
-    /// Features that go in.
+    /// Features that come in; for an embedding, the entries of its table.
     pub inputs: usize,
-    /// Features that come out.
+    /// Features that go out.
     pub outputs: usize,
 }
