@@ -24,6 +24,7 @@ mod kmeans_model;
 mod kmeans_random;
 mod kmeans_rules;
 mod kmeans_stop;
+mod lora_serve;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

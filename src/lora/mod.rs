@@ -5,6 +5,7 @@ mod reference;
 mod routes;
 mod rows;
 mod segments;
+pub mod serve;
 mod values;
 
 pub use factors::{Adapter, Factors, MAX_RANK, Shards, Sizes};
