@@ -119,13 +119,13 @@ fn the_newest_is_evicted_and_its_prefill_goes_over_what_it_generated() {
     let base = BaseCost { prefill_token_seconds: 1000.0, ..second() };
     let report = run(&Simulation::new().limits(limits), &trace, &[BASE_MODEL], &base, &mut Punica::default());
     assert_eq!((report.evictions, report.output_tokens), (1, 14));
-    // The second gave tokens in its prefill and in 3 steps; then it waits and is prefilled over 3 + 4 tokens.
+    // The second gave tokens in its prefill and in 2 steps; then it waits and is prefilled over 3 + 3 tokens.
     let prefilled = (report.seconds / 1000.0).floor();
-    assert_eq!(prefilled, 3.0 + 3.0 + 7.0, "{report:?}");
+    assert_eq!(prefilled, 3.0 + 3.0 + 6.0, "{report:?}");
 }
 
 #[test]
-fn sixteen_adapters_in_a_budget_of_eight_cost_no_more_than_the_copies() {
+fn sixteen_adapters_in_a_budget_of_eight_cost_the_copies_and_a_last_round() {
     let adapters = ServedAdapter::cycle(16, &[16]).unwrap();
     let lengths = Lengths::Uniform { prompt_tokens: (8, 64), decode_steps: (8, 64) };
     let base = BaseCost::punica_a100_7b();
@@ -135,12 +135,18 @@ fn sixteen_adapters_in_a_budget_of_eight_cost_no_more_than_the_copies() {
         let with_room_for = |count: u64| {
             let cache = CacheLimits { budget_bytes: count * adapters[0].bytes, ..CacheLimits::default() };
             let limits = DeviceLimits { cache, ..DeviceLimits::default() };
-            run(&Simulation::new().limits(limits), &trace, &adapters, &base, &mut Fcfs)
+            run(&Simulation::new().limits(limits).patience_seconds(0.5), &trace, &adapters, &base, &mut Fcfs)
         };
         let (all, half) = (with_room_for(16), with_room_for(8));
-        println!("{arrivals:?}\n{all:#?}\n{half:#?}");
         assert!(half.cache.evictions > 0 && all.cache.evictions == 0);
-        assert!(half.seconds <= all.seconds + half.cache.load_seconds, "{} {}", half.seconds, all.seconds);
+        // When no request waits any more, the last ones may need more adapters than there is room for: one life longer.
+        let life = 65.0 * half.per_token_seconds.max;
+        let most = all.seconds + half.cache.load_seconds + life;
+        assert!(half.seconds <= most, "{} {}", half.seconds, all.seconds);
+        assert!(half.tokens_per_second >= 0.95 * all.tokens_per_second);
+        // A request waits until it is impatient, and then for the requests of one adapter to end.
+        let wait = half.first_token_seconds.max - all.first_token_seconds.max;
+        assert!(wait <= 0.5 + life + half.cache.load_seconds, "{:?}", half.first_token_seconds);
     }
 }
 
@@ -163,7 +169,7 @@ fn an_adapter_that_waits_too_long_gets_its_turn() {
 
 #[test]
 fn punica_fills_one_device_and_empties_light_ones() {
-    let requests = (0..40).map(|id| request(0, 4, if id % 10 == 0 { 400 } else { 20 }, 0.0));
+    let requests = (0..40).map(|id| request(0, 4, if id % 9 == 8 { 400 } else { 20 }, 0.0));
     let trace = Trace::new(requests.collect()).unwrap();
     let simulation = Simulation::new().devices(2);
     let base = BaseCost::punica_a100_7b();
