@@ -28,6 +28,7 @@ mod lora;
 mod lora_peft;
 mod lora_peft_refused;
 mod lora_peft_saved;
+mod lora_serve;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-const EXIT_CODES: &str = "\
+use super::lora::Lora;
+
+pub(super) const EXIT_CODES: &str = "\
 Data goes to stdout, everything else to stderr. Files appear when all is done, or not at all.
 
 Exit codes:
@@ -32,6 +34,8 @@ pub(super) enum Command {
     Predict(Box<Predict>),
     /// Writes the matrix of all distances between the rows of two files, or of one.
     Distance(Box<Distance>),
+    /// Works with LoRA adapters.
+    Lora(Lora),
 }
 
 #[derive(Debug, Args)]
@@ -240,7 +244,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.as_bytes().last().map(u8::to_ascii_lowercase) {
         Some(b'k') => (&text[..text.len() - 1], 10),
         Some(b'm') => (&text[..text.len() - 1], 20),

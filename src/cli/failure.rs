@@ -98,6 +98,17 @@ fn flag(name: &str) -> &str {
         "delimiter" => "--delimiter",
         "count" => "--top",
         "threads" => "--device",
+        "workload" => "--workload",
+        "requests" => "--requests",
+        "adapters" => "--adapters",
+        "ranks" => "--ranks",
+        "rate" => "--rate",
+        "cv" => "--cv",
+        "devices" => "--devices",
+        "batch" => "--batch",
+        "kv_tokens" => "--kv-tokens",
+        "patience_seconds" => "--patience",
+        "bytes_per_second" => "--copy-rate",
         other => other,
     }
 }

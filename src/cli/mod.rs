@@ -6,6 +6,7 @@ mod distance;
 mod failure;
 mod input;
 mod kmeans;
+mod lora;
 mod output;
 mod plot;
 mod predict;
@@ -52,6 +53,7 @@ fn run(command: Command) -> Result<(), Failure> {
             show_warnings(arguments.run.quiet);
             distance::run(&arguments, &cancel_on_interrupt())
         }
+        Command::Lora(arguments) => lora::run(&arguments),
     }
 }
 

@@ -26,6 +26,7 @@ mod reference;
 mod routes;
 mod rows;
 mod segments;
+pub mod serve;
 mod step;
 mod values;
 

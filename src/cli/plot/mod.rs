@@ -3,6 +3,7 @@
 
 mod axis;
 mod panel;
+mod policies;
 mod principal;
 
 use ndarray::{Array2, Axis as Dimension};
@@ -13,6 +14,7 @@ use crate::data::Points;
 use crate::kmeans::Fit;
 use axis::Axis;
 use panel::{Panel, put, text};
+pub(super) use policies::draw as draw_policies;
 use principal::Plane;
 
 const WIDTH: f64 = 1240.0;

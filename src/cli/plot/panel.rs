@@ -77,7 +77,8 @@ pub(super) fn text(page: &mut String, [x, y]: [f64; 2], anchor: &str, size: u32,
     );
 }
 
-fn line(page: &mut String, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2], colour: &str) {
+/// A straight line.
+pub(super) fn line(page: &mut String, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2], colour: &str) {
     put(
         page,
         format_args!(

@@ -1,0 +1,372 @@
+//! `tilefold lora simulate`: policies on one trace, or the workloads of Punica.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::simulate_args::{ArrivalsName, Costs, PolicyName, Requests, Simulate};
+use crate::cli::failure::Failure;
+use crate::cli::summary::{grouped, plural};
+use crate::cli::{output, plot};
+use crate::lora::serve::{
+    Arrivals, BaseCost, CacheLimits, DeviceLimits, FairTokens, Fcfs, FewAdapters, FittedCost, Lengths,
+    LoopCost, LoraCost, NoLora, Percentiles, Policy, Punica, RankAware, Report, ServedAdapter, Simulation,
+    StepCost, StepShape, TableRow, TableSettings, Trace, TraceBuilder, fit, punica_a100_points, punica_table,
+    read_points,
+};
+
+/// Runs the subcommand.
+pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
+    let requests = &arguments.requests;
+    let inputs = [("--trace", requests.trace.as_ref())];
+    output::check_distinct(&inputs, &[("--plot", arguments.plot.as_ref())])?;
+    let base = base_cost(&arguments.costs.base_cost)?;
+    let fitted = lora_cost(&arguments.costs)?;
+    if arguments.table {
+        return table(arguments, &base, fitted.as_ref());
+    }
+    let trace = trace(requests)?;
+    let adapters = ServedAdapter::cycle(trace.adapters(), &requests.ranks)?;
+    let lora: Box<dyn LoraCost> = match (&fitted, arguments.costs.is_loop) {
+        (None, _) => Box::new(NoLora),
+        (Some(fitted), false) => Box::new(*fitted),
+        (Some(fitted), true) => Box::new(LoopCost { each: *fitted }),
+    };
+    let cost = StepCost { base: &base, lora: lora.as_ref() };
+    let simulation = simulation(arguments)?;
+    output::probe("--plot", arguments.plot.as_ref())?;
+    let mut reports = Vec::new();
+    for &name in &arguments.policy {
+        reports.push(simulation.run(&trace, &adapters, cost, policy(name, arguments, cost)?.as_mut())?);
+    }
+    let title = title(arguments, &trace);
+    if let Some(path) = &arguments.plot {
+        let mut file = output::create("--plot", path, "svg")?;
+        let page = plot::draw_policies(&title, &reports);
+        file.write_all(page.as_bytes()).map_err(|source| Failure {
+            message: format!("--plot {}: writing failed: {source}", path.display()),
+            code: crate::cli::failure::WORK,
+        })?;
+        output::commit(vec![file])?;
+    }
+    output::print(|stdout| {
+        if arguments.json {
+            let object = json!({
+                "requests": trace.requests().len(),
+                "adapters": trace.adapters(),
+                "output_tokens": trace.output_tokens(),
+                "base_cost": base_json(&base),
+                "lora_cost": fitted.as_ref().map(fitted_json),
+                "loop": arguments.costs.is_loop,
+                "policies": reports.iter().map(report_json).collect::<Vec<Value>>(),
+            });
+            return writeln!(stdout, "{object:#}");
+        }
+        writeln!(stdout, "{title}\nbase  {}", base.source)?;
+        write_lora(stdout, fitted.as_ref(), arguments.costs.is_loop)?;
+        write_reports(stdout, &reports)
+    })
+}
+
+fn trace(requests: &Requests) -> Result<Trace, Failure> {
+    if let Some(path) = &requests.trace {
+        return Trace::read_csv(path).map_err(Failure::about("--trace"));
+    }
+    let (rate, cv) = (requests.rate, requests.cv);
+    let arrivals = match requests.arrivals {
+        ArrivalsName::AtOnce => Arrivals::AtOnce,
+        ArrivalsName::Poisson => Arrivals::Poisson { rate },
+        ArrivalsName::Gamma => Arrivals::Gamma { rate, cv },
+    };
+    let mut builder = TraceBuilder::new(requests.workload.parse()?, requests.requests);
+    if let Some(adapters) = requests.adapters {
+        builder = builder.adapters(adapters);
+    }
+    Ok(builder.arrivals(arrivals).lengths(lengths(&requests.lengths)?).seed(requests.seed).build()?)
+}
+
+fn lengths(text: &str) -> Result<Lengths, Failure> {
+    let range = |text: &str| -> Option<(u32, u32)> {
+        let (least, most) = text.split_once('-')?;
+        Some((least.parse().ok()?, most.parse().ok()?))
+    };
+    let parse = || -> Option<Lengths> {
+        let (kind, numbers) = text.split_once(':')?;
+        if kind == "punica" {
+            return Some(Lengths::Punica { most_tokens: numbers.parse().ok()? });
+        }
+        let (prompt, answer) = numbers.split_once(',')?;
+        // The prefill gives the first token of an answer.
+        let steps = |tokens: u32| tokens.checked_sub(1);
+        match kind {
+            "fixed" => Some(Lengths::Fixed {
+                prompt_tokens: prompt.parse().ok()?,
+                decode_steps: steps(answer.parse().ok()?)?,
+            }),
+            "uniform" => {
+                let (least, most) = range(answer)?;
+                let decode_steps = (steps(least)?, steps(most)?);
+                Some(Lengths::Uniform { prompt_tokens: range(prompt)?, decode_steps })
+            }
+            _ => None,
+        }
+    };
+    let expected = "punica:MOST, fixed:PROMPT,ANSWER or uniform:A-B,C-D with answers of at least 1";
+    parse().ok_or_else(|| Failure::usage("--lengths", expected, text))
+}
+
+fn base_cost(text: &str) -> Result<BaseCost, Failure> {
+    match text {
+        "a100-7b" => return Ok(BaseCost::punica_a100_7b()),
+        "zero" => return Ok(BaseCost::zero()),
+        _ => {}
+    }
+    let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let seconds: Option<Vec<f64>> = numbers.filter(|numbers| {
+        numbers.iter().all(|number| *number >= 0.0 && number.is_finite()) && numbers.len() == 4
+    });
+    let Some(milliseconds) = seconds else {
+        let expected = "a100-7b, zero, or four numbers of milliseconds that are not negative";
+        return Err(Failure::usage("--base-cost", expected, text));
+    };
+    Ok(BaseCost {
+        fixed_seconds: 1e-3 * milliseconds[0],
+        prefill_token_seconds: 1e-3 * milliseconds[1],
+        decode_row_seconds: 1e-3 * milliseconds[2],
+        context_token_seconds: 1e-3 * milliseconds[3],
+        source: format!("as given: {text} ms per step, prefilled token, decoding request, cached token"),
+    })
+}
+
+fn lora_cost(costs: &Costs) -> Result<Option<FittedCost>, Failure> {
+    if !(costs.operators > 0.0 && costs.operators.is_finite()) {
+        return Err(Failure::usage("--operators", "a positive number", costs.operators));
+    }
+    let points = match costs.lora_cost.as_str() {
+        "none" => return Ok(None),
+        "a100" => punica_a100_points(),
+        path => read_points(Path::new(path)).map_err(Failure::about("--lora-cost"))?,
+    };
+    Ok(Some(fit(&points)?.times(costs.operators)))
+}
+
+fn simulation(arguments: &Simulate) -> Result<Simulation, Failure> {
+    let machine = &arguments.machine;
+    let cache = CacheLimits {
+        budget_bytes: machine.cache_bytes,
+        bytes_per_second: machine.copy_rate,
+        ..CacheLimits::default()
+    };
+    let limits = DeviceLimits { batch: machine.batch, kv_tokens: machine.kv_tokens, cache };
+    let simulation = Simulation::new().devices(machine.devices).limits(limits).prefetch(!machine.no_prefetch);
+    Ok(simulation.patience_seconds(machine.patience))
+}
+
+fn policy<'a>(
+    name: PolicyName,
+    arguments: &Simulate,
+    cost: StepCost<'a>,
+) -> Result<Box<dyn Policy + 'a>, Failure> {
+    Ok(match name {
+        PolicyName::Fcfs => Box::new(Fcfs),
+        PolicyName::Punica => Box::new(Punica::default()),
+        PolicyName::Fair => Box::new(FairTokens::default()),
+        PolicyName::FewAdapters if arguments.most_adapters == 0 => {
+            return Err(Failure::usage("--most-adapters", "at least 1", 0));
+        }
+        PolicyName::FewAdapters => Box::new(FewAdapters::new(arguments.most_adapters)),
+        PolicyName::RankAware => {
+            let target =
+                arguments.target.map_or_else(|| 1.2 * full_batch(arguments, cost.base), |ms| 1e-3 * ms);
+            if !(target >= 0.0) {
+                return Err(Failure::usage("--target", "milliseconds that are not negative", 1e3 * target));
+            }
+            Box::new(RankAware::new(cost, target))
+        }
+    })
+}
+
+/// Seconds of a decode step of the base model with a full batch of 512 tokens each.
+fn full_batch(arguments: &Simulate, base: &BaseCost) -> f64 {
+    let mut step = StepShape::default();
+    // A batch beyond this has no other meaning than "no limit".
+    (0..arguments.machine.batch.min(1 << 16)).for_each(|_| step.decode(0, 0, 512));
+    base.seconds(&step)
+}
+
+fn table(arguments: &Simulate, base: &BaseCost, fitted: Option<&FittedCost>) -> Result<(), Failure> {
+    let requests = &arguments.requests;
+    let Some(&fitted) = fitted else {
+        return Err(Failure::usage("--lora-cost", "a100 or a file of measured points for --table", "none"));
+    };
+    let &[rank] = requests.ranks.as_slice() else {
+        return Err(Failure::usage("--ranks", "one rank for --table", requests.ranks.len()));
+    };
+    let settings = TableSettings {
+        requests: requests.requests,
+        rank,
+        lengths: lengths(&requests.lengths)?,
+        simulation: simulation(arguments)?,
+        seed: requests.seed,
+    };
+    let rows = punica_table(&fitted, &LoopCost { each: fitted }, base, &settings)?;
+    output::print(|stdout| {
+        if arguments.json {
+            let row = |row: &TableRow| {
+                json!({
+                    "workload": row.workload.name(),
+                    "lora": row.lora,
+                    "base": row.base,
+                    "of_identical": row.of_identical,
+                    "report": report_json(&row.report),
+                })
+            };
+            let rows: Vec<Value> = rows.iter().map(row).collect();
+            return writeln!(stdout, "{:#}", json!({ "lora_cost": fitted_json(&fitted), "rows": rows }));
+        }
+        write_lora(stdout, Some(&fitted), false)?;
+        let mut base = "";
+        for row in &rows {
+            if row.base != base {
+                base = &row.base;
+                writeln!(
+                    stdout,
+                    "\nbase  {base}\nworkload   lora        tokens/s  of identical  adapters/step"
+                )?;
+            }
+            writeln!(
+                stdout,
+                "{:<10} {:<10} {:>9.0} {:>13.2} {:>14.1}",
+                row.workload.name(),
+                row.lora,
+                row.report.tokens_per_second,
+                row.of_identical,
+                row.report.mean_adapters_per_step
+            )?;
+        }
+        Ok(())
+    })
+}
+
+fn title(arguments: &Simulate, trace: &Trace) -> String {
+    let requests = &arguments.requests;
+    let count = |count: usize, noun: &str| format!("{} {}", grouped(count as u64), plural(count, noun));
+    let what = match (&requests.trace, requests.arrivals) {
+        (Some(_), _) => "from a file".to_owned(),
+        (None, ArrivalsName::AtOnce) => format!("{}, all at once", requests.workload),
+        (None, ArrivalsName::Poisson) => format!("{}, {} per second", requests.workload, requests.rate),
+        (None, ArrivalsName::Gamma) => {
+            format!("{}, {} per second, cv {}", requests.workload, requests.rate, requests.cv)
+        }
+    };
+    let (of, adapters) = (count(trace.requests().len(), "request"), count(trace.adapters(), "adapter"));
+    format!("{of} to {adapters} ({what}), {}", count(arguments.machine.devices, "device"))
+}
+
+fn write_lora(stdout: &mut dyn Write, fitted: Option<&FittedCost>, is_loop: bool) -> std::io::Result<()> {
+    let Some(fit) = fitted else { return writeln!(stdout, "lora  none") };
+    writeln!(
+        stdout,
+        "lora  {:.3} ms + {:.2} us/row + {:.2} us/adapter + {:.3} us/rank + {:.4} us/(row rank){}; \
+         points fit to {:.1} %, at worst {:.1} %",
+        1e3 * fit.launch_seconds,
+        1e6 * fit.row_seconds,
+        1e6 * fit.segment_seconds,
+        1e6 * fit.rank_seconds,
+        1e6 * fit.rank_row_seconds,
+        if is_loop { ", for each adapter alone" } else { "" },
+        100.0 * fit.mean_residual,
+        100.0 * fit.worst_residual
+    )
+}
+
+fn write_reports(stdout: &mut dyn Write, reports: &[Report]) -> std::io::Result<()> {
+    writeln!(
+        stdout,
+        "\npolicy        tokens/s  requests/s  first token p50/p95/p99 s  per token p50/p95/p99 ms  fairness  hits   adapters/step  evicted  migrated"
+    )?;
+    for report in reports {
+        let three = |values: &Percentiles, unit: f64, decimals: usize| {
+            let [a, b, c] = [values.p50, values.p95, values.p99].map(|value| unit * value);
+            format!("{a:.decimals$}/{b:.decimals$}/{c:.decimals$}")
+        };
+        let asked = (report.cache.hits + report.cache.misses).max(1);
+        writeln!(
+            stdout,
+            "{:<12} {:>9.0} {:>11.2} {:>26} {:>25} {:>9.3} {:>4.0} % {:>14.1} {:>8} {:>9}",
+            report.policy,
+            report.tokens_per_second,
+            report.requests_per_second,
+            three(&report.first_token_seconds, 1.0, 2),
+            three(&report.per_token_seconds, 1e3, 1),
+            report.fairness.contended,
+            100.0 * report.cache.hits as f64 / asked as f64,
+            report.mean_adapters_per_step,
+            report.evictions,
+            report.migrations
+        )?;
+    }
+    Ok(())
+}
+
+fn base_json(base: &BaseCost) -> Value {
+    json!({
+        "source": base.source,
+        "fixed_seconds": base.fixed_seconds,
+        "prefill_token_seconds": base.prefill_token_seconds,
+        "decode_row_seconds": base.decode_row_seconds,
+        "context_token_seconds": base.context_token_seconds,
+    })
+}
+
+fn fitted_json(fit: &FittedCost) -> Value {
+    json!({
+        "launch_seconds": fit.launch_seconds,
+        "row_seconds": fit.row_seconds,
+        "segment_seconds": fit.segment_seconds,
+        "rank_seconds": fit.rank_seconds,
+        "rank_row_seconds": fit.rank_row_seconds,
+        "mean_residual": fit.mean_residual,
+        "worst_residual": fit.worst_residual,
+    })
+}
+
+fn report_json(report: &Report) -> Value {
+    let percentiles = |values: &Percentiles| json!({ "p50": values.p50, "p95": values.p95, "p99": values.p99, "mean": values.mean, "max": values.max });
+    let cache = |counts: &crate::lora::serve::CacheCounts| {
+        json!({
+            "hits": counts.hits,
+            "misses": counts.misses,
+            "loads": counts.loads,
+            "prefetches": counts.prefetches,
+            "evictions": counts.evictions,
+            "bytes": counts.bytes,
+            "load_seconds": counts.load_seconds,
+        })
+    };
+    let devices = report.devices.iter().map(|device| {
+        json!({ "steps": device.steps, "busy_share": device.busy_share, "cache": cache(&device.cache) })
+    });
+    json!({
+        "policy": report.policy,
+        "seconds": report.seconds,
+        "tokens_per_second": report.tokens_per_second,
+        "requests_per_second": report.requests_per_second,
+        "first_token_seconds": percentiles(&report.first_token_seconds),
+        "per_token_seconds": percentiles(&report.per_token_seconds),
+        "end_to_end_seconds": percentiles(&report.end_to_end_seconds),
+        "fairness": {
+            "total": report.fairness.total,
+            "contended": report.fairness.contended,
+            "windows": report.fairness.windows,
+        },
+        "cache": cache(&report.cache),
+        "steps": report.steps,
+        "mean_batch": report.mean_batch,
+        "mean_adapters_per_step": report.mean_adapters_per_step,
+        "evictions": report.evictions,
+        "migrations": report.migrations,
+        "devices": devices.collect::<Vec<Value>>(),
+    })
+}
