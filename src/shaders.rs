@@ -57,6 +57,7 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels::Listed { row, label, before, limit }
         kernels::StoreParams { rows, columns, depth, first_row, first_column, stride }
         kernels::ShortlistParams { columns, stride, count, room, first_row, slope, constant }
+        lora::kernels::CopyParams { vectors, across }
         lora::kernels::ShrinkParams {
             inputs, x_stride, x_first, blocks, blocks_per_plane, first_chunk, chunks, chunks_across, positions, rows_at,
             stride, group, groups, slab, page_shift, slots_at, by_row_at, used_at, used,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::adapters::{Adapter, Found, describe, enumerate};
+use super::adapters::{Adapter, DeviceType, Found, describe, enumerate};
 use super::buffers::Pool;
 use super::faults::LossFlag;
 #[cfg(any(test, feature = "test-hooks"))]
@@ -30,6 +30,7 @@ pub(crate) struct Gpu {
 pub(super) struct Context {
     pub(super) name: String,
     keeps_order: bool,
+    is_software: bool,
     origin: Origin,
     live: RwLock<Arc<Live>>,
     was_recreated: AtomicBool,
@@ -116,6 +117,7 @@ impl Gpu {
     fn new(description: &Adapter, origin: Origin, live: Live) -> Self {
         let context = Context {
             name: format!("{} [{}]", description.name, description.backend),
+            is_software: description.device_type == DeviceType::Software,
             keeps_order: description.backend == wgpu::Backend::Vulkan.to_str(),
             origin,
             live: RwLock::new(Arc::new(live)),
@@ -154,6 +156,11 @@ impl Gpu {
     /// reorder sums.
     pub(crate) fn keeps_order(&self) -> bool {
         self.context.keeps_order
+    }
+
+    /// Whether the driver runs on the CPU.
+    pub(crate) fn is_software(&self) -> bool {
+        self.context.is_software
     }
 
     /// Opens the device again after a loss, with no pipelines and no buffers; does nothing while it lives.

@@ -128,14 +128,14 @@ pub(super) fn shrink_plan(
 
 /// Rows on their way to or from a device, each filled up to a multiple of `step` elements.
 #[cfg(feature = "gpu")]
-struct Packed {
-    bytes: Vec<u8>,
-    rows: Vec<Strided>,
+pub(super) struct Packed {
+    pub bytes: Vec<u8>,
+    pub rows: Vec<Strided>,
 }
 
 #[cfg(feature = "gpu")]
 impl Packed {
-    fn new<T: Scalar>(arrays: &[ArrayView2<'_, T>], step: usize) -> Self {
+    pub fn new<T: Scalar>(arrays: &[ArrayView2<'_, T>], step: usize) -> Self {
         let mut packed = Self { bytes: Vec::new(), rows: Vec::new() };
         let size = size_of::<T>();
         for array in arrays {
@@ -162,7 +162,7 @@ impl Packed {
 }
 
 #[cfg(feature = "gpu")]
-fn upload(bank: &Bank, label: &'static str, bytes: &[u8]) -> Result<DeviceBuffer> {
+pub(super) fn upload(bank: &Bank, label: &'static str, bytes: &[u8]) -> Result<DeviceBuffer> {
     let buffer = bank.gpu.buffer(label, bytes.len() as u64)?;
     bank.gpu.write(&buffer, 0, bytes)?;
     Ok(buffer)

@@ -16,6 +16,7 @@ mod gpu;
 mod host;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;
+pub mod measure;
 mod module;
 mod peft;
 mod plan;

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 
 /// Every template by its path under `shaders/`.
 const TEMPLATES: &[(&str, &str)] = &[
+    ("common/copy.wgsl", include_str!("../../shaders/common/copy.wgsl")),
     ("common/wide.wgsl", include_str!("../../shaders/common/wide.wgsl")),
     ("distance/measure.wgsl", include_str!("../../shaders/distance/measure.wgsl")),
     ("kmeans/count.wgsl", include_str!("../../shaders/kmeans/count.wgsl")),

@@ -1,0 +1,114 @@
+//! Timing on a GPU: everything lies there already, as in an engine.
+
+use ndarray::Array2;
+
+use super::bandwidth::Rates;
+use super::{ReadBytes, Timed};
+use crate::cancel::Cancel;
+use crate::device::{Gpu, Pipeline};
+use crate::error::Result;
+use crate::lora::gpu::{Input, Output, Strided, Task};
+use crate::lora::host::{Packed, shrink_plan, slabs, upload};
+use crate::lora::kernels::{CopyParams, copy_kernel, copy_workgroups};
+use crate::lora::step::Step;
+use crate::lora::values::Scalar;
+
+/// Bytes that are overwritten between repetitions, and copied to measure the memory.
+const LARGE_BYTES: u64 = 256 << 20;
+/// How often the memory and an empty launch are timed.
+const REPETITIONS: usize = 9;
+
+/// Times the batch of `step` on group 0, kernels alone; `None` where the pool is not on a GPU.
+pub(super) fn time<T: Scalar>(
+    step: &Step,
+    x: &Array2<T>,
+    repetitions: usize,
+    cancel: &Cancel,
+) -> Result<Option<Timed>> {
+    let Some(bank) = step.lease().bank() else { return Ok(None) };
+    let gpu = &bank.gpu;
+    let [window] = &step.windows[..] else { return Ok(None) };
+    let slabs = slabs(step, window, 0)?;
+    let Some(on_device) = &window.on_device else { return Ok(None) };
+    let plan = shrink_plan(step, window, on_device, bank, 0);
+    let size = size_of::<T>() as u64;
+    let outputs = step.lease().groups()[0].modules[0].outputs as u64;
+    let packed = Packed::new(&[x.view()], 8);
+    let x_buffer = upload(bank, "x", &packed.bytes)?;
+    let y_rows = Strided { first: 0, stride: outputs.next_multiple_of(4), columns: outputs };
+    let y_buffer = gpu.buffer("y", x.nrows() as u64 * y_rows.stride * size)?;
+    let shrunk = gpu.buffer("shrunk", plan.shrunk_bytes(on_device.plan.positions))?;
+    let mut zeros = gpu.batch("lora bench");
+    zeros.clear(&y_buffer)?;
+    zeros.submit()?;
+    let input = Input { slice: x_buffer.whole(), precision: T::PRECISION, rows: packed.rows[0] };
+    let output = Output { slice: y_buffer.whole(), precision: T::PRECISION, targets: vec![y_rows] };
+    // A cache is worth flushing where the memory is not the host's.
+    let flusher = if gpu.is_software() { None } else { gpu.buffer("flushed", large_bytes(gpu)).ok() };
+
+    let mut seconds = Vec::with_capacity(repetitions);
+    let task = Task { bank, batch: on_device, group: 0, slabs: &slabs };
+    for _ in 0..repetitions {
+        cancel.check()?;
+        if let Some(flusher) = &flusher {
+            let mut batch = gpu.batch("flush");
+            batch.clear(flusher)?;
+            batch.submit()?;
+        }
+        let mut batch = gpu.batch("lora bench");
+        task.shrink(&mut batch, &plan, &input, &shrunk)?;
+        task.expand(&mut batch, plan.planes, plan.stride, &shrunk, &output)?;
+        seconds.push(batch.submit_and_wait()?.as_secs_f64());
+    }
+
+    let counted = Step::new(step.lease(), step.routes(), true)?;
+    let mut read = None;
+    if let Some((on_device, counts)) =
+        counted.windows[0].on_device.as_ref().and_then(|batch| Some((batch, batch.counts.as_ref()?)))
+    {
+        let task = Task { bank, batch: on_device, group: 0, slabs: &slabs };
+        let mut batch = gpu.batch("lora count");
+        task.shrink(&mut batch, &plan, &input, &shrunk)?;
+        task.expand(&mut batch, plan.planes, plan.stride, &shrunk, &output)?;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&batch.submit_and_read(&[(counts, 0..16)])?[0]);
+        let [activations, weights, shrunk, tables] = [0, 1, 2, 3].map(|at| 4 * u64::from(words[at]));
+        read = Some(ReadBytes { activations, weights, shrunk, tables });
+    }
+    let launches = slabs.len() * (plan.launches.len() + on_device.plan.expand.len());
+    Ok(Some(Timed { seconds, launches, read }))
+}
+
+fn large_bytes(gpu: &Gpu) -> u64 {
+    let limits = gpu.limits();
+    LARGE_BYTES.min(limits.max_binding_bytes).min(limits.budget_bytes / 8) / 4096 * 4096
+}
+
+/// Measures copies and empty launches.
+pub(super) fn rates(gpu: &Gpu) -> Result<Rates> {
+    let bytes = large_bytes(gpu);
+    let [source, copied] = [gpu.buffer("source", bytes)?, gpu.buffer("copied", bytes)?];
+    let pipeline = gpu.pipeline(&copy_kernel()?)?;
+    let most = gpu.limits().max_workgroups_per_dimension;
+    let run = |vectors: u32| -> Result<f64> {
+        let workgroups = copy_workgroups(vectors).max(1);
+        let across = workgroups.min(most);
+        let params = CopyParams { vectors, across };
+        let once = |pipeline: &std::sync::Arc<Pipeline>| -> Result<f64> {
+            let mut batch = gpu.batch("copy");
+            let bindings = [source.whole(), copied.whole()];
+            let grid = [across, workgroups.div_ceil(across), 1];
+            batch.dispatch(pipeline, &bindings, bytemuck::bytes_of(&params), grid)?;
+            Ok(batch.submit_and_wait()?.as_secs_f64())
+        };
+        let mut seconds = (0..REPETITIONS).map(|_| once(&pipeline)).collect::<Result<Vec<f64>>>()?;
+        seconds.sort_by(f64::total_cmp);
+        Ok(seconds[REPETITIONS / 2])
+    };
+    let copy_seconds = run((bytes / 16) as u32)?;
+    Ok(Rates {
+        device: gpu.name(),
+        is_software: gpu.is_software(),
+        copy_bytes_per_second: 2.0 * bytes as f64 / copy_seconds,
+        launch_seconds: run(0)?,
+    })
+}
