@@ -17,6 +17,8 @@
 
 // Values of {{ span }} rank vectors at a time.
 var<workgroup> shared_values: array<f32, {{ rows * span }}>;
+// Their pages in the tile of columns.
+var<workgroup> shared_entries: array<u32, {{ span * (4 * invocations // 16) }}>;
 
 @compute @workgroup_size({{ invocations }})
 fn expand(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -32,6 +34,8 @@ fn expand(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wo
     let column = (workgroup.x - first_tile(projection)) * {{ 4 * invocations }}u + local * 4u;
     let columns = select(0u, row_target.w - column, column < row_target.w);
     let row_pages = (row_target.w + (1u << params.page_shift) - 1u) >> params.page_shift;
+    let tile_pages = ({{ 4 * invocations - 1 }}u >> params.page_shift) + 1u;
+    let tile_page = (column - local * 4u) >> params.page_shift;
 {%- if is_routed %}
     let place = row_target.y + row_target.z * tables[chunk] + column;
     var is_loaded = false;
@@ -73,13 +77,20 @@ fn expand(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wo
                 {%- endif %}
                 shared_values[at] = value;
             }
+            for (var at = local; at < min({{ span }}u, rank - begin) * tile_pages; at += {{ invocations }}u) {
+                let page = tile_page + at % tile_pages;
+                if page < row_pages {
+                    shared_entries[at] = page_entry(b_first + (begin + at / tile_pages) * row_pages + page);
+                }
+            }
             workgroupBarrier();
             if columns > 0u {
                 for (var step = 0u; step < min({{ span }}u, rank - begin); step += 8u) {
                     {%- for k in range(8) %}
                     var b_{{ k }} = vec4<f32>();
                     if begin + step + {{ k }}u < rank {
-                        b_{{ k }} = load_weights(b_first + (begin + step + {{ k }}u) * row_pages, column);
+                        let at = (step + {{ k }}u) * tile_pages + (column >> params.page_shift) - tile_page;
+                        b_{{ k }} = load_weights(shared_entries[at], column);
                     }
                     {%- endfor %}
                     {%- for k in range(8) %}{% for r in range(rows) %}

@@ -10,6 +10,8 @@
 
 var<workgroup> shared_x: array<vec4<f32>, {{ depth_step * x_stride }}>;
 var<workgroup> shared_y: array<vec4<f32>, {{ depth_step * y_stride }}>;
+// The pages of the rank vectors, where the tile of columns lies in one page.
+var<workgroup> shared_entries: array<u32, {{ most_rank }}>;
 
 @compute @workgroup_size({{ invocations }})
 fn expand_tile(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -32,6 +34,13 @@ fn expand_tile(@builtin(local_invocation_index) local: u32, @builtin(workgroup_i
     let first_value = descriptors[about + 4u + 4u * projection];
     let b_first = descriptors[about + 6u + 4u * projection];
     let own_scale = bitcast<f32>(descriptors[about + 7u + 4u * projection]);
+    let has_one_page = (1u << params.page_shift) >= {{ tile_columns }}u;
+    if has_one_page {
+        for (var vector = local; vector < rank; vector += {{ invocations }}u) {
+            shared_entries[vector] = page_entry(b_first + vector * row_pages + (column_tile >> params.page_shift));
+        }
+        workgroupBarrier();
+    }
     let own_row = local / {{ threads_across }}u;
     let own_column = local % {{ threads_across }}u;
     let depth_begin = 0u;

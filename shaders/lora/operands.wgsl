@@ -22,12 +22,12 @@ fn unpack_weights(word: u32, entry: u32) -> vec2<f32> {
     return select(unpack2x16float(word), as_bfloat, entry >= BFLOAT);
 }
 
-/// The page that holds `feature` of the rank vector whose entries begin at `first`.
-fn page_entry(first: u32, feature: u32) -> u32 {
+/// Entry `at` of the page table.
+fn page_entry(at: u32) -> u32 {
     {%- if counted %}
     words_read[3] += 1u;
     {%- endif %}
-    return pages[first + (feature >> params.page_shift)];
+    return pages[at];
 }
 
 /// Where `feature` stands in its page's slab, in elements.
@@ -36,9 +36,8 @@ fn weight_place(entry: u32, feature: u32) -> u32 {
 }
 {%- if weight_vector == 8 %}
 
-/// Eight weights from `feature` on, a multiple of 8. Pages are filled up with 0.
-fn load_weights(first: u32, feature: u32) -> array<vec4<f32>, 2> {
-    let entry = page_entry(first, feature);
+/// Eight weights from `feature` on, a multiple of 8, of the page that `entry` names. Pages are filled up with 0.
+fn load_weights(entry: u32, feature: u32) -> array<vec4<f32>, 2> {
     let place = weight_place(entry, feature);
     {%- if counted %}
     words_read[1] += {{ weight_bits // 4 }}u;
@@ -55,9 +54,8 @@ fn load_weights(first: u32, feature: u32) -> array<vec4<f32>, 2> {
 }
 {%- else %}
 
-/// Four weights from `feature` on, a multiple of 4. Pages are filled up with 0.
-fn load_weights(first: u32, feature: u32) -> vec4<f32> {
-    let entry = page_entry(first, feature);
+/// Four weights from `feature` on, a multiple of 4, of the page that `entry` names. Pages are filled up with 0.
+fn load_weights(entry: u32, feature: u32) -> vec4<f32> {
     let place = weight_place(entry, feature);
     {%- if counted %}
     words_read[1] += {{ weight_bits // 8 }}u;

@@ -12,6 +12,8 @@
 // One row per position and rank vector, one place longer than needed: neighbouring rows lie in different banks.
 const ROW: u32 = {{ lanes + 1 }}u;
 var<workgroup> shared_parts: array<f32, {{ rows * ranks * (lanes + 1) }}>;
+// The pages of the block, for each rank vector of a round: at most one for each {{ chain }} features.
+var<workgroup> shared_entries: array<u32, {{ ranks * lanes }}>;
 
 @compute @workgroup_size({{ lanes }})
 fn shrink(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -54,15 +56,25 @@ fn shrink(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) wor
         let x_{{ r }}_1 = load_inputs(start_{{ r }}, feature + 8u);
         {%- endif %}
         {%- endfor %}
+        let block_pages = ({{ block - 1 }}u >> params.page_shift) + 1u;
+        let block_page = (block * {{ block }}u) >> params.page_shift;
         for (var round = 0u; round < rank; round += {{ ranks }}u) {
+            for (var at = lane; at < {{ ranks }}u * block_pages; at += {{ lanes }}u) {
+                let vector = round + at / block_pages;
+                let page = block_page + at % block_pages;
+                if vector < rank && page < row_pages {
+                    shared_entries[at] = page_entry(a_first + vector * row_pages + page);
+                }
+            }
+            workgroupBarrier();
             {%- for g in range(ranks) %}
             var a_{{ g }}_0 = array<vec4<f32>, 2>();
             var a_{{ g }}_1 = array<vec4<f32>, 2>();
             if round + {{ g }}u < rank && feature < params.inputs {
-                let vector = a_first + (round + {{ g }}u) * row_pages;
-                a_{{ g }}_0 = load_weights(vector, feature);
+                let entry = shared_entries[{{ g }}u * block_pages + (feature >> params.page_shift) - block_page];
+                a_{{ g }}_0 = load_weights(entry, feature);
                 if feature + 8u < params.inputs {
-                    a_{{ g }}_1 = load_weights(vector, feature + 8u);
+                    a_{{ g }}_1 = load_weights(entry, feature + 8u);
                 }
             }
             {%- endfor %}

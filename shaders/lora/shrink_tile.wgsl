@@ -21,6 +21,8 @@ var<workgroup> shared_starts: array<u32, {{ tile_rows }}>;
 // The rank vectors of the tile: the first entry of each in the pages, and its number in its adapter.
 var<workgroup> shared_vectors: array<u32, {{ tile_columns }}>;
 var<workgroup> shared_numbers: array<u32, {{ tile_columns }}>;
+// Their pages in the block, where it has at most {{ block // 64 }}.
+var<workgroup> shared_entries: array<u32, {{ tile_columns * (block // 64) }}>;
 {%- if is_dense %}
 // The adapter of each position and of each rank vector.
 var<workgroup> shared_slots: array<u32, {{ tile_rows }}>;
@@ -40,11 +42,19 @@ fn stage_inputs(row: u32, feature: u32, at: u32) {
     {%- endfor %}
 }
 
+/// The page that holds `feature` of a rank vector of the tile.
+fn entry_of(column: u32, feature: u32) -> u32 {
+    if params.page_shift >= 6u {
+        return shared_entries[column * {{ block // 64 }}u + ((feature % {{ block }}u) >> params.page_shift)];
+    }
+    return page_entry(shared_vectors[column] + (feature >> params.page_shift));
+}
+
 fn stage_weights(column: u32, feature: u32, at: u32) {
     {%- for i in range(4) %}
     var row_{{ i }} = array<vec4<f32>, 2>();
     if shared_vectors[column + {{ i }}u] != NONE && feature < params.inputs {
-        row_{{ i }} = load_weights(shared_vectors[column + {{ i }}u], feature);
+        row_{{ i }} = load_weights(entry_of(column + {{ i }}u, feature), feature);
     }
     {%- endfor %}
     {%- for k in range(8) %}
@@ -140,6 +150,18 @@ fn shrink_tile(@builtin(local_invocation_index) local: u32, @builtin(workgroup_i
     for (var block = first_block; block < end_block; block += 1u) {
         let depth_begin = block * {{ block }}u;
         let depth_end = min(depth_begin + {{ block }}u, params.inputs);
+        if params.page_shift >= 6u {
+            let pages_of_block = ({{ block - 1 }}u >> params.page_shift) + 1u;
+            for (var at = local; at < {{ tile_columns }}u * pages_of_block; at += {{ invocations }}u) {
+                let vector = at / pages_of_block;
+                let page = (depth_begin >> params.page_shift) + at % pages_of_block;
+                if shared_vectors[vector] != NONE && page < row_pages {
+                    shared_entries[vector * {{ block // 64 }}u + at % pages_of_block] =
+                        page_entry(shared_vectors[vector] + page);
+                }
+            }
+            workgroupBarrier();
+        }
         {% include "tile/product.wgsl" %}
         {%- for r in range(invocation_rows) %}{% for v in range(invocation_columns // 4) %}
         total_{{ r }}_{{ v }} += sum_{{ r }}_{{ v }};

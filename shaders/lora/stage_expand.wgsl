@@ -17,7 +17,13 @@
                 let group = (slot - {{ x_slots }}u) % {{ tile_columns // 4 }}u;
                 var values = vec4<f32>();
                 if index < rank && column_tile + group * 4u < row_target.w {
-                    values = load_weights(b_first + index * row_pages, column_tile + group * 4u);
+                    let column = column_tile + group * 4u;
+                    if has_one_page {
+                        values = load_weights(shared_entries[index], column);
+                    } else {
+                        let entry = page_entry(b_first + index * row_pages + (column >> params.page_shift));
+                        values = load_weights(entry, column);
+                    }
                 }
                 shared_y[(index - start) * {{ y_stride }}u + group] = values;
             }

@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use minijinja::{Value, context};
 
+use super::factors::MAX_RANK;
 use super::plan::{BLOCK, CHAIN, DESCRIPTOR_WORDS, Family, LANES, MOST_PROJECTIONS, STREAM_ROWS};
 use super::values::Precision;
 use crate::device::{Binding, Kernel};
@@ -149,8 +150,7 @@ fn tile(
 /// Columns of y that one workgroup of expand owns.
 pub(crate) fn expand_columns(family: Family) -> u32 {
     match family {
-        Family::Tile(64) => 64,
-        Family::Tile(_) | Family::Dense(_) => 128,
+        Family::Tile(_) | Family::Dense(_) => 256,
         Family::Stream(_) | Family::Routed => 4 * EXPAND_LANES,
     }
 }
@@ -169,11 +169,12 @@ pub(crate) fn shrink_kernel(family: Family, columns: u32, layout: &Layout) -> Re
         Family::Tile(rows) => (rows, false),
         Family::Dense(rows) => (rows, true),
     };
-    // One chain per step of the panels.
-    let shape = tile(rows, columns, 4, 4, CHAIN);
+    // Long steps, of two chains, where the panels stay within the 16 KiB that every device has.
+    let shape = tile(rows, columns, 4, 4, if columns == 32 { 2 * CHAIN } else { CHAIN });
     let context = context! {
         stage => "lora/stage_shrink.wgsl",
         chunk_steps => 1,
+        fold_every => CHAIN,
         is_dense,
         ..shape.context(Combine::Dot)
     };
@@ -192,11 +193,12 @@ pub(crate) fn expand_kernel(family: Family, layout: &Layout) -> Result<Kernel> {
     let shape = match family {
         Family::Routed => return stream(1, true),
         Family::Stream(rows) => return stream(rows, false),
-        Family::Tile(64) => tile(64, 64, 4, 4, 16),
-        Family::Tile(rows) | Family::Dense(rows) => tile(rows, expand_columns(family), 4, 4, 8),
+        // 256 invocations, with as many values each as rows ask for.
+        Family::Tile(rows) | Family::Dense(rows) => tile(rows, expand_columns(family), rows / 8, 8, 8),
     };
     let context = context! {
         stage => "lora/stage_expand.wgsl",
+        most_rank => MAX_RANK,
         chunk_steps => 0,
         ..shape.context(Combine::Dot)
     };

@@ -271,7 +271,7 @@ impl Families {
     /// |---|---|---|
     /// | all of one row | `Stream(1)` | |
     /// | all of at most 4 rows | `Stream(4)` | |
-    /// | long ones, and at most twice as many chunks of small ones | `Tile` | `Tile` |
+    /// | long ones, and few small ones beside their tiles | `Tile` | `Tile` |
     /// | otherwise | `Stream(4)` | `Tile` |
     fn choose(lengths: &[u32]) -> Self {
         let limit = STREAM_ROWS as u32;
@@ -285,7 +285,7 @@ impl Families {
             let rows = if lengths.iter().all(|length| *length == 1) { 1 } else { limit };
             return Self { small: Family::Stream(rows), large: tile, tile_rows, longest_small: limit };
         }
-        if small <= 2 * tiles {
+        if small <= 8 + 2 * tiles {
             return Self { small: tile, large: tile, tile_rows, longest_small: 0 };
         }
         Self { small: Family::Stream(limit), large: tile, tile_rows, longest_small: limit }

@@ -144,6 +144,7 @@ impl TileShape {
         minijinja::context! {
             combine => combine.name(),
             stage => "tile/stage.wgsl",
+            fold_every => 0,
             chunk_steps => self.chunk_steps(),
             tile_rows => self.rows,
             tile_columns => self.columns,
