@@ -14,7 +14,7 @@ const ELEMENTS: usize = 1 << 18;
 /// Reading a weight from memory takes as long as multiplying it with about so many rows.
 const ROWS_PER_READ: usize = 16;
 /// Tasks per thread, so that the last ones to finish wait for little.
-const TASKS_PER_THREAD: usize = 8;
+const TASKS_PER_THREAD: usize = 4;
 /// Cost below which cutting costs more than it wins: 64 KiB of `f32` weights.
 const LEAST_COST: usize = ROWS_PER_READ << 14;
 
@@ -60,18 +60,28 @@ pub(super) fn cut(
         if parts == 0 || depth == 0 {
             continue;
         }
-        let blocks = segment.positions.len().div_ceil(most_rows);
+        let rows = segment.positions.len();
+        let wanted = cost(rows, depth).saturating_mul(parts).div_ceil(least);
+        let blocks = row_blocks(rows, parts, wanted, rows.div_ceil(most_rows));
+        let count = parts.div_ceil(wanted.div_ceil(blocks)).next_multiple_of(unit);
         // Rows are computed four at a time.
-        let rows = segment.positions.len().div_ceil(blocks).next_multiple_of(4);
+        let rows = rows.div_ceil(blocks).next_multiple_of(4);
         for first in segment.positions.clone().step_by(rows) {
             let positions = first..segment.positions.end.min(first + rows);
-            let count = least.div_ceil(cost(positions.len(), depth)).clamp(1, parts).next_multiple_of(unit);
             for part in (0..parts).step_by(count) {
                 let parts = part..parts.min(part + count);
                 tasks.push(Task { projection, segment: index, positions: positions.clone(), parts });
             }
         }
     }
+}
+
+/// Into how many blocks `rows` are cut, at least `fewest`, so that with the cuts of the parts there are `wanted` tasks
+/// and little is read twice: each block of rows reads all parts, each block of parts all rows.
+fn row_blocks(rows: usize, parts: usize, wanted: usize, fewest: usize) -> usize {
+    let read = |blocks: usize| blocks * parts + wanted.div_ceil(blocks) * rows;
+    let most = rows.div_ceil(4).clamp(fewest, wanted.max(fewest));
+    (fewest..=most).min_by_key(|&blocks| read(blocks)).unwrap_or(fewest)
 }
 
 /// Runs `work` for every item on the threads of the pool; each thread has a scratch of its own and takes the next item
@@ -145,7 +155,15 @@ mod tests {
             cut(&mut tasks, &segments, 0, threads, (4, 4096), |_| Shape { parts, depth: 4096 });
             tasks.len()
         };
-        assert_eq!((tasks(1, 64), tasks(2, 64), tasks(2, 4)), (1, 16, 1));
+        assert_eq!((tasks(1, 64), tasks(2, 64), tasks(2, 4)), (1, 8, 1));
+    }
+
+    #[test]
+    fn few_parts_cut_the_rows_and_few_rows_the_parts() {
+        assert_eq!(row_blocks(64, 16, 4, 1), 4);
+        assert_eq!(row_blocks(2, 16, 4, 1), 1);
+        assert_eq!(row_blocks(64, 4096, 8, 1), 1);
+        assert_eq!(row_blocks(300, 4096, 2, 5), 5);
     }
 
     #[test]
