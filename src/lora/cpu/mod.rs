@@ -11,6 +11,7 @@ mod pieces;
 mod shrink;
 #[cfg(test)]
 mod speed;
+mod strided;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -18,9 +19,10 @@ mod vector;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use self::expand::{AddTo, Combine, Expand, Keep, Strided};
+use self::expand::{AddTo, Combine, Expand, Keep};
 use self::pieces::Pieces;
 use self::shrink::{Gather, Layout, Shrink, VECTORS};
+use self::strided::Strided;
 use self::tasks::{Shape, Task};
 use self::vector::LANES;
 use super::rows::Rows;
@@ -32,9 +34,6 @@ use crate::simd::Level;
 
 /// Outputs that one register block covers: tasks are cut at multiples.
 const COLUMNS: usize = 4 * LANES;
-/// Sums that a task keeps for rows with several routes: 1 MiB, half of a second-level cache.
-const KEPT: usize = 1 << 18;
-
 /// The update of one slot for one projection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operand<'a> {
@@ -232,7 +231,7 @@ fn expand_at<Y: Scalar>(
     let mut tasks = Vec::new();
     for (projection, target) in targets.iter().enumerate() {
         if segments.has_several {
-            cut_columns(&mut tasks, segments, projection, pool.threads(), target.y.ncols());
+            tasks::cut_columns(&mut tasks, segments, projection, pool.threads(), (COLUMNS, target.y.ncols()));
             continue;
         }
         let outputs = target.y.ncols();
@@ -251,22 +250,6 @@ fn expand_at<Y: Scalar>(
         if segments.has_several { part.several(y, task, scratch) } else { part.single(y, task) }
     });
     Ok(())
-}
-
-/// Tasks of columns for all segments: where rows have several routes their sums meet in one task.
-fn cut_columns(
-    tasks: &mut Vec<Task>,
-    segments: &Segments,
-    projection: usize,
-    threads: usize,
-    outputs: usize,
-) {
-    let even = outputs.div_ceil(threads * 4);
-    let count = (KEPT / segments.count().max(1)).min(even).next_multiple_of(COLUMNS);
-    for column in (0..outputs).step_by(count) {
-        let parts = column..outputs.min(column + count);
-        tasks.push(Task { projection, segment: 0, positions: 0..segments.count(), parts });
-    }
 }
 
 /// The second product for one projection.

@@ -10,9 +10,9 @@
 //!    width cuts, is put together first: lanes follow the feature, not the piece. Features that do not exist are zero
 //!    on both sides.
 
-use super::expand::Strided;
 use super::level::Work;
 use super::pieces::Pieces;
+use super::strided::Strided;
 use super::vector::{LANES, Vector, sum};
 use crate::lora::values::Scalar;
 

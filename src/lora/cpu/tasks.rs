@@ -18,6 +18,9 @@ const TASKS_PER_THREAD: usize = 4;
 /// Cost below which cutting costs more than it wins: 64 KiB of `f32` weights.
 const LEAST_COST: usize = ROWS_PER_READ << 14;
 
+/// Sums that a task keeps for rows with several routes: 1 MiB, half of a second-level cache.
+const KEPT: usize = 1 << 18;
+
 /// Some parts (rank vectors, or outputs) for some positions of one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Task {
@@ -82,6 +85,22 @@ fn row_blocks(rows: usize, parts: usize, wanted: usize, fewest: usize) -> usize 
     let read = |blocks: usize| blocks * parts + wanted.div_ceil(blocks) * rows;
     let most = rows.div_ceil(4).clamp(fewest, wanted.max(fewest));
     (fewest..=most).min_by_key(|&blocks| read(blocks)).unwrap_or(fewest)
+}
+
+/// Appends tasks of some columns for all segments: where rows have several routes their sums meet in one task.
+pub(super) fn cut_columns(
+    tasks: &mut Vec<Task>,
+    segments: &Segments,
+    projection: usize,
+    threads: usize,
+    (unit, outputs): (usize, usize),
+) {
+    let even = outputs.div_ceil(threads * TASKS_PER_THREAD);
+    let count = (KEPT / segments.count().max(1)).min(even).max(1).next_multiple_of(unit);
+    for column in (0..outputs).step_by(count) {
+        let parts = column..outputs.min(column + count);
+        tasks.push(Task { projection, segment: 0, positions: 0..segments.count(), parts });
+    }
 }
 
 /// Runs `work` for every item on the threads of the pool; each thread has a scratch of its own and takes the next item
@@ -156,6 +175,22 @@ mod tests {
             tasks.len()
         };
         assert_eq!((tasks(1, 64), tasks(2, 64), tasks(2, 4)), (1, 8, 1));
+    }
+
+    #[test]
+    fn columns_are_cut_however_many_positions_there_are() {
+        for rows in [0, 1, 100, 300_000] {
+            let segments = Segments::new(&Routes::of_slots(vec![Some(0); rows]), 0..rows);
+            for outputs in [0, 1, 64, 130, 5000] {
+                let mut tasks = Vec::new();
+                cut_columns(&mut tasks, &segments, 1, 2, (64, outputs));
+                let ends = tasks.iter().map(|task| task.parts.end);
+                let starts = tasks.iter().map(|task| task.parts.start).skip(1).chain([outputs]);
+                assert!(ends.eq(starts.take(tasks.len())), "{rows} {outputs}: {tasks:?}");
+                assert_eq!(tasks.first().map_or(0, |task| task.parts.start), 0);
+                assert_eq!(tasks.is_empty(), outputs == 0);
+            }
+        }
     }
 
     #[test]

@@ -435,6 +435,22 @@ fn conversions_are_exact() {
     both::<bf16>();
 }
 
+/// Batches and projections without anything.
+#[test]
+fn nothing_to_do() {
+    let mut twice = Routes::new();
+    twice.push_scaled(&[(0, 1.0), (0, 2.0)]).unwrap();
+    for routes in [Routes::new(), Routes::of_slots([None]), Routes::of_slots([Some(0)]), twice] {
+        for outputs in [0, 3] {
+            let (x, y) = (array::<f32>(1, routes.rows(), 0), array::<f32>(2, routes.rows(), outputs));
+            let after = updated(level::best(), &[None], &routes, x.view(), y.view());
+            assert!(bits(&after) == bits(&y));
+        }
+    }
+    apply::<f32, f32>(&CpuPool::default(), &Segments::default(), Array2::zeros((0, 4)).view(), &mut [])
+        .unwrap();
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let prepared = prepare(&[Some(factors(Precision::F32, 1, [3, 8, 20]))]);
