@@ -435,6 +435,27 @@ fn conversions_are_exact() {
     both::<bf16>();
 }
 
+/// The routes of a row are added in its order, whatever the order of the slots, and the sum is rounded to y's type once.
+#[test]
+fn routes_are_added_in_order_and_rounded_once() {
+    let one = Some(Factors::new(ArrayView2::from(&[[1.0_f32]]), ArrayView2::from(&[[1.0]]), 1.0).unwrap());
+    let slots = [one.clone(), one];
+    let x = Array2::from_elem((1, 1), 1.0_f32);
+    for level in levels() {
+        let mut routes = Routes::new();
+        let large = (1 << 30) as f32;
+        routes.push_scaled(&[(1, large), (1, -large), (0, 0.25)]).unwrap();
+        let y = Array2::from_elem((1, 1), 0.5_f32);
+        assert_eq!(updated(level, &slots, &routes, x.view(), y.view()), Array2::from_elem((1, 1), 0.25));
+        let mut routes = Routes::new();
+        let half_step = 1.0 / 256.0;
+        routes.push_scaled(&[(0, half_step), (1, half_step)]).unwrap();
+        let y = Array2::from_elem((1, 1), bf16::ONE);
+        let after = updated(level, &slots, &routes, x.view(), y.view());
+        assert_eq!(after[(0, 0)].to_f32(), 1.0 + 2.0 * half_step);
+    }
+}
+
 /// Batches and projections without anything.
 #[test]
 fn nothing_to_do() {
