@@ -6,13 +6,18 @@
 //!    more that scales it and adds it to y; then it is rounded to y's type. An output depends on its row alone.
 //! 2. A block of up to 4 rows by 4 vectors of outputs is held in registers. Outputs at the end of a piece that fill no
 //!    vector go through a small buffer, with the same operations.
+//! 3. All rows are done with some outputs, whose weights then stay in the first-level cache, before the next outputs.
 
 use std::ops::Range;
 
 use super::level::Work;
 use super::pieces::Pieces;
+use super::strided::Strided;
 use super::vector::{LANES, Vector};
 use crate::lora::values::Scalar;
+
+/// Weights that all rows are multiplied with before the next: 32 KiB of `f32`.
+const CACHED: usize = 1 << 13;
 
 /// What becomes of the sums of the second product.
 pub(super) trait Sink {
@@ -43,23 +48,23 @@ impl<E: Scalar, S: Sink> Work for Expand<'_, E, S> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         assert!(self.v.len() >= self.rows * self.rank && self.columns.end <= self.pieces.width);
-        let mut column = self.columns.start;
-        while column < self.columns.end {
-            let left = self.pieces.contiguous(column).min(self.columns.end - column);
-            // SAFETY: `left` outputs lie in one piece; the caller promises the sink.
-            unsafe {
-                if V::MANY_REGISTERS && left >= 4 * LANES {
-                    self.down::<V, 4>(column);
-                    column += 4 * LANES;
-                } else if left >= 2 * LANES {
-                    self.down::<V, 2>(column);
-                    column += 2 * LANES;
-                } else if left >= LANES {
-                    self.down::<V, 1>(column);
-                    column += LANES;
-                } else {
-                    self.rest::<V>(column, left);
-                    column += left;
+        let chunk = (CACHED / self.rank).clamp(4 * LANES, 1024) / (4 * LANES) * (4 * LANES);
+        for start in self.columns.clone().step_by(chunk) {
+            let columns = start..self.columns.end.min(start + chunk);
+            let mut row = 0;
+            while row < self.rows {
+                // SAFETY: rows below `rows` only; the caller promises the sink.
+                unsafe {
+                    if V::MANY_REGISTERS && self.rows - row >= 4 {
+                        self.along::<V, 4>(row, columns.clone());
+                        row += 4;
+                    } else if self.rows - row >= 2 {
+                        self.along::<V, 2>(row, columns.clone());
+                        row += 2;
+                    } else {
+                        self.along::<V, 1>(row, columns.clone());
+                        row += 1;
+                    }
                 }
             }
         }
@@ -67,25 +72,29 @@ impl<E: Scalar, S: Sink> Work for Expand<'_, E, S> {
 }
 
 impl<E: Scalar, S: Sink> Expand<'_, E, S> {
-    /// `COUNT` vectors of outputs for all rows.
+    /// Some outputs of `ROWS` rows.
     ///
     /// # Safety
-    /// The processor has `V`'s instruction set, and the outputs are the task's own.
+    /// The processor has `V`'s instruction set, the rows exist, and the outputs are the task's own.
     #[inline(always)]
-    unsafe fn down<V: Vector, const COUNT: usize>(&self, column: usize) {
-        let mut row = 0;
-        while row < self.rows {
-            // SAFETY: rows below `rows` only.
+    unsafe fn along<V: Vector, const ROWS: usize>(&self, row: usize, columns: Range<usize>) {
+        let mut column = columns.start;
+        while column < columns.end {
+            let left = self.pieces.contiguous(column).min(columns.end - column);
+            // SAFETY: `left` outputs lie in one piece; the caller promises the rest.
             unsafe {
-                if V::MANY_REGISTERS && self.rows - row >= 4 {
-                    self.products::<V, 4, COUNT>(row, column);
-                    row += 4;
-                } else if self.rows - row >= 2 {
-                    self.products::<V, 2, COUNT>(row, column);
-                    row += 2;
+                if V::MANY_REGISTERS && left >= 4 * LANES {
+                    self.products::<V, ROWS, 4>(row, column);
+                    column += 4 * LANES;
+                } else if left >= 2 * LANES {
+                    self.products::<V, ROWS, 2>(row, column);
+                    column += 2 * LANES;
+                } else if left >= LANES {
+                    self.products::<V, ROWS, 1>(row, column);
+                    column += LANES;
                 } else {
-                    self.products::<V, 1, COUNT>(row, column);
-                    row += 1;
+                    self.rest::<V>(row..row + ROWS, column, left);
+                    column += left;
                 }
             }
         }
@@ -94,7 +103,7 @@ impl<E: Scalar, S: Sink> Expand<'_, E, S> {
     /// One block of registers.
     ///
     /// # Safety
-    /// As [`Self::down`], and the rows exist.
+    /// As [`Self::along`], and the outputs lie in one piece.
     #[inline(always)]
     unsafe fn products<V: Vector, const ROWS: usize, const COUNT: usize>(&self, first: usize, column: usize) {
         // SAFETY: `run` checks the weights, `Work::run` asserted the values of v.
@@ -122,13 +131,14 @@ impl<E: Scalar, S: Sink> Expand<'_, E, S> {
         }
     }
 
-    /// Fewer outputs than a vector has lanes, for all rows.
+    /// Fewer outputs than a vector has lanes.
     ///
     /// # Safety
-    /// As [`Self::down`].
+    /// As [`Self::products`].
     #[inline(always)]
-    unsafe fn rest<V: Vector>(&self, column: usize, count: usize) {
-        for (row, values) in self.v.chunks_exact(self.rank).take(self.rows).enumerate() {
+    unsafe fn rest<V: Vector>(&self, rows: Range<usize>, column: usize, count: usize) {
+        for row in rows {
+            let values = &self.v[row * self.rank..(row + 1) * self.rank];
             // SAFETY: the buffer holds a whole vector.
             unsafe {
                 let mut sums = V::splat(0.0);
@@ -143,75 +153,10 @@ impl<E: Scalar, S: Sink> Expand<'_, E, S> {
     }
 }
 
-/// Rows of y that tasks write side by side, each its own rows and columns.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Output<Y> {
-    /// Element `[0, 0]`.
-    pub first: *mut Y,
-    /// Elements from a row to the next, and from a column to the next.
-    pub strides: [isize; 2],
-}
-
-// SAFETY: the pointer is used only for elements that no other task touches.
-unsafe impl<Y: Send> Send for Output<Y> {}
-// SAFETY: as above.
-unsafe impl<Y: Send> Sync for Output<Y> {}
-
-impl<Y: Scalar> Output<Y> {
-    /// `count` values of a row, widened; the other lanes hold zeros.
-    ///
-    /// # Safety
-    /// The processor has `V`'s instruction set; the elements exist and are the task's own.
-    #[inline(always)]
-    unsafe fn read<V: Vector>(self, row: usize, column: usize, count: usize) -> V {
-        // SAFETY: as the caller promises.
-        unsafe {
-            let from = self.element(row, column);
-            if count == LANES && self.strides[1] == 1 {
-                return V::widen(from);
-            }
-            let mut buffer = [Y::narrow(0.0); LANES];
-            for at in 0..count {
-                buffer[at] = *from.offset(at as isize * self.strides[1]);
-            }
-            V::widen(buffer.as_ptr())
-        }
-    }
-
-    /// Rounds the first `count` lanes to values of a row.
-    ///
-    /// # Safety
-    /// As [`Self::read`].
-    #[inline(always)]
-    unsafe fn write<V: Vector>(self, row: usize, column: usize, count: usize, values: V) {
-        // SAFETY: as the caller promises.
-        unsafe {
-            let to = self.element(row, column);
-            if count == LANES && self.strides[1] == 1 {
-                values.narrow(to);
-                return;
-            }
-            let mut buffer = [Y::narrow(0.0); LANES];
-            values.narrow(buffer.as_mut_ptr());
-            for at in 0..count {
-                *to.offset(at as isize * self.strides[1]) = buffer[at];
-            }
-        }
-    }
-
-    /// # Safety
-    /// The element exists.
-    #[inline(always)]
-    unsafe fn element(self, row: usize, column: usize) -> *mut Y {
-        // SAFETY: as the caller promises.
-        unsafe { self.first.offset(row as isize * self.strides[0] + column as isize * self.strides[1]) }
-    }
-}
-
 /// Adds sums to y: rows with one route.
 pub(super) struct AddTo<'a, Y> {
     /// All of y.
-    pub y: Output<Y>,
+    pub y: Strided<Y>,
     /// The rows of the task.
     pub rows: &'a [u32],
     /// The scale of each.
@@ -263,7 +208,7 @@ impl Sink for Keep {
 /// Adds what [`Keep`] kept to one row, route by route in the row's order, and rounds once.
 pub(super) struct Combine<'a, Y> {
     /// All of y.
-    pub y: Output<Y>,
+    pub y: Strided<Y>,
     /// The row.
     pub row: usize,
     /// The columns.

@@ -53,3 +53,58 @@ pub(super) fn run(level: Level, work: impl Work) {
         Level::Portable => unsafe { work.run::<vector::Portable>() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use half::{bf16, f16};
+
+    use super::super::tests::levels;
+    use super::super::vector::LANES;
+    use super::*;
+    use crate::lora::values::Scalar;
+
+    /// Every 16-bit value widens, and values of every size and of every remainder narrow, as the definition says.
+    #[test]
+    fn conversions_are_exact() {
+        struct Widen<'a, E>(&'a [E], &'a mut [f32]);
+        impl<E: Scalar> Work for Widen<'_, E> {
+            #[inline(always)]
+            unsafe fn run<V: Vector>(self) {
+                for (from, to) in self.0.chunks_exact(LANES).zip(self.1.chunks_exact_mut(LANES)) {
+                    // SAFETY: both chunks hold a whole vector.
+                    unsafe { V::widen(from.as_ptr()).store(to.as_mut_ptr()) };
+                }
+            }
+        }
+        struct Narrow<'a, E>(&'a [f32], &'a mut [E]);
+        impl<E: Scalar> Work for Narrow<'_, E> {
+            #[inline(always)]
+            unsafe fn run<V: Vector>(self) {
+                for (from, to) in self.0.chunks_exact(LANES).zip(self.1.chunks_exact_mut(LANES)) {
+                    // SAFETY: both chunks hold a whole vector.
+                    unsafe { V::load(from.as_ptr()).narrow(to.as_mut_ptr()) };
+                }
+            }
+        }
+        fn both<E: Scalar>() {
+            let all: Vec<E> =
+                (0..=u16::MAX).map(|bits| bytemuck::pod_read_unaligned(&bits.to_ne_bytes())).collect();
+            let is_same = |a: f32, b: f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+            let wide: Vec<f32> =
+                (0..1_u32 << 22).map(|step| f32::from_bits(step * 1021 + step % 7)).collect();
+            for level in levels() {
+                let mut widened = vec![0.0; all.len()];
+                run(level, Widen(&all, &mut widened));
+                assert!(all.iter().zip(&widened).all(|(from, &to)| is_same(from.widen(), to)), "{level:?}");
+                for from in [&widened, &wide] {
+                    let mut narrowed = vec![E::narrow(1.0); from.len()];
+                    run(level, Narrow(from, &mut narrowed));
+                    let right = |(&from, to): (&f32, &E)| is_same(E::narrow(from).widen(), to.widen());
+                    assert!(from.iter().zip(&narrowed).all(right), "{level:?}");
+                }
+            }
+        }
+        both::<f16>();
+        both::<bf16>();
+    }
+}

@@ -11,6 +11,7 @@ mod pieces;
 mod shrink;
 #[cfg(test)]
 mod speed;
+mod strided;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -18,9 +19,10 @@ mod vector;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use self::expand::{AddTo, Combine, Expand, Keep, Output};
+use self::expand::{AddTo, Combine, Expand, Keep};
 use self::pieces::Pieces;
-use self::shrink::{Gather, Shrink, VECTORS};
+use self::shrink::{Gather, Layout, Shrink, VECTORS};
+use self::strided::Strided;
 use self::tasks::{Shape, Task};
 use self::vector::LANES;
 use super::rows::Rows;
@@ -32,9 +34,6 @@ use crate::simd::Level;
 
 /// Outputs that one register block covers: tasks are cut at multiples.
 const COLUMNS: usize = 4 * LANES;
-/// Sums that a task keeps for rows with several routes: 1 MiB, half of a second-level cache.
-const KEPT: usize = 1 << 18;
-
 /// The update of one slot for one projection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operand<'a> {
@@ -176,19 +175,13 @@ fn shrink_at<X: Scalar>(
     tasks::cut(&mut tasks, segments, 0, pool.threads(), (VECTORS, width), shape);
     let outputs: Vec<_> =
         shrunk.iter_mut().map(|shrunk| output(&mut shrunk.values, &shrunk.starts)).collect();
-    let gather = (Output { first: x.as_ptr().cast_mut(), strides: strides(x.strides()) }, width);
+    let source = Strided { first: x.as_ptr().cast_mut(), strides: strides(x.strides()) };
     tasks::for_each(pool, &tasks, |task, scratch: &mut Scratch| {
         let slot = segments.segments[task.segment].slot;
         let rows = task.positions.len();
-        let x = room(&mut scratch.x, rows * width.next_multiple_of(LANES));
-        let (source, width) = gather;
-        let work = Gather {
-            from: source.first.cast_const(),
-            strides: source.strides,
-            width,
-            rows: &segments.rows[task.positions.clone()],
-            to: x,
-        };
+        let layout = Layout { width, rows };
+        let x = room(&mut scratch.x, layout.len());
+        let work = Gather { x: source, rows: &segments.rows[task.positions.clone()], layout, to: x };
         level::run(level, work);
         let lanes = room(&mut scratch.lanes, rows * VECTORS * LANES);
         let before = task.positions.start - segments.segments[task.segment].positions.start;
@@ -205,15 +198,15 @@ fn shrink_at<X: Scalar>(
             let to = unsafe { output.first.add(starts[task.segment] + before * a.rank) };
             with_values!(a.values.values(), values => {
                 let pieces = Pieces::new(a, values);
-                level::run(level, Shrink { x, rows, pieces, vectors: start..end, lanes, to, rank: a.rank });
+                level::run(level, Shrink { x, layout, pieces, vectors: start..end, lanes, to, rank: a.rank });
             });
         }
     });
     Ok(shrunk)
 }
 
-fn output<'a>(values: &mut [f32], starts: &'a [usize]) -> (Output<f32>, &'a [usize]) {
-    (Output { first: values.as_mut_ptr(), strides: [1, 1] }, starts)
+fn output<'a>(values: &mut [f32], starts: &'a [usize]) -> (Strided<f32>, &'a [usize]) {
+    (Strided { first: values.as_mut_ptr(), strides: [1, 1] }, starts)
 }
 
 fn strides(strides: &[isize]) -> [isize; 2] {
@@ -238,7 +231,7 @@ fn expand_at<Y: Scalar>(
     let mut tasks = Vec::new();
     for (projection, target) in targets.iter().enumerate() {
         if segments.has_several {
-            cut_columns(&mut tasks, segments, projection, pool.threads(), target.y.ncols());
+            tasks::cut_columns(&mut tasks, segments, projection, pool.threads(), (COLUMNS, target.y.ncols()));
             continue;
         }
         let outputs = target.y.ncols();
@@ -247,7 +240,7 @@ fn expand_at<Y: Scalar>(
     }
     let outputs: Vec<_> = targets
         .iter_mut()
-        .map(|target| Output { strides: strides(target.y.strides()), first: target.y.as_mut_ptr() })
+        .map(|target| Strided { strides: strides(target.y.strides()), first: target.y.as_mut_ptr() })
         .collect();
     let operands: Vec<_> = targets.iter().map(|target| &target.operands[..]).collect();
     tasks::for_each(pool, &tasks, |task, scratch: &mut Scratch| {
@@ -257,22 +250,6 @@ fn expand_at<Y: Scalar>(
         if segments.has_several { part.several(y, task, scratch) } else { part.single(y, task) }
     });
     Ok(())
-}
-
-/// Tasks of columns for all segments: where rows have several routes their sums meet in one task.
-fn cut_columns(
-    tasks: &mut Vec<Task>,
-    segments: &Segments,
-    projection: usize,
-    threads: usize,
-    outputs: usize,
-) {
-    let even = outputs.div_ceil(threads * 4);
-    let count = (KEPT / segments.count().max(1)).min(even).next_multiple_of(COLUMNS);
-    for column in (0..outputs).step_by(count) {
-        let parts = column..outputs.min(column + count);
-        tasks.push(Task { projection, segment: 0, positions: 0..segments.count(), parts });
-    }
 }
 
 /// The second product for one projection.
@@ -285,7 +262,7 @@ struct Part<'a> {
 
 impl Part<'_> {
     /// Rows with one route each: straight to y.
-    fn single<Y: Scalar>(&self, y: Output<Y>, task: &Task) {
+    fn single<Y: Scalar>(&self, y: Strided<Y>, task: &Task) {
         let segment = &self.segments.segments[task.segment];
         let Some(Operand { a, b, scale }) = self.operands[segment.slot] else { return };
         let start =
@@ -305,7 +282,7 @@ impl Part<'_> {
     }
 
     /// Rows with several routes: all sums of some columns, then added row by row in the order of the routes.
-    fn several<Y: Scalar>(&self, y: Output<Y>, task: &Task, scratch: &mut Scratch) {
+    fn several<Y: Scalar>(&self, y: Strided<Y>, task: &Task, scratch: &mut Scratch) {
         let stride = task.parts.len().next_multiple_of(LANES);
         let sums = room(&mut scratch.sums, self.segments.count() * stride);
         for (index, segment) in self.segments.segments.iter().enumerate() {

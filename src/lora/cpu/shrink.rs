@@ -12,24 +12,52 @@
 
 use super::level::Work;
 use super::pieces::Pieces;
+use super::strided::Strided;
 use super::vector::{LANES, Vector, sum};
 use crate::lora::values::Scalar;
 
 /// Rank vectors that are read side by side.
 pub(super) const VECTORS: usize = 4;
-/// Groups of lanes in one run: 2 KiB of a row, so that rows and vectors stay in the first-level cache.
-const RUN: usize = 32;
+/// Features of one run: 2 KiB of a row, so that rows and vectors stay in the first-level cache.
+const RUN: usize = 512;
 
-/// Rows of x as the first product reads them: `f32`, one after the other, padded with zeros to whole vectors.
-pub(super) struct Gather<'a, X> {
-    /// The first element of each row lies `row_stride` times its index behind this one.
-    pub from: *const X,
-    /// Elements from a row to the next, and from a column to the next.
-    pub strides: [isize; 2],
+/// How rows of x lie in a scratch: run after run, in each the rows one after the other. So a run of many rows is one
+/// piece of memory, which no two rows share cache sets in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
     /// Features.
     pub width: usize,
+    /// How many rows.
+    pub rows: usize,
+}
+
+impl Layout {
+    /// Elements of the scratch.
+    pub fn len(self) -> usize {
+        self.width.div_ceil(RUN) * self.rows * self.stride()
+    }
+
+    /// Elements from a row to the next: a run, or all features where they are fewer.
+    #[inline(always)]
+    fn stride(self) -> usize {
+        RUN.min(self.width.next_multiple_of(LANES))
+    }
+
+    /// Where a feature of the first row lies.
+    #[inline(always)]
+    fn place(self, feature: usize) -> usize {
+        feature / RUN * self.rows * self.stride() + feature % RUN
+    }
+}
+
+/// Puts rows of x into a scratch: `f32`, with zeros up to whole vectors.
+pub(super) struct Gather<'a, X> {
+    /// All of x.
+    pub x: Strided<X>,
     /// Which rows.
     pub rows: &'a [u32],
+    /// How they lie in `to`.
+    pub layout: Layout,
     /// Where they go.
     pub to: &'a mut [f32],
 }
@@ -37,20 +65,27 @@ pub(super) struct Gather<'a, X> {
 impl<X: Scalar> Work for Gather<'_, X> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let padded = self.width.next_multiple_of(LANES);
-        for (&row, to) in self.rows.iter().zip(self.to.chunks_exact_mut(padded)) {
+        let Self { layout, x: Strided { first, strides }, .. } = self;
+        assert!(self.to.len() >= layout.len() && self.rows.len() == layout.rows);
+        for (at, &row) in self.rows.iter().enumerate() {
             // SAFETY: the caller checked the rows against the view that the pointer and the strides come from.
-            unsafe {
-                let from = self.from.offset(row as isize * self.strides[0]);
-                let whole = if self.strides[1] == 1 { self.width - self.width % LANES } else { 0 };
-                for at in (0..whole).step_by(LANES) {
-                    V::widen(from.add(at)).store(to.as_mut_ptr().add(at));
+            let from = unsafe { first.offset(row as isize * strides[0]) };
+            for start in (0..layout.width).step_by(RUN) {
+                let length = RUN.min(layout.width - start);
+                let place = layout.place(start) + at * layout.stride();
+                let to = &mut self.to[place..place + length.next_multiple_of(LANES)];
+                let whole = if strides[1] == 1 { length - length % LANES } else { 0 };
+                // SAFETY: features below the width, and whole vectors inside `to`.
+                unsafe {
+                    for at in (0..whole).step_by(LANES) {
+                        V::widen(from.add(start + at)).store(to.as_mut_ptr().add(at));
+                    }
+                    for at in whole..length {
+                        to[at] = (*from.offset((start + at) as isize * strides[1])).widen();
+                    }
                 }
-                for at in whole..self.width {
-                    to[at] = (*from.offset(at as isize * self.strides[1])).widen();
-                }
+                to[length..].fill(0.0);
             }
-            to[self.width..].fill(0.0);
         }
     }
 }
@@ -59,8 +94,8 @@ impl<X: Scalar> Work for Gather<'_, X> {
 pub(super) struct Shrink<'a, E> {
     /// Rows as [`Gather`] made them.
     pub x: &'a [f32],
-    /// How many.
-    pub rows: usize,
+    /// How they lie in `x`.
+    pub layout: Layout,
     /// The rank vectors.
     pub pieces: Pieces<'a, E>,
     /// Which of them.
@@ -76,17 +111,17 @@ pub(super) struct Shrink<'a, E> {
 impl<E: Scalar> Work for Shrink<'_, E> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let width = self.pieces.width;
-        let stride = width.next_multiple_of(LANES);
-        assert!(self.x.len() >= self.rows * stride && self.lanes.len() >= self.rows * VECTORS * LANES);
+        let Layout { width, rows } = self.layout;
+        assert!(width == self.pieces.width && self.x.len() >= self.layout.len());
+        assert!(self.lanes.len() >= rows * VECTORS * LANES);
         for first in self.vectors.clone().step_by(VECTORS) {
             let count = VECTORS.min(self.vectors.end - first);
-            self.lanes[..self.rows * VECTORS * LANES].fill(0.0);
+            self.lanes[..rows * VECTORS * LANES].fill(0.0);
             let mut at = 0;
             while at < width {
                 let mut assembled = [[E::narrow(0.0); LANES]; VECTORS];
                 let mut from = [std::ptr::null(); VECTORS];
-                let groups = (self.pieces.contiguous(at) / LANES).min(RUN);
+                let groups = self.pieces.contiguous(at).min(RUN - at % RUN) / LANES;
                 for vector in 0..count {
                     from[vector] = if groups > 0 {
                         self.pieces.run(first + vector, at, groups * LANES).as_ptr()
@@ -97,13 +132,13 @@ impl<E: Scalar> Work for Shrink<'_, E> {
                 }
                 // SAFETY: `run` and `assemble` give that many elements, and the assertion the rest.
                 unsafe {
-                    let x = self.x.as_ptr().add(at);
+                    let x = self.x.as_ptr().add(self.layout.place(at));
                     let lanes = self.lanes.as_mut_ptr();
-                    block::<V, E>(x, stride, self.rows, &from[..count], groups.max(1), lanes);
+                    block::<V, E>(x, self.layout.stride(), rows, &from[..count], groups.max(1), lanes);
                 }
                 at += groups.max(1) * LANES;
             }
-            for (row, lanes) in self.lanes.chunks_exact(VECTORS * LANES).take(self.rows).enumerate() {
+            for (row, lanes) in self.lanes.chunks_exact(VECTORS * LANES).take(rows).enumerate() {
                 for (vector, lanes) in lanes.as_chunks::<LANES>().0.iter().take(count).enumerate() {
                     // SAFETY: the caller promises room for `rows` rows of `rank` values.
                     unsafe { *self.to.add(row * self.rank + first + vector) = sum(lanes) };

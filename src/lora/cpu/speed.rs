@@ -15,7 +15,7 @@ use crate::lora::routes::Routes;
 use crate::lora::values::{Precision, Values};
 
 /// Weights of all layers together: beyond any cache.
-const BYTES: usize = 1 << 31;
+const BYTES: usize = 1 << 30;
 
 /// GB/s of a sum over values that no cache holds.
 fn bandwidth() -> f64 {
@@ -45,7 +45,7 @@ fn layers(
     [rank, inputs, outputs]: [usize; 3],
 ) -> [f64; 2] {
     let bytes = adapters * rank * (inputs + outputs) * precision.size_bytes();
-    let count = (BYTES / bytes).clamp(1, 400);
+    let count = (BYTES / bytes).clamp(1, 100);
     let block: Vec<f32> = (0..1 << 16).map(|index| noise(1, index)).collect();
     let values = |seed: usize, count: usize| {
         let values = block.iter().cycle().skip(seed * 37 % block.len()).take(count).copied();
@@ -100,33 +100,37 @@ fn verify(slots: &[Option<Factors>], prepared: &Prepared, routes: &Routes, x: &A
     }
 }
 
-#[test]
-#[ignore = "a measurement: run it alone, in release"]
-fn decode_and_prefill() {
+/// Prints one line per case: adapters, rows, rank, outputs.
+fn measure(cases: &[[usize; 4]]) {
     let memory = bandwidth();
     println!("{} threads, {:?}; streaming sum {memory:.1} GB/s", CpuPool::default().threads(), level::best());
-    for (adapters, rows, rank, outputs) in [
-        (32, 64, 16, 4096),
-        (64, 64, 16, 4096),
-        (8, 64, 16, 4096),
-        (1, 64, 16, 4096),
-        (1, 1, 16, 4096),
-        (32, 64, 64, 4096),
-        (32, 64, 16, 11008),
-        (4, 512, 16, 4096),
-        (1, 512, 64, 4096),
-    ] {
+    for &[adapters, rows, rank, outputs] in cases {
         for precision in Precision::ALL {
-            let [seconds, bytes] = layers(precision, adapters, rows, [rank, 4096, outputs]);
-            let rate = bytes / seconds / 1e9;
+            let [seconds, weights] = layers(precision, adapters, rows, [rank, 4096, outputs]);
+            let activations = (rows * (4096 + 2 * outputs) * 4) as f64;
+            let [weights, all] = [weights, weights + activations].map(|bytes| bytes / seconds / 1e9);
             let flops = 2.0 * (rows * rank * (4096 + outputs)) as f64 / seconds / 1e9;
             println!(
-                "{rows} rows, {adapters} adapters, rank {rank}, 4096 -> {outputs}, {}: {:.0} us a layer, weights {rate:.1} GB/s \
-                 ({:.0} %), {flops:.0} GFLOP/s",
+                "{rows} rows, {adapters} adapters, rank {rank}, 4096 -> {outputs}, {}: {:.0} us, weights {weights:.1} GB/s \
+                 ({:.0} %), with x and y {all:.1} GB/s ({:.0} %), {flops:.0} GFLOP/s",
                 precision.name(),
                 seconds * 1e6,
-                100.0 * rate / memory,
+                100.0 * weights / memory,
+                100.0 * all / memory,
             );
         }
     }
+    println!("streaming sum again {:.1} GB/s", bandwidth());
+}
+
+#[test]
+#[ignore = "a measurement: run it alone, in release"]
+fn decode() {
+    measure(&[[32, 64, 16, 4096], [32, 64, 16, 11008], [8, 64, 16, 4096], [1, 1, 16, 4096]]);
+}
+
+#[test]
+#[ignore = "a measurement: run it alone, in release"]
+fn prefill() {
+    measure(&[[1, 64, 16, 4096], [4, 512, 16, 4096], [1, 512, 64, 4096]]);
 }

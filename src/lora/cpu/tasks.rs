@@ -14,9 +14,12 @@ const ELEMENTS: usize = 1 << 18;
 /// Reading a weight from memory takes as long as multiplying it with about so many rows.
 const ROWS_PER_READ: usize = 16;
 /// Tasks per thread, so that the last ones to finish wait for little.
-const TASKS_PER_THREAD: usize = 8;
+const TASKS_PER_THREAD: usize = 4;
 /// Cost below which cutting costs more than it wins: 64 KiB of `f32` weights.
 const LEAST_COST: usize = ROWS_PER_READ << 14;
+
+/// Sums that a task keeps for rows with several routes: 1 MiB, half of a second-level cache.
+const KEPT: usize = 1 << 18;
 
 /// Some parts (rank vectors, or outputs) for some positions of one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,17 +63,43 @@ pub(super) fn cut(
         if parts == 0 || depth == 0 {
             continue;
         }
-        let blocks = segment.positions.len().div_ceil(most_rows);
+        let rows = segment.positions.len();
+        let wanted = cost(rows, depth).saturating_mul(parts).div_ceil(least);
+        let blocks = row_blocks(rows, parts, wanted, rows.div_ceil(most_rows));
+        let count = parts.div_ceil(wanted.div_ceil(blocks)).next_multiple_of(unit);
         // Rows are computed four at a time.
-        let rows = segment.positions.len().div_ceil(blocks).next_multiple_of(4);
+        let rows = rows.div_ceil(blocks).next_multiple_of(4);
         for first in segment.positions.clone().step_by(rows) {
             let positions = first..segment.positions.end.min(first + rows);
-            let count = least.div_ceil(cost(positions.len(), depth)).clamp(1, parts).next_multiple_of(unit);
             for part in (0..parts).step_by(count) {
                 let parts = part..parts.min(part + count);
                 tasks.push(Task { projection, segment: index, positions: positions.clone(), parts });
             }
         }
+    }
+}
+
+/// Into how many blocks `rows` are cut, at least `fewest`, so that with the cuts of the parts there are `wanted` tasks
+/// and little is read twice: each block of rows reads all parts, each block of parts all rows.
+fn row_blocks(rows: usize, parts: usize, wanted: usize, fewest: usize) -> usize {
+    let read = |blocks: usize| blocks * parts + wanted.div_ceil(blocks) * rows;
+    let most = rows.div_ceil(4).clamp(fewest, wanted.max(fewest));
+    (fewest..=most).min_by_key(|&blocks| read(blocks)).unwrap_or(fewest)
+}
+
+/// Appends tasks of some columns for all segments: where rows have several routes their sums meet in one task.
+pub(super) fn cut_columns(
+    tasks: &mut Vec<Task>,
+    segments: &Segments,
+    projection: usize,
+    threads: usize,
+    (unit, outputs): (usize, usize),
+) {
+    let even = outputs.div_ceil(threads * TASKS_PER_THREAD);
+    let count = (KEPT / segments.count().max(1)).min(even).max(1).next_multiple_of(unit);
+    for column in (0..outputs).step_by(count) {
+        let parts = column..outputs.min(column + count);
+        tasks.push(Task { projection, segment: 0, positions: 0..segments.count(), parts });
     }
 }
 
@@ -145,7 +174,31 @@ mod tests {
             cut(&mut tasks, &segments, 0, threads, (4, 4096), |_| Shape { parts, depth: 4096 });
             tasks.len()
         };
-        assert_eq!((tasks(1, 64), tasks(2, 64), tasks(2, 4)), (1, 16, 1));
+        assert_eq!((tasks(1, 64), tasks(2, 64), tasks(2, 4)), (1, 8, 1));
+    }
+
+    #[test]
+    fn columns_are_cut_however_many_positions_there_are() {
+        for rows in [0, 1, 100, 300_000] {
+            let segments = Segments::new(&Routes::of_slots(vec![Some(0); rows]), 0..rows);
+            for outputs in [0, 1, 64, 130, 5000] {
+                let mut tasks = Vec::new();
+                cut_columns(&mut tasks, &segments, 1, 2, (64, outputs));
+                let ends = tasks.iter().map(|task| task.parts.end);
+                let starts = tasks.iter().map(|task| task.parts.start).skip(1).chain([outputs]);
+                assert!(ends.eq(starts.take(tasks.len())), "{rows} {outputs}: {tasks:?}");
+                assert_eq!(tasks.first().map_or(0, |task| task.parts.start), 0);
+                assert_eq!(tasks.is_empty(), outputs == 0);
+            }
+        }
+    }
+
+    #[test]
+    fn few_parts_cut_the_rows_and_few_rows_the_parts() {
+        assert_eq!(row_blocks(64, 16, 4, 1), 4);
+        assert_eq!(row_blocks(2, 16, 4, 1), 1);
+        assert_eq!(row_blocks(64, 4096, 8, 1), 1);
+        assert_eq!(row_blocks(300, 4096, 2, 5), 5);
     }
 
     #[test]

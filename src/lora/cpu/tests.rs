@@ -34,7 +34,7 @@ pub(super) fn factors(precision: Precision, seed: u64, [rank, inputs, outputs]: 
 }
 
 /// Every level that this processor has.
-fn levels() -> Vec<Level> {
+pub(super) fn levels() -> Vec<Level> {
     let mut levels = vec![Level::Portable];
     #[cfg(target_arch = "x86_64")]
     {
@@ -391,48 +391,41 @@ fn untouched_rows_keep_their_bits() {
     }
 }
 
-/// Every 16-bit value widens, and values of every size and of every remainder narrow, as the definition says.
+/// The routes of a row are added in its order, whatever the order of the slots, and the sum is rounded to y's type once.
 #[test]
-fn conversions_are_exact() {
-    struct Widen<'a, E>(&'a [E], &'a mut [f32]);
-    impl<E: Scalar> level::Work for Widen<'_, E> {
-        #[inline(always)]
-        unsafe fn run<V: vector::Vector>(self) {
-            for (from, to) in self.0.chunks_exact(LANES).zip(self.1.chunks_exact_mut(LANES)) {
-                // SAFETY: both chunks hold a whole vector.
-                unsafe { V::widen(from.as_ptr()).store(to.as_mut_ptr()) };
-            }
+fn routes_are_added_in_order_and_rounded_once() {
+    let one = Some(Factors::new(ArrayView2::from(&[[1.0_f32]]), ArrayView2::from(&[[1.0]]), 1.0).unwrap());
+    let slots = [one.clone(), one];
+    let x = Array2::from_elem((1, 1), 1.0_f32);
+    for level in levels() {
+        let mut routes = Routes::new();
+        let large = (1 << 30) as f32;
+        routes.push_scaled(&[(1, large), (1, -large), (0, 0.25)]).unwrap();
+        let y = Array2::from_elem((1, 1), 0.5_f32);
+        assert_eq!(updated(level, &slots, &routes, x.view(), y.view()), Array2::from_elem((1, 1), 0.25));
+        let mut routes = Routes::new();
+        let half_step = 1.0 / 256.0;
+        routes.push_scaled(&[(0, half_step), (1, half_step)]).unwrap();
+        let y = Array2::from_elem((1, 1), bf16::ONE);
+        let after = updated(level, &slots, &routes, x.view(), y.view());
+        assert_eq!(after[(0, 0)].to_f32(), 1.0 + 2.0 * half_step);
+    }
+}
+
+/// Batches and projections without anything.
+#[test]
+fn nothing_to_do() {
+    let mut twice = Routes::new();
+    twice.push_scaled(&[(0, 1.0), (0, 2.0)]).unwrap();
+    for routes in [Routes::new(), Routes::of_slots([None]), Routes::of_slots([Some(0)]), twice] {
+        for outputs in [0, 3] {
+            let (x, y) = (array::<f32>(1, routes.rows(), 0), array::<f32>(2, routes.rows(), outputs));
+            let after = updated(level::best(), &[None], &routes, x.view(), y.view());
+            assert!(bits(&after) == bits(&y));
         }
     }
-    struct Narrow<'a, E>(&'a [f32], &'a mut [E]);
-    impl<E: Scalar> level::Work for Narrow<'_, E> {
-        #[inline(always)]
-        unsafe fn run<V: vector::Vector>(self) {
-            for (from, to) in self.0.chunks_exact(LANES).zip(self.1.chunks_exact_mut(LANES)) {
-                // SAFETY: both chunks hold a whole vector.
-                unsafe { V::load(from.as_ptr()).narrow(to.as_mut_ptr()) };
-            }
-        }
-    }
-    fn both<E: Scalar>() {
-        let all: Vec<E> =
-            (0..=u16::MAX).map(|bits| bytemuck::pod_read_unaligned(&bits.to_ne_bytes())).collect();
-        let is_same = |a: f32, b: f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
-        let wide: Vec<f32> = (0..1_u32 << 22).map(|step| f32::from_bits(step * 1021 + step % 7)).collect();
-        for level in levels() {
-            let mut widened = vec![0.0; all.len()];
-            level::run(level, Widen(&all, &mut widened));
-            assert!(all.iter().zip(&widened).all(|(from, &to)| is_same(from.widen(), to)), "{level:?}");
-            for from in [&widened, &wide] {
-                let mut narrowed = vec![E::narrow(1.0); from.len()];
-                level::run(level, Narrow(from, &mut narrowed));
-                let right = |(&from, to): (&f32, &E)| is_same(E::narrow(from).widen(), to.widen());
-                assert!(from.iter().zip(&narrowed).all(right), "{level:?}");
-            }
-        }
-    }
-    both::<f16>();
-    both::<bf16>();
+    apply::<f32, f32>(&CpuPool::default(), &Segments::default(), Array2::zeros((0, 4)).view(), &mut [])
+        .unwrap();
 }
 
 #[test]
