@@ -25,6 +25,7 @@ mod kmeans_random;
 mod kmeans_rules;
 mod kmeans_stop;
 mod lora_serve;
+mod lora_simulate;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

@@ -2,6 +2,7 @@
 
 mod simulate;
 mod simulate_args;
+mod simulate_output;
 
 use clap::{Args, Subcommand};
 

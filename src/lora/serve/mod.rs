@@ -19,6 +19,7 @@ mod policy;
 mod record;
 mod report;
 mod request;
+mod room;
 mod simulate;
 mod table;
 mod trace;

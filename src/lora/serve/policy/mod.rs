@@ -89,7 +89,7 @@ pub trait Policy {
 enum Fit {
     /// It may go there; the largest goes first, of equal ones the device with the highest index.
     Score(f64),
-    /// It may not, but those behind it may go first, until it is impatient.
+    /// It may not, but those behind it may go first.
     Overtake,
     /// It may not, and those behind it wait too.
     Hold,
@@ -126,7 +126,7 @@ fn place_in_order<'a>(
                     best = Some((score, index))
                 }
                 Fit::Score(_) | Fit::Hold => {}
-                Fit::Overtake => may_overtake |= !cluster.is_impatient(job),
+                Fit::Overtake => may_overtake = true,
             }
         }
         match best {
