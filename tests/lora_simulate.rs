@@ -6,12 +6,20 @@ use serde_json::Value;
 
 use crate::cli::{as_str, names_in, run, succeed, text};
 use crate::readers::Folder;
+use crate::support::command::tilefold;
 
 const SMALL: [&str; 6] = ["lora", "simulate", "--requests", "60", "--lengths", "uniform:8-40,1-40"];
 
 fn json(arguments: &[&str]) -> Value {
     let output = succeed(&[&SMALL[..], &["--json"], arguments].concat());
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn help_text() {
+    let output = tilefold().args(["lora", "simulate", "--help"]).env("COLUMNS", "100").output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    insta::assert_snapshot!("help_lora_simulate", text(&output.stdout));
 }
 
 #[test]

@@ -34,7 +34,10 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
     };
     let cost = StepCost { base: &base, lora: lora.as_ref() };
     let simulation = simulation(arguments)?;
-    output::probe("--plot", arguments.plot.as_ref())?;
+    if let Some(path) = &arguments.plot {
+        // Found out before the work; the file itself is made after it.
+        drop(output::create("--plot", path, "svg")?);
+    }
     let mut reports = Vec::new();
     for &name in &arguments.policy {
         reports.push(simulation.run(&trace, &adapters, cost, policy(name, arguments, cost)?.as_mut())?);

@@ -9,15 +9,6 @@ use crate::cli::args::{EXIT_CODES, size};
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct Simulate {
-    #[command(flatten)]
-    pub requests: Requests,
-
-    #[command(flatten)]
-    pub machine: Machine,
-
-    #[command(flatten)]
-    pub costs: Costs,
-
     /// Policies to compare.
     #[arg(long, value_name = "P", value_enum, value_delimiter = ',', default_values_t = PolicyName::ALL)]
     pub policy: Vec<PolicyName>,
@@ -41,6 +32,15 @@ pub(in crate::cli) struct Simulate {
     /// Prints JSON.
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub requests: Requests,
+
+    #[command(flatten)]
+    pub machine: Machine,
+
+    #[command(flatten)]
+    pub costs: Costs,
 }
 
 /// Who asks for what, and when.

@@ -59,9 +59,9 @@ pub enum Residency {
 /// What happened in a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CacheCounts {
-    /// Requests that found their adapter on the device.
+    /// Placements that found the adapter on the device.
     pub hits: u64,
-    /// Requests that did not; they waited for the copy, or for the rest of it.
+    /// Placements that did not: the request waited for the copy, or for the rest of it.
     pub misses: u64,
     /// Copies, with those made ahead.
     pub loads: u64,

@@ -64,7 +64,8 @@ impl StepShape {
     }
 }
 
-/// Seconds that the adapters add to a step.
+/// Seconds that the adapters add to a step: from a [measured cost](super::FittedCost), or from running the real kernels on
+/// batches of these sizes.
 pub trait LoraCost {
     /// Seconds for all layers of these segments in one step; 0 without segments.
     fn seconds(&self, segments: &[SegmentShape]) -> f64;

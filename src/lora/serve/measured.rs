@@ -35,6 +35,9 @@ impl MeasuredPoint {
 
 /// Seconds of a batch as a sum of what it has to do:
 /// `launch + row * rows + segment * segments + rank * total_rank + rank_row * total_rank_rows`, no term below zero.
+///
+/// Between measured points this interpolates; beyond them it assumes that costs go on growing in proportion, so points should
+/// reach from one row to the rows of a prefill.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct FittedCost {
     /// Launching, whatever the batch.

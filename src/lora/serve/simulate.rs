@@ -13,6 +13,9 @@ use super::request::{Request, ServedAdapter};
 use super::trace::Trace;
 use crate::error::{Error, Result};
 
+/// Devices of a run at most.
+const MOST_DEVICES: usize = 4096;
+
 /// Settings of a simulated run.
 ///
 /// ```
@@ -82,7 +85,9 @@ impl Simulation {
         let positive = |name: &'static str, is_good: bool, got: f64| {
             if is_good { Ok(()) } else { Err(Error::parameter(name, "a positive number", got)) }
         };
-        positive("devices", self.devices > 0, self.devices as f64)?;
+        if !(1..=MOST_DEVICES).contains(&self.devices) {
+            return Err(Error::parameter("devices", format!("1 to {MOST_DEVICES}"), self.devices));
+        }
         positive("batch", self.limits.batch > 0, self.limits.batch as f64)?;
         positive("window_seconds", self.window_seconds > 0.0, self.window_seconds)?;
         if !(self.patience_seconds >= 0.0) {
@@ -187,7 +192,10 @@ impl Run<'_> {
             return Ok(None);
         }
         let events = arrival.into_iter().chain(ends).chain(copies);
-        let next = events.chain(impatience.filter(|&end| end > now)).min_by(f64::total_cmp);
+        let next = events
+            .chain(impatience.filter(|&end| end > now))
+            .filter(|end| end.is_finite())
+            .min_by(f64::total_cmp);
         match next {
             Some(next) => Ok(Some(next.max(now))),
             None => Err(self.broken("a plan for the requests that are left", "none")),
