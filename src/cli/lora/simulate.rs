@@ -6,13 +6,15 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::simulate_args::{ArrivalsName, Costs, PolicyName, Requests, Simulate};
-use super::simulate_output::{base_json, fitted_json, report_json, title, write_lora, write_reports};
+use super::simulate_output::{
+    Adapters, adapters_json, base_json, report_json, title, write_adapters, write_reports,
+};
 use crate::cli::failure::{Failure, WORK};
 use crate::cli::{output, plot};
 use crate::lora::serve::{
-    Arrivals, BaseCost, CacheLimits, DeviceLimits, FairTokens, Fcfs, FewAdapters, FittedCost, Lengths,
-    LoopCost, LoraCost, NoLora, Policy, Punica, RankAware, ServedAdapter, Simulation, StepCost, StepShape,
-    TableRow, TableSettings, Trace, TraceBuilder, fit, punica_a100_points, punica_table, read_points,
+    Arrivals, BaseCost, CacheLimits, DeviceLimits, FairTokens, Fcfs, FewAdapters, Lengths, LoopCost,
+    LoraCost, NoLora, Policy, Punica, RankAware, ServedAdapter, Simulation, StepCost, StepShape, TableRow,
+    TableSettings, Trace, TraceBuilder, fit, punica_a100_points, punica_table, read_points,
 };
 
 /// Runs the subcommand.
@@ -21,16 +23,16 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
     let inputs = [("--trace", requests.trace.as_ref())];
     output::check_distinct(&inputs, &[("--plot", arguments.plot.as_ref())])?;
     let base = base_cost(&arguments.costs.base_cost)?;
-    let fitted = lora_cost(&arguments.costs)?;
+    let added = lora_cost(&arguments.costs)?;
     if arguments.table {
-        return table(arguments, &base, fitted.as_ref());
+        return table(arguments, &base, added.as_ref());
     }
     let trace = trace(requests)?;
     let adapters = ServedAdapter::cycle(trace.adapters(), &requests.ranks)?;
-    let lora: Box<dyn LoraCost> = match (&fitted, arguments.costs.is_loop) {
-        (None, _) => Box::new(NoLora),
-        (Some(fitted), false) => Box::new(*fitted),
-        (Some(fitted), true) => Box::new(LoopCost { each: *fitted }),
+    let lora: Box<dyn LoraCost> = match &added {
+        None => Box::new(NoLora),
+        Some(Adapters { fitted, is_loop: false, .. }) => Box::new(*fitted),
+        Some(Adapters { fitted, is_loop: true, .. }) => Box::new(LoopCost { each: *fitted }),
     };
     let cost = StepCost { base: &base, lora: lora.as_ref() };
     let simulation = simulation(arguments)?;
@@ -59,14 +61,13 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
                 "adapters": trace.adapters(),
                 "output_tokens": trace.output_tokens(),
                 "base_cost": base_json(&base),
-                "lora_cost": fitted.as_ref().map(fitted_json),
-                "loop": arguments.costs.is_loop,
+                "lora_cost": added.as_ref().map(adapters_json),
                 "policies": reports.iter().map(report_json).collect::<Vec<Value>>(),
             });
             return writeln!(stdout, "{object:#}");
         }
         writeln!(stdout, "{title}\nbase  {}", base.source)?;
-        write_lora(stdout, fitted.as_ref(), arguments.costs.is_loop)?;
+        write_adapters(stdout, added.as_ref())?;
         write_reports(stdout, &reports)
     })
 }
@@ -141,16 +142,25 @@ fn base_cost(text: &str) -> Result<BaseCost, Failure> {
     })
 }
 
-fn lora_cost(costs: &Costs) -> Result<Option<FittedCost>, Failure> {
+fn lora_cost(costs: &Costs) -> Result<Option<Adapters>, Failure> {
     if !(costs.operators > 0.0 && costs.operators.is_finite()) {
         return Err(Failure::usage("--operators", "a positive number", costs.operators));
     }
-    let points = match costs.lora_cost.as_str() {
+    let times = format!("{} times", costs.operators);
+    let (points, source) = match costs.lora_cost.as_str() {
         "none" => return Ok(None),
-        "a100" => punica_a100_points(),
-        path => read_points(Path::new(path)).map_err(Failure::about("--lora-cost"))?,
+        "a100" => {
+            let source = format!(
+                "{times} one operator on an A100 80 GB, launch by the host included (Punica, MLSys 2024)"
+            );
+            (punica_a100_points(), source)
+        }
+        path => {
+            let points = read_points(Path::new(path)).map_err(Failure::about("--lora-cost"))?;
+            (points, format!("{times} what was measured in {path}"))
+        }
     };
-    Ok(Some(fit(&points)?.times(costs.operators)))
+    Ok(Some(Adapters { fitted: fit(&points)?.times(costs.operators), source, is_loop: costs.is_loop }))
 }
 
 fn simulation(arguments: &Simulate) -> Result<Simulation, Failure> {
@@ -197,9 +207,9 @@ fn full_batch(arguments: &Simulate, base: &BaseCost) -> f64 {
     base.seconds(&step)
 }
 
-fn table(arguments: &Simulate, base: &BaseCost, fitted: Option<&FittedCost>) -> Result<(), Failure> {
+fn table(arguments: &Simulate, base: &BaseCost, added: Option<&Adapters>) -> Result<(), Failure> {
     let requests = &arguments.requests;
-    let Some(&fitted) = fitted else {
+    let Some(added) = added else {
         return Err(Failure::usage("--lora-cost", "a100 or a file of measured points for --table", "none"));
     };
     let &[rank] = requests.ranks.as_slice() else {
@@ -212,7 +222,7 @@ fn table(arguments: &Simulate, base: &BaseCost, fitted: Option<&FittedCost>) -> 
         simulation: simulation(arguments)?,
         seed: requests.seed,
     };
-    let rows = punica_table(&fitted, &LoopCost { each: fitted }, base, &settings)?;
+    let rows = punica_table(&added.fitted, &LoopCost { each: added.fitted }, base, &settings)?;
     output::print(|stdout| {
         if arguments.json {
             let row = |row: &TableRow| {
@@ -225,9 +235,9 @@ fn table(arguments: &Simulate, base: &BaseCost, fitted: Option<&FittedCost>) -> 
                 })
             };
             let rows: Vec<Value> = rows.iter().map(row).collect();
-            return writeln!(stdout, "{:#}", json!({ "lora_cost": fitted_json(&fitted), "rows": rows }));
+            return writeln!(stdout, "{:#}", json!({ "lora_cost": adapters_json(added), "rows": rows }));
         }
-        write_lora(stdout, Some(&fitted), false)?;
+        write_adapters(stdout, Some(added))?;
         let mut base = "";
         for row in &rows {
             if row.base != base {

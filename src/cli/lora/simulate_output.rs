@@ -24,23 +24,31 @@ pub(super) fn title(arguments: &Simulate, trace: &Trace) -> String {
     format!("{of} to {adapters} ({what}), {}", count(arguments.machine.devices, "device"))
 }
 
+/// What the adapters cost, and who says so.
+pub(super) struct Adapters {
+    /// Cost of a whole step.
+    pub fitted: FittedCost,
+    /// Where the points come from.
+    pub source: String,
+    /// Whether each adapter is launched alone.
+    pub is_loop: bool,
+}
+
 /// What the adapters cost.
-pub(super) fn write_lora(
-    stdout: &mut dyn Write,
-    fitted: Option<&FittedCost>,
-    is_loop: bool,
-) -> std::io::Result<()> {
-    let Some(fit) = fitted else { return writeln!(stdout, "lora  none") };
+pub(super) fn write_adapters(stdout: &mut dyn Write, adapters: Option<&Adapters>) -> std::io::Result<()> {
+    let Some(Adapters { fitted: fit, source, is_loop }) = adapters else {
+        return writeln!(stdout, "lora  none");
+    };
     writeln!(
         stdout,
-        "lora  {:.3} ms + {:.2} us/row + {:.2} us/adapter + {:.3} us/rank + {:.4} us/(row rank){}; \
+        "lora  {source}\n      {:.3} ms + {:.2} us/row + {:.2} us/adapter + {:.3} us/rank + {:.4} us/(row rank){}; \
          points fit to {:.1} %, at worst {:.1} %",
         1e3 * fit.launch_seconds,
         1e6 * fit.row_seconds,
         1e6 * fit.segment_seconds,
         1e6 * fit.rank_seconds,
         1e6 * fit.rank_row_seconds,
-        if is_loop { ", for each adapter alone" } else { "" },
+        if *is_loop { ", for each adapter alone" } else { "" },
         100.0 * fit.mean_residual,
         100.0 * fit.worst_residual
     )
@@ -88,8 +96,11 @@ pub(super) fn base_json(base: &BaseCost) -> Value {
 }
 
 /// The adapters' cost.
-pub(super) fn fitted_json(fit: &FittedCost) -> Value {
+pub(super) fn adapters_json(adapters: &Adapters) -> Value {
+    let fit = &adapters.fitted;
     json!({
+        "source": adapters.source,
+        "loop": adapters.is_loop,
         "launch_seconds": fit.launch_seconds,
         "row_seconds": fit.row_seconds,
         "segment_seconds": fit.segment_seconds,
