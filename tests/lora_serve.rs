@@ -1,4 +1,5 @@
-//! Scheduling policies and the trace simulator: rules that hold for every policy, and runs small enough to count by hand.
+//! Scheduling policies and the trace simulator: rules that hold for every policy, and runs small enough to count by
+//! hand.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

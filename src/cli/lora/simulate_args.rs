@@ -125,13 +125,13 @@ pub(in crate::cli) struct Machine {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Costs")]
 pub(in crate::cli) struct Costs {
-    /// Base model: a100-7b (figures of Punica's paper), zero, or milliseconds per step, prefilled token, decoding request and
-    /// cached token.
+    /// Base model: a100-7b (figures of Punica's paper), zero, or milliseconds per step, prefilled token, decoding
+    /// request and cached token.
     #[arg(long, value_name = "a100-7b|zero|S,P,D,C", default_value = "a100-7b")]
     pub base_cost: String,
 
-    /// Adapters: a100 (figures of Punica's paper for one operator), none, or a CSV file of measured points with the columns
-    /// rows, segments, total_rank_rows, total_rank, seconds.
+    /// Adapters: a100 (figures of Punica's paper for one operator), none, or a CSV file of measured points with the
+    /// columns rows, segments, total_rank_rows, total_rank, seconds.
     #[arg(long, value_name = "a100|none|FILE", default_value = "a100")]
     pub lora_cost: String,
 

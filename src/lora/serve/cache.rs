@@ -18,8 +18,8 @@ pub struct CacheLimits {
 }
 
 impl Default for CacheLimits {
-    /// 8 GiB, filled over PCIe 4 x16 at 27 GB/s after 50 microseconds: an adapter of rank 16 for Llama-2-7B takes 3 ms, where
-    /// Punica's authors report about 2 ms.
+    /// 8 GiB, filled over PCIe 4 x16 at 27 GB/s after 50 microseconds: an adapter of rank 16 for Llama-2-7B takes 3 ms,
+    /// where Punica's authors report about 2 ms.
     fn default() -> Self {
         Self { budget_bytes: 8 << 30, bytes_per_second: 27e9, latency_seconds: 50e-6 }
     }

@@ -10,8 +10,8 @@ const LOOK_AHEAD: usize = 32;
 
 impl Cluster {
     /// Picks, for the first request that waited too long for its adapter, adapters on each device that get no further
-    /// requests, until they leave room for it: the one whose request has been there longest goes first, so that adapters
-    /// take turns. They stay closed until that request is placed.
+    /// requests, until they leave room for it: the one whose request has been there longest goes first, so that
+    /// adapters take turns. They stay closed until that request is placed.
     pub(super) fn drain(&mut self) {
         let count = self.devices.len();
         let is_stuck = |job: &&Job| {

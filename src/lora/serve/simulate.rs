@@ -124,9 +124,9 @@ impl Simulation {
     /// Serves the trace to its end.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for settings out of range, an adapter without an entry in the table, a request longer than the
-    /// key-value cache, or a policy that plans what cannot be or leaves requests waiting for ever; [`Error::TooLarge`] for
-    /// an adapter above the budget.
+    /// [`Error::Parameter`] for settings out of range, an adapter without an entry in the table, a request longer than
+    /// the key-value cache, or a policy that plans what cannot be or leaves requests waiting for ever;
+    /// [`Error::TooLarge`] for an adapter above the budget.
     pub fn run(
         &self,
         trace: &Trace,

@@ -59,8 +59,8 @@ impl Trace {
         self.requests.iter().map(Request::output_tokens).sum()
     }
 
-    /// Reads a CSV file whose first line names the columns `adapter`, `prompt_tokens`, `decode_steps`, `arrival_seconds`
-    /// and, if wanted, `priority`, in any order. Lines that begin with `#` are comments.
+    /// Reads a CSV file whose first line names the columns `adapter`, `prompt_tokens`, `decode_steps`,
+    /// `arrival_seconds` and, if wanted, `priority`, in any order. Lines that begin with `#` are comments.
     ///
     /// # Errors
     /// [`Error::File`] if it cannot be read; [`Error::Format`] with line and column for a missing, unknown or repeated

@@ -8,8 +8,8 @@ use super::trace::{MOST_ADAPTERS, Trace};
 use crate::error::{Error, Result};
 
 /// How requests spread over adapters. The first four are the workloads of Punica (Chen et al., *Punica: multi-tenant
-/// LoRA serving*, MLSys 2024), the last is the generator of S-LoRA (Sheng et al., *S-LoRA: serving thousands of concurrent
-/// LoRA adapters*, MLSys 2024).
+/// LoRA serving*, MLSys 2024), the last is the generator of S-LoRA (Sheng et al., *S-LoRA: serving thousands of
+/// concurrent LoRA adapters*, MLSys 2024).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Workload {
@@ -173,8 +173,8 @@ impl TraceBuilder {
     /// Makes the trace.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for no or too many adapters (2^20), too many requests (2^22), a rate, `cv` or `alpha` that is not a
-    /// positive number, or lengths out of order.
+    /// [`Error::Parameter`] for no or too many adapters (2^20), too many requests (2^22), a rate, `cv` or `alpha` that
+    /// is not a positive number, or lengths out of order.
     pub fn build(&self) -> Result<Trace> {
         self.check()?;
         let adapters = self.adapter_of_each();

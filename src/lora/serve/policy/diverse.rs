@@ -6,9 +6,9 @@ use super::super::cluster::{Cluster, Job};
 use super::{Fit, Placement, Policy, has_slot, place_in_order};
 
 /// At most so many distinct adapters at once on a device. At the cap only requests of the adapters that are there may
-/// join, and overtake the others. Once the first of those has waited longer than the patience, one adapter of each device
-/// is closed until it is done: the one with the request that has been there longest. So adapters take turns and none
-/// starves.
+/// join, and overtake the others. Once the first of those has waited longer than the patience, one adapter of each
+/// device is closed until it is done: the one with the request that has been there longest. So adapters take turns and
+/// none starves.
 #[derive(Debug, Clone)]
 pub struct FewAdapters {
     most: usize,
