@@ -1,7 +1,9 @@
-//! Scheduling policies and the trace simulator: rules that hold for every policy, and runs small enough to count by hand.
+//! Scheduling policies and the trace simulator: rules that hold for every policy, and runs small enough to count by
+//! hand.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use proptest::prelude::*;
 use tilefold::Error;
 use tilefold::lora::serve::{
     Arrivals, BaseCost, CacheLimits, Cluster, DeviceLimits, FairTokens, Fcfs, FewAdapters, FittedCost,
@@ -122,6 +124,18 @@ fn the_newest_is_evicted_and_its_prefill_goes_over_what_it_generated() {
     // The second gave tokens in its prefill and in 2 steps; then it waits and is prefilled over 3 + 3 tokens.
     let prefilled = (report.seconds / 1000.0).floor();
     assert_eq!(prefilled, 3.0 + 3.0 + 6.0, "{report:?}");
+}
+
+#[test]
+fn what_one_device_evicts_goes_on_at_the_other() {
+    // Punica fills device 1, which has no tokens left after a while, though its batch is far from full.
+    let limits = DeviceLimits { batch: 4, kv_tokens: 12, ..DeviceLimits::default() };
+    let trace = Trace::new(vec![request(0, 3, 6, 0.0), request(0, 3, 6, 0.0)]).unwrap();
+    let simulation = Simulation::new().devices(2).limits(limits);
+    let report = run(&simulation, &trace, &[BASE_MODEL], &second(), &mut Punica::light(0.0));
+    assert_eq!((report.evictions, report.migrations), (1, 0));
+    // The first ends after 7 s; the second gave 3 tokens in 4 s and then 4 more.
+    assert_eq!((report.seconds, report.devices[0].steps, report.devices[1].steps), (8.0, 4, 7));
 }
 
 #[test]
@@ -268,6 +282,41 @@ fn distinct_adapters_run_as_fast_as_one_with_the_segmented_cost_and_not_with_the
     }
     assert!(share(Workload::Distinct, "loop", false) < 0.5);
     assert!(share(Workload::Distinct, "loop", true) < 0.2 * share(Workload::Distinct, "segmented", true));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// No policy leaves a request behind, whatever is short: slots, tokens, bytes, copies or patience.
+    #[test]
+    fn whatever_is_short_every_request_ends(
+        seed in 0..1000_u64,
+        devices in 1..4_usize,
+        batch in 1..6_usize,
+        kv_tokens in 41..120_u64,
+        adapters in 1..9_usize,
+        room in 1..4_u64,
+        patience in prop::sample::select(vec![0.0, 0.5, f64::INFINITY]),
+        seconds in prop::sample::select(vec![0.0, 0.01, 1.0]),
+        prefetch: bool,
+    ) {
+        let lengths = Lengths::Uniform { prompt_tokens: (1, 20), decode_steps: (0, 19) };
+        let builder = TraceBuilder::new(Workload::Power { alpha: 0.4 }, 40).adapters(adapters).seed(seed);
+        let arrivals = Arrivals::Gamma { rate: 2.0, cv: 3.0 };
+        let trace = builder.lengths(lengths).arrivals(arrivals).build().unwrap();
+        let served = ServedAdapter::cycle(adapters, &[8, 16, 0, 4]).unwrap();
+        let cache = CacheLimits { budget_bytes: room * served[0].bytes * 2, ..CacheLimits::default() };
+        let limits = DeviceLimits { batch, kv_tokens, cache };
+        let simulation =
+            Simulation::new().devices(devices).limits(limits).patience_seconds(patience).prefetch(prefetch);
+        let base = BaseCost { fixed_seconds: seconds, ..BaseCost::zero() };
+        let lora = FittedCost::default();
+        for mut policy in policies(&base, &lora) {
+            let cost = StepCost { base: &base, lora: &lora };
+            let report = simulation.run(&trace, &served, cost, policy.as_mut()).unwrap();
+            prop_assert_eq!(report.output_tokens, trace.output_tokens(), "{}", policy.name());
+        }
+    }
 }
 
 /// Plans what cannot be.

@@ -29,6 +29,7 @@ mod lora_peft;
 mod lora_peft_refused;
 mod lora_peft_saved;
 mod lora_serve;
+mod lora_simulate;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

@@ -3,6 +3,7 @@
 mod bench;
 mod simulate;
 mod simulate_args;
+mod simulate_output;
 
 use clap::{Args, Subcommand};
 

@@ -6,14 +6,15 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::simulate_args::{ArrivalsName, Costs, PolicyName, Requests, Simulate};
-use crate::cli::failure::Failure;
-use crate::cli::summary::{grouped, plural};
+use super::simulate_output::{
+    Adapters, adapters_json, base_json, report_json, title, write_adapters, write_reports,
+};
+use crate::cli::failure::{Failure, WORK};
 use crate::cli::{output, plot};
 use crate::lora::serve::{
-    Arrivals, BaseCost, CacheLimits, DeviceLimits, FairTokens, Fcfs, FewAdapters, FittedCost, Lengths,
-    LoopCost, LoraCost, NoLora, Percentiles, Policy, Punica, RankAware, Report, ServedAdapter, Simulation,
-    StepCost, StepShape, TableRow, TableSettings, Trace, TraceBuilder, fit, punica_a100_points, punica_table,
-    read_points,
+    Arrivals, BaseCost, CacheLimits, DeviceLimits, FairTokens, Fcfs, FewAdapters, Lengths, LoopCost,
+    LoraCost, NoLora, Policy, Punica, RankAware, ServedAdapter, Simulation, StepCost, StepShape, TableRow,
+    TableSettings, Trace, TraceBuilder, fit, punica_a100_points, punica_table, read_points,
 };
 
 /// Runs the subcommand.
@@ -22,20 +23,23 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
     let inputs = [("--trace", requests.trace.as_ref())];
     output::check_distinct(&inputs, &[("--plot", arguments.plot.as_ref())])?;
     let base = base_cost(&arguments.costs.base_cost)?;
-    let fitted = lora_cost(&arguments.costs)?;
+    let added = lora_cost(&arguments.costs)?;
     if arguments.table {
-        return table(arguments, &base, fitted.as_ref());
+        return table(arguments, &base, added.as_ref());
     }
     let trace = trace(requests)?;
     let adapters = ServedAdapter::cycle(trace.adapters(), &requests.ranks)?;
-    let lora: Box<dyn LoraCost> = match (&fitted, arguments.costs.is_loop) {
-        (None, _) => Box::new(NoLora),
-        (Some(fitted), false) => Box::new(*fitted),
-        (Some(fitted), true) => Box::new(LoopCost { each: *fitted }),
+    let lora: Box<dyn LoraCost> = match &added {
+        None => Box::new(NoLora),
+        Some(Adapters { fitted, is_loop: false, .. }) => Box::new(*fitted),
+        Some(Adapters { fitted, is_loop: true, .. }) => Box::new(LoopCost { each: *fitted }),
     };
     let cost = StepCost { base: &base, lora: lora.as_ref() };
     let simulation = simulation(arguments)?;
-    output::probe("--plot", arguments.plot.as_ref())?;
+    if let Some(path) = &arguments.plot {
+        // Found out before the work; the file itself is made after it.
+        drop(output::create("--plot", path, "svg")?);
+    }
     let mut reports = Vec::new();
     for &name in &arguments.policy {
         reports.push(simulation.run(&trace, &adapters, cost, policy(name, arguments, cost)?.as_mut())?);
@@ -46,7 +50,7 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
         let page = plot::draw_policies(&title, &reports);
         file.write_all(page.as_bytes()).map_err(|source| Failure {
             message: format!("--plot {}: writing failed: {source}", path.display()),
-            code: crate::cli::failure::WORK,
+            code: WORK,
         })?;
         output::commit(vec![file])?;
     }
@@ -57,14 +61,13 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
                 "adapters": trace.adapters(),
                 "output_tokens": trace.output_tokens(),
                 "base_cost": base_json(&base),
-                "lora_cost": fitted.as_ref().map(fitted_json),
-                "loop": arguments.costs.is_loop,
+                "lora_cost": added.as_ref().map(adapters_json),
                 "policies": reports.iter().map(report_json).collect::<Vec<Value>>(),
             });
             return writeln!(stdout, "{object:#}");
         }
         writeln!(stdout, "{title}\nbase  {}", base.source)?;
-        write_lora(stdout, fitted.as_ref(), arguments.costs.is_loop)?;
+        write_adapters(stdout, added.as_ref())?;
         write_reports(stdout, &reports)
     })
 }
@@ -139,16 +142,25 @@ fn base_cost(text: &str) -> Result<BaseCost, Failure> {
     })
 }
 
-fn lora_cost(costs: &Costs) -> Result<Option<FittedCost>, Failure> {
+fn lora_cost(costs: &Costs) -> Result<Option<Adapters>, Failure> {
     if !(costs.operators > 0.0 && costs.operators.is_finite()) {
         return Err(Failure::usage("--operators", "a positive number", costs.operators));
     }
-    let points = match costs.lora_cost.as_str() {
+    let times = format!("{} times", costs.operators);
+    let (points, source) = match costs.lora_cost.as_str() {
         "none" => return Ok(None),
-        "a100" => punica_a100_points(),
-        path => read_points(Path::new(path)).map_err(Failure::about("--lora-cost"))?,
+        "a100" => {
+            let source = format!(
+                "{times} one operator on an A100 80 GB, launch by the host included (Punica, MLSys 2024)"
+            );
+            (punica_a100_points(), source)
+        }
+        path => {
+            let points = read_points(Path::new(path)).map_err(Failure::about("--lora-cost"))?;
+            (points, format!("{times} what was measured in {path}"))
+        }
     };
-    Ok(Some(fit(&points)?.times(costs.operators)))
+    Ok(Some(Adapters { fitted: fit(&points)?.times(costs.operators), source, is_loop: costs.is_loop }))
 }
 
 fn simulation(arguments: &Simulate) -> Result<Simulation, Failure> {
@@ -195,9 +207,9 @@ fn full_batch(arguments: &Simulate, base: &BaseCost) -> f64 {
     base.seconds(&step)
 }
 
-fn table(arguments: &Simulate, base: &BaseCost, fitted: Option<&FittedCost>) -> Result<(), Failure> {
+fn table(arguments: &Simulate, base: &BaseCost, added: Option<&Adapters>) -> Result<(), Failure> {
     let requests = &arguments.requests;
-    let Some(&fitted) = fitted else {
+    let Some(added) = added else {
         return Err(Failure::usage("--lora-cost", "a100 or a file of measured points for --table", "none"));
     };
     let &[rank] = requests.ranks.as_slice() else {
@@ -210,7 +222,7 @@ fn table(arguments: &Simulate, base: &BaseCost, fitted: Option<&FittedCost>) -> 
         simulation: simulation(arguments)?,
         seed: requests.seed,
     };
-    let rows = punica_table(&fitted, &LoopCost { each: fitted }, base, &settings)?;
+    let rows = punica_table(&added.fitted, &LoopCost { each: added.fitted }, base, &settings)?;
     output::print(|stdout| {
         if arguments.json {
             let row = |row: &TableRow| {
@@ -223,9 +235,9 @@ fn table(arguments: &Simulate, base: &BaseCost, fitted: Option<&FittedCost>) -> 
                 })
             };
             let rows: Vec<Value> = rows.iter().map(row).collect();
-            return writeln!(stdout, "{:#}", json!({ "lora_cost": fitted_json(&fitted), "rows": rows }));
+            return writeln!(stdout, "{:#}", json!({ "lora_cost": adapters_json(added), "rows": rows }));
         }
-        write_lora(stdout, Some(&fitted), false)?;
+        write_adapters(stdout, Some(added))?;
         let mut base = "";
         for row in &rows {
             if row.base != base {
@@ -246,127 +258,5 @@ fn table(arguments: &Simulate, base: &BaseCost, fitted: Option<&FittedCost>) -> 
             )?;
         }
         Ok(())
-    })
-}
-
-fn title(arguments: &Simulate, trace: &Trace) -> String {
-    let requests = &arguments.requests;
-    let count = |count: usize, noun: &str| format!("{} {}", grouped(count as u64), plural(count, noun));
-    let what = match (&requests.trace, requests.arrivals) {
-        (Some(_), _) => "from a file".to_owned(),
-        (None, ArrivalsName::AtOnce) => format!("{}, all at once", requests.workload),
-        (None, ArrivalsName::Poisson) => format!("{}, {} per second", requests.workload, requests.rate),
-        (None, ArrivalsName::Gamma) => {
-            format!("{}, {} per second, cv {}", requests.workload, requests.rate, requests.cv)
-        }
-    };
-    let (of, adapters) = (count(trace.requests().len(), "request"), count(trace.adapters(), "adapter"));
-    format!("{of} to {adapters} ({what}), {}", count(arguments.machine.devices, "device"))
-}
-
-fn write_lora(stdout: &mut dyn Write, fitted: Option<&FittedCost>, is_loop: bool) -> std::io::Result<()> {
-    let Some(fit) = fitted else { return writeln!(stdout, "lora  none") };
-    writeln!(
-        stdout,
-        "lora  {:.3} ms + {:.2} us/row + {:.2} us/adapter + {:.3} us/rank + {:.4} us/(row rank){}; \
-         points fit to {:.1} %, at worst {:.1} %",
-        1e3 * fit.launch_seconds,
-        1e6 * fit.row_seconds,
-        1e6 * fit.segment_seconds,
-        1e6 * fit.rank_seconds,
-        1e6 * fit.rank_row_seconds,
-        if is_loop { ", for each adapter alone" } else { "" },
-        100.0 * fit.mean_residual,
-        100.0 * fit.worst_residual
-    )
-}
-
-fn write_reports(stdout: &mut dyn Write, reports: &[Report]) -> std::io::Result<()> {
-    writeln!(
-        stdout,
-        "\npolicy        tokens/s  requests/s  first token p50/p95/p99 s  per token p50/p95/p99 ms  fairness  hits   adapters/step  evicted  migrated"
-    )?;
-    for report in reports {
-        let three = |values: &Percentiles, unit: f64, decimals: usize| {
-            let [a, b, c] = [values.p50, values.p95, values.p99].map(|value| unit * value);
-            format!("{a:.decimals$}/{b:.decimals$}/{c:.decimals$}")
-        };
-        let asked = (report.cache.hits + report.cache.misses).max(1);
-        writeln!(
-            stdout,
-            "{:<12} {:>9.0} {:>11.2} {:>26} {:>25} {:>9.3} {:>4.0} % {:>14.1} {:>8} {:>9}",
-            report.policy,
-            report.tokens_per_second,
-            report.requests_per_second,
-            three(&report.first_token_seconds, 1.0, 2),
-            three(&report.per_token_seconds, 1e3, 1),
-            report.fairness.contended,
-            100.0 * report.cache.hits as f64 / asked as f64,
-            report.mean_adapters_per_step,
-            report.evictions,
-            report.migrations
-        )?;
-    }
-    Ok(())
-}
-
-fn base_json(base: &BaseCost) -> Value {
-    json!({
-        "source": base.source,
-        "fixed_seconds": base.fixed_seconds,
-        "prefill_token_seconds": base.prefill_token_seconds,
-        "decode_row_seconds": base.decode_row_seconds,
-        "context_token_seconds": base.context_token_seconds,
-    })
-}
-
-fn fitted_json(fit: &FittedCost) -> Value {
-    json!({
-        "launch_seconds": fit.launch_seconds,
-        "row_seconds": fit.row_seconds,
-        "segment_seconds": fit.segment_seconds,
-        "rank_seconds": fit.rank_seconds,
-        "rank_row_seconds": fit.rank_row_seconds,
-        "mean_residual": fit.mean_residual,
-        "worst_residual": fit.worst_residual,
-    })
-}
-
-fn report_json(report: &Report) -> Value {
-    let percentiles = |values: &Percentiles| json!({ "p50": values.p50, "p95": values.p95, "p99": values.p99, "mean": values.mean, "max": values.max });
-    let cache = |counts: &crate::lora::serve::CacheCounts| {
-        json!({
-            "hits": counts.hits,
-            "misses": counts.misses,
-            "loads": counts.loads,
-            "prefetches": counts.prefetches,
-            "evictions": counts.evictions,
-            "bytes": counts.bytes,
-            "load_seconds": counts.load_seconds,
-        })
-    };
-    let devices = report.devices.iter().map(|device| {
-        json!({ "steps": device.steps, "busy_share": device.busy_share, "cache": cache(&device.cache) })
-    });
-    json!({
-        "policy": report.policy,
-        "seconds": report.seconds,
-        "tokens_per_second": report.tokens_per_second,
-        "requests_per_second": report.requests_per_second,
-        "first_token_seconds": percentiles(&report.first_token_seconds),
-        "per_token_seconds": percentiles(&report.per_token_seconds),
-        "end_to_end_seconds": percentiles(&report.end_to_end_seconds),
-        "fairness": {
-            "total": report.fairness.total,
-            "contended": report.fairness.contended,
-            "windows": report.fairness.windows,
-        },
-        "cache": cache(&report.cache),
-        "steps": report.steps,
-        "mean_batch": report.mean_batch,
-        "mean_adapters_per_step": report.mean_adapters_per_step,
-        "evictions": report.evictions,
-        "migrations": report.migrations,
-        "devices": devices.collect::<Vec<Value>>(),
     })
 }

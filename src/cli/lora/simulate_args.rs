@@ -9,15 +9,6 @@ use crate::cli::args::{EXIT_CODES, size};
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(in crate::cli) struct Simulate {
-    #[command(flatten)]
-    pub requests: Requests,
-
-    #[command(flatten)]
-    pub machine: Machine,
-
-    #[command(flatten)]
-    pub costs: Costs,
-
     /// Policies to compare.
     #[arg(long, value_name = "P", value_enum, value_delimiter = ',', default_values_t = PolicyName::ALL)]
     pub policy: Vec<PolicyName>,
@@ -41,6 +32,15 @@ pub(in crate::cli) struct Simulate {
     /// Prints JSON.
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub requests: Requests,
+
+    #[command(flatten)]
+    pub machine: Machine,
+
+    #[command(flatten)]
+    pub costs: Costs,
 }
 
 /// Who asks for what, and when.
@@ -125,13 +125,13 @@ pub(in crate::cli) struct Machine {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Costs")]
 pub(in crate::cli) struct Costs {
-    /// Base model: a100-7b (figures of Punica's paper), zero, or milliseconds per step, prefilled token, decoding request and
-    /// cached token.
+    /// Base model: a100-7b (figures of Punica's paper), zero, or milliseconds per step, prefilled token, decoding
+    /// request and cached token.
     #[arg(long, value_name = "a100-7b|zero|S,P,D,C", default_value = "a100-7b")]
     pub base_cost: String,
 
-    /// Adapters: a100 (figures of Punica's paper for one operator), none, or a CSV file of measured points with the columns
-    /// rows, segments, total_rank_rows, total_rank, seconds.
+    /// Adapters: a100 (figures of Punica's paper for one operator), none, or a CSV file of measured points with the
+    /// columns rows, segments, total_rank_rows, total_rank, seconds.
     #[arg(long, value_name = "a100|none|FILE", default_value = "a100")]
     pub lora_cost: String,
 

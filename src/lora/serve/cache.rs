@@ -18,8 +18,8 @@ pub struct CacheLimits {
 }
 
 impl Default for CacheLimits {
-    /// 8 GiB, filled over PCIe 4 x16 at 27 GB/s after 50 microseconds: an adapter of rank 16 for Llama-2-7B takes 3 ms, where
-    /// Punica's authors report about 2 ms.
+    /// 8 GiB, filled over PCIe 4 x16 at 27 GB/s after 50 microseconds: an adapter of rank 16 for Llama-2-7B takes 3 ms,
+    /// where Punica's authors report about 2 ms.
     fn default() -> Self {
         Self { budget_bytes: 8 << 30, bytes_per_second: 27e9, latency_seconds: 50e-6 }
     }
@@ -59,9 +59,9 @@ pub enum Residency {
 /// What happened in a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CacheCounts {
-    /// Requests that found their adapter on the device.
+    /// Placements that found the adapter on the device.
     pub hits: u64,
-    /// Requests that did not; they waited for the copy, or for the rest of it.
+    /// Placements that did not: the request waited for the copy, or for the rest of it.
     pub misses: u64,
     /// Copies, with those made ahead.
     pub loads: u64,

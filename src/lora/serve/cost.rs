@@ -64,7 +64,8 @@ impl StepShape {
     }
 }
 
-/// Seconds that the adapters add to a step.
+/// Seconds that the adapters add to a step: from a [measured cost](super::FittedCost), or from running the real kernels
+/// on batches of these sizes.
 pub trait LoraCost {
     /// Seconds for all layers of these segments in one step; 0 without segments.
     fn seconds(&self, segments: &[SegmentShape]) -> f64;
@@ -108,12 +109,12 @@ impl BaseCost {
         }
     }
 
-    /// Llama-2-7B in 16 bits on one A100 of 80 GB, from figures of Chen et al. (*Punica*, MLSys 2024): a decode step takes
-    /// about 30 ms at batch 32 and 512 tokens each, and a layer takes 72 % longer at batch 32 than at batch 1.
+    /// Llama-2-7B in 16 bits on one A100 of 80 GB, from figures of Chen et al. (*Punica*, MLSys 2024): a decode step
+    /// takes about 30 ms at batch 32 and 512 tokens each, and a layer takes 72 % longer at batch 32 than at batch 1.
     ///
-    /// So batch 1 takes 30 / 1.72 = 17.4 ms. Of the other 12.6 ms, keys and values (524,288 bytes a token at 1.935 TB/s:
-    /// 0.271 microseconds) explain 31 * 512 tokens; the rest is spread over 31 rows. A prefilled token takes 13.5 GFLOP, at an
-    /// assumed half of 312 TFLOP/s 86 microseconds.
+    /// So batch 1 takes 30 / 1.72 = 17.4 ms. Of the other 12.6 ms, keys and values (524,288 bytes a token at 1.935
+    /// TB/s: 0.271 microseconds) explain 31 * 512 tokens; the rest is spread over 31 rows. A prefilled token takes 13.5
+    /// GFLOP, at an assumed half of 312 TFLOP/s 86 microseconds.
     pub fn punica_a100_7b() -> Self {
         let (batch_32, batch_1) = (30e-3, 30e-3 / 1.72);
         let context_token_seconds = 524_288.0 / 1.935e12;

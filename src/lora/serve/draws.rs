@@ -32,7 +32,7 @@ impl Draws {
     pub fn below(&mut self, count: u64) -> u64 {
         // The high half of a 128-bit product: a bias below 2^-64 times the count.
         self.index += 1;
-        (u128::from(self.stream.bits(self.index - 1)) * u128::from(count) >> 64) as u64
+        ((u128::from(self.stream.bits(self.index - 1)) * u128::from(count)) >> 64) as u64
     }
 
     /// Exponential with mean 1.

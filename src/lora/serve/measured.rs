@@ -35,6 +35,9 @@ impl MeasuredPoint {
 
 /// Seconds of a batch as a sum of what it has to do:
 /// `launch + row * rows + segment * segments + rank * total_rank + rank_row * total_rank_rows`, no term below zero.
+///
+/// Between measured points this interpolates; beyond them it assumes that costs go on growing in proportion, so points
+/// should reach from one row to the rows of a prefill.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct FittedCost {
     /// Launching, whatever the batch.
@@ -109,7 +112,8 @@ impl LoraCost for LoopCost {
 }
 
 /// The sum of [`FittedCost`] nearest to the points: least squares of the relative residuals, each factor at least zero.
-/// Terms that the points cannot tell apart (such as ranks and adapters where all ranks are equal) leave out the later one.
+/// Terms that the points cannot tell apart (such as ranks and adapters where all ranks are equal) leave out the later
+/// one.
 ///
 /// # Errors
 /// [`Error::Parameter`] without points, or for a time that is not a positive number.
@@ -211,8 +215,8 @@ fn least_squares(points: &[MeasuredPoint], choice: u32) -> Option<[f64; TERMS]> 
 /// order under a first line of these names. Lines that begin with `#` are comments.
 ///
 /// # Errors
-/// [`Error::File`] if it cannot be read; [`Error::Format`] with the line for another header, another number of fields, or a
-/// field that is no number of its kind.
+/// [`Error::File`] if it cannot be read; [`Error::Format`] with the line for another header, another number of fields,
+/// or a field that is no number of its kind.
 pub fn read_points(path: impl AsRef<Path>) -> Result<Vec<MeasuredPoint>> {
     let path = path.as_ref();
     let names = ["rows", "segments", "total_rank_rows", "total_rank", "seconds"];
@@ -257,9 +261,10 @@ pub fn read_points(path: impl AsRef<Path>) -> Result<Vec<MeasuredPoint>> {
     Ok(points)
 }
 
-/// Figures of one LoRA operator on an A100 of 80 GB as Punica's authors published them (MLSys 2024, read in a summary): 42
-/// microseconds at batch 1 for every rank, 72, 75, 89 and 118 at batch 64 with 64 adapters of rank 8, 16, 32 and 64, and 42 to
-/// 45 at batch 64 where adapters are shared (43.5 is taken for one adapter and for eight). Times include the launch by the host.
+/// Figures of one LoRA operator on an A100 of 80 GB as Punica's authors published them (MLSys 2024, read in a summary):
+/// 42 microseconds at batch 1 for every rank, 72, 75, 89 and 118 at batch 64 with 64 adapters of rank 8, 16, 32 and 64,
+/// and 42 to 45 at batch 64 where adapters are shared (43.5 is taken for one adapter and for eight). Times include the
+/// launch by the host.
 pub fn punica_a100_points() -> Vec<MeasuredPoint> {
     let ranks = [(8, 72e-6), (16, 75e-6), (32, 89e-6), (64, 118e-6)];
     let point = |rank: u64, rows: u64, segments: u64, seconds: f64| MeasuredPoint {

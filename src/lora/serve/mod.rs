@@ -1,14 +1,15 @@
 //! Many requests, many adapters, few devices: the scheduler, and a simulator that drives it with a trace.
 //!
 //! A [`Policy`] decides which waiting request goes to which device ([`Policy::place`]) and what a device does next
-//! ([`Policy::step`]): prefills, decode steps, evictions, migrations. It sees requests, adapters and devices ([`Cluster`])
-//! and never a clock or a thread, so the same decisions can drive real kernels. [`Simulation::run`] drives it in virtual
-//! time: a step takes what a stated base model ([`BaseCost`]) and measured adapters ([`LoraCost`]) cost, adapters are copied
-//! to a device beside the steps, and the [`Report`] holds throughput, latencies, fairness and the store's hits.
+//! ([`Policy::step`]): prefills, decode steps, evictions, migrations. It sees requests, adapters and devices
+//! ([`Cluster`]) and never a clock or a thread, so the same decisions can drive real kernels. [`Simulation::run`]
+//! drives it in virtual time: a step takes what a stated base model ([`BaseCost`]) and measured adapters ([`LoraCost`])
+//! cost, adapters are copied to a device beside the steps, and the [`Report`] holds throughput, latencies, fairness and
+//! the store's hits.
 //!
-//! Units are seconds, bytes and tokens. Sources: Chen et al., *Punica: multi-tenant LoRA serving*, MLSys 2024; Sheng et al.,
-//! *S-LoRA: serving thousands of concurrent LoRA adapters*, MLSys 2024; Sheng et al., *Fairness in serving large language
-//! models*, OSDI 2024.
+//! Units are seconds, bytes and tokens. Sources: Chen et al., *Punica: multi-tenant LoRA serving*, MLSys 2024; Sheng et
+//! al., *S-LoRA: serving thousands of concurrent LoRA adapters*, MLSys 2024; Sheng et al., *Fairness in serving large
+//! language models*, OSDI 2024.
 
 mod cache;
 mod cluster;
@@ -19,6 +20,7 @@ mod policy;
 mod record;
 mod report;
 mod request;
+mod room;
 mod simulate;
 mod table;
 mod trace;

@@ -2,7 +2,8 @@
 
 use super::cache::CacheCounts;
 
-/// Nearest-rank percentiles: the smallest value that at least p per cent of the values do not exceed. All 0 without values.
+/// Nearest-rank percentiles: the smallest value that at least p per cent of the values do not exceed. All 0 without
+/// values.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Percentiles {
     /// The median.
@@ -28,8 +29,8 @@ impl Percentiles {
     }
 }
 
-/// Jain's index `(sum x)^2 / (n sum x^2)` (Jain, Chiu and Hawe, 1984): 1 where all are equal, `1 / n` where one has all. 1 where
-/// all are 0 or there are none.
+/// Jain's index `(sum x)^2 / (n sum x^2)` (Jain, Chiu and Hawe, 1984): 1 where all are equal, `1 / n` where one has
+/// all. 1 where all are 0 or there are none.
 pub fn jain_index(values: &[f64]) -> f64 {
     let (sum, squares) = values.iter().fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
     if squares > 0.0 { sum * sum / (values.len() as f64 * squares) } else { 1.0 }
@@ -39,11 +40,11 @@ pub fn jain_index(values: &[f64]) -> f64 {
 /// [`FairTokens`](super::FairTokens).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fairness {
-    /// [`jain_index`] of what each adapter of the trace was served in all. Every request ends, so this is the trace's own
-    /// inequality.
+    /// [`jain_index`] of what each adapter of the trace was served in all. Every request ends, so this is the trace's
+    /// own inequality.
     pub total: f64,
-    /// The mean, over windows of time, of the index over the adapters with requests waiting at both ends of the window: those
-    /// that could have used more. 1 where there is no window with two of them.
+    /// The mean, over windows of time, of the index over the adapters with requests waiting at both ends of the window:
+    /// those that could have used more. 1 where there is no window with two of them.
     pub contended: f64,
     /// Windows that count for it.
     pub windows: usize,

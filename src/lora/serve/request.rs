@@ -45,8 +45,8 @@ pub struct ServedAdapter {
     pub weight: f64,
 }
 
-/// Bytes of one rank row of all linear layers of Llama-2-7B in 16 bits: 32 layers, q, k, v, o of 4096 x 4096, gate and up
-/// of 4096 x 11008, down of 11008 x 4096, so `2 * 32 * (4 * 8192 + 3 * 15104)`.
+/// Bytes of one rank row of all linear layers of Llama-2-7B in 16 bits: 32 layers, q, k, v, o of 4096 x 4096, gate and
+/// up of 4096 x 11008, down of 11008 x 4096, so `2 * 32 * (4 * 8192 + 3 * 15104)`.
 pub const BYTES_PER_RANK_7B: u64 = 2 * 32 * (4 * 8192 + 3 * 15104);
 
 impl ServedAdapter {

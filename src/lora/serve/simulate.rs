@@ -13,8 +13,8 @@ use super::request::{Request, ServedAdapter};
 use super::trace::Trace;
 use crate::error::{Error, Result};
 
-/// So many of the first waiting requests have their adapters copied ahead, or room made for them.
-const LOOK_AHEAD: usize = 32;
+/// Devices of a run at most.
+const MOST_DEVICES: usize = 4096;
 
 /// Settings of a simulated run.
 ///
@@ -85,7 +85,9 @@ impl Simulation {
         let positive = |name: &'static str, is_good: bool, got: f64| {
             if is_good { Ok(()) } else { Err(Error::parameter(name, "a positive number", got)) }
         };
-        positive("devices", self.devices > 0, self.devices as f64)?;
+        if !(1..=MOST_DEVICES).contains(&self.devices) {
+            return Err(Error::parameter("devices", format!("1 to {MOST_DEVICES}"), self.devices));
+        }
         positive("batch", self.limits.batch > 0, self.limits.batch as f64)?;
         positive("window_seconds", self.window_seconds > 0.0, self.window_seconds)?;
         if !(self.patience_seconds >= 0.0) {
@@ -122,9 +124,9 @@ impl Simulation {
     /// Serves the trace to its end.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for settings out of range, an adapter without an entry in the table, a request longer than the
-    /// key-value cache, or a policy that plans what cannot be or leaves requests waiting for ever; [`Error::TooLarge`] for
-    /// an adapter above the budget.
+    /// [`Error::Parameter`] for settings out of range, an adapter without an entry in the table, a request longer than
+    /// the key-value cache, or a policy that plans what cannot be or leaves requests waiting for ever;
+    /// [`Error::TooLarge`] for an adapter above the budget.
     pub fn run(
         &self,
         trace: &Trace,
@@ -190,7 +192,10 @@ impl Run<'_> {
             return Ok(None);
         }
         let events = arrival.into_iter().chain(ends).chain(copies);
-        let next = events.chain(impatience.filter(|&end| end > now)).min_by(f64::total_cmp);
+        let next = events
+            .chain(impatience.filter(|&end| end > now))
+            .filter(|end| end.is_finite())
+            .min_by(f64::total_cmp);
         match next {
             Some(next) => Ok(Some(next.max(now))),
             None => Err(self.broken("a plan for the requests that are left", "none")),
@@ -271,13 +276,13 @@ impl Run<'_> {
             }
         }
         if self.settings.prefetch {
-            self.prefetch();
+            self.cluster.prefetch();
         }
         Ok(())
     }
 
     fn place(&mut self) -> Result<()> {
-        self.drain();
+        self.cluster.drain();
         while let Some(placement) = self.policy.place(&self.cluster) {
             let now = self.cluster.now_seconds;
             let Some(place) = self.cluster.waiting.iter().position(|job| job.id == placement.job) else {
@@ -301,36 +306,6 @@ impl Run<'_> {
             self.cluster.devices[placement.device].jobs.push(job);
         }
         Ok(())
-    }
-
-    /// Picks, for the first request that waited too long for its adapter, one adapter on each device that is let run out: the one with
-    /// the fewest requests, of equal ones the lowest index. It stays closed until that request is placed.
-    fn drain(&mut self) {
-        let count = self.cluster.devices.len();
-        let is_stuck = |job: &&Job| {
-            let anywhere = |device| self.cluster.residency(device, job.adapter) != Residency::NoRoom;
-            self.cluster.is_impatient(job) && !(0..count).any(anywhere)
-        };
-        let mut first = self.cluster.waiting.iter().take(LOOK_AHEAD);
-        let Some(stuck) = first.find(is_stuck).map(|job| job.adapter) else {
-            self.cluster.devices.iter_mut().for_each(|device| device.draining.clear());
-            return;
-        };
-        let needed = self.cluster.adapters[stuck as usize].bytes;
-        for device in &mut self.cluster.devices {
-            let adapters = &self.cluster.adapters;
-            let bytes = |adapter: &u32| adapters[*adapter as usize].bytes;
-            let present = device.adapters();
-            device.draining.retain(|adapter| present.contains(adapter));
-            let freed: u64 = device.draining.iter().map(bytes).sum();
-            let open =
-                present.iter().filter(|adapter| !device.draining.contains(adapter) && bytes(adapter) > 0);
-            let jobs = |adapter: u32| device.jobs.iter().filter(|job| job.adapter == adapter).count();
-            let fewest = open.copied().min_by_key(|&adapter| (jobs(adapter), adapter));
-            if freed < needed {
-                device.draining.extend(fewest);
-            }
-        }
     }
 
     /// Carries out a plan: true where requests were sent back.
@@ -386,27 +361,5 @@ impl Run<'_> {
             self.steps[device] = Some(Step { end_seconds: self.cluster.now_seconds + seconds, members });
         }
         Ok(!sent_back.is_empty())
-    }
-
-    /// Copies adapters of the first waiting requests to devices that are not copying.
-    fn prefetch(&mut self) {
-        let now = self.cluster.now_seconds;
-        let mut wanted = BTreeSet::new();
-        for job in self.cluster.waiting.iter().take(LOOK_AHEAD) {
-            if !wanted.insert(job.adapter) {
-                continue;
-            }
-            let adapter = &self.cluster.adapters[job.adapter as usize];
-            let devices = &mut self.cluster.devices;
-            let is_there = |device: &DeviceState| {
-                matches!(
-                    device.cache.residency(job.adapter, adapter, now),
-                    Residency::Resident | Residency::Loading
-                )
-            };
-            if !devices.iter().any(is_there) {
-                devices.iter_mut().any(|device| device.cache.prefetch(job.adapter, adapter, now, &wanted));
-            }
-        }
     }
 }

@@ -46,9 +46,9 @@ impl Default for TableSettings {
     }
 }
 
-/// Throughput of the workloads identical, skewed, uniform and distinct under [`Punica`], with the segmented kernel and with
-/// the loop over adapters, first with `base`, then with a base model that costs nothing. All four workloads have the same
-/// lengths.
+/// Throughput of the workloads identical, skewed, uniform and distinct under [`Punica`], with the segmented kernel and
+/// with the loop over adapters, first with `base`, then with a base model that costs nothing. All four workloads have
+/// the same lengths.
 ///
 /// Chen et al. (*Punica*, MLSys 2024) found 1044 tokens per second in every workload with Llama-2-7B on one A100.
 ///

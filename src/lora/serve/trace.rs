@@ -11,6 +11,9 @@ use super::request::Request;
 use crate::data::AtomicFile;
 use crate::error::{Error, Result};
 
+/// Adapters of a trace at most: tables of adapters are as long.
+pub(super) const MOST_ADAPTERS: usize = 1 << 20;
+
 /// Columns of a trace file.
 const COLUMNS: [&str; 5] = ["adapter", "prompt_tokens", "decode_steps", "arrival_seconds", "priority"];
 
@@ -56,8 +59,8 @@ impl Trace {
         self.requests.iter().map(Request::output_tokens).sum()
     }
 
-    /// Reads a CSV file whose first line names the columns `adapter`, `prompt_tokens`, `decode_steps`, `arrival_seconds`
-    /// and, if wanted, `priority`, in any order. Lines that begin with `#` are comments.
+    /// Reads a CSV file whose first line names the columns `adapter`, `prompt_tokens`, `decode_steps`,
+    /// `arrival_seconds` and, if wanted, `priority`, in any order. Lines that begin with `#` are comments.
     ///
     /// # Errors
     /// [`Error::File`] if it cannot be read; [`Error::Format`] with line and column for a missing, unknown or repeated
@@ -194,8 +197,12 @@ impl Header {
         let whole = "a whole number from 0 to 4294967295";
         Ok(Request {
             id: 0,
-            adapter: row
-                .field(place(0), COLUMNS[0], "a whole number from 0 to 16777215", |&index| index < 1 << 24)?,
+            adapter: row.field(
+                place(0),
+                COLUMNS[0],
+                "a whole number from 0 to 1048575",
+                |&index: &u32| (index as usize) < MOST_ADAPTERS,
+            )?,
             prompt_tokens: row
                 .field(place(1), COLUMNS[1], "a whole number of at least 1", |&count| count > 0)?,
             decode_steps: row.field(place(2), COLUMNS[2], whole, |_| true)?,

@@ -4,12 +4,12 @@ use std::str::FromStr;
 
 use super::draws::Draws;
 use super::request::Request;
-use super::trace::Trace;
+use super::trace::{MOST_ADAPTERS, Trace};
 use crate::error::{Error, Result};
 
 /// How requests spread over adapters. The first four are the workloads of Punica (Chen et al., *Punica: multi-tenant
-/// LoRA serving*, MLSys 2024), the last is the generator of S-LoRA (Sheng et al., *S-LoRA: serving thousands of concurrent
-/// LoRA adapters*, MLSys 2024).
+/// LoRA serving*, MLSys 2024), the last is the generator of S-LoRA (Sheng et al., *S-LoRA: serving thousands of
+/// concurrent LoRA adapters*, MLSys 2024).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Workload {
@@ -113,6 +113,9 @@ pub enum Lengths {
     },
 }
 
+/// Requests that are made up at most.
+const MOST_REQUESTS: usize = 1 << 22;
+
 /// A trace to be made up. The same settings give the same trace on every machine.
 ///
 /// ```
@@ -170,8 +173,8 @@ impl TraceBuilder {
     /// Makes the trace.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a number of adapters of 0 or above `u32`, a rate, `cv` or `alpha` that is not a
-    /// positive number, or lengths out of order.
+    /// [`Error::Parameter`] for no or too many adapters (2^20), too many requests (2^22), a rate, `cv` or `alpha` that
+    /// is not a positive number, or lengths out of order.
     pub fn build(&self) -> Result<Trace> {
         self.check()?;
         let adapters = self.adapter_of_each();
@@ -207,12 +210,12 @@ impl TraceBuilder {
                 positive("cv", cv)?;
             }
         }
-        if self.adapters.is_some_and(|count| count == 0 || u32::try_from(count).is_err()) {
+        if !self.adapters.is_none_or(|count| (1..=MOST_ADAPTERS).contains(&count)) {
             let got = self.adapters.unwrap_or_default();
-            return Err(Error::parameter("adapters", format!("1 to {}", u32::MAX), got));
+            return Err(Error::parameter("adapters", format!("1 to {MOST_ADAPTERS}"), got));
         }
-        if u32::try_from(self.requests).is_err() {
-            return Err(Error::parameter("requests", format!("at most {}", u32::MAX), self.requests));
+        if self.requests > MOST_REQUESTS {
+            return Err(Error::parameter("requests", format!("at most {MOST_REQUESTS}"), self.requests));
         }
         let ordered = |name: &'static str, (least, most): (u32, u32), floor: u32| {
             if floor <= least && least <= most {
@@ -372,6 +375,7 @@ mod tests {
         let wrong = [
             build(Workload::Power { alpha: f64::NAN }),
             build(Workload::Uniform).adapters(0),
+            TraceBuilder::new(Workload::Uniform, usize::MAX),
             build(Workload::Uniform).arrivals(Arrivals::Poisson { rate: 0.0 }),
             build(Workload::Uniform).arrivals(Arrivals::Gamma { rate: 1.0, cv: -1.0 }),
             build(Workload::Uniform).lengths(Lengths::Fixed { prompt_tokens: 0, decode_steps: 1 }),

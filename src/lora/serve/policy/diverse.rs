@@ -1,20 +1,37 @@
 //! A cap on the distinct adapters of a device (the clusters of Sheng et al., *S-LoRA*, MLSys 2024).
 
-use super::super::cluster::Cluster;
-use super::{Fit, Placement, Policy, place_in_order};
+use std::collections::BTreeSet;
+
+use super::super::cluster::{Cluster, Job};
+use super::{Fit, Placement, Policy, has_slot, place_in_order};
 
 /// At most so many distinct adapters at once on a device. At the cap only requests of the adapters that are there may
-/// join, and overtake the others until one of those has waited longer than the patience: then all behind it wait until an
-/// adapter is done, so that none starves.
-#[derive(Debug, Clone, Copy)]
+/// join, and overtake the others. Once the first of those has waited longer than the patience, one adapter of each
+/// device is closed until it is done: the one with the request that has been there longest. So adapters take turns and
+/// none starves.
+#[derive(Debug, Clone)]
 pub struct FewAdapters {
     most: usize,
+    /// Of each device.
+    closed: Vec<Option<u32>>,
 }
 
 impl FewAdapters {
     /// At most `most` adapters on a device; 0 is taken as 1.
     pub fn new(most: usize) -> Self {
-        Self { most: most.max(1) }
+        Self { most: most.max(1), closed: Vec::new() }
+    }
+
+    fn close_and_open(&mut self, cluster: &Cluster, present: &[BTreeSet<u32>]) {
+        self.closed.resize(present.len(), None);
+        let is_outside = |job: &&Job| !present.iter().any(|adapters| adapters.contains(&job.adapter));
+        let first = cluster.waiting().iter().find(is_outside);
+        let is_impatient = first.is_some_and(|job| cluster.is_impatient(job));
+        for ((closed, adapters), device) in self.closed.iter_mut().zip(present).zip(cluster.devices()) {
+            let is_full = is_impatient && adapters.len() >= self.most;
+            let still = closed.filter(|adapter| adapters.contains(adapter));
+            *closed = still.or(device.jobs().first().map(|job| job.adapter)).filter(|_| is_full);
+        }
     }
 }
 
@@ -24,13 +41,18 @@ impl Policy for FewAdapters {
     }
 
     fn place(&mut self, cluster: &Cluster) -> Option<Placement> {
+        if !has_slot(cluster) {
+            return None;
+        }
         let present: Vec<_> = cluster.devices().iter().map(|device| device.adapters()).collect();
+        self.close_and_open(cluster, &present);
         place_in_order(cluster, cluster.waiting().iter(), |job, device| {
             let load = cluster.devices()[device].jobs().len() as f64;
             let batch = cluster.devices()[device].limits().batch as f64;
             if present[device].contains(&job.adapter) {
-                // Where its adapter is anyway.
-                return Fit::Score(batch - load);
+                let is_closed = self.closed[device] == Some(job.adapter);
+                // Where its adapter is anyway, before any other device.
+                return if is_closed { Fit::Overtake } else { Fit::Score(batch - load) };
             }
             if present[device].len() < self.most { Fit::Score(-load) } else { Fit::Overtake }
         })
@@ -43,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_the_cap_only_present_adapters_join_until_one_is_impatient() {
+    fn at_the_cap_only_present_adapters_join_and_they_take_turns() {
         let mut one = cluster(1, 8, 1000, 3);
         one.devices[0].jobs = vec![running(0, 0, 10), running(1, 1, 10)];
         one.waiting = vec![job(2, 2, 10), job(3, 1, 10)];
@@ -51,9 +73,16 @@ mod tests {
         let mut policy = FewAdapters::new(2);
         assert_eq!(policy.place(&one), Some(Placement { job: 3, device: 0 }));
         assert_eq!(FewAdapters::new(3).place(&one), Some(Placement { job: 2, device: 0 }));
+        // Request 2 has waited longer than a second: adapter 0, which is there longest, takes no more.
         one.now_seconds = 3.5;
-        assert_eq!(policy.place(&one), None, "request 2 has waited longer than a second");
-        one.devices[0].jobs.remove(0);
+        assert_eq!(policy.place(&one), Some(Placement { job: 3, device: 0 }));
+        one.waiting.insert(1, job(4, 0, 10));
+        one.waiting.pop();
+        assert_eq!(policy.place(&one), None);
+        // It stays closed while it has requests, also younger ones.
+        one.devices[0].jobs = vec![running(1, 1, 10), running(5, 0, 10)];
+        assert_eq!(policy.place(&one), None);
+        one.devices[0].jobs.pop();
         assert_eq!(policy.place(&one), Some(Placement { job: 2, device: 0 }));
     }
 

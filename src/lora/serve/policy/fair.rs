@@ -8,10 +8,11 @@ use super::{Fit, Placement, Policy, Served, StepPlan, has_slot, place_in_order, 
 
 /// Serves the adapter that got least so far.
 ///
-/// Each adapter has a counter of `(input_price * prompt tokens + output_price * given tokens) / weight`. The next request is
-/// the first one of the adapter with the smallest counter. A prompt counts when its request is placed, so that one
-/// adapter does not fill a batch before its counter moves. An adapter that had nothing waiting is lifted, when it comes
-/// back, to the smallest counter of those that wait (or of the adapter that waited last): it earns nothing by being away.
+/// Each adapter has a counter of `(input_price * prompt tokens + output_price * given tokens) / weight`. The next
+/// request is the first one of the adapter with the smallest counter. A prompt counts when its request is placed, so
+/// that one adapter does not fill a batch before its counter moves. An adapter that had nothing waiting is lifted, when
+/// it comes back, to the smallest counter of those that wait (or of the adapter that waited last): it earns nothing by
+/// being away.
 #[derive(Debug, Clone)]
 pub struct FairTokens {
     input_price: f64,

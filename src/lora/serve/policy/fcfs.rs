@@ -3,8 +3,8 @@
 use super::super::cluster::Cluster;
 use super::{Fit, Placement, Policy, place_in_order};
 
-/// The plainest policy: requests go in the order of [`Job::before`](super::super::Job::before) to the device that has the
-/// fewest.
+/// The plainest policy: requests go in the order of [`Job::before`](super::super::Job::before) to the device that has
+/// the fewest.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fcfs;
 

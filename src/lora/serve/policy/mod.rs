@@ -53,9 +53,9 @@ pub struct Served {
 /// Turns waiting and running requests into steps.
 ///
 /// Whenever something happened, [`place`](Self::place) is asked until it has no more placement; then
-/// [`step`](Self::step) is asked of each device that is not busy. An adapter is copied to its device from the placement on,
-/// beside the steps; only requests whose adapter is there may be in a prefill. Requests of one device go on together
-/// (continuous batching), so a placement on a busy device joins after its step.
+/// [`step`](Self::step) is asked of each device that is not busy. An adapter is copied to its device from the placement
+/// on, beside the steps; only requests whose adapter is there may be in a prefill. Requests of one device go on
+/// together (continuous batching), so a placement on a busy device joins after its step.
 pub trait Policy {
     /// The word for it.
     fn name(&self) -> &'static str;
@@ -73,8 +73,8 @@ pub trait Policy {
         let _ = (job, cluster);
     }
 
-    /// Plans the next step of a device: first come, first served, one prefill, and where the key-value cache is full the
-    /// newest is evicted.
+    /// Plans the next step of a device: first come, first served, one prefill, and where the key-value cache is full
+    /// the newest is evicted.
     fn step(&mut self, cluster: &Cluster, device: usize) -> StepPlan {
         plan_step(cluster, device, Job::before)
     }
@@ -89,7 +89,7 @@ pub trait Policy {
 enum Fit {
     /// It may go there; the largest goes first, of equal ones the device with the highest index.
     Score(f64),
-    /// It may not, but those behind it may go first, until it is impatient.
+    /// It may not, but those behind it may go first.
     Overtake,
     /// It may not, and those behind it wait too.
     Hold,
@@ -102,8 +102,8 @@ fn has_slot(cluster: &Cluster) -> bool {
 
 /// The first request, in this order, that may go somewhere, and the best device for it.
 ///
-/// Room comes in order: a request that no device has room for holds up those behind it, so a long prompt does not starve.
-/// One whose adapter finds no room, while all there are in use, is overtaken.
+/// Room comes in order: a request that no device has room for holds up those behind it, so a long prompt does not
+/// starve. One whose adapter finds no room, while all there are in use, is overtaken.
 fn place_in_order<'a>(
     cluster: &Cluster,
     jobs: impl Iterator<Item = &'a Job>,
@@ -126,7 +126,7 @@ fn place_in_order<'a>(
                     best = Some((score, index))
                 }
                 Fit::Score(_) | Fit::Hold => {}
-                Fit::Overtake => may_overtake |= !cluster.is_impatient(job),
+                Fit::Overtake => may_overtake = true,
             }
         }
         match best {
@@ -139,8 +139,8 @@ fn place_in_order<'a>(
 }
 
 /// One step of a device. While the key-value cache cannot take a token of each that decodes, the last of
-/// [`Job::before`] goes, but never the only one. Then the first request of `order` whose adapter is there is prefilled, if
-/// its tokens fit.
+/// [`Job::before`] goes, but never the only one. Then the first request of `order` whose adapter is there is prefilled,
+/// if its tokens fit.
 fn plan_step(cluster: &Cluster, device: usize, mut order: impl FnMut(&Job, &Job) -> Ordering) -> StepPlan {
     let state = &cluster.devices()[device];
     let (mut kept, mut fresh): (Vec<&Job>, Vec<&Job>) =

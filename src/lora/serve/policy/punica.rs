@@ -3,10 +3,10 @@
 use super::super::cluster::{Cluster, Job};
 use super::{Fit, Placement, Policy, StepPlan, place_in_order, plan_step};
 
-/// A new request goes to the device with the most requests that is below its largest batch and has room for its keys and
-/// values, of equal ones to the highest index; so few devices are full and the others can be given back. Requests are
-/// first come, first served, one prefill a step. Where the key-value cache is full the newest is evicted and goes to
-/// another device with a prefill of its prompt and what it generated.
+/// A new request goes to the device with the most requests that is below its largest batch and has room for its keys
+/// and values, of equal ones to the highest index; so few devices are full and the others can be given back. Requests
+/// are first come, first served, one prefill a step. Where the key-value cache is full the newest is evicted and goes
+/// to another device with a prefill of its prompt and what it generated.
 ///
 /// To consolidate, the requests of the least loaded device move when nothing waits, it has at most
 /// [`light`](Self::light) of its largest batch, and fuller devices have room for all of them. The paper gives no number

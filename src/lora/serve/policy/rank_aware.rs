@@ -5,9 +5,9 @@ use super::super::cluster::{Cluster, Job};
 use super::super::cost::{StepCost, StepShape};
 use super::{Fit, Placement, Policy, place_in_order};
 
-/// A request is admitted while the decode step that it makes stays under a target, by the measured cost of the batch's ranks;
-/// it goes to the device where that step is shortest. A request that no step under the target can have runs alone, so
-/// none starves.
+/// A request is admitted while the decode step that it makes stays under a target, by the measured cost of the batch's
+/// ranks; it goes to the device where that step is shortest. A request that no step under the target can have runs
+/// alone, so none starves.
 pub struct RankAware<'a> {
     cost: StepCost<'a>,
     target_seconds: f64,
