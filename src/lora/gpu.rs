@@ -1,8 +1,6 @@
 //! Shrink and expand on a GPU: from the plan of a batch to dispatches.
 
-use super::kernels::{
-    ExpandParams, Layout, ShrinkParams, X_VECTOR, Y_VECTOR, expand_columns, expand_kernel, shrink_kernel,
-};
+use super::kernels::{ExpandParams, Layout, ShrinkParams, Variant, X_VECTOR, Y_VECTOR, expand_columns};
 use super::plan::{BatchPlan, Family, MOST_PROJECTIONS, ShrinkPlan, grid_of};
 use super::pool::Bank;
 use super::values::Precision;
@@ -103,7 +101,7 @@ impl<'b> Task<'b> {
         let layout = self.layout(input.precision, is_vector);
         for slab in self.slabs {
             for chunks in &plan.launches {
-                let pipeline = bank.gpu.pipeline(&shrink_kernel(chunks.family, plan.columns, &layout)?)?;
+                let pipeline = bank.pipeline(Variant::Shrink(chunks.family, plan.columns, layout))?;
                 let [across, along] = grid_of(chunks.count, &bank.gpu.limits());
                 let tiles = match chunks.family {
                     Family::Stream(_) | Family::Routed => 1,
@@ -153,7 +151,7 @@ impl<'b> Task<'b> {
         let layout = self.layout(output.precision, output.targets.iter().all(aligned));
         for slab in self.slabs {
             for chunks in &tables.expand {
-                let pipeline = bank.gpu.pipeline(&expand_kernel(chunks.family, &layout)?)?;
+                let pipeline = bank.pipeline(Variant::Expand(chunks.family, layout))?;
                 let [across, along] = grid_of(chunks.count, &bank.gpu.limits());
                 let mut targets = [[0; 4]; MOST_PROJECTIONS];
                 let mut tiles = 0;

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use minijinja::{Value, context};
 
 use super::factors::MAX_RANK;
-use super::plan::{BLOCK, CHAIN, DESCRIPTOR_WORDS, Family, LANES, MOST_PROJECTIONS, STREAM_ROWS};
+use super::plan::{BLOCK, CHAIN, DESCRIPTOR_WORDS, Family, LANES, MOST_PROJECTIONS};
 use super::values::Precision;
 use crate::device::{Binding, Kernel};
 use crate::error::Result;
@@ -55,6 +55,25 @@ pub(crate) struct ExpandParams {
     pub projections: u32,
     pub padding: u32,
     pub targets: [[u32; 4]; MOST_PROJECTIONS],
+}
+
+/// A kernel of this file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Variant {
+    /// Shrink in a family, with so many rank vectors in a tile.
+    Shrink(Family, u32, Layout),
+    /// Expand in a family.
+    Expand(Family, Layout),
+}
+
+impl Variant {
+    /// Its text.
+    pub(crate) fn kernel(&self) -> Result<Kernel> {
+        match self {
+            Self::Shrink(family, columns, layout) => shrink_kernel(*family, *columns, layout),
+            Self::Expand(family, layout) => expand_kernel(*family, layout),
+        }
+    }
 }
 
 /// What of a buffer's layout a kernel is specialised for.
@@ -156,7 +175,7 @@ pub(crate) fn expand_columns(family: Family) -> u32 {
 }
 
 /// Shrink in `family`, whose tiles have `columns` rank vectors.
-pub(crate) fn shrink_kernel(family: Family, columns: u32, layout: &Layout) -> Result<Kernel> {
+fn shrink_kernel(family: Family, columns: u32, layout: &Layout) -> Result<Kernel> {
     let bindings = layout.bindings();
     let stream = |rows: u32| {
         let context = context! { rows => rows, ranks => if rows == 1 { 16 } else { 8 } };
@@ -183,7 +202,7 @@ pub(crate) fn shrink_kernel(family: Family, columns: u32, layout: &Layout) -> Re
 }
 
 /// Expand in `family`.
-pub(crate) fn expand_kernel(family: Family, layout: &Layout) -> Result<Kernel> {
+fn expand_kernel(family: Family, layout: &Layout) -> Result<Kernel> {
     let bindings = layout.bindings();
     let stream = |rows: u32, is_routed: bool| {
         let context = context! { rows, is_routed, span => SPAN, invocations => EXPAND_LANES };
@@ -232,7 +251,7 @@ pub(crate) fn copy_kernel() -> Result<Kernel> {
 #[cfg(feature = "test-hooks")]
 pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
     let mut all = vec![(String::new(), copy_kernel()?)];
-    let rows = STREAM_ROWS as u32;
+    let rows = super::plan::STREAM_ROWS as u32;
     let shrinks = [
         (Family::Stream(1), 32),
         (Family::Stream(rows), 32),

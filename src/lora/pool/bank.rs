@@ -1,13 +1,15 @@
 //! The device's side of a pool: slabs of pages, the page table, and what describes each adapter.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::image::{Image, Operand};
 use super::layout::Layout;
 use super::space::{Place, Space};
-use crate::device::{DeviceBuffer, Gpu};
+use crate::device::{DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
 use crate::lora::factors::Shards;
+use crate::lora::kernels::Variant;
 use crate::lora::plan::DESCRIPTOR_WORDS;
 use crate::lora::rows::{Held, Rows};
 use crate::lora::values::{Precision, Scalar, Values, with_values};
@@ -31,6 +33,8 @@ pub(crate) struct Bank {
     pub is_wide: bool,
     /// Groups of modules.
     pub groups: u32,
+    /// Kernels in use: rendering their text takes longer than many a batch.
+    pipelines: Mutex<HashMap<Variant, Arc<Pipeline>>>,
 }
 
 impl std::fmt::Debug for Bank {
@@ -52,7 +56,20 @@ impl Bank {
             page_shift: layout.page_shift,
             is_wide: layout.is_wide,
             groups: groups as u32,
+            pipelines: Mutex::default(),
         })
+    }
+
+    /// A kernel, compiled at its first use.
+    pub fn pipeline(&self, variant: Variant) -> Result<Arc<Pipeline>> {
+        let known = |pipelines: &HashMap<_, _>| pipelines.get(&variant).map(Arc::clone);
+        let lock = || self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = known(&lock()) {
+            return Ok(pipeline);
+        }
+        let pipeline = self.gpu.pipeline(&variant.kernel()?)?;
+        lock().insert(variant, Arc::clone(&pipeline));
+        Ok(pipeline)
     }
 
     /// Brings adapter `number` to its `places`. `space` knows where shards lie; those in `fresh` are brought too.
