@@ -4,6 +4,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::{Array2, ArrayView1};
 use tilefold::distance::{Metric, Params, between_into};
 
+mod data;
 mod support;
 
 const ROWS: usize = 1000;
@@ -43,8 +44,8 @@ fn verify(name: &str, metric: Metric, x: &Array2<f32>, y: &Array2<f32>, got: &Ar
 }
 
 fn benches(criterion: &mut Criterion) {
-    let x = support::blobs(ROWS, COLUMNS, 100);
-    let y = support::blobs(OTHERS, COLUMNS, 70);
+    let x = data::blobs(ROWS, COLUMNS, 100);
+    let y = data::blobs(OTHERS, COLUMNS, 70);
     for (name, device) in support::devices() {
         let mut group = criterion.benchmark_group(format!("{name}, {ROWS}x{OTHERS}x{COLUMNS}"));
         group.throughput(Throughput::Elements((ROWS * OTHERS) as u64));

@@ -8,6 +8,7 @@ use ndarray::{Array2, s};
 use tilefold::Device;
 use tilefold::kmeans::{self, Data, Fit, Init, Params};
 
+mod data;
 mod support;
 
 const ROWS: usize = 10_000;
@@ -31,7 +32,7 @@ fn verify(name: &str, got: &Fit, reference: &Fit) {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let points = support::blobs(ROWS, COLUMNS, 100);
+    let points = data::blobs(ROWS, COLUMNS, 100);
     let params = params(&points);
     let reference = kmeans::fit(&Device::reference(), points.view(), &params).expect("the data is valid");
     let size = format!("{ROWS}x{COLUMNS}, K {CLUSTERS}");
