@@ -25,6 +25,9 @@ mod kmeans_random;
 mod kmeans_rules;
 mod kmeans_stop;
 mod lora;
+mod lora_bugs;
+mod lora_shapes;
+mod lora_shards;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]
