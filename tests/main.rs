@@ -26,6 +26,7 @@ mod kmeans_rules;
 mod kmeans_stop;
 mod lora;
 mod lora_bugs;
+mod lora_inputs;
 mod lora_shapes;
 mod lora_shards;
 mod readers;
