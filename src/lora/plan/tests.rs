@@ -220,7 +220,7 @@ proptest! {
         binding in 20_u32..37, budget in 24_u32..42,
     ) {
         let plan = check(&routes);
-        let rank = |i: u32| if i % 5 == 0 { 0 } else { (i.wrapping_mul(seed | 1) >> 7) % (widest + 1) };
+        let rank = |i: u32| if i.is_multiple_of(5) { 0 } else { (i.wrapping_mul(seed | 1) >> 7) % (widest + 1) };
         let ranks: Vec<u32> = (0..plan.used).map(rank).collect();
         check_shrink(&plan, inputs, &ranks, &limits(binding, budget, 65_535));
     }
