@@ -1,5 +1,7 @@
 //! One call for a few matrices: a pool made, used and dropped.
 
+use std::ops::Range;
+
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::factors::{Adapter, Factors};
@@ -44,7 +46,7 @@ pub fn apply<X: Scalar, Y: Scalar>(
     slots: &[&Factors],
     routes: &Routes,
     x: ArrayView2<'_, X>,
-    y: ArrayViewMut2<'_, Y>,
+    mut y: ArrayViewMut2<'_, Y>,
 ) -> Result<()> {
     let (inputs, outputs) = (x.ncols(), y.ncols());
     for (slot, factors) in slots.iter().enumerate() {
@@ -59,6 +61,7 @@ pub fn apply<X: Scalar, Y: Scalar>(
         // No update can name a slot, and none changes a row.
         return routes.check(slots.len());
     }
+    routes.check(slots.len())?;
     let is_wide = slots.iter().any(|factors| factors.precisions().contains(&Precision::F32));
     let module = Module { name: MODULE.into(), inputs, outputs };
     let group = Group::new(MODULE, vec![module]);
@@ -83,5 +86,27 @@ pub fn apply<X: Scalar, Y: Scalar>(
         pool.register(name, Adapter::single(MODULE, Factors::clone(factors)))?;
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    pool.lease(&names)?.step(routes)?.apply(0, x, &mut [y])
+    let is_single = (0..routes.rows()).all(|row| routes.of_row(row).len() <= 1);
+    match pool.lease(&names) {
+        Err(Error::TooLarge { .. }) if is_single && slots.len() > 1 => {
+            // They do not lie beside each other in the device's bindings. No row needs two of them.
+            drop(pool);
+            let (low, high) = slots.split_at(slots.len() / 2);
+            apply(device, low, &part_of(routes, 0..low.len())?, x, y.view_mut())?;
+            apply(device, high, &part_of(routes, low.len()..slots.len())?, x, y)
+        }
+        lease => lease?.step(routes)?.apply(0, x, &mut [y]),
+    }
+}
+
+/// The routes to `slots`, counted from the first of them.
+fn part_of(routes: &Routes, slots: Range<usize>) -> Result<Routes> {
+    let mut part = Routes::new();
+    for row in 0..routes.rows() {
+        let own = routes.of_row(row).iter().filter(|route| slots.contains(&(route.slot as usize)));
+        let of_row: Vec<(u32, f32)> =
+            own.map(|route| (route.slot - slots.start as u32, route.scale)).collect();
+        part.push_scaled(&of_row)?;
+    }
+    Ok(part)
 }

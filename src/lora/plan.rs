@@ -94,7 +94,8 @@ impl BatchPlan {
     /// [`Error::TooLarge`] for more routes than 32-bit tables hold.
     pub(crate) fn new(segments: &Segments, residents: &[u32]) -> Result<Self> {
         let positions = segments.count();
-        // Twelve words per position bound the tables: four lists, and a chunk of four words in each of two lists.
+        // Sixteen words per position bound the tables: five lists, a chunk of four words in each of two lists, and a
+        // dense one.
         if positions > (u32::MAX / 16) as usize {
             return Err(Error::TooLarge {
                 what: "routes of one batch".into(),
@@ -315,19 +316,25 @@ pub(crate) struct RowSizes {
     pub rank: usize,
 }
 
-/// Rows of one window: x, y and what shrink makes stay within a binding each, and one dispatch within some 50 ms of a
+/// Rows of one window: x, y, what shrink makes and the tables stay within a binding each, and one dispatch within some 50 ms of a
 /// device with 1 TFLOP/s.
 pub(crate) fn window_rows(sizes: &RowSizes, limits: &Limits) -> usize {
     let [routes, inputs, outputs, rank] =
         [sizes.routes, sizes.inputs, sizes.outputs, sizes.rank].map(|size| size.max(1) as u64);
     let binding = limits.window_bytes.min(limits.max_binding_bytes).min(limits.budget_bytes / 4);
-    let by_bytes = binding / (4 * inputs.max(outputs));
+    // Kernels count elements in 32 bits, whatever a binding holds.
+    let by_bytes = binding.min(1 << 33) / (4 * inputs.max(outputs));
+    // Tables take at most 16 words per route: five lists, a chunk of four words in each of two lists, and a dense one.
+    let by_tables = binding / (64 * routes);
     let by_shrunk = shrunk_limit(limits) / (4 * routes * rank);
     let by_time = 50_000_000_000 / (2 * routes * rank * inputs.max(outputs));
-    by_bytes.min(by_shrunk).min(by_time.max(64)).clamp(1, 1 << 24) as usize
+    by_bytes.min(by_tables).min(by_shrunk).min(by_time.max(64)).clamp(1, 1 << 24) as usize
 }
 
 /// Most bytes of what shrink makes.
 fn shrunk_limit(limits: &Limits) -> u64 {
     limits.max_binding_bytes.min(limits.budget_bytes / 8).min(1 << 28)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,3 +7,4 @@ mod comparator_faults;
 pub mod compare;
 pub mod lloyd;
 pub mod lora;
+mod lora_faults;
