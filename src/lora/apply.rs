@@ -7,7 +7,9 @@ use super::module::Module;
 use super::pool::{Group, Pool, PoolParams};
 use super::routes::Routes;
 use super::values::{Precision, Scalar};
-use crate::device::Device;
+#[cfg(feature = "gpu")]
+use crate::device::Gpu;
+use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
 
 /// Name of the one module.
@@ -38,7 +40,8 @@ const MODULE: &str = "module";
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] where sizes disagree, [`Error::Parameter`] for a slot beyond the last, device errors.
+/// [`Error::Shape`] where sizes disagree, [`Error::Parameter`] for a slot beyond the last, device errors: one loss of
+/// the device and a few failures of its memory are survived. y then is as it was.
 pub fn apply<X: Scalar, Y: Scalar>(
     device: &Device,
     slots: &[&Factors],
@@ -77,11 +80,38 @@ pub fn apply<X: Scalar, Y: Scalar>(
     let page = 1024;
     let vector = inputs.next_multiple_of(page) + outputs.next_multiple_of(page);
     let total: usize = slots.iter().map(|factors| factors.rank() * vector + factors.shard_elements()).sum();
-    let pool = Pool::new(device, params.budget_bytes(4 * (total + page) as u64))?;
-    let names: Vec<String> = (0..slots.len()).map(|slot| slot.to_string()).collect();
-    for (name, factors) in names.iter().zip(slots) {
-        pool.register(name, Adapter::single(MODULE, Factors::clone(factors)))?;
+    let params = params.budget_bytes(4 * (total + page) as u64);
+    let pooled = |device: &Device, y: &mut ArrayViewMut2<'_, Y>| {
+        let pool = Pool::new(device, params.clone())?;
+        let names: Vec<String> = (0..slots.len()).map(|slot| slot.to_string()).collect();
+        for (name, factors) in names.iter().zip(slots) {
+            pool.register(name, Adapter::single(MODULE, Factors::clone(factors)))?;
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        pool.lease(&names)?.step(routes)?.apply(0, x, &mut [y.view_mut()])
+    };
+    let flops = |row: usize| -> f64 {
+        let ranks = routes.of_row(row).iter().map(|route| slots[route.slot as usize].rank());
+        2.0 * (inputs + outputs) as f64 * ranks.sum::<usize>() as f64
+    };
+    routes.check(slots.len())?;
+    let activations = x.len() * size_of::<X>() + 2 * y.len() * size_of::<Y>();
+    let predicted = Prediction {
+        flops: (0..routes.rows()).map(flops).sum(),
+        upload_bytes: (4 * total + activations) as f64,
+    };
+    let mut y = y;
+    match device.resolve(&predicted) {
+        #[cfg(feature = "gpu")]
+        Backend::Gpu(gpu) => {
+            // An attempt that fails leaves y as it was.
+            let y = std::cell::RefCell::new(&mut y);
+            let on_gpu = |gpu: &Gpu, _| pooled(&device.with_gpu(gpu), &mut y.borrow_mut());
+            let on_cpu = || pooled(&device.without_gpu(), &mut y.borrow_mut());
+            device.on_gpu_or_cpu(gpu, on_gpu, on_cpu).map(|_| ())
+        }
+        #[cfg(feature = "gpu")]
+        Backend::Cpu(_) => pooled(&device.without_gpu(), &mut y),
+        _ => pooled(device, &mut y),
     }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    pool.lease(&names)?.step(routes)?.apply(0, x, &mut [y])
 }
