@@ -25,6 +25,11 @@ mod kmeans_random;
 mod kmeans_rules;
 mod kmeans_stop;
 mod lora;
+mod lora_pool;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod lora_pool_gpu;
+#[cfg(feature = "gpu")]
+mod lora_record;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

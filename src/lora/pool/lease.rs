@@ -73,8 +73,6 @@ impl Lease {
         }
         #[cfg(feature = "gpu")]
         let before = state.bank.clone().filter(|_| members.iter().any(Option::is_some));
-        state.counted.misses += missing.len() as u64;
-        state.counted.hits += (names.len() - missing.len()) as u64;
         drop(state);
         if !missing.is_empty() {
             let loaded = shared.load(&claims)?;
@@ -84,7 +82,7 @@ impl Lease {
                 }
             }
         }
-        let state = shared.lock();
+        let mut state = shared.lock();
         #[cfg(feature = "gpu")]
         if let Some(before) = before
             && !state.bank.as_ref().is_some_and(|bank| Arc::ptr_eq(bank, &before))
@@ -92,6 +90,8 @@ impl Lease {
             drop(state);
             return Err(shared.lost());
         }
+        state.counted.misses += missing.len() as u64;
+        state.counted.hits += (names.len() - missing.len()) as u64;
         Ok(Self::of(shared, &state, members))
     }
 
