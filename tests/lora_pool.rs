@@ -1,5 +1,7 @@
 //! Adapters under a budget: who stays, who goes, what leases keep. Weights are checked by what a step gives.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +27,7 @@ on_every_backend!(
     sources_that_fail,
     prefetch_does_not_block,
     a_name_that_changes_while_it_loads,
+    a_lease_that_waits_for_a_load_that_fails,
     shared_shards_go_with_their_last_user,
     many_threads,
 );
@@ -53,7 +56,7 @@ pub fn register(pool: &Pool, name: &str, factors: &Factors) -> u64 {
 pub fn applied(lease: &Lease, slots: &[&Factors]) -> Result<(), Error> {
     let routes = routes_of(&vec![2; slots.len()]);
     let mut batch = Batch::<f32, f32>::new(&[], Precision::F32, routes, INPUTS, OUTPUTS);
-    batch.slots = slots.iter().map(|factors| Factors::clone(factors)).collect();
+    batch.slots = slots.iter().copied().cloned().collect();
     let mut y = batch.y.clone();
     lease.step(&batch.routes)?.apply(0, batch.x.view(), &mut [y.view_mut()])?;
     let expected = expected(&batch);
@@ -383,6 +386,24 @@ fn a_name_that_changes_while_it_loads(device: &Device) {
     });
     pool.unload("a").unwrap();
     assert_eq!(pool.stats().resident_bytes, 0);
+}
+
+fn a_lease_that_waits_for_a_load_that_fails(device: &Device) {
+    let (pool, factors, gate) = (pool(device, 12), of_rank(4, 1), Gate::default());
+    let source = gate.source(&factors);
+    pool.register_source("a", move || source().and(Err(Error::Cancelled)));
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| pool.lease(&["a"]).map(drop));
+        gate.await_calls(1);
+        let second = scope.spawn(|| pool.lease(&["a"]).map(drop));
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(!second.is_finished());
+        gate.open();
+        for lease in [first, second] {
+            assert!(matches!(lease.join().unwrap(), Err(Error::Cancelled)));
+        }
+    });
+    assert_eq!((gate.calls.load(Ordering::SeqCst), pool.stats().resident_bytes), (2, 0));
 }
 
 /// Adapters of rank 2 out of the same shards, 9 pages together.

@@ -1,6 +1,8 @@
 //! Steps recorded into an encoder of the caller's, on the caller's buffers: the bits of `Step::apply`, and nothing else
 //! in those buffers.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use half::{bf16, f16};
 use ndarray::{Array2, ArrayViewMut2};
 use tilefold::lora::{
@@ -14,7 +16,8 @@ use crate::support::lora::{activations, factors};
 
 const INPUTS: [usize; 2] = [43, 24];
 const OUTPUTS: [&[usize]; 2] = [&[24, 10, 7], &[43]];
-const ROWS: usize = 9;
+/// More than one window of a device with small windows.
+const ROWS: usize = 100;
 
 /// A device of the caller's with the pool's view of it.
 struct Own {
@@ -102,7 +105,8 @@ fn lease(device: &Device, weights: Precision) -> Lease {
 }
 
 fn routes() -> Routes {
-    Routes::of_slots([Some(1), None, Some(0), Some(0), Some(2), Some(1), Some(0), None, Some(2)])
+    let slots = [Some(1), None, Some(0), Some(0), Some(2), Some(1), Some(0), None, Some(2)];
+    Routes::of_slots(slots.into_iter().cycle().take(ROWS))
 }
 
 /// Where the rows lie in one buffer.
@@ -203,6 +207,46 @@ fn rows_anywhere_in_exact_buffers() {
     }
 }
 
+/// Rows and adapters in several windows: the same bits.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn several_windows() {
+    let own = Own::open();
+    let step = lease(&own.ours.clone().with_window_bytes(1 << 14), Precision::F32).step(&routes()).unwrap();
+    let whole = lease(&own.ours, Precision::F32).step(&routes()).unwrap();
+    for places in [fused([0, 48], 4, 48, OUTPUTS[0], 2), fused([3, 51], 6, 46, OUTPUTS[0], 0)] {
+        check::<f32>(&own, &step, 0, &places);
+        check::<f16>(&own, &step, 0, &places);
+        let x: Vec<f32> = data(10_000, 1);
+        let mut both = [x.clone(), x.clone()];
+        expected(&step, 0, &places, &x, &mut both[0]);
+        expected(&whole, 0, &places, &x, &mut both[1]);
+        assert_eq!(bits(&both[0]), bits(&both[1]));
+    }
+}
+
+/// A recording keeps its adapters where they are.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn adapters_stay_while_their_recording_lives() {
+    let own = Own::open();
+    let pool = crate::lora_pool::pool(&own.ours, 4);
+    for (name, seed) in [("a", 1), ("b", 2)] {
+        crate::lora_pool::register(&pool, name, &crate::lora_pool::of_rank(4, seed));
+    }
+    let step = pool.lease(&["a"]).unwrap().step(&Routes::of_slots([Some(0)])).unwrap();
+    let buffer = own.buffer(&data::<f32>(64, 1), ALL);
+    let (mut encoder, mut recording) = (own.encoder(), Recording::default());
+    let rows = |first| BufferRows { first, stride: 32 };
+    let places = Places { x: rows(0), y: vec![rows(32)] };
+    record::<f32>(&step, &mut encoder, &mut recording, 0, &places, [&buffer, &buffer]).unwrap();
+    drop(step);
+    assert!(matches!(pool.lease(&["b"]), Err(Error::TooLarge { .. })));
+    own.queue.submit([encoder.finish()]);
+    drop(recording);
+    pool.lease(&["b"]).unwrap();
+}
+
 /// Two layers on one arena of the caller's, a copy between them, submitted at once after the step is gone.
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
@@ -210,22 +254,22 @@ fn layers_in_one_encoder() {
     let own = Own::open();
     let lease = lease(&own.ours, Precision::F32);
     let step = lease.step(&routes()).unwrap();
-    let first = fused([16, 48], 500, 48, OUTPUTS[0], 2);
+    let first = fused([16, 48], 5000, 48, OUTPUTS[0], 2);
     // The second layer reads q, where the first wrote it, and updates a copy of the first layer's x.
-    let second = Places { x: first.y[0], y: vec![BufferRows { first: 1200, stride: 48 }] };
-    let mut arena: Vec<f32> = data(1700, 5);
+    let second = Places { x: first.y[0], y: vec![BufferRows { first: 10_000, stride: 48 }] };
+    let mut arena: Vec<f32> = data(15_000, 5);
     let buffer = own.buffer(&arena, ALL);
     let other = own.buffer(&arena, ALL);
     let (mut encoder, mut recordings) = (own.encoder(), [Recording::default(), Recording::default()]);
     record::<f32>(&step, &mut encoder, &mut recordings[0], 0, &first, [&buffer, &buffer]).unwrap();
     encoder.copy_buffer_to_buffer(&buffer, 4 * 16, &other, 0, 4 * 48 * ROWS as u64);
-    encoder.copy_buffer_to_buffer(&other, 0, &buffer, 4 * 1200, 4 * 48 * ROWS as u64);
+    encoder.copy_buffer_to_buffer(&other, 0, &buffer, 4 * 10_000, 4 * 48 * ROWS as u64);
     record::<f32>(&step, &mut encoder, &mut recordings[1], 1, &second, [&buffer, &buffer]).unwrap();
     record::<f32>(&step, &mut encoder, &mut recordings[1], 0, &first, [&buffer, &buffer]).unwrap();
 
     for layer in 0..3 {
         if layer == 1 {
-            arena.copy_within(16..16 + 48 * ROWS, 1200);
+            arena.copy_within(16..16 + 48 * ROWS, 10_000);
         }
         let (group, places) = [(0, &first), (1, &second), (0, &first)][layer];
         expected(&step, group, places, &arena.clone(), &mut arena);
@@ -253,11 +297,11 @@ fn what_cannot_be_recorded_is_refused() {
     let own = Own::open();
     let lease = lease(&own.ours, Precision::F16);
     let step = lease.step(&routes()).unwrap();
-    let values: Vec<f16> = data(2000, 1);
+    let values: Vec<f16> = data(10_100, 1);
     let (good, plain) = (own.buffer(&values, ALL), own.buffer(&values, Usage::COPY_DST | Usage::COPY_SRC));
     let short = own.buffer(&values[..48 * ROWS - 20], ALL);
     let (mut encoder, mut recording) = (own.encoder(), Recording::default());
-    let places = fused([0, 48], 1000, 48, OUTPUTS[0], 2);
+    let places = fused([0, 48], 5000, 48, OUTPUTS[0], 2);
     let shifted = |first: u64, stride: u64| Places {
         y: places.y.iter().map(|rows| BufferRows { first: rows.first + first, stride }).collect(),
         ..places.clone()

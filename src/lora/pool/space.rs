@@ -314,4 +314,21 @@ mod tests {
         space.free(&second);
         assert_eq!((space.free_pages(), space.shared.len()), (16, 0));
     }
+
+    #[test]
+    fn a_shortage_names_what_is_missing() {
+        let mut space = Space::new(&[8, 8], 30);
+        let shortage = |space: &Space, needs: &[Need]| {
+            let shortage = space.shortage(needs.iter());
+            (shortage.part.is_some(), shortage.is_of_pages, shortage.needed, shortage.limit)
+        };
+        let shared = Need { shared: vec![(7, 5)], ..need(6) };
+        // Shards count once, and not at all where they are.
+        assert_eq!(shortage(&space, &[shared.clone(), shared.clone()]), (false, true, 17, 16));
+        assert_eq!(shortage(&space, std::slice::from_ref(&shared)), (true, true, 11, 8));
+        assert!(space.place(&[Need { shared: vec![(7, 5)], ..need(1) }]).is_some());
+        assert_eq!(shortage(&space, &[shared.clone(), shared]), (false, true, 12, 10));
+        let one = Space::new(&[8], 3);
+        assert_eq!(shortage(&one, &[need(4)]), (true, false, 4, 3));
+    }
 }
