@@ -1,7 +1,5 @@
 //! A pool on a GPU: slabs, and every device call failing in turn.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use ndarray::Array2;
 use tilefold::lora::{Precision, Routes, apply};
 use tilefold::{Error, Fault};
