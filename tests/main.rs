@@ -30,6 +30,11 @@ mod lora_inputs;
 mod lora_peft;
 mod lora_peft_refused;
 mod lora_peft_saved;
+mod lora_pool;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod lora_pool_gpu;
+#[cfg(feature = "gpu")]
+mod lora_record;
 mod lora_serve;
 mod lora_shapes;
 mod lora_shards;

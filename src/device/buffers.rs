@@ -274,6 +274,11 @@ impl<'a> Slice<'a> {
         Ok(Self { owner: Owner::Callers(buffer), offset, bytes })
     }
 
+    /// Bytes that the kernel sees.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub(super) fn raw(&self) -> &'a wgpu::Buffer {
         match self.owner {
             Owner::Ours(buffer) => &buffer.lease.raw,
@@ -300,6 +305,12 @@ impl Gpu {
         let budget = self.limits().budget_bytes;
         let lease = Lease::new(&self.context, &live, Kind::Storage, label, size_bytes, budget)?;
         Ok(DeviceBuffer { lease, size_bytes })
+    }
+
+    /// Whether `buffer` can still be used: it is of the present generation, and that was not lost.
+    pub(crate) fn keeps(&self, buffer: &DeviceBuffer) -> bool {
+        let live = self.context.live();
+        live.generation == buffer.lease.live.generation && !live.loss.is_raised()
     }
 
     /// Copies `bytes` into `buffer` from `offset` (a multiple of 4) on, before any batch submitted later. The length

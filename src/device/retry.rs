@@ -1,7 +1,7 @@
 //! What a GPU's work survives: one loss of the device, and a few times too little memory.
 
-use super::Device;
 use super::context::Gpu;
+use super::{Choice, Device};
 use crate::error::{Error, Result};
 
 /// How often work is tried again with half the device memory.
@@ -55,5 +55,15 @@ impl Device {
             }
             outcome => Ok((outcome?, gpu.name())),
         }
+    }
+
+    /// This device as an attempt of [`Device::on_gpu_or_cpu`] sees it: `gpu` with what memory it may use.
+    pub(crate) fn with_gpu(&self, gpu: &Gpu) -> Self {
+        Self { choice: Choice::Gpu(gpu.clone()), caps: self.caps }
+    }
+
+    /// This device's CPU path alone.
+    pub(crate) fn without_gpu(&self) -> Self {
+        Self { choice: Choice::Cpu(self.host_pool()), caps: self.caps }
     }
 }

@@ -9,11 +9,15 @@ use super::module::Module;
 use super::pool::{Group, Pool, PoolParams};
 use super::routes::Routes;
 use super::values::{Precision, Scalar};
-use crate::device::Device;
+#[cfg(feature = "gpu")]
+use crate::device::Gpu;
+use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
 
 /// Name of the one module.
 const MODULE: &str = "module";
+/// Elements of the longest page.
+const LONGEST_PAGE: usize = 1024;
 
 /// Updates the rows of y by the low-rank updates that their routes name:
 ///
@@ -40,7 +44,8 @@ const MODULE: &str = "module";
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] where sizes disagree, [`Error::Parameter`] for a slot beyond the last, device errors.
+/// [`Error::Shape`] where sizes disagree, [`Error::Parameter`] for a slot beyond the last, device errors: one loss of
+/// the device and a few failures of its memory are survived. y then is as it was.
 pub fn apply<X: Scalar, Y: Scalar>(
     device: &Device,
     slots: &[&Factors],
@@ -57,30 +62,68 @@ pub fn apply<X: Scalar, Y: Scalar>(
             return Err(Error::shape("slots", expected, got));
         }
     }
+    routes.check(slots.len())?;
     if slots.is_empty() || inputs == 0 || outputs == 0 {
         // No update can name a slot, and none changes a row.
-        return routes.check(slots.len());
+        return Ok(());
     }
-    routes.check(slots.len())?;
+    let flops = |row: usize| -> f64 {
+        let ranks = routes.of_row(row).iter().map(|route| slots[route.slot as usize].rank());
+        2.0 * (inputs + outputs) as f64 * ranks.sum::<usize>() as f64
+    };
+    let activations = x.len() * size_of::<X>() + 2 * y.len() * size_of::<Y>();
+    let predicted = Prediction {
+        flops: (0..routes.rows()).map(flops).sum(),
+        upload_bytes: (4 * padded_elements(slots) + activations) as f64,
+    };
+    // An attempt that fails leaves y as it was.
+    let attempt = |device: &Device| {
+        let mut updated = y.to_owned();
+        pooled(device, slots, routes, x, updated.view_mut()).map(|()| updated)
+    };
+    let updated = match device.resolve(&predicted) {
+        #[cfg(feature = "gpu")]
+        Backend::Gpu(gpu) => {
+            let on_gpu = |gpu: &Gpu, _| attempt(&device.with_gpu(gpu));
+            device.on_gpu_or_cpu(gpu, on_gpu, || attempt(&device.without_gpu()))?.0
+        }
+        #[cfg(feature = "gpu")]
+        Backend::Cpu(_) => attempt(&device.without_gpu())?,
+        _ => attempt(device)?,
+    };
+    y.assign(&updated);
+    Ok(())
+}
+
+/// Elements of all factors, each rank vector filled up to a whole page of the longest kind.
+fn padded_elements(slots: &[&Factors]) -> usize {
+    let padded = |factors: &Factors| {
+        let vector = factors.inputs().next_multiple_of(LONGEST_PAGE)
+            + factors.outputs().next_multiple_of(LONGEST_PAGE);
+        factors.rank() * vector + factors.shard_elements()
+    };
+    slots.iter().map(|factors| padded(factors)).sum::<usize>() + LONGEST_PAGE
+}
+
+/// Applies the batch with a pool that holds exactly these adapters.
+fn pooled<X: Scalar, Y: Scalar>(
+    device: &Device,
+    slots: &[&Factors],
+    routes: &Routes,
+    x: ArrayView2<'_, X>,
+    mut y: ArrayViewMut2<'_, Y>,
+) -> Result<()> {
     let is_wide = slots.iter().any(|factors| factors.precisions().contains(&Precision::F32));
-    let module = Module { name: MODULE.into(), inputs, outputs };
-    let group = Group::new(MODULE, vec![module]);
-    let mut params = PoolParams::new(vec![group])
+    let module = Module { name: MODULE.into(), inputs: x.ncols(), outputs: y.ncols() };
+    let mut params = PoolParams::new(vec![Group::new(MODULE, vec![module])])
         .weights(if is_wide { Precision::F32 } else { Precision::F16 })
-        .most_resident(slots.len());
-    if let Some(elements) = slots
-        .iter()
-        .flat_map(|factors| factors.shard_lengths())
-        .map(|length| 1 << length.trailing_zeros())
-        .min()
-    {
-        params = params.page_elements(elements.clamp(16, 1024));
+        .most_resident(slots.len())
+        .budget_bytes(4 * padded_elements(slots) as u64);
+    let lengths = slots.iter().flat_map(|factors| factors.shard_lengths());
+    if let Some(elements) = lengths.map(|length| 1 << length.trailing_zeros()).min() {
+        params = params.page_elements(elements.clamp(16, LONGEST_PAGE));
     }
-    // Room for all, each rank vector filled up by less than a page.
-    let page = 1024;
-    let vector = inputs.next_multiple_of(page) + outputs.next_multiple_of(page);
-    let total: usize = slots.iter().map(|factors| factors.rank() * vector + factors.shard_elements()).sum();
-    let pool = Pool::new(device, params.budget_bytes(4 * (total + page) as u64))?;
+    let pool = Pool::new(device, params)?;
     let names: Vec<String> = (0..slots.len()).map(|slot| slot.to_string()).collect();
     for (name, factors) in names.iter().zip(slots) {
         pool.register(name, Adapter::single(MODULE, Factors::clone(factors)))?;
@@ -92,8 +135,8 @@ pub fn apply<X: Scalar, Y: Scalar>(
             // They do not lie beside each other in the device's bindings. No row needs two of them.
             drop(pool);
             let (low, high) = slots.split_at(slots.len() / 2);
-            apply(device, low, &part_of(routes, 0..low.len())?, x, y.view_mut())?;
-            apply(device, high, &part_of(routes, low.len()..slots.len())?, x, y)
+            pooled(device, low, &part_of(routes, 0..low.len())?, x, y.view_mut())?;
+            pooled(device, high, &part_of(routes, low.len()..slots.len())?, x, y)
         }
         lease => lease?.step(routes)?.apply(0, x, &mut [y]),
     }

@@ -97,7 +97,10 @@ impl<'b> Task<'b> {
     ) -> Result<()> {
         let (bank, tables) = (self.bank, &self.batch.plan);
         let Strided { first, stride, columns } = input.rows;
-        let is_vector = first.is_multiple_of(X_VECTOR) && stride.is_multiple_of(X_VECTOR);
+        // A last row that does not end with a whole vector may end the buffer too.
+        let is_vector = first.is_multiple_of(X_VECTOR)
+            && stride.is_multiple_of(X_VECTOR)
+            && input.slice.size_bytes().is_multiple_of(X_VECTOR * 2);
         let layout = self.layout(input.precision, is_vector);
         for slab in self.slabs {
             for chunks in &plan.launches {
@@ -148,7 +151,9 @@ impl<'b> Task<'b> {
         let (bank, tables) = (self.bank, &self.batch.plan);
         let aligned =
             |rows: &Strided| rows.first.is_multiple_of(Y_VECTOR) && rows.stride.is_multiple_of(Y_VECTOR);
-        let layout = self.layout(output.precision, output.targets.iter().all(aligned));
+        let vector_bytes = Y_VECTOR * output.precision.size_bytes() as u64;
+        let is_whole = output.slice.size_bytes().is_multiple_of(vector_bytes);
+        let layout = self.layout(output.precision, is_whole && output.targets.iter().all(aligned));
         for slab in self.slabs {
             for chunks in &tables.expand {
                 let pipeline = bank.pipeline(Variant::Expand(chunks.family, layout))?;

@@ -189,6 +189,8 @@ pub(super) fn apply<X: Scalar, Y: Scalar>(
     y: &mut [ArrayViewMut2<'_, Y>],
 ) -> Result<()> {
     let Some(bank) = step.lease.bank() else { return Ok(()) };
+    // An error leaves y as it was.
+    let mut done = Vec::with_capacity(step.windows.len());
     for window in &step.windows {
         let slabs = slabs(step, window, group)?;
         let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
@@ -203,9 +205,10 @@ pub(super) fn apply<X: Scalar, Y: Scalar>(
         let mut batch = bank.gpu.batch("lora");
         task.shrink(&mut batch, &plan, &input, &shrunk)?;
         task.expand(&mut batch, plan.planes, plan.stride, &shrunk, &output)?;
-        let read = batch.submit_and_read(&[(&y_buffer, 0..y_buffer.size_bytes())])?;
-        return_outputs(&read[0], window, &output.targets, y);
+        let mut read = batch.submit_and_read(&[(&y_buffer, 0..y_buffer.size_bytes())])?;
+        done.push((window, output.targets, read.swap_remove(0)));
     }
+    done.iter().for_each(|(window, targets, bytes)| return_outputs(bytes, window, targets, y));
     Ok(())
 }
 
@@ -285,6 +288,8 @@ pub(super) fn expand<Y: Scalar>(
     y: &mut [ArrayViewMut2<'_, Y>],
 ) -> Result<()> {
     let Some(bank) = step.lease.bank() else { return Ok(()) };
+    // An error leaves y as it was.
+    let mut done = Vec::with_capacity(step.windows.len());
     for window in &step.windows {
         let slabs = slabs(step, window, group)?;
         let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
@@ -306,8 +311,9 @@ pub(super) fn expand<Y: Scalar>(
         let output = Output { slice: y_buffer.whole(), precision: Y::PRECISION, targets };
         let mut batch = bank.gpu.batch("lora expand");
         task.expand(&mut batch, 1, plan.stride, &shrunk, &output)?;
-        let read = batch.submit_and_read(&[(&y_buffer, 0..y_buffer.size_bytes())])?;
-        return_outputs(&read[0], window, &output.targets, y);
+        let mut read = batch.submit_and_read(&[(&y_buffer, 0..y_buffer.size_bytes())])?;
+        done.push((window, output.targets, read.swap_remove(0)));
     }
+    done.iter().for_each(|(window, targets, bytes)| return_outputs(bytes, window, targets, y));
     Ok(())
 }

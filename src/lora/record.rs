@@ -2,6 +2,7 @@
 
 use super::gpu::{Input, Output, Strided, Task};
 use super::host::{shrink_plan, slabs};
+use super::pool::Lease;
 use super::step::Step;
 use super::values::Precision;
 use crate::device::{Arena, CommandEncoder, DeviceBuffer, Limits, RawBuffer, Slice};
@@ -16,11 +17,13 @@ pub struct BufferRows {
     pub stride: u64,
 }
 
-/// What was recorded with needs to live until the caller submitted its encoder: parameters and intermediate values.
+/// What was recorded needs this to live until the caller submitted its encoder: it keeps the adapters where they are.
+/// The parameters and intermediate values that the commands name are not used for anything else, even after that.
 #[derive(Default)]
 pub struct Recording {
     arena: Arena,
     shrunk: Vec<DeviceBuffer>,
+    leases: Vec<Lease>,
 }
 
 impl std::fmt::Debug for Recording {
@@ -42,7 +45,7 @@ impl Step {
     /// Records [`Step::apply`] for group `group` into `encoder`: x and y are read and updated where they are, when the
     /// caller submits. All modules of the group are updated in one buffer `y`, module `i` at `y_rows[i]`. Rows of
     /// 16-bit elements in y begin at even elements; rows that begin at multiples of 8 (x) and 4 (y) elements are
-    /// fastest. `recording`, this step and its lease have to live until `encoder` was submitted.
+    /// fastest. `recording` has to live until `encoder` was submitted, this step and its lease need not.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a pool that is not on a GPU, a group beyond the last, odd rows of 16-bit elements, a
@@ -67,6 +70,7 @@ impl Step {
             return Err(Error::shape("y_rows", expected, y.1.len()));
         }
         let limits = bank.gpu.limits();
+        recording.leases.push(self.lease.clone());
         for window in &self.windows {
             let slabs = slabs(self, window, group)?;
             let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::image::{Image, Operand};
 use super::layout::Layout;
-use super::space::{Place, Space};
+use super::space::{Place, Space, key};
 use crate::device::{DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
 use crate::lora::factors::Shards;
@@ -72,6 +72,11 @@ impl Bank {
         Ok(pipeline)
     }
 
+    /// Whether the device that it was on is gone.
+    pub(super) fn is_lost(&self) -> bool {
+        !self.gpu.keeps(&self.pages)
+    }
+
     /// Brings adapter `number` to its `places`. `space` knows where shards lie; those in `fresh` are brought too.
     pub(super) fn upload(
         &self,
@@ -83,7 +88,7 @@ impl Bank {
     ) -> Result<u64> {
         let mut sent = 0;
         for shards in fresh {
-            let Some(place) = space.shared.get(&(Arc::as_ptr(shards) as usize)) else { continue };
+            let Some(place) = space.shared.get(&key(shards)) else { continue };
             let mut bytes = Vec::new();
             for shard in 0..shards.count() {
                 self.append(&mut bytes, shards.values(), shard * shards.length(), shards.length());
@@ -147,7 +152,7 @@ impl Bank {
                 }
             }
             Held::Shared(shards) => {
-                let Some(place) = space.shared.get(&(Arc::as_ptr(shards) as usize)) else { return };
+                let Some(place) = space.shared.get(&key(shards)) else { return };
                 let pages = shards.length() >> self.page_shift;
                 for start in &rows.starts {
                     let first = start >> self.page_shift;

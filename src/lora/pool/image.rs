@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::layout::Layout;
 use super::params::PoolParams;
-use super::space::Need;
+use super::space::{Need, key};
 use crate::error::{Error, Result};
 use crate::lora::factors::{Adapter, Factors, Shards};
 use crate::lora::rows::{Held, Rows};
@@ -121,14 +121,16 @@ fn check_rows(rows: &Rows, module: &str, layout: &Layout) -> Result<()> {
 }
 
 fn add_need(need: &mut Need, rows: &Rows, layout: &Layout) {
-    let vectors = rows.rank as u32 * layout.pages(rows.width);
-    need.entries += vectors;
+    // What saturates exceeds every pool.
+    let vectors = (rows.rank as u32).saturating_mul(layout.pages(rows.width));
+    need.entries = need.entries.saturating_add(vectors);
     match &rows.values {
-        Held::Own(_) => need.pages += vectors,
+        Held::Own(_) => need.pages = need.pages.saturating_add(vectors),
         Held::Shared(shards) => {
-            let key = Arc::as_ptr(shards) as usize;
+            let key = key(shards);
             if !need.shared.iter().any(|(known, _)| *known == key) {
-                need.shared.push((key, shards.count() as u32 * layout.pages(shards.length())));
+                let pages = (shards.count() as u32).saturating_mul(layout.pages(shards.length()));
+                need.shared.push((key, pages));
             }
         }
     }

@@ -1,14 +1,15 @@
 //! What a batch holds while it is in flight.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 #[cfg(feature = "gpu")]
 use super::Bank;
 use super::image::Image;
 use super::params::Group;
+use super::state::State;
 use super::{Shared, backend, unknown};
 use crate::device::Backend;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// An adapter in place, as those who use it see it.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(crate) struct Member {
 
 /// Adapters that stay resident, each in the generation that it had, until the lease is dropped. Clones share it.
 ///
-/// Where work is recorded into an encoder of the caller's, the lease has to live until that was submitted.
+/// Where a device was lost, what uses its leases answers with [`Error::DeviceLost`](crate::Error::DeviceLost).
 #[derive(Debug, Clone)]
 pub struct Lease {
     held: Arc<Held>,
@@ -48,69 +49,86 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.members.clear();
         self.shared.lock().free_orphans();
-        // Somebody may wait for room.
-        self.shared.loaded.notify_all();
     }
 }
 
 impl Lease {
     /// Leases `names`, loading what is missing.
     pub(super) fn new(shared: &Arc<Shared>, names: &[&str]) -> Result<Self> {
-        let mut members: Vec<Option<Arc<Member>>> = vec![None; names.len()];
-        let mut was_missing = vec![false; names.len()];
-        for (slot, name) in names.iter().enumerate() {
-            members[slot] = take(shared, name)?;
-            was_missing[slot] = members[slot].is_none();
+        let mut state = shared.lock();
+        // Nothing is claimed before this ends, so no two leases wait for each other.
+        while state.is_any_loading(names)? {
+            state = shared.wait(state);
         }
-        for (slot, name) in names.iter().enumerate() {
-            while members[slot].is_none() {
-                if !shared.load(name)? {
-                    wait(shared, name)?;
+        let mut missing: Vec<&str> = Vec::new();
+        let mut claims = Vec::new();
+        // Dropped before the claims, which free what nobody has any more.
+        let mut members: Vec<Option<Arc<Member>>> = Vec::with_capacity(names.len());
+        for name in names {
+            members.push(state.hold(name));
+            if members.last().is_some_and(Option::is_none) && !missing.contains(name) {
+                missing.push(name);
+                claims.extend(shared.claim(&mut state, name));
+            }
+        }
+        #[cfg(feature = "gpu")]
+        let before = state.bank.clone().filter(|_| members.iter().any(Option::is_some));
+        drop(state);
+        if !missing.is_empty() {
+            let loaded = shared.load(&claims)?;
+            for (member, name) in members.iter_mut().zip(names) {
+                if member.is_none() {
+                    *member = loaded.iter().find(|member| member.name == *name).cloned();
                 }
-                members[slot] = take(shared, name)?;
             }
         }
         let mut state = shared.lock();
-        let missing = was_missing.iter().filter(|is_missing| **is_missing).count() as u64;
-        state.counted.misses += missing;
-        state.counted.hits += names.len() as u64 - missing;
         #[cfg(feature = "gpu")]
-        let bank = state.bank.clone();
-        drop(state);
-        let held = Held {
-            members: members.into_iter().flatten().collect(),
-            #[cfg(feature = "gpu")]
-            bank,
-            shared: Arc::clone(shared),
-        };
-        Ok(Self { held: Arc::new(held) })
+        if let Some(before) = before
+            && !state.bank.as_ref().is_some_and(|bank| Arc::ptr_eq(bank, &before))
+        {
+            drop(state);
+            return Err(shared.lost());
+        }
+        state.counted.misses += missing.len() as u64;
+        state.counted.hits += (names.len() - missing.len()) as u64;
+        Ok(Self::of(shared, &state, members))
     }
 
     /// Leases `names` if all are resident, else has them loaded.
     pub(super) fn try_new(shared: &Arc<Shared>, names: &[&str]) -> Result<Option<Self>> {
+        let mut state = shared.lock();
         let mut missing = Vec::new();
-        {
-            let mut state = shared.lock();
-            for name in names {
-                let entry = state.entries.get_mut(*name).ok_or_else(|| unknown(name))?;
-                if let Some(reason) = entry.failure.take() {
-                    return Err(Error::parameter(
-                        "name",
-                        format!("an adapter that loads ({name:?})"),
-                        reason,
-                    ));
-                }
-                let generation = entry.generation;
-                if state.resident(generation).is_none() {
-                    missing.push(*name);
-                }
+        for name in names {
+            let entry = state.entries.get_mut(*name).ok_or_else(|| unknown(name))?;
+            if let Some(error) = entry.failure.take() {
+                return Err(error);
+            }
+            let generation = entry.generation;
+            if state.resident(generation).is_none() {
+                missing.push(*name);
             }
         }
         if missing.is_empty() {
-            return Self::new(shared, names).map(Some);
+            let members = names.iter().map(|name| state.hold(name)).collect();
+            state.counted.hits += names.len() as u64;
+            return Ok(Some(Self::of(shared, &state, members)));
         }
+        drop(state);
         shared.prefetch(&missing);
         Ok(None)
+    }
+
+    fn of(shared: &Arc<Shared>, state: &State, members: Vec<Option<Arc<Member>>>) -> Self {
+        #[cfg(not(feature = "gpu"))]
+        let _ = state;
+        let held = Held {
+            members: members.into_iter().flatten().collect(),
+            #[cfg(feature = "gpu")]
+            bank: state.bank.clone(),
+            shared: Arc::clone(shared),
+        };
+        Self { held: Arc::new(held) }
     }
 
     /// Number of adapters: slots of the routes are below it.
@@ -147,20 +165,4 @@ impl Lease {
     pub(crate) fn backend(&self) -> Backend<'_> {
         backend(&self.held.shared.device)
     }
-}
-
-/// What a lease holds of `name`, if it is resident.
-fn take(shared: &Shared, name: &str) -> Result<Option<Arc<Member>>> {
-    let mut state = shared.lock();
-    let generation = state.entries.get(name).ok_or_else(|| unknown(name))?.generation;
-    Ok(state.resident(generation).and_then(|number| state.touch(number)))
-}
-
-/// Waits until nobody loads `name`.
-fn wait(shared: &Shared, name: &str) -> Result<()> {
-    let mut state = shared.lock();
-    while state.entries.get(name).ok_or_else(|| unknown(name))?.is_loading {
-        state = shared.loaded.wait(state).unwrap_or_else(PoisonError::into_inner);
-    }
-    Ok(())
 }

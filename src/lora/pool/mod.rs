@@ -35,6 +35,9 @@ use state::{Entry, State};
 
 /// Adapters by name, a budget's worth of them in device memory. Clones share the pool.
 ///
+/// Where the GPU is lost, the pool forgets what lay there and answers `DeviceLost` to those whose work the loss ended and
+/// to the leases of before. The next lease opens the device again, as often as [`Device`] allows, and loads anew.
+///
 /// ```
 /// use tilefold::lora::{Adapter, Factors, Group, Module, Pool, PoolParams, Routes};
 /// use ndarray::array;
@@ -86,23 +89,10 @@ impl Pool {
             _ => Limits::of_host(),
         };
         let layout = Layout::new(&params, &limits)?;
+        let state = Mutex::new(State::new(&layout));
+        let shared = Shared { device: device.clone(), params, layout, state, loaded: Condvar::new() };
         #[cfg(feature = "gpu")]
-        let bank = match &backend {
-            Backend::Gpu(gpu) => Some(Arc::new(Bank::new(gpu, &layout, params.groups.len())?)),
-            _ => None,
-        };
-        let mut state = State::new(&layout);
-        #[cfg(feature = "gpu")]
-        {
-            state.bank = bank;
-        }
-        let shared = Shared {
-            device: device.clone(),
-            params,
-            layout,
-            state: Mutex::new(state),
-            loaded: Condvar::new(),
-        };
+        shared.revive(&mut shared.lock())?;
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -115,10 +105,17 @@ impl Pool {
     pub fn register(&self, name: &str, adapter: Adapter) -> Result<u64> {
         // Thousands may be registered: what is made ready here is made again when it is needed.
         self.shared.image(name, &adapter)?;
-        Ok(self.register_source(name, Arc::new(move || Ok(adapter.clone()))))
+        Ok(self.register_source(name, move || Ok(adapter.clone())))
     }
 
-    fn register_source(&self, name: &str, source: Source) -> u64 {
+    /// As [`Pool::register`], for an adapter that is read anew whenever it is loaded, so that thousands may be
+    /// registered without being in memory. What `source` gives is checked then: leases tell its errors.
+    pub fn register_source(
+        &self,
+        name: &str,
+        source: impl Fn() -> Result<Adapter> + Send + Sync + 'static,
+    ) -> u64 {
+        let source: Source = Arc::new(source);
         let mut state = self.shared.lock();
         state.generations += 1;
         let generation = state.generations;
@@ -126,6 +123,9 @@ impl Pool {
         let entry = Entry { generation, source, failure: None, is_loading: false, is_pinned };
         state.entries.insert(name.to_owned(), entry);
         state.free_orphans();
+        drop(state);
+        // Who waits for the old registration need not.
+        self.shared.loaded.notify_all();
         generation
     }
 
@@ -137,6 +137,8 @@ impl Pool {
         let mut state = self.shared.lock();
         state.entries.remove(name).ok_or_else(|| unknown(name))?;
         state.free_orphans();
+        drop(state);
+        self.shared.loaded.notify_all();
         Ok(())
     }
 
@@ -170,8 +172,9 @@ impl Pool {
     /// that are under way.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for unknown names, [`Error::TooLarge`] where they do not fit beside what other leases
-    /// hold and what is pinned, and whatever reading the adapter gives. The pool then stays as it was.
+    /// [`Error::Parameter`] for unknown names and for more adapters than may be resident, [`Error::TooLarge`] where
+    /// they do not fit beside what other leases hold and what is pinned, and whatever reading an adapter gives. The
+    /// pool then stays as it was. [`Error::DeviceLost`] where the device was lost during the call.
     pub fn lease(&self, names: &[&str]) -> Result<Lease> {
         Lease::new(&self.shared, names)
     }
@@ -207,15 +210,33 @@ impl Pool {
 }
 
 impl Shared {
-    /// Every critical section leaves the state whole at each step, so a panic elsewhere does not spoil it.
+    /// Every critical section leaves the state whole at each step, so a panic elsewhere does not spoil it. What was
+    /// on a device that is gone is forgotten before anyone looks.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until some load ends.
+    fn wait<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        self.current(self.loaded.wait(state).unwrap_or_else(PoisonError::into_inner))
+    }
+
+    #[cfg_attr(not(feature = "gpu"), expect(clippy::unused_self, reason = "the host is never lost"))]
+    fn current<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        #[cfg(feature = "gpu")]
+        let state = {
+            let mut state = state;
+            state.forget_lost(&self.layout);
+            state
+        };
+        state
     }
 }
 
 /// Who performs the work of a pool on `device`: weights stay there, so `auto` takes a GPU where there is one.
 fn backend(device: &Device) -> Backend<'_> {
-    device.resolve(&Prediction { flops: f64::MAX, upload_bytes: 0.0 })
+    // Nothing that the CPU could do outweighs weights that are there already.
+    device.resolve(&Prediction { flops: 0.0, upload_bytes: f64::NEG_INFINITY })
 }
 
 fn unknown(name: &str) -> Error {

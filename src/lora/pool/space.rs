@@ -2,6 +2,9 @@
 //! to try out a change before anything is done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::lora::factors::Shards;
 
 /// Free numbers of `0..size` as runs that do not touch.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +76,11 @@ impl Extents {
         self.free += count;
     }
 
+    /// The length of the longest run.
+    pub fn longest(&self) -> u64 {
+        self.runs.values().copied().max().unwrap_or(0).into()
+    }
+
     /// Gives back numbers in any order.
     pub fn give(&mut self, numbers: &[u32]) {
         for run in numbers.chunk_by(|a, b| *b == a + 1) {
@@ -94,6 +102,11 @@ pub(super) struct Need {
 
 /// Shards are known by their address, which their holder keeps alive.
 pub(super) type SharedKey = usize;
+
+/// The key of `shards`.
+pub(super) fn key(shards: &Arc<Shards>) -> SharedKey {
+    Arc::as_ptr(shards) as usize
+}
 
 /// Where one group of an adapter lies.
 #[derive(Debug, Clone, Default)]
@@ -119,6 +132,21 @@ pub(super) struct SharedPlace {
     pub pages: Vec<u32>,
     /// Groups of adapters that use them.
     pub users: u32,
+    /// Whether their values have arrived.
+    pub is_sent: bool,
+}
+
+/// What there is too little of, in pages or in entries of the page table.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shortage {
+    /// The part that does not fit, `None` for the whole.
+    pub part: Option<&'static str>,
+    /// Whether pages are missing, or entries.
+    pub is_of_pages: bool,
+    /// How many it takes.
+    pub needed: u64,
+    /// How many there are.
+    pub limit: u64,
 }
 
 /// All pages and entries.
@@ -140,6 +168,40 @@ impl Space {
     /// Free pages of all slabs.
     pub fn free_pages(&self) -> u64 {
         self.slabs.iter().map(|slab| u64::from(slab.free())).sum()
+    }
+
+    /// Whether the values of `shards` are there.
+    pub fn is_sent(&self, shards: &Arc<Shards>) -> bool {
+        self.shared.get(&key(shards)).is_some_and(|place| place.is_sent)
+    }
+
+    /// The values of `shards` are there.
+    pub fn mark_sent(&mut self, shards: &Arc<Shards>) {
+        if let Some(place) = self.shared.get_mut(&key(shards)) {
+            place.is_sent = true;
+        }
+    }
+
+    /// What is missing for `needs`: pages, room in one slab for one group's pages, or a run of entries.
+    pub fn shortage<'n>(&self, needs: impl Iterator<Item = &'n Need> + Clone) -> Shortage {
+        let fresh = |need: &Need| -> BTreeMap<SharedKey, u32> {
+            need.shared.iter().filter(|(key, _)| !self.shared.contains_key(key)).copied().collect()
+        };
+        let sum = |shared: BTreeMap<SharedKey, u32>| shared.into_values().map(u64::from).sum::<u64>();
+        let own: u64 = needs.clone().map(|need| u64::from(need.pages)).sum();
+        let pages = own + sum(needs.clone().flat_map(fresh).collect());
+        let limit = self.free_pages();
+        if pages > limit {
+            return Shortage { part: None, is_of_pages: true, needed: pages, limit };
+        }
+        let needed = needs.clone().map(|need| u64::from(need.pages) + sum(fresh(need))).max().unwrap_or(0);
+        let limit = self.slabs.iter().map(|slab| u64::from(slab.free())).max().unwrap_or(0);
+        if needed > limit || self.slabs.len() > 1 && needed > 0 {
+            let part = Some("the largest group, which lies in one buffer,");
+            return Shortage { part, is_of_pages: true, needed, limit };
+        }
+        let needed = needs.map(|need| u64::from(need.entries)).max().unwrap_or(0);
+        Shortage { part: Some("the page table"), is_of_pages: false, needed, limit: self.table.longest() }
     }
 
     /// Places all groups of an adapter, or nothing: every group in one slab, that of its layer where it has room.
@@ -174,7 +236,7 @@ impl Space {
         for (key, count) in &need.shared {
             if !self.shared.contains_key(key) {
                 let pages = self.slabs[slab].take(*count)?;
-                self.shared.insert(*key, SharedPlace { slab: slab as u32, pages, users: 0 });
+                self.shared.insert(*key, SharedPlace { slab: slab as u32, pages, users: 0, is_sent: false });
             }
             self.shared.get_mut(key)?.users += 1;
         }
@@ -251,5 +313,22 @@ mod tests {
         assert_eq!(space.shared[&7].pages.len(), 5);
         space.free(&second);
         assert_eq!((space.free_pages(), space.shared.len()), (16, 0));
+    }
+
+    #[test]
+    fn a_shortage_names_what_is_missing() {
+        let mut space = Space::new(&[8, 8], 30);
+        let shortage = |space: &Space, needs: &[Need]| {
+            let shortage = space.shortage(needs.iter());
+            (shortage.part.is_some(), shortage.is_of_pages, shortage.needed, shortage.limit)
+        };
+        let shared = Need { shared: vec![(7, 5)], ..need(6) };
+        // Shards count once, and not at all where they are.
+        assert_eq!(shortage(&space, &[shared.clone(), shared.clone()]), (false, true, 17, 16));
+        assert_eq!(shortage(&space, std::slice::from_ref(&shared)), (true, true, 11, 8));
+        assert!(space.place(&[Need { shared: vec![(7, 5)], ..need(1) }]).is_some());
+        assert_eq!(shortage(&space, &[shared.clone(), shared]), (false, true, 12, 10));
+        let one = Space::new(&[8], 3);
+        assert_eq!(shortage(&one, &[need(4)]), (true, false, 4, 3));
     }
 }

@@ -8,7 +8,8 @@ use super::Bank;
 use super::layout::Layout;
 use super::lease::Member;
 use super::space::{Place, Space};
-use super::{Source, load::Loader};
+use super::{Source, load::Loader, unknown};
+use crate::error::{Error, Result};
 use crate::lora::factors::Shards;
 
 /// A registered name.
@@ -18,7 +19,7 @@ pub(super) struct Entry {
     /// Where the adapter comes from.
     pub source: Source,
     /// Why the last load in the background failed; told once.
-    pub failure: Option<String>,
+    pub failure: Option<Error>,
     /// Whether somebody loads it now.
     pub is_loading: bool,
     /// Whether it stays resident.
@@ -39,7 +40,6 @@ pub(super) struct Resident {
     /// Where its groups lie.
     pub places: Vec<Place>,
     /// Its shards: their address is their key, so they must not go before their pages do.
-    #[expect(dead_code, reason = "held, not read")]
     pub shards: Vec<Arc<Shards>>,
     /// When it was last leased.
     pub last_used: u64,
@@ -111,13 +111,58 @@ impl State {
         self.residents.iter().position(|resident| resident.as_ref().is_some_and(is_it))
     }
 
-    /// Marks resident `number` as used now and returns what a lease holds of it.
-    pub fn touch(&mut self, number: usize) -> Option<Arc<Member>> {
+    /// What a lease holds of `name` if it is resident; it is marked as used now.
+    pub fn hold(&mut self, name: &str) -> Option<Arc<Member>> {
+        let number = self.resident(self.entries.get(name)?.generation)?;
         self.clock += 1;
         let clock = self.clock;
         let resident = self.residents[number].as_mut()?;
         resident.last_used = clock;
         Some(Arc::clone(&resident.member))
+    }
+
+    /// The entry of `name` if it still is registration `generation`.
+    pub fn present(&mut self, name: &str, generation: u64) -> Option<&mut Entry> {
+        self.entries.get_mut(name).filter(|entry| entry.generation == generation)
+    }
+
+    /// Whether somebody loads one of `names`; all have to be known.
+    pub fn is_any_loading(&self, names: &[&str]) -> Result<bool> {
+        let mut is_any = false;
+        for name in names {
+            is_any |= self.entries.get(*name).ok_or_else(|| unknown(name))?.is_loading;
+        }
+        Ok(is_any)
+    }
+
+    /// Whether weights are being sent.
+    pub fn is_any_arriving(&self) -> bool {
+        self.residents.iter().flatten().any(|resident| !resident.is_ready)
+    }
+
+    /// The number of `member`, unless it was forgotten.
+    pub fn number_of(&self, member: &Arc<Member>) -> Option<usize> {
+        let number = member.number as usize;
+        let resident = self.residents.get(number)?.as_ref()?;
+        Arc::ptr_eq(&resident.member, member).then_some(number)
+    }
+
+    /// The weights of resident `number` are there.
+    pub fn arrive(&mut self, number: usize) {
+        if let Some(resident) = self.residents[number].as_mut() {
+            resident.is_ready = true;
+            resident.shards.iter().for_each(|shards| self.space.mark_sent(shards));
+        }
+    }
+
+    /// Forgets what a lost device held.
+    #[cfg(feature = "gpu")]
+    pub fn forget_lost(&mut self, layout: &Layout) {
+        if self.bank.as_ref().is_some_and(|bank| bank.is_lost()) {
+            self.bank = None;
+            self.residents.clear();
+            self.space = Space::new(&layout.slab_pages, layout.entries);
+        }
     }
 
     /// Whether resident `number` may be removed: no lease has it, it has arrived, and it is not pinned.
@@ -163,14 +208,20 @@ impl State {
         }
     }
 
-    /// Removes a generation unless a lease has it; says whether it is out.
+    /// Removes a generation unless a lease has it or is about to; says whether it is out.
     pub fn unload(&mut self, generation: u64) -> bool {
-        let Some(number) = self.resident(generation) else { return true };
-        let is_leased = self.residents[number].as_ref().is_some_and(|r| Arc::strong_count(&r.member) > 1);
-        if !is_leased {
+        let is_it = |resident: &Resident| resident.member.generation == generation;
+        let Some(number) = self.residents.iter().position(|resident| resident.as_ref().is_some_and(is_it))
+        else {
+            return true;
+        };
+        let is_held = self.residents[number]
+            .as_ref()
+            .is_some_and(|resident| !resident.is_ready || Arc::strong_count(&resident.member) > 1);
+        if !is_held {
             self.remove(number);
         }
-        !is_leased
+        !is_held
     }
 
     pub fn stats(&self, layout: &Layout) -> PoolStats {
