@@ -1,11 +1,18 @@
 //! `tilefold lora`: what is done with adapters.
 
+mod apply;
+mod folder;
+mod inspect;
+mod routes;
 mod simulate;
 mod simulate_args;
 
 use clap::{Args, Subcommand};
 
 use super::failure::Failure;
+use super::{cancel_on_interrupt, show_warnings};
+use apply::Apply;
+use inspect::Inspect;
 use simulate_args::Simulate;
 
 #[derive(Debug, Args)]
@@ -17,6 +24,10 @@ pub(super) struct Lora {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Says what an adapter's folder holds.
+    Inspect(Inspect),
+    /// Applies one module's updates to the rows of a file, each row with its own adapters.
+    Apply(Box<Apply>),
     /// Serves a trace of requests in virtual time and compares scheduling policies.
     Simulate(Box<Simulate>),
 }
@@ -24,6 +35,14 @@ enum Command {
 /// Runs the subcommand.
 pub(super) fn run(arguments: &Lora) -> Result<(), Failure> {
     match &arguments.command {
+        Command::Inspect(arguments) => {
+            show_warnings(arguments.quiet);
+            inspect::run(arguments)
+        }
+        Command::Apply(arguments) => {
+            show_warnings(arguments.run.quiet);
+            apply::run(arguments, &cancel_on_interrupt())
+        }
         Command::Simulate(arguments) => simulate::run(arguments),
     }
 }

@@ -1,0 +1,334 @@
+//! `tilefold lora apply`: the updates of one module for the rows of a file, each row with its own adapters.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use half::f16;
+use ndarray::{Array2, ArrayView2, s};
+use serde_json::{Value, json};
+
+use super::folder::{self, Found};
+use super::routes::Listed;
+use crate::cancel::Cancel;
+use crate::cli::args::{EXIT_CODES, Read, Run};
+use crate::cli::failure::Failure;
+use crate::cli::summary::{grouped, plural};
+use crate::cli::{input, output};
+use crate::data::{AtomicFile, ElementType, NpyElement, NpyRowWriter, Points, Table};
+use crate::device::Device;
+use crate::error::Result;
+use crate::lora::{Factors, Module, ModuleKind, PeftAdapter, Scalar, apply, read_adapter_for};
+
+/// Elements of x and y that are worked on between two looks at the cancel token.
+const BLOCK_ELEMENTS: usize = 1 << 26;
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Apply {
+    /// Folders of adapters, in the formats of inspect; routes name them by position, from 0, or by the last part of
+    /// the path.
+    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
+    pub adapter: Vec<PathBuf>,
+
+    /// Which adapters each row goes through: CSV with the columns row, adapter and, if wanted, scale, one route per
+    /// line. Rows without a line stay as they are; several lines for a row add up in their order.
+    #[arg(long, value_name = "routes.csv")]
+    pub routes: PathBuf,
+
+    /// What comes into the module, one row each: .npy, f32 or f16.
+    #[arg(short, value_name = "X.npy")]
+    pub x: PathBuf,
+
+    /// What the updates are added to: .npy, f32 or f16 [default: zeros in the type of X].
+    #[arg(short, value_name = "Y.npy")]
+    pub y: Option<PathBuf>,
+
+    /// The module whose updates are applied: model.layers.0.self_attn.q_proj, say.
+    #[arg(long, value_name = "NAME")]
+    pub module: String,
+
+    /// Where the sums go, in the type of Y.
+    #[arg(short, long, value_name = "OUT.npy")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// The adapters as they were given, with their updates of the module.
+struct Slots {
+    names: Vec<String>,
+    factors: Vec<Option<Factors>>,
+}
+
+/// What is known of the work before it begins.
+struct Job<'a> {
+    device: &'a Device,
+    cancel: &'a Cancel,
+    listed: &'a Listed,
+    slots: &'a Slots,
+    outputs: usize,
+}
+
+/// Runs the subcommand.
+pub(super) fn run(arguments: &Apply, cancel: &Cancel) -> std::result::Result<(), Failure> {
+    let inputs =
+        [("--routes", Some(&arguments.routes)), ("-x", Some(&arguments.x)), ("-y", arguments.y.as_ref())];
+    output::check_distinct(&inputs, &[("--output", Some(&arguments.output))])?;
+    let device = input::device(&arguments.run)?;
+    let begin = Instant::now();
+    let x = activations("-x", &arguments.x)?;
+    let y = arguments.y.as_ref().map(|path| activations("-y", path)).transpose()?;
+    let slots = Slots::read(&arguments.adapter, &arguments.module, x.columns())?;
+    let outputs = slots.outputs(arguments, x.columns())?;
+    if let Some(y) = &y
+        && (y.rows(), y.columns()) != (x.rows(), outputs)
+    {
+        let expected = format!("{} x {outputs}, the rows of -x and the outputs of the module", x.rows());
+        return Err(Failure::usage("-y", &expected, format!("{} x {}", y.rows(), y.columns())));
+    }
+    let listed =
+        Listed::read(&arguments.routes, &slots.names, x.rows()).map_err(Failure::about("--routes"))?;
+    let read = begin.elapsed().as_secs_f64();
+    let file = output::create("--output", &arguments.output, "npy")?;
+    slots.warn_of_absent(&arguments.module);
+
+    let begin = Instant::now();
+    let job = Job { device: &device, cancel, listed: &listed, slots: &slots, outputs };
+    let writer = match (x.points(), y.as_ref().map(Table::points)) {
+        (Points::F32(x), None) => Writer::F32(job.write(file, x, None)?),
+        (Points::F16(x), None) => Writer::F16(job.write(file, x, None)?),
+        (Points::F32(x), Some(Points::F32(y))) => Writer::F32(job.write(file, x, Some(y))?),
+        (Points::F16(x), Some(Points::F32(y))) => Writer::F32(job.write(file, x, Some(y))?),
+        (Points::F32(x), Some(Points::F16(y))) => Writer::F16(job.write(file, x, Some(y))?),
+        (Points::F16(x), Some(Points::F16(y))) => Writer::F16(job.write(file, x, Some(y))?),
+        (x, _) => return Err(Failure::usage("-x", "f32 or f16", x.element_type().name())),
+    };
+    let seconds = [read, begin.elapsed().as_secs_f64()];
+    let summary = Summary { arguments, x: &x, y_type: writer.element(), job: &job, seconds };
+    if arguments.run.json {
+        output::print(|stdout| writeln!(stdout, "{:#}", summary.as_json()))?;
+    }
+    writer.commit()?;
+    if !arguments.run.json && !arguments.run.quiet {
+        // Where stderr is closed there is nobody to tell.
+        let _ = std::io::stderr().write_all(summary.as_text().as_bytes());
+    }
+    Ok(())
+}
+
+/// A table of f32 or f16.
+fn activations(argument: &'static str, path: &Path) -> std::result::Result<Table, Failure> {
+    let table = input::table(argument, path, &Read { columns: None, delimiter: None, header: None })?;
+    match table.element_type() {
+        ElementType::F32 | ElementType::F16 => Ok(table),
+        other => {
+            let argument = format!("{argument} {}", path.display());
+            Err(Failure::usage(
+                &argument,
+                ".npy of f32 or f16",
+                format!("{}: convert it to f32", other.name()),
+            ))
+        }
+    }
+}
+
+impl Slots {
+    fn read(folders: &[PathBuf], module: &str, columns: usize) -> std::result::Result<Self, Failure> {
+        let mut slots = Self { names: Vec::new(), factors: Vec::new() };
+        for path in folders {
+            let mut modules = match folder::read("--adapter", path)? {
+                Found::Shards(adapter) => adapter.modules,
+                Found::Peft(read) => updates(path, *read, module, columns)?,
+            };
+            slots.names.push(folder::name(path));
+            slots.factors.push(modules.remove(module));
+        }
+        Ok(slots)
+    }
+
+    /// The outputs of the module, once all adapters agree with each other and with x.
+    fn outputs(&self, arguments: &Apply, columns: usize) -> std::result::Result<usize, Failure> {
+        let mut found = None;
+        for (slot, factors) in self.factors.iter().enumerate() {
+            let Some(factors) = factors else { continue };
+            let of = format!("{} of {}", arguments.module, arguments.adapter[slot].display());
+            if factors.inputs() != columns {
+                let expected = format!("{} columns, the inputs of {of}", factors.inputs());
+                return Err(Failure::usage("-x", &expected, columns));
+            }
+            let outputs = *found.get_or_insert(factors.outputs());
+            if factors.outputs() != outputs {
+                let expected = format!("{outputs} outputs of {of}, as the adapters before");
+                return Err(Failure::usage("--adapter", &expected, factors.outputs()));
+            }
+        }
+        let expected = "a module that one of the adapters updates (lora inspect --all lists them)";
+        found.ok_or_else(|| Failure::usage("--module", expected, format!("{:?}", arguments.module)))
+    }
+
+    /// Says once which adapters leave their rows as they are.
+    fn warn_of_absent(&self, module: &str) {
+        let absent: Vec<&str> = self.absent().map(|slot| self.names[slot].as_str()).collect();
+        if !absent.is_empty() {
+            let adapters = absent.join(", ");
+            tracing::warn!(adapters, module, "adapters without this module leave their rows as they are");
+        }
+    }
+
+    fn absent(&self) -> impl Iterator<Item = usize> {
+        (0..self.names.len()).filter(|&slot| self.factors[slot].is_none())
+    }
+}
+
+/// The updates of an adapter. VeRA's files do not say how many inputs a module has: x does.
+fn updates(
+    path: &Path,
+    read: PeftAdapter,
+    module: &str,
+    columns: usize,
+) -> std::result::Result<BTreeMap<String, Factors>, Failure> {
+    let is_wider = |found: &&crate::lora::PeftModule| {
+        found.kind == ModuleKind::Vera && found.name == module && found.inputs > columns
+    };
+    if read.modules.iter().find(is_wider).is_none() {
+        return Ok(read.adapter.modules);
+    }
+    let sized = |found: &crate::lora::PeftModule| Module {
+        name: found.name.clone(),
+        inputs: if found.name == module { columns } else { found.inputs },
+        outputs: found.outputs,
+    };
+    let modules: Vec<Module> = read.modules.iter().map(sized).collect();
+    let again = read_adapter_for(path, &modules).map_err(Failure::about("--adapter"))?;
+    Ok(again.adapter.modules)
+}
+
+impl Job<'_> {
+    /// Applies the updates block by block; the file still waits for its name.
+    fn write<X: Scalar, Y: Scalar + NpyElement>(
+        &self,
+        file: AtomicFile,
+        x: ArrayView2<'_, X>,
+        y: Option<ArrayView2<'_, Y>>,
+    ) -> Result<NpyRowWriter<Y>> {
+        let rows = x.nrows();
+        let factors: Vec<&Factors> = self.slots.factors.iter().flatten().collect();
+        let mut numbers = 0..;
+        let slots: Vec<Option<u32>> =
+            self.slots.factors.iter().map(|found| found.as_ref().and_then(|_| numbers.next())).collect();
+        let mut writer = NpyRowWriter::new(file, rows, self.outputs)?;
+        let block = (BLOCK_ELEMENTS / (x.ncols() + self.outputs)).max(1);
+        for first in (0..rows).step_by(block) {
+            self.cancel.check()?;
+            let range = first..rows.min(first + block);
+            let routes = self.listed.of_rows(range.clone(), &slots)?;
+            let mut sums = match &y {
+                Some(y) => y.slice(s![range.clone(), ..]).as_standard_layout().into_owned(),
+                None => Array2::from_elem((range.len(), self.outputs), Y::narrow(0.0)),
+            };
+            apply(self.device, &factors, &routes, x.slice(s![range, ..]), sums.view_mut())?;
+            // Owned and in standard order, so it is one slice.
+            writer.write_rows(sums.as_slice().unwrap_or_default())?;
+        }
+        self.cancel.check()?;
+        Ok(writer)
+    }
+}
+
+/// The output in the type of y.
+enum Writer {
+    F32(NpyRowWriter<f32>),
+    F16(NpyRowWriter<f16>),
+}
+
+impl Writer {
+    fn element(&self) -> &'static str {
+        match self {
+            Self::F32(_) => "f32",
+            Self::F16(_) => "f16",
+        }
+    }
+
+    fn commit(self) -> Result<()> {
+        match self {
+            Self::F32(writer) => writer.commit(),
+            Self::F16(writer) => writer.commit(),
+        }
+    }
+}
+
+/// What was done, in words and as JSON.
+struct Summary<'a> {
+    arguments: &'a Apply,
+    x: &'a Table,
+    y_type: &'static str,
+    job: &'a Job<'a>,
+    seconds: [f64; 2],
+}
+
+impl Summary<'_> {
+    fn rows_without_adapter(&self) -> usize {
+        self.x.rows() - self.job.listed.rows_with(|_| true)
+    }
+
+    fn as_json(&self) -> Value {
+        let Job { slots, listed, .. } = self.job;
+        let adapter = |slot: usize| {
+            json!({
+                "folder": self.arguments.adapter[slot].display().to_string(),
+                "name": slots.names[slot],
+                "rank": slots.factors[slot].as_ref().map(Factors::rank),
+                "scale": slots.factors[slot].as_ref().map(Factors::scale),
+                "rows": listed.rows_with(|other| other == slot),
+            })
+        };
+        json!({
+            "rows": self.x.rows(),
+            "inputs": self.x.columns(),
+            "outputs": self.job.outputs,
+            "x_type": self.x.element_type().name(),
+            "y_type": self.y_type,
+            "module": self.arguments.module,
+            "adapters": (0..slots.names.len()).map(adapter).collect::<Vec<Value>>(),
+            "routes": listed.count(),
+            "rows_without_adapter": self.rows_without_adapter(),
+            "device": self.job.device.name(),
+            "seconds": { "read": self.seconds[0], "apply": self.seconds[1] },
+        })
+    }
+
+    fn as_text(&self) -> String {
+        let Job { slots, listed, .. } = self.job;
+        let rank = |factors: &Option<Factors>| match factors {
+            Some(factors) => factors.rank().to_string(),
+            None => "-".to_owned(),
+        };
+        let ranks: Vec<String> = slots.factors.iter().map(rank).collect();
+        let [rows, inputs, outputs] =
+            [self.x.rows(), self.x.columns(), self.job.outputs].map(|count| grouped(count as u64));
+        let [routes, without] = [listed.count(), self.rows_without_adapter()];
+        let (x_type, y_type) = (self.x.element_type().name(), self.y_type);
+        let [read, apply] = self.seconds;
+        let lines = [
+            ("rows", format!("{rows}, {inputs} {x_type} to {outputs} {y_type}")),
+            ("module", self.arguments.module.clone()),
+            ("adapters", format!("{} of ranks {}", ranks.len(), ranks.join(" "))),
+            (
+                "routes",
+                format!(
+                    "{}, {} {} without an adapter",
+                    grouped(routes as u64),
+                    grouped(without as u64),
+                    plural(without, "row")
+                ),
+            ),
+            ("device", self.job.device.name()),
+            ("seconds", format!("read {read:.3}, apply {apply:.3}")),
+        ];
+        lines.map(|(name, value)| format!("{name:<11} {value}\n")).concat()
+    }
+}
