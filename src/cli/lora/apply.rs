@@ -145,7 +145,7 @@ impl Slots {
                 Found::Peft(read) => updates(path, *read, module, columns)?,
             };
             slots.names.push(folder::name(path));
-            slots.factors.push(modules.remove(module));
+            slots.factors.push(modules.remove(module).map(of_whole_pages));
         }
         Ok(slots)
     }
@@ -182,6 +182,13 @@ impl Slots {
     fn absent(&self) -> impl Iterator<Item = usize> {
         (0..self.names.len()).filter(|&slot| self.factors[slot].is_none())
     }
+}
+
+/// Shards that are no whole pages of device memory are assembled.
+fn of_whole_pages(factors: Factors) -> Factors {
+    const SHORTEST_PAGE: usize = 16;
+    let is_whole = factors.shard_lengths().all(|length| length.is_multiple_of(SHORTEST_PAGE));
+    if is_whole { factors } else { factors.assembled() }
 }
 
 /// The updates of an adapter. VeRA's files do not say how many inputs a module has: x does.
