@@ -71,6 +71,7 @@ struct Job<'a> {
     listed: &'a Listed,
     slots: &'a Slots,
     outputs: usize,
+    block_elements: usize,
 }
 
 /// Runs the subcommand.
@@ -97,7 +98,14 @@ pub(super) fn run(arguments: &Apply, cancel: &Cancel) -> std::result::Result<(),
     slots.warn_of_absent(&arguments.module);
 
     let begin = Instant::now();
-    let job = Job { device: &device, cancel, listed: &listed, slots: &slots, outputs };
+    let job = Job {
+        device: &device,
+        cancel,
+        listed: &listed,
+        slots: &slots,
+        outputs,
+        block_elements: BLOCK_ELEMENTS,
+    };
     let writer = match (x.points(), y.as_ref().map(Table::points)) {
         (Points::F32(x), None) => Writer::F32(job.write(file, x, None)?),
         (Points::F16(x), None) => Writer::F16(job.write(file, x, None)?),
@@ -228,7 +236,7 @@ impl Job<'_> {
         let slots: Vec<Option<u32>> =
             self.slots.factors.iter().map(|found| found.as_ref().and_then(|_| numbers.next())).collect();
         let mut writer = NpyRowWriter::new(file, rows, self.outputs)?;
-        let block = (BLOCK_ELEMENTS / (x.ncols() + self.outputs)).max(1);
+        let block = (self.block_elements / (x.ncols() + self.outputs)).max(1);
         for first in (0..rows).step_by(block) {
             self.cancel.check()?;
             let range = first..rows.min(first + block);
@@ -337,5 +345,79 @@ impl Summary<'_> {
             ("seconds", format!("read {read:.3}, apply {apply:.3}")),
         ];
         lines.map(|(name, value)| format!("{name:<11} {value}\n")).concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use half::f16;
+
+    use super::*;
+    use crate::cli::failure::CANCELLED;
+    use crate::data::write_npy;
+
+    const MODULE: &str = "model.layers.0.self_attn.q_proj";
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        apply: Apply,
+    }
+
+    fn adapter() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lora/plain")
+    }
+
+    #[test]
+    fn what_is_cancelled_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let [x, routes, out] = ["x.npy", "routes.csv", "out.npy"].map(|name| folder.path().join(name));
+        write_npy(&x, Array2::<f32>::ones((2, 8)).view()).unwrap();
+        std::fs::write(&routes, "row,adapter\n0,0\n").unwrap();
+        let (adapter, module) = (adapter(), Path::new(MODULE));
+        let words = ["apply", "--device", "cpu", "-q", "--module"].map(Path::new).into_iter().chain([module]);
+        let words = words.chain([Path::new("--adapter"), &adapter, Path::new("--routes"), &routes]);
+        let words = words.chain([Path::new("-x"), &x, Path::new("-o"), &out]);
+        let arguments = Words::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).apply;
+        let cancel = Cancel::new();
+        cancel.cancel();
+        assert_eq!(run(&arguments, &cancel).unwrap_err().code, CANCELLED);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        run(&arguments, &Cancel::new()).unwrap_or_else(|failure| panic!("{}", failure.message));
+        assert!(out.exists());
+    }
+
+    #[test]
+    fn blocks_of_rows_give_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots =
+            Slots::read(&[adapter()], MODULE, 8).unwrap_or_else(|failure| panic!("{}", failure.message));
+        let lines = folder.path().join("routes.csv");
+        std::fs::write(&lines, "row,adapter,scale\n6,0,1\n0,0,2\n3,plain,-1\n6,0,0.5\n").unwrap();
+        let listed = Listed::read(&lines, &slots.names, 7).unwrap();
+        let x = Array2::from_shape_fn((7, 8), |(row, column)| (row * 8 + column) as f32 / 7.0);
+        // Columns lie one after the other, as a file in Fortran's order has them.
+        let y = Array2::from_shape_fn((8, 7), |(column, row)| f16::from_f32((row + column) as f32));
+        let y = y.reversed_axes();
+        let files: Vec<Vec<u8>> = [1, 3 * 16, BLOCK_ELEMENTS]
+            .into_iter()
+            .map(|block_elements| {
+                let job = Job {
+                    device: &Device::cpu(),
+                    cancel: &Cancel::new(),
+                    listed: &listed,
+                    slots: &slots,
+                    outputs: 8,
+                    block_elements,
+                };
+                let path = folder.path().join("out.npy");
+                let file = AtomicFile::create(&path).unwrap();
+                job.write(file, x.view(), Some(y.view())).unwrap().commit().unwrap();
+                std::fs::read(path).unwrap()
+            })
+            .collect();
+        assert!(files[0] == files[2] && files[1] == files[2]);
+        assert_eq!(files[0].len(), 128 + 2 * 7 * 8);
     }
 }
