@@ -1,6 +1,5 @@
 //! `tilefold lora apply`: the updates of one module for the rows of a file, each row with its own adapters.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -10,8 +9,8 @@ use half::f16;
 use ndarray::{Array2, ArrayView2, s};
 use serde_json::{Value, json};
 
-use super::folder::{self, Found};
 use super::routes::Listed;
+use super::slots::Slots;
 use crate::cancel::Cancel;
 use crate::cli::args::{EXIT_CODES, Read, Run};
 use crate::cli::failure::Failure;
@@ -20,7 +19,7 @@ use crate::cli::{input, output};
 use crate::data::{AtomicFile, ElementType, NpyElement, NpyRowWriter, Points, Table};
 use crate::device::Device;
 use crate::error::Result;
-use crate::lora::{Factors, Module, ModuleKind, PeftAdapter, Scalar, apply, read_adapter_for};
+use crate::lora::{Factors, Scalar, apply};
 
 /// Elements of x and y that are worked on between two looks at the cancel token.
 const BLOCK_ELEMENTS: usize = 1 << 26;
@@ -58,12 +57,6 @@ pub(super) struct Apply {
     pub run: Run,
 }
 
-/// The adapters as they were given, with their updates of the module.
-struct Slots {
-    names: Vec<String>,
-    factors: Vec<Option<Factors>>,
-}
-
 /// What is known of the work before it begins.
 struct Job<'a> {
     device: &'a Device,
@@ -84,7 +77,7 @@ pub(super) fn run(arguments: &Apply, cancel: &Cancel) -> std::result::Result<(),
     let x = activations("-x", &arguments.x)?;
     let y = arguments.y.as_ref().map(|path| activations("-y", path)).transpose()?;
     let slots = Slots::read(&arguments.adapter, &arguments.module, x.columns())?;
-    let outputs = slots.outputs(arguments, x.columns())?;
+    let outputs = slots.outputs(&arguments.module, x.columns())?;
     if let Some(y) = &y
         && (y.rows(), y.columns()) != (x.rows(), outputs)
     {
@@ -142,84 +135,6 @@ fn activations(argument: &'static str, path: &Path) -> std::result::Result<Table
             ))
         }
     }
-}
-
-impl Slots {
-    fn read(folders: &[PathBuf], module: &str, columns: usize) -> std::result::Result<Self, Failure> {
-        let mut slots = Self { names: Vec::new(), factors: Vec::new() };
-        for path in folders {
-            let mut modules = match folder::read("--adapter", path)? {
-                Found::Shards(adapter) => adapter.modules,
-                Found::Peft(read) => updates(path, *read, module, columns)?,
-            };
-            slots.names.push(folder::name(path));
-            slots.factors.push(modules.remove(module).map(of_whole_pages));
-        }
-        Ok(slots)
-    }
-
-    /// The outputs of the module, once all adapters agree with each other and with x.
-    fn outputs(&self, arguments: &Apply, columns: usize) -> std::result::Result<usize, Failure> {
-        let mut found = None;
-        for (slot, factors) in self.factors.iter().enumerate() {
-            let Some(factors) = factors else { continue };
-            let of = format!("{} of {}", arguments.module, arguments.adapter[slot].display());
-            if factors.inputs() != columns {
-                let expected = format!("{} columns, the inputs of {of}", factors.inputs());
-                return Err(Failure::usage("-x", &expected, columns));
-            }
-            let outputs = *found.get_or_insert(factors.outputs());
-            if factors.outputs() != outputs {
-                let expected = format!("{outputs} outputs of {of}, as the adapters before");
-                return Err(Failure::usage("--adapter", &expected, factors.outputs()));
-            }
-        }
-        let expected = "a module that one of the adapters updates (lora inspect --all lists them)";
-        found.ok_or_else(|| Failure::usage("--module", expected, format!("{:?}", arguments.module)))
-    }
-
-    /// Says once which adapters leave their rows as they are.
-    fn warn_of_absent(&self, module: &str) {
-        let absent: Vec<&str> = self.absent().map(|slot| self.names[slot].as_str()).collect();
-        if !absent.is_empty() {
-            let adapters = absent.join(", ");
-            tracing::warn!(adapters, module, "adapters without this module leave their rows as they are");
-        }
-    }
-
-    fn absent(&self) -> impl Iterator<Item = usize> {
-        (0..self.names.len()).filter(|&slot| self.factors[slot].is_none())
-    }
-}
-
-/// Shards that are no whole pages of device memory are assembled.
-fn of_whole_pages(factors: Factors) -> Factors {
-    const SHORTEST_PAGE: usize = 16;
-    let is_whole = factors.shard_lengths().all(|length| length.is_multiple_of(SHORTEST_PAGE));
-    if is_whole { factors } else { factors.assembled() }
-}
-
-/// The updates of an adapter. VeRA's files do not say how many inputs a module has: x does.
-fn updates(
-    path: &Path,
-    read: PeftAdapter,
-    module: &str,
-    columns: usize,
-) -> std::result::Result<BTreeMap<String, Factors>, Failure> {
-    let is_wider = |found: &&crate::lora::PeftModule| {
-        found.kind == ModuleKind::Vera && found.name == module && found.inputs > columns
-    };
-    if read.modules.iter().find(is_wider).is_none() {
-        return Ok(read.adapter.modules);
-    }
-    let sized = |found: &crate::lora::PeftModule| Module {
-        name: found.name.clone(),
-        inputs: if found.name == module { columns } else { found.inputs },
-        outputs: found.outputs,
-    };
-    let modules: Vec<Module> = read.modules.iter().map(sized).collect();
-    let again = read_adapter_for(path, &modules).map_err(Failure::about("--adapter"))?;
-    Ok(again.adapter.modules)
 }
 
 impl Job<'_> {

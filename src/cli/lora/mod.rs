@@ -6,6 +6,7 @@ mod inspect;
 mod routes;
 mod simulate;
 mod simulate_args;
+mod slots;
 
 use clap::{Args, Subcommand};
 
