@@ -53,7 +53,7 @@ fn run(command: Command) -> Result<(), Failure> {
             show_warnings(arguments.run.quiet);
             distance::run(&arguments, &cancel_on_interrupt())
         }
-        Command::Lora(arguments) => lora::run(&arguments, &cancel_on_interrupt()),
+        Command::Lora(arguments) => lora::run(&arguments),
     }
 }
 

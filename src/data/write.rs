@@ -143,7 +143,8 @@ macro_rules! elements {
 }
 
 elements! {
-    f32: "<f4" ">f4", f64: "<f8" ">f8", u32: "<u4" ">u4", i32: "<i4" ">i4", i64: "<i8" ">i8", u8: "|u1" "|u1",
+    half::f16: "<f2" ">f2", f32: "<f4" ">f4", f64: "<f8" ">f8", u32: "<u4" ">u4", i32: "<i4" ">i4",
+    i64: "<i8" ">i8", u8: "|u1" "|u1",
 }
 
 /// Writes an array of any shape as `.npy`, row by row.

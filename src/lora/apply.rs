@@ -10,8 +10,8 @@ use super::pool::{Group, Pool, PoolParams};
 use super::routes::Routes;
 use super::values::{Precision, Scalar};
 #[cfg(feature = "gpu")]
-use crate::device::Gpu;
-use crate::device::{Backend, Device, Prediction};
+use crate::device::{Backend, Gpu};
+use crate::device::{Device, Prediction};
 use crate::error::{Error, Result};
 
 /// Name of the one module.

@@ -1,8 +1,8 @@
 //! Shrink and expand on a GPU: from the plan of a batch to dispatches.
 
 use super::kernels::{ExpandParams, Layout, ShrinkParams, Variant, X_VECTOR, Y_VECTOR, expand_columns};
-use super::plan::{BatchPlan, Family, MOST_PROJECTIONS, ShrinkPlan, grid_of};
-use super::pool::Bank;
+use super::plan::{BatchPlan, Family, ShrinkPlan, grid_of};
+use super::pool::{Bank, MOST_PROJECTIONS};
 use super::values::Precision;
 use crate::device::{Batch, DeviceBuffer, Slice};
 use crate::error::Result;

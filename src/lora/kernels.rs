@@ -4,7 +4,8 @@ use bytemuck::{Pod, Zeroable};
 use minijinja::{Value, context};
 
 use super::factors::MAX_RANK;
-use super::plan::{BLOCK, CHAIN, DESCRIPTOR_WORDS, Family, LANES, MOST_PROJECTIONS};
+use super::plan::{BLOCK, CHAIN, Family, LANES};
+use super::pool::{DESCRIPTOR_WORDS, MOST_PROJECTIONS};
 use super::values::Precision;
 use crate::device::{Binding, Kernel};
 use crate::error::Result;

@@ -19,6 +19,7 @@ pub(crate) mod kernels;
 pub mod measure;
 mod module;
 mod peft;
+#[cfg(any(feature = "gpu", test))]
 mod plan;
 mod pool;
 #[cfg(feature = "gpu")]
@@ -35,8 +36,7 @@ pub use apply::apply;
 pub use factors::{Adapter, Factors, MAX_RANK, Shards, Sizes};
 pub use module::Module;
 pub use peft::{ModuleKind, PeftAdapter, PeftModule, read_adapter, read_adapter_for, read_shards};
-pub use plan::MOST_PROJECTIONS;
-pub use pool::{Group, Lease, Pool, PoolParams, PoolStats};
+pub use pool::{Group, Lease, MOST_PROJECTIONS, Pool, PoolParams, PoolStats};
 #[cfg(feature = "gpu")]
 pub use record::{Activations, BufferRows, Recording};
 pub use routes::{Route, Routes};

@@ -22,10 +22,6 @@ pub(crate) const CHAIN: u32 = 16;
 pub(crate) const LANES: u32 = 64;
 /// Features of one block: a block's sum is one value, and blocks are added in order.
 pub(crate) const BLOCK: u32 = CHAIN * LANES;
-/// Most projections that one launch updates.
-pub const MOST_PROJECTIONS: usize = 8;
-/// Words that describe one adapter in one group.
-pub(crate) const DESCRIPTOR_WORDS: usize = 4 + 4 * MOST_PROJECTIONS;
 /// Most positions of a stream chunk.
 pub(crate) const STREAM_ROWS: usize = 4;
 /// Workgroups that a launch should have, so that the blocks of one row are not summed by one workgroup while others

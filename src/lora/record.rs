@@ -126,9 +126,11 @@ fn bind<'b>(
     let step = u64::from(limits.min_offset_alignment.max(16)) / size;
     let offset = begin - begin % step;
     let needed_bytes = (end - offset).saturating_mul(size).next_multiple_of(4);
-    if needed_bytes > limits.max_binding_bytes {
+    // Kernels count elements in 32 bits.
+    let limit_bytes = limits.max_binding_bytes.min(size << 32);
+    if needed_bytes > limit_bytes {
         let what = format!("rows of {name} in one binding");
-        return Err(Error::TooLarge { what, needed_bytes, limit_bytes: limits.max_binding_bytes });
+        return Err(Error::TooLarge { what, needed_bytes, limit_bytes });
     }
     // Vectors at the end of a row may reach beyond the last row.
     let room = activations.buffer.size().saturating_sub(offset * size);

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::device::{Backend, CpuPool, Device, Prediction};
+#[cfg(feature = "gpu")]
+use crate::device::Backend;
+use crate::device::{CpuPool, Device, Prediction};
 use crate::error::Result;
 
 /// Bytes that are copied to measure the memory: many times any cache.

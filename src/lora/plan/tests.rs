@@ -70,7 +70,7 @@ fn expected_families(lengths: &[u32]) -> Vec<Family> {
         (true, 0) => vec![],
         (true, _) if lengths.iter().all(|length| *length == 1) => vec![Family::Stream(1)],
         (true, _) => vec![Family::Stream(4)],
-        (false, small) if small as u32 <= 2 * tiles => vec![Family::Tile(rows)],
+        (false, small) if small as u32 <= 8 + 2 * tiles => vec![Family::Tile(rows)],
         (false, _) => vec![Family::Stream(4), Family::Tile(rows)],
     }
 }

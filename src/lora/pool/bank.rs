@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::image::{Image, Operand};
-use super::layout::Layout;
+use super::layout::{DESCRIPTOR_WORDS, Layout};
 use super::space::{Place, Space, key};
 use crate::device::{DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
 use crate::lora::factors::Shards;
 use crate::lora::kernels::Variant;
-use crate::lora::plan::DESCRIPTOR_WORDS;
 use crate::lora::rows::{Held, Rows};
 use crate::lora::values::{Precision, Scalar, Values, with_values};
 

@@ -1,10 +1,13 @@
 //! How large a pool's memory is: pages, slabs, tables. Pure.
 
-use super::params::PoolParams;
+use super::params::{MOST_PROJECTIONS, PoolParams};
 use crate::device::Limits;
 use crate::error::{Error, Result};
-use crate::lora::plan::DESCRIPTOR_WORDS;
 use crate::lora::values::Precision;
+
+/// Words that describe one adapter in one group: its rank, entry and slab, then first value, rank, entry and scale of
+/// each module.
+pub(crate) const DESCRIPTOR_WORDS: usize = 4 + 4 * MOST_PROJECTIONS;
 
 /// Page lengths that are tried, in elements.
 const PAGE_SHIFTS: std::ops::RangeInclusive<u32> = 4..=10;
@@ -50,7 +53,8 @@ impl Layout {
             });
         }
         let slabs = total.div_ceil(most);
-        let slab_pages = (0..slabs).map(|slab| (total * (slab + 1) / slabs - total * slab / slabs) as u32);
+        // Full slabs and a rest: what one group needs has to lie in one slab.
+        let slab_pages = (0..slabs).map(|slab| (total - slab * most).min(most) as u32);
         // Every page is in the table once; shards are there once more per user.
         let entries =
             (total * 2 + 4096).min(limits.max_binding_bytes / 4).min(u64::from(u32::MAX / 2)) as u32;
@@ -114,7 +118,7 @@ mod tests {
         let total: u64 = model.slab_pages.iter().map(|pages| u64::from(*pages)).sum();
         assert_eq!(total * model.page_bytes(), 1 << 30);
         let small = Layout::new(&params(&[(2049, 7)], 1 << 20), &limits).unwrap();
-        assert_eq!((small.page_shift, small.pages(2049), small.pages(7)), (4, 129, 1));
+        assert_eq!((small.page_shift, small.pages(2049), small.pages(7)), (5, 65, 1));
         let error = Layout::new(&params(&[(64, 64)], 10), &limits).unwrap_err().to_string();
         assert!(error.contains("limit is 10 bytes"), "{error}");
     }

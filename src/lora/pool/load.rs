@@ -47,6 +47,7 @@ impl Drop for Claim<'_> {
 /// Adapters on their way to the device.
 struct Sending {
     image: Arc<Image>,
+    #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "the host has nothing to send"))]
     places: Vec<Place>,
     member: Arc<Member>,
     /// The shards that nobody has sent yet.

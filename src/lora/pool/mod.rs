@@ -23,8 +23,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 #[cfg(feature = "gpu")]
 pub(crate) use bank::Bank;
 pub(crate) use image::Operand;
+#[cfg(feature = "gpu")]
+pub(crate) use layout::DESCRIPTOR_WORDS;
 pub use lease::Lease;
-pub use params::{Group, PoolParams};
+pub use params::{Group, MOST_PROJECTIONS, PoolParams};
 pub use state::PoolStats;
 
 use super::factors::Adapter;

@@ -3,8 +3,13 @@
 use crate::error::{Error, Result};
 use crate::lora::factors::Adapter;
 use crate::lora::module::Module;
-use crate::lora::plan::MOST_PROJECTIONS;
 use crate::lora::values::Precision;
+
+/// Most modules of a group.
+pub const MOST_PROJECTIONS: usize = 8;
+
+/// Most outputs of a group: a launch has at most 65,535 workgroups of at least 256 columns side by side.
+const MOST_OUTPUTS: usize = 1 << 23;
 
 /// Modules that read the same rows and are updated in one launch pair: q, k and v, say, or gate and up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +108,12 @@ impl PoolParams {
             if group.modules.is_empty() || group.modules.len() > MOST_PROJECTIONS {
                 let rule = format!("1 to {MOST_PROJECTIONS} modules in group {:?}", group.name);
                 return Err(Error::parameter("groups", rule, group.modules.len()));
+            }
+            let outputs =
+                group.modules.iter().fold(0_usize, |sum, module| sum.saturating_add(module.outputs));
+            if outputs > MOST_OUTPUTS {
+                let rule = format!("at most {MOST_OUTPUTS} outputs of group {:?} together", group.name);
+                return Err(Error::parameter("groups", rule, outputs));
             }
             for module in &group.modules {
                 if module.inputs != group.inputs() {
