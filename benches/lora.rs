@@ -25,6 +25,7 @@ fn benches(criterion: &mut Criterion) {
                 let batch = Measurement {
                     workload,
                     rows,
+                    adapters: None,
                     ranks: vec![RANK],
                     inputs: HIDDEN,
                     outputs: HIDDEN,

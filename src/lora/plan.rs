@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `Stream` | up to 4 positions of one adapter | few rows per adapter: weights go from memory to registers once |
 //! | `Tile` | up to 32 or 64 positions of one adapter | many rows per adapter: panels in workgroup memory |
-//! | `Dense` (shrink) | positions of any adapter | few adapters with few rows each: all their rank vectors are one tile |
+//! | `Dense` (shrink) | up to 64 positions of any adapter | few adapters with few rows each: all their rank vectors are one tile |
 //! | `Routed` (expand) | one row with all its routes | one row per adapter, and rows with several routes |
 //!
 //! All families add in the same order, so the choice changes no bit of the result. It is made from the lengths of the
@@ -129,15 +129,11 @@ impl BatchPlan {
             let chunks = plan.routed(segments, segments.has_several);
             plan.expand.extend(chunks);
         }
-        if plan.used as usize <= MOST_DENSE && plan.shrink.iter().any(|c| matches!(c.family, Family::Tile(_)))
-        {
-            let rows = families.tile_rows as usize;
-            let first = plan.words.len() as u32;
-            for begin in (0..positions).step_by(rows) {
-                plan.words.extend([0, begin as u32, rows.min(positions - begin) as u32, 0]);
-            }
-            let count = positions.div_ceil(rows) as u32;
-            plan.dense = Some(Chunks { family: Family::Dense(families.tile_rows), first, count });
+        let has_tiles = plan.shrink.iter().any(|chunks| matches!(chunks.family, Family::Tile(_)));
+        if has_tiles && plan.used as usize <= MOST_DENSE && positions <= 64 {
+            let first = plan.append([0, 0, positions as u32, 0]);
+            let family = Family::Dense(if positions <= 32 { 32 } else { 64 });
+            plan.dense = Some(Chunks { family, first, count: 1 });
         }
         Ok(plan)
     }
@@ -196,8 +192,9 @@ impl BatchPlan {
         let (mut launches, mut columns_of, mut tiles) =
             (self.shrink.clone(), columns, most.div_ceil(columns));
         if let (Some(dense), [Chunks { family: Family::Tile(rows), .. }]) = (self.dense, &self.shrink[..])
-            && dense.count * total.div_ceil(tile_columns(total)) < ragged(*rows)
+            && (total <= 64 && ragged(*rows) > 1)
         {
+            // One tile reads all weights and all rows once; several would read them more often than segments do.
             (launches, columns_of) = (vec![dense], tile_columns(total));
             tiles = total.div_ceil(columns_of);
         }

@@ -38,6 +38,10 @@ pub(in crate::cli) struct Bench {
     )]
     pub rows: Vec<usize>,
 
+    /// Adapters of a batch, for workloads that have a choice [default: the workload's own].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub adapters: Option<usize>,
+
     /// Ranks of the adapters, one after the other, and again from the first.
     #[arg(
         long,
@@ -104,6 +108,7 @@ pub(super) fn run(arguments: &Bench, cancel: &Cancel) -> Result<(), Failure> {
                 let batch = Measurement {
                     workload,
                     rows,
+                    adapters: arguments.adapters,
                     ranks: arguments.rank.clone(),
                     inputs: arguments.hidden,
                     outputs,

@@ -37,6 +37,8 @@ pub struct Measurement {
     pub workload: Workload,
     /// Rows.
     pub rows: usize,
+    /// Another number of adapters than the workload's own.
+    pub adapters: Option<usize>,
     /// Ranks of the adapters, one after the other, and again from the first.
     pub ranks: Vec<usize>,
     /// Features of x.
@@ -110,7 +112,11 @@ pub fn measure(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<
 }
 
 fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<Measured> {
-    let trace = TraceBuilder::new(batch.workload, batch.rows).build()?;
+    let mut builder = TraceBuilder::new(batch.workload, batch.rows);
+    if let Some(adapters) = batch.adapters {
+        builder = builder.adapters(adapters);
+    }
+    let trace = builder.build()?;
     let slots: Vec<u32> = trace.requests().iter().map(|request| request.adapter).collect();
     let rank_of = |slot: usize| batch.ranks[slot % batch.ranks.len()];
     let adapters = trace.adapters();

@@ -158,14 +158,14 @@ fn every_family_is_chosen() {
     assert_eq!(families(&[1; 70]), (vec![Family::Stream(1)], vec![Family::Routed], None));
     assert_eq!(families(&[1, 4, 2]), (vec![stream], vec![stream], None));
     assert_eq!(families(&[1; 9].map(|n| 5 * n)), (vec![Family::Tile(32)], vec![Family::Tile(32)], None));
-    assert_eq!(families(&[70, 1]), (vec![tile], vec![tile], Some(Family::Dense(64))));
+    assert_eq!(families(&[70, 1]), (vec![tile], vec![tile], None));
     let mixed = [vec![40], vec![1; 20]].concat();
     assert_eq!(families(&mixed), (vec![stream, tile], vec![stream, tile], None));
     assert_eq!(families(&[]), (vec![], vec![], None));
 }
 
 #[test]
-fn dense_tiles_are_taken_where_they_are_fewer() {
+fn one_dense_tile_takes_the_place_of_several() {
     let plan = check(&of_lengths(&[9, 8, 7, 8]));
     let few = plan.shrink_of(4096, &[8; 4], &Limits::for_tests());
     assert_eq!((few.launches[0].family, few.column_tiles), (Family::Dense(32), 1));
