@@ -15,7 +15,8 @@ use half::f16;
 use ndarray::Array2;
 use tilefold::Device;
 use tilefold::lora::{
-    Adapter, Factors, Group, Lease, Module, Pool, PoolParams, Precision, Routes, Sizes, Step, Values,
+    Activations, Adapter, BufferRows, Factors, Group, Lease, Module, Pool, PoolParams, Precision, Recording,
+    Routes, Sizes, Step, Values,
 };
 
 const HIDDEN: usize = 4096;
@@ -62,6 +63,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Rows come in any order: row r belongs to adapter r mod 32.
     let routes = Routes::of_slots((0..ROWS).map(|row| Some((row % ADAPTERS) as u32)));
     check(&lease, &routes)?;
+    if let Some((device, queue)) = &engine.gpu {
+        check_recorded(device, queue, &lease, &lease.step(&routes)?)?;
+    }
     let mut seconds = Vec::new();
     for _ in 0..STEPS {
         // Once per step: sorted, cut into chunks, sent to the device; every layer uses it.
@@ -209,13 +213,89 @@ fn run_on_arrays(lease: &Lease, step: &Step) -> Result<f64, Box<dyn std::error::
     Ok(seconds)
 }
 
+/// Compares what is recorded for the first group with what the same device gives for arrays, bit for bit.
+fn check_recorded(
+    device: &tilefold::wgpu::Device,
+    queue: &tilefold::wgpu::Queue,
+    lease: &Lease,
+    step: &Step,
+) -> Result<(), Box<dyn std::error::Error>> {
+    use tilefold::wgpu::{self, BufferUsages as Usage};
+    let group = &lease.groups()[0];
+    let (inputs, columns) = (group.inputs(), outputs(group));
+    let x =
+        Array2::from_shape_fn((ROWS, inputs), |(row, d)| f16::from_f32(((row + 3 * d) % 32) as f32 / 32.0));
+    let mut y: Vec<Array2<f16>> =
+        group.modules.iter().map(|module| Array2::zeros((ROWS, module.outputs))).collect();
+    let mut views: Vec<_> = y.iter_mut().map(|array| array.view_mut()).collect();
+    step.apply(0, x.view(), &mut views)?;
+
+    let buffer = |columns: usize, usage| {
+        device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: (2 * ROWS * columns) as u64,
+            usage,
+            mapped_at_creation: false,
+        })
+    };
+    let x_buffer = buffer(inputs, Usage::STORAGE | Usage::COPY_DST);
+    // Fresh buffers hold zeros.
+    let y_buffer = buffer(columns, Usage::STORAGE | Usage::COPY_SRC);
+    let read = buffer(columns, Usage::MAP_READ | Usage::COPY_DST);
+    let bytes: Vec<u8> = x.iter().flat_map(|value| value.to_le_bytes()).collect();
+    queue.write_buffer(&x_buffer, 0, &bytes);
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let mut recording = Recording::default();
+    record(&mut encoder, &mut recording, step, lease, 0, &x_buffer, &y_buffer)?;
+    encoder.copy_buffer_to_buffer(&y_buffer, 0, &read, 0, read.size());
+    queue.submit([encoder.finish()]);
+    read.slice(..).map_async(wgpu::MapMode::Read, |_| ());
+    device.poll(wgpu::PollType::wait_indefinitely())?;
+    let bytes = read.slice(..).get_mapped_range()?;
+    for row in 0..ROWS {
+        let mut first = row * columns;
+        for array in &y {
+            for value in array.row(row) {
+                let got = f16::from_le_bytes([bytes[2 * first], bytes[2 * first + 1]]);
+                if got.to_bits() != value.to_bits() {
+                    return Err(format!("row {row}: {got} was recorded, arrays give {value}").into());
+                }
+                first += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Records one group: x has the group's inputs in each row, y the outputs of its modules side by side.
+fn record(
+    encoder: &mut tilefold::wgpu::CommandEncoder,
+    recording: &mut Recording,
+    step: &Step,
+    lease: &Lease,
+    number: usize,
+    x: &tilefold::wgpu::Buffer,
+    y: &tilefold::wgpu::Buffer,
+) -> tilefold::Result<()> {
+    let group = &lease.groups()[number];
+    let x_rows = BufferRows { first: 0, stride: group.inputs() as u64 };
+    let stride = outputs(group) as u64;
+    let mut first = 0;
+    let mut y_rows = Vec::new();
+    for module in &group.modules {
+        y_rows.push(BufferRows { first, stride });
+        first += module.outputs as u64;
+    }
+    let half = |buffer| Activations { buffer, precision: Precision::F16 };
+    step.record(encoder, recording, number, (half(x), x_rows), (half(y), &y_rows))
+}
+
 fn run_recorded(
     device: &tilefold::wgpu::Device,
     queue: &tilefold::wgpu::Queue,
     lease: &Lease,
     step: &Step,
 ) -> Result<f64, Box<dyn std::error::Error>> {
-    use tilefold::lora::{Activations, BufferRows, Recording};
     use tilefold::wgpu;
     let buffer = |columns: usize| {
         device.create_buffer(&wgpu::BufferDescriptor {
@@ -230,22 +310,9 @@ fn run_recorded(
     let begin = Instant::now();
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     let mut recording = Recording::default();
-    for (number, group) in lease.groups().iter().enumerate() {
+    for number in 0..lease.groups().len() {
         // The engine's own dispatches go between these, into the same encoder.
-        let x_rows = BufferRows { first: 0, stride: group.inputs() as u64 };
-        let stride = outputs(group) as u64;
-        let mut first = 0;
-        let y_rows: Vec<BufferRows> = group
-            .modules
-            .iter()
-            .map(|module| {
-                let rows = BufferRows { first, stride };
-                first += module.outputs as u64;
-                rows
-            })
-            .collect();
-        let half = |buffer| Activations { buffer, precision: Precision::F16 };
-        step.record(&mut encoder, &mut recording, number, (half(&x), x_rows), (half(&y), &y_rows))?;
+        record(&mut encoder, &mut recording, step, lease, number, &x, &y)?;
     }
     let submission = queue.submit([encoder.finish()]);
     device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })?;

@@ -18,6 +18,7 @@ on_every_backend!(
     rows_with_several_routes,
     permuted_rows_give_permuted_bits,
     a_row_alone_has_the_bits_it_has_in_a_crowd,
+    blocks_are_added_in_one_order,
 );
 
 /// Sizes around vectors (4, 8), chains (16), pages (64) and blocks (1024), one below, at and above, for each axis.
@@ -108,6 +109,34 @@ fn a_row_alone_has_the_bits_it_has_in_a_crowd(device: &Device) {
                 bits(alone.applied(device).view()),
                 bits(result.select(Axis(0), &[row]).view()),
                 "row {row} of segments {lengths:?}"
+            );
+        }
+    }
+}
+
+/// A row alone is cut along its features and summed by many workgroups, a row among very many by one: 5 and 11 blocks,
+/// and batches on both sides of where a GPU's plan changes over.
+fn blocks_are_added_in_one_order(device: &Device) {
+    for (rows, inputs) in [(200, 5000), (600, 4096), (1100, 3000), (200, 11_008)] {
+        let routes = Routes::of_slots((0..rows).map(|row| Some(row as u32 % 70)));
+        let distinct = rows > 1000;
+        let routes = if distinct { Routes::of_slots((0..rows).map(|row| Some(row as u32))) } else { routes };
+        let slots = if distinct { rows } else { 70 };
+        let batch = Batch::<f32, f32>::new(&vec![1; slots], Precision::F32, routes, inputs, 3);
+        let result = batch.applied(device);
+        for row in [0, rows / 2, rows - 1] {
+            let slot = batch.routes.of_row(row)[0].slot as usize;
+            let alone = Batch {
+                slots: vec![batch.slots[slot].clone()],
+                routes: Routes::of_slots([Some(0)]),
+                x: batch.x.select(Axis(0), &[row]),
+                y: batch.y.select(Axis(0), &[row]),
+            };
+            let crowd = result.select(Axis(0), &[row]);
+            assert_eq!(
+                bits(alone.applied(device).view()),
+                bits(crowd.view()),
+                "row {row} of {rows}, {inputs} inputs"
             );
         }
     }

@@ -28,6 +28,7 @@ mod lora;
 mod lora_bugs;
 mod lora_cli;
 mod lora_inputs;
+mod lora_measure;
 mod lora_peft;
 mod lora_peft_mixed;
 mod lora_peft_refused;

@@ -102,7 +102,7 @@ fn shrink(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) wor
                 }
                 shrunk[own_place + round] = sum;
             }
-            workgroupBarrier();
+            // The next round writes parts behind its first barrier only.
         }
     }
     {%- if counted %}

@@ -4,7 +4,7 @@
              fills them with the features `start` .. `start + depth_step`.
     Gives    `sum_<row>_<vector>`: a vec4 for one row with 4 columns. With combine "dot" it is sum_d x_d * y_d, with
              "manhattan" sum_d |x_d - y_d|, with "chebyshev" max_d |x_d - y_d|.
-    With     fold_every > 0: a step of the panels holds several chunks of so many features, and chunk_steps is 1.
+    With     fold_every > 0: chunks have so many features, a step of the panels holds several, and chunk_steps is 1.
     Order    chunk_steps = 0: one chain of additions over the whole depth, in order. Otherwise one chain for each
              chunk of chunk_steps * depth_step features, and the chunks are added in order. Depths beyond the end
              combine to 0, which changes no bit, so the order depends on the depth and the chunk alone. -#}

@@ -63,6 +63,12 @@ pub fn apply<X: Scalar, Y: Scalar>(
         }
     }
     routes.check(slots.len())?;
+    for (name, (rows, columns)) in [("x", x.dim()), ("y", y.dim())] {
+        if rows != routes.rows() {
+            let expected = format!("{} x {columns}, the rows of the routes", routes.rows());
+            return Err(Error::shape(name, expected, format!("{rows} x {columns}")));
+        }
+    }
     if slots.is_empty() || inputs == 0 || outputs == 0 {
         // No update can name a slot, and none changes a row.
         return Ok(());

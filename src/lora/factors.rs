@@ -305,7 +305,8 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    fn check(self) -> Result<()> {
+    /// Refuses what kernels cannot count.
+    pub(crate) fn check(self) -> Result<()> {
         if self.rank > MAX_RANK {
             return Err(Error::parameter("rank", format!("0 to {MAX_RANK}"), self.rank));
         }

@@ -100,7 +100,7 @@ impl<'b> Task<'b> {
         // A last row that does not end with a whole vector may end the buffer too.
         let is_vector = first.is_multiple_of(X_VECTOR)
             && stride.is_multiple_of(X_VECTOR)
-            && input.slice.size_bytes().is_multiple_of(X_VECTOR * 2);
+            && input.slice.size_bytes().is_multiple_of(X_VECTOR * input.precision.size_bytes() as u64);
         let layout = self.layout(input.precision, is_vector);
         for slab in self.slabs {
             for chunks in &plan.launches {

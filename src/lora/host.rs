@@ -97,7 +97,7 @@ pub(super) fn slabs(step: &Step, window: &Window, group: usize) -> Result<Vec<u3
     let mut slabs: Vec<u32> = window.segments.segments.iter().filter_map(used).collect();
     slabs.sort_unstable();
     slabs.dedup();
-    if slabs.len() > 1 && window.segments.has_several {
+    if slabs.len() > 1 && window.segments.has_several && mixes_slabs(step, window, group) {
         return Err(crate::Error::TooLarge {
             what: "adapters of rows with several routes, which have to lie in one binding".into(),
             needed_bytes: slabs.iter().map(|slab| step.lease.slab_bytes(*slab)).sum(),
@@ -105,6 +105,19 @@ pub(super) fn slabs(step: &Step, window: &Window, group: usize) -> Result<Vec<u3
         });
     }
     Ok(slabs)
+}
+
+/// Whether the adapters of some row lie in more than one slab.
+#[cfg(feature = "gpu")]
+fn mixes_slabs(step: &Step, window: &Window, group: usize) -> bool {
+    let members = step.lease.members();
+    window.rows.clone().any(|row| {
+        let used = step.routes().of_row(row).iter().map(|route| &members[route.slot as usize]);
+        let mut slabs = used
+            .filter(|member| member.ranks[group].iter().any(|rank| *rank > 0))
+            .map(|member| member.slabs[group]);
+        slabs.next().is_some_and(|first| slabs.any(|slab| slab != first))
+    })
 }
 
 /// How shrink goes for one group of a window.
@@ -188,7 +201,7 @@ pub(super) fn apply<X: Scalar, Y: Scalar>(
     x: ArrayView2<'_, X>,
     y: &mut [ArrayViewMut2<'_, Y>],
 ) -> Result<()> {
-    let Some(bank) = step.lease.bank() else { return Ok(()) };
+    let bank = step.lease.bank_or_lost()?;
     // An error leaves y as it was.
     let mut done = Vec::with_capacity(step.windows.len());
     for window in &step.windows {
@@ -244,7 +257,7 @@ pub(super) fn shrink<X: Scalar>(
     x: ArrayView2<'_, X>,
     made: &mut Shrunk,
 ) -> Result<()> {
-    let Some(bank) = step.lease.bank() else { return Ok(()) };
+    let bank = step.lease.bank_or_lost()?;
     for window in &step.windows {
         let slabs = slabs(step, window, group)?;
         let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
@@ -287,7 +300,7 @@ pub(super) fn expand<Y: Scalar>(
     made: &Shrunk,
     y: &mut [ArrayViewMut2<'_, Y>],
 ) -> Result<()> {
-    let Some(bank) = step.lease.bank() else { return Ok(()) };
+    let bank = step.lease.bank_or_lost()?;
     // An error leaves y as it was.
     let mut done = Vec::with_capacity(step.windows.len());
     for window in &step.windows {

@@ -190,7 +190,8 @@ fn shrink_kernel(family: Family, columns: u32, layout: &Layout) -> Result<Kernel
         Family::Dense(rows) => (rows, true),
     };
     // Long steps, of two chains, where the panels stay within the 16 KiB that every device has.
-    let shape = tile(rows, columns, 4, 4, if columns == 32 { 2 * CHAIN } else { CHAIN });
+    let is_long = columns == 32 && !(is_dense && rows == 64);
+    let shape = tile(rows, columns, 4, 4, if is_long { 2 * CHAIN } else { CHAIN });
     let context = context! {
         stage => "lora/stage_shrink.wgsl",
         chunk_steps => 1,

@@ -199,13 +199,17 @@ impl BatchPlan {
             tiles = total.div_ceil(columns_of);
         }
         let blocks = (inputs as u32).div_ceil(BLOCK).max(1);
+        let tiles_of = |chunks: &Chunks| match chunks.family {
+            Family::Stream(_) | Family::Routed => 1,
+            Family::Tile(_) | Family::Dense(_) => tiles.max(1),
+        };
         let workgroups: u64 =
-            launches.iter().map(|chunks| u64::from(chunks.count) * u64::from(tiles.max(1))).sum();
-        let plane_bytes = 4 * u64::from(self.positions) * u64::from(most);
-        let room = shrunk_limit(limits) / plane_bytes.max(1);
-        let planes =
-            WANTED_WORKGROUPS.div_ceil(workgroups.max(1)).min(room).clamp(1, u64::from(blocks)) as u32;
-        let blocks_per_plane = blocks.div_ceil(planes);
+            launches.iter().map(|chunks| u64::from(chunks.count) * u64::from(tiles_of(chunks))).sum();
+        let split_bytes = 4 * u64::from(blocks) * u64::from(self.positions) * u64::from(most);
+        let is_within = split_bytes <= shrunk_limit(limits)
+            && blocks * tiles.max(1) <= limits.max_workgroups_per_dimension;
+        // Blocks are added in order, by one workgroup or by expand: anything between would be another order.
+        let blocks_per_plane = if workgroups < WANTED_WORKGROUPS && is_within { 1 } else { blocks };
         ShrinkPlan {
             launches,
             blocks,

@@ -1,8 +1,9 @@
 //! Recording into the caller's encoder, on the caller's buffers.
 
-use super::gpu::{Input, Output, Strided, Task};
+use super::gpu::{Input, OnDevice, Output, Strided, Task};
 use super::host::{shrink_plan, slabs};
-use super::pool::Lease;
+use super::plan::ShrinkPlan;
+use super::pool::{Bank, Lease};
 use super::step::Step;
 use super::values::Precision;
 use crate::device::{Arena, CommandEncoder, DeviceBuffer, Limits, RawBuffer, Slice};
@@ -24,6 +25,24 @@ pub struct Recording {
     arena: Arena,
     shrunk: Vec<DeviceBuffer>,
     leases: Vec<Lease>,
+}
+
+impl Recording {
+    /// Keeps the adapters of `lease`.
+    fn hold(&mut self, lease: &Lease) {
+        if !self.leases.iter().any(|held| held.is(lease)) {
+            self.leases.push(lease.clone());
+        }
+    }
+
+    /// Makes room for what shrink makes, in the last buffer. Commands of one encoder run in order, so all groups share it.
+    fn room(&mut self, bank: &Bank, bytes: u64) -> Result<()> {
+        let fits = |buffer: &DeviceBuffer| buffer.size_bytes() >= bytes && bank.gpu.keeps(buffer);
+        if !self.shrunk.last().is_some_and(fits) {
+            self.shrunk.push(bank.gpu.buffer("shrunk", bytes)?);
+        }
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Recording {
@@ -49,8 +68,9 @@ impl Step {
     ///
     /// # Errors
     /// [`Error::Parameter`] for a pool that is not on a GPU, a group beyond the last, odd rows of 16-bit elements, a
-    /// stride below the features or a buffer that is too short or not for storage; [`Error::TooLarge`] where the rows
-    /// exceed a binding.
+    /// stride below the features or a buffer that is too short or not for storage; [`Error::Shape`] where `y_rows` has
+    /// not one entry per module; [`Error::TooLarge`] where the rows exceed a binding, and as [`Step::apply`]; device
+    /// errors. Only these last ones may leave a part of the work recorded.
     pub fn record(
         &self,
         encoder: &mut CommandEncoder,
@@ -69,31 +89,40 @@ impl Step {
             let expected = format!("rows for each of {} modules", about.modules.len());
             return Err(Error::shape("y_rows", expected, y.1.len()));
         }
+        let places: Vec<(BufferRows, usize)> =
+            y.1.iter().copied().zip(about.modules.iter().map(|module| module.outputs)).collect();
+        if y.0.precision != Precision::F32
+            && let Some((rows, _)) = places.iter().find(|(rows, _)| rows.first % 2 + rows.stride % 2 > 0)
+        {
+            let got = format!("first {}, stride {}", rows.first, rows.stride);
+            return Err(Error::parameter("y_rows", "even elements for 16-bit types", got));
+        }
+        // All windows are checked before anything is recorded.
         let limits = bank.gpu.limits();
-        recording.leases.push(self.lease.clone());
+        let mut bound = Vec::new();
         for window in &self.windows {
             let slabs = slabs(self, window, group)?;
             let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
             let (x_slice, x_rows) = bind("x", x.0, &[(x.1, about.inputs())], &window.rows, &limits)?;
-            let places: Vec<(BufferRows, usize)> =
-                y.1.iter().copied().zip(about.modules.iter().map(|module| module.outputs)).collect();
-            if y.0.precision != Precision::F32
-                && let Some((rows, _)) = places.iter().find(|(rows, _)| rows.first % 2 + rows.stride % 2 > 0)
-            {
-                let got = format!("first {}, stride {}", rows.first, rows.stride);
-                return Err(Error::parameter("y_rows", "even elements for 16-bit types", got));
-            }
             let (y_slice, targets) = bind("y", y.0, &places, &window.rows, &limits)?;
-            let plan = shrink_plan(self, window, on_device, bank, group);
-            recording.shrunk.push(bank.gpu.buffer("shrunk", plan.shrunk_bytes(on_device.plan.positions))?);
-            let shrunk = &recording.shrunk[recording.shrunk.len() - 1];
-            let task = Task { bank, batch: on_device, group, slabs: &slabs };
             let input = Input { slice: x_slice, precision: x.0.precision, rows: x_rows[0] };
             let output = Output { slice: y_slice, precision: y.0.precision, targets };
+            bound.push((on_device, slabs, shrink_plan(self, window, on_device, bank, group), input, output));
+        }
+        let bytes = |(on_device, _, plan, ..): &(&OnDevice, _, ShrinkPlan, _, _)| {
+            plan.shrunk_bytes(on_device.plan.positions)
+        };
+        let Some(most_bytes) = bound.iter().map(bytes).max() else { return Ok(()) };
+        recording.hold(&self.lease);
+        recording.room(bank, most_bytes)?;
+        let Recording { arena, shrunk, .. } = recording;
+        let shrunk = &shrunk[shrunk.len() - 1];
+        for (on_device, slabs, plan, input, output) in &bound {
+            let task = Task { bank, batch: on_device, group, slabs };
             let mut batch = bank.gpu.batch("lora");
-            task.shrink(&mut batch, &plan, &input, shrunk)?;
-            task.expand(&mut batch, plan.planes, plan.stride, shrunk, &output)?;
-            batch.encode_into(encoder, &mut recording.arena)?;
+            task.shrink(&mut batch, plan, input, shrunk)?;
+            task.expand(&mut batch, plan.planes, plan.stride, shrunk, output)?;
+            batch.encode_into(encoder, arena)?;
         }
         Ok(())
     }
@@ -125,7 +154,11 @@ fn bind<'b>(
     // A binding begins at a multiple of the device's step, and at whole vectors.
     let step = u64::from(limits.min_offset_alignment.max(16)) / size;
     let offset = begin - begin % step;
-    let needed_bytes = (end - offset).saturating_mul(size).next_multiple_of(4);
+    let bytes = (end - offset).checked_mul(size).and_then(|bytes| bytes.checked_next_multiple_of(4));
+    let needed_bytes = bytes.unwrap_or(u64::MAX);
+    let Some(offset_bytes) = offset.checked_mul(size) else {
+        return Err(Error::parameter(name, "rows within 2^64 bytes", format!("first element {begin}")));
+    };
     // Kernels count elements in 32 bits.
     let limit_bytes = limits.max_binding_bytes.min(size << 32);
     if needed_bytes > limit_bytes {
@@ -133,9 +166,10 @@ fn bind<'b>(
         return Err(Error::TooLarge { what, needed_bytes, limit_bytes });
     }
     // Vectors at the end of a row may reach beyond the last row.
-    let room = activations.buffer.size().saturating_sub(offset * size);
-    let bytes = needed_bytes.next_multiple_of(16).min(room - room % 4).max(needed_bytes);
-    let slice = Slice::of_caller(name, activations.buffer, offset * size, bytes)?;
+    let room = activations.buffer.size().saturating_sub(offset_bytes);
+    let whole = needed_bytes.next_multiple_of(8 * size).min(limit_bytes);
+    let bytes = whole.min(room - room % 4).max(needed_bytes);
+    let slice = Slice::of_caller(name, activations.buffer, offset_bytes, bytes)?;
     let strided = |(rows, features): &(BufferRows, usize)| Strided {
         first: rows.first + window.start as u64 * rows.stride - offset,
         stride: rows.stride,

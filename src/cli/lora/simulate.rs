@@ -1,7 +1,7 @@
 //! `tilefold lora simulate`: policies on one trace, or the workloads of Punica.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,8 @@ use crate::lora::serve::{
 /// Runs the subcommand.
 pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
     let requests = &arguments.requests;
-    let inputs = [("--trace", requests.trace.as_ref())];
+    let points = Some(PathBuf::from(&arguments.costs.lora_cost));
+    let inputs = [("--trace", requests.trace.as_ref()), ("--lora-cost", points.as_ref())];
     output::check_distinct(&inputs, &[("--plot", arguments.plot.as_ref())])?;
     let base = base_cost(&arguments.costs.base_cost)?;
     let added = lora_cost(&arguments.costs)?;

@@ -1,7 +1,8 @@
 //! What a batch takes on a device: seconds, launches, and bytes counted by the kernels themselves.
 //!
 //! A batch is checked against its definition in `f64` before it is timed. Before every repetition a buffer larger than
-//! the caches is overwritten, so that weights come from memory, as they do in a model whose other layers ran meanwhile.
+//! the caches is overwritten, so that weights come from memory, as they do in a model whose other layers ran meanwhile;
+//! not on software drivers and on the reference, whose times mean little anyhow.
 
 mod bandwidth;
 mod check;
@@ -29,6 +30,10 @@ use crate::random::Stream;
 
 /// Name of the one module.
 const MODULE: &str = "module";
+/// Most rows, repetitions and bytes of weights and activations that are measured: beyond them is a typing error.
+const MOST_ROWS: usize = 1 << 20;
+const MOST_REPETITIONS: usize = 10_000;
+const MOST_BYTES: u64 = 1 << 38;
 
 /// A batch to measure: `rows` rows spread over adapters as `workload` says, each adapter with the next of `ranks`.
 #[derive(Debug, Clone)]
@@ -94,7 +99,8 @@ impl ReadBytes {
 /// Measures one batch on `device`.
 ///
 /// # Errors
-/// [`Error::Parameter`] for no rows, ranks or repetitions; [`Error::TooLarge`] where the adapters do not fit the device;
+/// [`Error::Parameter`] for no rows, ranks or repetitions, too many of them, and on a GPU for rows that it takes in
+/// several windows; [`Error::TooLarge`] where the batch exceeds 256 GiB or the adapters do not fit the device;
 /// [`Error::DeviceRefused`] where a result is not within its bound; [`Error::Cancelled`].
 pub fn measure(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<Measured> {
     for (name, count) in
@@ -103,6 +109,23 @@ pub fn measure(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<
         if count == 0 {
             return Err(Error::parameter(name, "1 or more", 0));
         }
+    }
+    if batch.repetitions > MOST_REPETITIONS || batch.rows > MOST_ROWS {
+        let (name, most, got) = if batch.rows > MOST_ROWS {
+            ("rows", MOST_ROWS, batch.rows)
+        } else {
+            ("repetitions", MOST_REPETITIONS, batch.repetitions)
+        };
+        return Err(Error::parameter(name, format!("1 to {most}"), got));
+    }
+    let [inputs, outputs] = [batch.inputs, batch.outputs];
+    batch.ranks.iter().try_for_each(|&rank| Sizes { rank, inputs, outputs }.check())?;
+    // At most as many adapters as rows: their weights and the activations, as they are made in f32.
+    let most_rank = batch.ranks.iter().copied().max().unwrap_or(0) as u64;
+    let needed_bytes = 4 * batch.rows as u64 * (most_rank + 2) * (inputs + outputs) as u64;
+    if needed_bytes > MOST_BYTES {
+        let what = "a batch to measure".to_owned();
+        return Err(Error::TooLarge { what, needed_bytes, limit_bytes: MOST_BYTES });
     }
     match batch.precision {
         Precision::F32 => measure_as::<f32>(device, batch, cancel),

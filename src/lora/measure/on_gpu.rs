@@ -6,7 +6,7 @@ use super::bandwidth::Rates;
 use super::{ReadBytes, Timed};
 use crate::cancel::Cancel;
 use crate::device::{Gpu, Pipeline};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lora::gpu::{Input, Output, Strided, Task};
 use crate::lora::host::{Packed, shrink_plan, slabs, upload};
 use crate::lora::kernels::{CopyParams, copy_kernel, copy_workgroups};
@@ -27,7 +27,10 @@ pub(super) fn time<T: Scalar>(
 ) -> Result<Option<Timed>> {
     let Some(bank) = step.lease().bank() else { return Ok(None) };
     let gpu = &bank.gpu;
-    let [window] = &step.windows[..] else { return Ok(None) };
+    let [window] = &step.windows[..] else {
+        let rule = "rows that the device takes in one window";
+        return Err(Error::parameter("rows", rule, step.routes().rows()));
+    };
     let slabs = slabs(step, window, 0)?;
     let Some(on_device) = &window.on_device else { return Ok(None) };
     let plan = shrink_plan(step, window, on_device, bank, 0);
@@ -44,7 +47,7 @@ pub(super) fn time<T: Scalar>(
     let input = Input { slice: x_buffer.whole(), precision: T::PRECISION, rows: packed.rows[0] };
     let output = Output { slice: y_buffer.whole(), precision: T::PRECISION, targets: vec![y_rows] };
     // A cache is worth flushing where the memory is not the host's.
-    let flusher = if gpu.is_software() { None } else { gpu.buffer("flushed", large_bytes(gpu)).ok() };
+    let flusher = if gpu.is_software() { None } else { Some(gpu.buffer("flushed", large_bytes(gpu))?) };
 
     let mut seconds = Vec::with_capacity(repetitions);
     let task = Task { bank, batch: on_device, group: 0, slabs: &slabs };
@@ -80,7 +83,7 @@ pub(super) fn time<T: Scalar>(
 
 fn large_bytes(gpu: &Gpu) -> u64 {
     let limits = gpu.limits();
-    LARGE_BYTES.min(limits.max_binding_bytes).min(limits.budget_bytes / 8) / 4096 * 4096
+    LARGE_BYTES.min(limits.max_binding_bytes).min(limits.budget_bytes / 8).max(4096) / 4096 * 4096
 }
 
 /// Measures copies and empty launches.

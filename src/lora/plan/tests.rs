@@ -109,6 +109,8 @@ fn check_shrink(plan: &BatchPlan, inputs: usize, ranks: &[u32], limits: &Limits)
     // The planes split the blocks without a gap, none is empty.
     assert_eq!(shrink.blocks as usize, inputs.div_ceil(BLOCK as usize));
     assert_eq!(shrink.planes, shrink.blocks.div_ceil(shrink.blocks_per_plane));
+    // Anything between would add the blocks in another order.
+    assert!([1, shrink.blocks].contains(&shrink.planes), "{} planes of {}", shrink.planes, shrink.blocks);
     let one_plane = 4 * u64::from(plan.positions) * u64::from(most);
     assert!(shrink.shrunk_bytes(plan.positions) <= shrunk_limit(limits).max(one_plane));
     for chunks in &shrink.launches {

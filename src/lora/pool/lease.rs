@@ -71,8 +71,6 @@ impl Lease {
                 claims.extend(shared.claim(&mut state, name));
             }
         }
-        #[cfg(feature = "gpu")]
-        let before = state.bank.clone().filter(|_| members.iter().any(Option::is_some));
         drop(state);
         if !missing.is_empty() {
             let loaded = shared.load(&claims)?;
@@ -83,9 +81,10 @@ impl Lease {
             }
         }
         let mut state = shared.lock();
-        #[cfg(feature = "gpu")]
-        if let Some(before) = before
-            && !state.bank.as_ref().is_some_and(|bank| Arc::ptr_eq(bank, &before))
+        // The device may have been lost, and opened again by others, while this one loaded.
+        if !members
+            .iter()
+            .all(|member| member.as_ref().is_some_and(|member| state.number_of(member).is_some()))
         {
             drop(state);
             return Err(shared.lost());
@@ -105,16 +104,18 @@ impl Lease {
                 return Err(error);
             }
             let generation = entry.generation;
-            if state.resident(generation).is_none() {
+            if state.resident(generation).is_none() && !missing.contains(name) {
                 missing.push(*name);
             }
         }
+        // Used now, whatever comes: loading what is missing evicts others first.
+        let members: Vec<Option<Arc<Member>>> = names.iter().map(|name| state.hold(name)).collect();
         if missing.is_empty() {
-            let members = names.iter().map(|name| state.hold(name)).collect();
             state.counted.hits += names.len() as u64;
             return Ok(Some(Self::of(shared, &state, members)));
         }
         drop(state);
+        drop(members);
         shared.prefetch(&missing);
         Ok(None)
     }
@@ -129,6 +130,12 @@ impl Lease {
             shared: Arc::clone(shared),
         };
         Self { held: Arc::new(held) }
+    }
+
+    /// Whether this is a clone of `other`.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.held, &other.held)
     }
 
     /// Number of adapters: slots of the routes are below it.
@@ -153,6 +160,12 @@ impl Lease {
     #[cfg(feature = "gpu")]
     pub(crate) fn bank(&self) -> Option<&Bank> {
         self.held.bank.as_deref()
+    }
+
+    /// The device's memory, which a lease of a pool on a GPU has.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn bank_or_lost(&self) -> Result<&Bank> {
+        self.bank().ok_or_else(|| self.held.shared.lost())
     }
 
     /// Bytes of one slab.

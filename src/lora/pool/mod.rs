@@ -90,6 +90,15 @@ impl Pool {
             Backend::Gpu(gpu) => gpu.limits(),
             _ => Limits::of_host(),
         };
+        // The kernels are written for what every device of the last ten years has.
+        let has = [limits.max_invocations_per_workgroup, limits.workgroup_storage_bytes];
+        if has[0] < 256 || has[1] < 16_384 {
+            return Err(Error::Device {
+                selector: backend.name(),
+                expected: "256 invocations and 16384 bytes per workgroup".into(),
+                got: format!("{} invocations and {} bytes", has[0], has[1]),
+            });
+        }
         let layout = Layout::new(&params, &limits)?;
         let state = Mutex::new(State::new(&layout));
         let shared = Shared { device: device.clone(), params, layout, state, loaded: Condvar::new() };
