@@ -59,7 +59,7 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels::ShortlistParams { columns, stride, count, room, first_row, slope, constant }
         lora::kernels::CopyParams { vectors, across }
         lora::kernels::ShrinkParams {
-            inputs, x_stride, x_first, blocks, blocks_per_plane, first_chunk, chunks, chunks_across, positions, rows_at,
+            inputs, x_stride, x_first, blocks, blocks_per_plane, rank_groups, first_chunk, chunks, chunks_across, positions, rows_at,
             stride, group, groups, slab, page_shift, slots_at, by_row_at, used_at, used,
         }
         lora::kernels::ExpandParams {

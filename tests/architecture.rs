@@ -13,8 +13,8 @@ const LONGEST_FILE: usize = 500;
 const LONGER_FILES: [(&str, &str); 0] = [];
 
 /// Folders whose paths in the documents must exist.
-const FOLDERS: [&str; 10] =
-    ["src", "shaders", "tests", "benches", "scripts", "data", "docs", "python", ".ci", ".config"];
+const FOLDERS: [&str; 11] =
+    ["src", "shaders", "tests", "benches", "examples", "scripts", "data", "docs", "python", ".ci", ".config"];
 
 /// A path as the source names it, use trees expanded: `use a::{b, c::D}` is `a::b` and `a::c::D`.
 #[derive(Debug, PartialEq, Eq)]

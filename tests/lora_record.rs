@@ -311,8 +311,11 @@ fn what_cannot_be_recorded_is_refused() {
     let narrow = Places { x: BufferRows { first: 0, stride: 40 }, ..places.clone() };
     let huge = Places { x: BufferRows { first: 0, stride: u64::MAX / 2 }, ..places.clone() };
     let far = Places { x: BufferRows { first: 0, stride: 1 << 40 }, ..places.clone() };
+    // Elements fit 64 bits here, bytes do not.
+    let bytes = Places { x: BufferRows { first: 0, stride: 1 << 57 }, ..places.clone() };
+    let beyond = Places { x: BufferRows { first: 1 << 63, stride: 48 }, ..places.clone() };
     let missing = Places { y: places.y[..2].to_vec(), ..places.clone() };
-    let cases: [(&str, &Places, [&Buffer; 2], usize); 12] = [
+    let cases: [(&str, &Places, [&Buffer; 2], usize); 14] = [
         ("STORAGE", &places, [&plain, &good], 0),
         ("STORAGE", &places, [&good, &plain], 0),
         ("at least", &places, [&short, &good], 0),
@@ -323,6 +326,8 @@ fn what_cannot_be_recorded_is_refused() {
         ("stride", &narrow, [&good, &good], 0),
         ("2^64", &huge, [&good, &good], 0),
         ("limit", &far, [&good, &good], 0),
+        ("limit", &bytes, [&good, &good], 0),
+        ("2^64 bytes", &beyond, [&good, &good], 0),
         ("modules", &missing, [&good, &good], 0),
         ("group", &places, [&good, &good], 2),
     ];

@@ -1,7 +1,7 @@
 // Computes  shrunk[plane, position, i] = sum_d x[row, d] A[i, d], d in the blocks of the plane, for chunks of at most
 //           {{ rows }} positions of one adapter; i goes through the rank vectors of all projections of a group.
-// Mapping   Workgroup id x is the plane (params.blocks_per_plane blocks of {{ block }} features), y and z the chunk. An
-//           invocation owns {{ chain }} neighbouring features of every block and keeps those of x in registers.
+// Mapping   Workgroup id x is the plane (params.blocks_per_plane blocks of {{ block }} features) with the group of rank
+//           vectors, y and z the chunk. A group takes every params.rank_groups-th round of {{ ranks }} vectors. An invocation owns {{ chain }} neighbouring features of every block and keeps those of x in registers.
 // Bounds    Chunks beyond params.chunks and adapters of another slab or without rank end at once. Features beyond the
 //           last are 0 in x and in the pages. Positions beyond the chunk's count repeat its last and are not stored.
 // Numerics  One chain of fma per {{ chain }} features, the chains of a block added in order, the blocks of a plane added in
@@ -38,8 +38,11 @@ fn shrink(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) wor
     let own_row = lane / {{ ranks }}u;
     let own_rank = lane % {{ ranks }}u;
     let is_owner = own_row < min(count, {{ rows }}u);
-    let own_place = (workgroup.x * params.positions + first + own_row) * params.stride + own_rank;
-    let first_block = workgroup.x * params.blocks_per_plane;
+    let planes = (params.blocks + params.blocks_per_plane - 1u) / params.blocks_per_plane;
+    let plane = workgroup.x % planes;
+    let first_round = workgroup.x / planes * {{ ranks }}u;
+    let own_place = (plane * params.positions + first + own_row) * params.stride + own_rank;
+    let first_block = plane * params.blocks_per_plane;
     let end_block = min(first_block + params.blocks_per_plane, params.blocks);
     for (var block = first_block; block < end_block; block += 1u) {
         let feature = block * {{ block }}u + lane * {{ chain }}u;
@@ -58,7 +61,7 @@ fn shrink(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) wor
         {%- endfor %}
         let block_pages = ({{ block - 1 }}u >> params.page_shift) + 1u;
         let block_page = (block * {{ block }}u) >> params.page_shift;
-        for (var round = 0u; round < rank; round += {{ ranks }}u) {
+        for (var round = first_round; round < rank; round += params.rank_groups * {{ ranks }}u) {
             for (var at = lane; at < {{ ranks }}u * block_pages; at += {{ lanes }}u) {
                 let vector = round + at / block_pages;
                 let page = block_page + at % block_pages;

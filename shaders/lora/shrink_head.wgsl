@@ -7,6 +7,8 @@ struct ShrinkParams {
     // Blocks of all features, and of one plane.
     blocks: u32,
     blocks_per_plane: u32,
+    // Groups of rank vectors that lie along x beside the planes, where vectors are not tiles.
+    rank_groups: u32,
     // The chunks in the tables, how many, and how many lie along y.
     first_chunk: u32,
     chunks: u32,

@@ -203,8 +203,8 @@ impl Factors {
         };
         let sizes = Sizes {
             rank: a_index.nrows(),
-            inputs: a_index.ncols() * a.length,
-            outputs: b_index.ncols() * b.length,
+            inputs: a_index.ncols().saturating_mul(a.length),
+            outputs: b_index.ncols().saturating_mul(b.length),
         };
         sizes.check()?;
         Self::checked(sizes, side("a_index", a, a_index)?, side("b_index", b, b_index)?, scale)

@@ -107,7 +107,7 @@ impl<'b> Task<'b> {
                 let pipeline = bank.pipeline(Variant::Shrink(chunks.family, plan.columns, layout))?;
                 let [across, along] = grid_of(chunks.count, &bank.gpu.limits());
                 let tiles = match chunks.family {
-                    Family::Stream(_) | Family::Routed => 1,
+                    Family::Stream(_) | Family::Routed => plan.rank_groups,
                     Family::Tile(_) | Family::Dense(_) => plan.column_tiles,
                 };
                 let params = ShrinkParams {
@@ -116,6 +116,7 @@ impl<'b> Task<'b> {
                     x_first: first as u32,
                     blocks: plan.blocks,
                     blocks_per_plane: plan.blocks_per_plane,
+                    rank_groups: plan.rank_groups,
                     first_chunk: chunks.first,
                     chunks: chunks.count,
                     chunks_across: across,

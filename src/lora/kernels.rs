@@ -20,6 +20,7 @@ pub(crate) struct ShrinkParams {
     pub x_first: u32,
     pub blocks: u32,
     pub blocks_per_plane: u32,
+    pub rank_groups: u32,
     pub first_chunk: u32,
     pub chunks: u32,
     pub chunks_across: u32,

@@ -207,9 +207,11 @@ impl BatchPlan {
             launches.iter().map(|chunks| u64::from(chunks.count) * u64::from(tiles_of(chunks))).sum();
         let split_bytes = 4 * u64::from(blocks) * u64::from(self.positions) * u64::from(most);
         let is_within = split_bytes <= shrunk_limit(limits)
-            && blocks * tiles.max(1) <= limits.max_workgroups_per_dimension;
+            && blocks * tiles.max(most / 32).max(1) <= limits.max_workgroups_per_dimension;
         // Blocks are added in order, by one workgroup or by expand: anything between would be another order.
-        let blocks_per_plane = if workgroups < WANTED_WORKGROUPS && is_within { 1 } else { blocks };
+        let is_small = workgroups < WANTED_WORKGROUPS && is_within;
+        let blocks_per_plane = if is_small { 1 } else { blocks };
+        let rank_groups = if is_small { (most / 32).max(1) } else { 1 };
         ShrinkPlan {
             launches,
             blocks,
@@ -218,6 +220,7 @@ impl BatchPlan {
             stride: most,
             columns: columns_of,
             column_tiles: tiles.max(1),
+            rank_groups,
         }
     }
 }
@@ -239,6 +242,8 @@ pub(crate) struct ShrinkPlan {
     pub columns: u32,
     /// Tiles of rank vectors.
     pub column_tiles: u32,
+    /// Groups of rank vectors, of 32 at least, for families without tiles: a few rows of a high rank fill a device.
+    pub rank_groups: u32,
 }
 
 impl ShrinkPlan {

@@ -24,7 +24,7 @@ pub struct Route {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Routes {
-    starts: Vec<u32>,
+    starts: Vec<usize>,
     routes: Vec<Route>,
 }
 
@@ -50,7 +50,7 @@ impl Routes {
     /// Adds a row that goes through one adapter, or none.
     pub fn push(&mut self, slot: Option<u32>) {
         self.routes.extend(slot.map(|slot| Route { slot, scale: 1.0 }));
-        self.starts.push(self.routes.len() as u32);
+        self.starts.push(self.routes.len());
     }
 
     /// Adds a row that goes through several adapters: (slot, scale), added in this order.
@@ -63,7 +63,7 @@ impl Routes {
             return Err(Error::parameter("route scale", rule, scale));
         }
         self.routes.extend(routes.iter().map(|&(slot, scale)| Route { slot, scale }));
-        self.starts.push(self.routes.len() as u32);
+        self.starts.push(self.routes.len());
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl Routes {
 
     /// The routes of one row, in the order in which they are added. Panics beyond the last row.
     pub fn of_row(&self, row: usize) -> &[Route] {
-        &self.routes[self.starts[row] as usize..self.starts[row + 1] as usize]
+        &self.routes[self.starts[row]..self.starts[row + 1]]
     }
 
     /// One more than the largest slot, 0 where there is no route.

@@ -115,7 +115,7 @@ fn check_shrink(plan: &BatchPlan, inputs: usize, ranks: &[u32], limits: &Limits)
     assert!(shrink.shrunk_bytes(plan.positions) <= shrunk_limit(limits).max(one_plane));
     for chunks in &shrink.launches {
         let [across, along] = grid_of(chunks.count, limits);
-        let grid = [shrink.planes * shrink.column_tiles, across, along];
+        let grid = [shrink.planes * shrink.column_tiles.max(shrink.rank_groups), across, along];
         assert!(grid.iter().all(|n| (1..=limits.max_workgroups_per_dimension).contains(n)), "{grid:?}");
         assert!(across * along >= chunks.count && across * (along - 1) < chunks.count);
     }

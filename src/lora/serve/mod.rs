@@ -2,7 +2,7 @@
 //!
 //! A [`Policy`] decides which waiting request goes to which device ([`Policy::place`]) and what a device does next
 //! ([`Policy::step`]): prefills, decode steps, evictions, migrations. It sees requests, adapters and devices
-//! ([`Cluster`]) and never a clock or a thread, so the same decisions can drive real kernels. [`Simulation::run`]
+//! ([`Cluster`]) and never a clock or a thread. [`Simulation::run`]
 //! drives it in virtual time: a step takes what a stated base model ([`BaseCost`]) and measured adapters ([`LoraCost`])
 //! cost, adapters are copied to a device beside the steps, and the [`Report`] holds throughput, latencies, fairness and
 //! the store's hits.

@@ -214,6 +214,14 @@ impl TraceBuilder {
             let got = self.adapters.unwrap_or_default();
             return Err(Error::parameter("adapters", format!("1 to {MOST_ADAPTERS}"), got));
         }
+        // Each request has an adapter of its own.
+        if self.workload == Workload::Distinct && self.requests > MOST_ADAPTERS {
+            return Err(Error::parameter(
+                "requests",
+                format!("at most {MOST_ADAPTERS} if distinct"),
+                self.requests,
+            ));
+        }
         if self.requests > MOST_REQUESTS {
             return Err(Error::parameter("requests", format!("at most {MOST_REQUESTS}"), self.requests));
         }
