@@ -455,8 +455,13 @@ fn measured_points_are_read_or_refused_with_their_line() {
     std::fs::write(&path, format!("{header}64,8,1024,128,4e-5\n# a comment\n1,1,16,16,2e-5\n")).unwrap();
     let points = read_points(&path).unwrap();
     assert_eq!((points.len(), points[0].total_rank, points[1].seconds), (2, 128, 2e-5));
+    std::fs::write(&path, "seconds,rows,segments,total_rank,total_rank_rows\n2e-5,1,1,16,48\n").unwrap();
+    assert_eq!(
+        (read_points(&path).unwrap()[0].seconds, read_points(&path).unwrap()[0].total_rank),
+        (2e-5, 16)
+    );
     for (text, expected) in [
-        ("rows,seconds\n", "rows,segments,total_rank_rows,total_rank,seconds"),
+        ("rows,seconds\n", "expected a column segments, got none in line 1"),
         ("1,1,16,x,2e-5\n", "column total_rank"),
         ("1,1,16,16,0\n", "\"0\" in line 2, column seconds"),
         ("1,1,16\n", "3 in line 2"),

@@ -9,6 +9,7 @@ pub(crate) mod frame;
 mod idx;
 mod npy;
 mod points;
+pub(crate) mod records;
 pub(crate) mod storage;
 mod table;
 mod vecs;

@@ -249,6 +249,26 @@ fn return_outputs<Y: Scalar>(
     }
 }
 
+/// The positions of a window in the order of its routes, each with the places of its values in a [`Shrunk`], of which
+/// the first is `first`.
+#[cfg(feature = "gpu")]
+fn places_of(
+    step: &Step,
+    window: &Window,
+    group: usize,
+    first: usize,
+) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
+    let segments = &window.segments;
+    let of = segments_of(segments);
+    let ranks = step.module_ranks(group);
+    segments.by_row.iter().scan(first, move |begin, &position| {
+        let rank: u32 = ranks(segments.segments[of[position as usize]].slot).iter().sum();
+        let places = *begin..*begin + rank as usize;
+        *begin = places.end;
+        Some((position as usize, places))
+    })
+}
+
 /// The first product for arrays of the host.
 #[cfg(feature = "gpu")]
 pub(super) fn shrink<X: Scalar>(
@@ -273,19 +293,13 @@ pub(super) fn shrink<X: Scalar>(
         task.shrink(&mut batch, &plan, &input, &shrunk)?;
         let read = batch.submit_and_read(&[(&shrunk, 0..bytes)])?;
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(&read[0]);
-        let of = segments_of(&window.segments);
-        let mut end = made.first_of_row(window.rows.start);
-        for &position in &window.segments.by_row {
-            let slot = window.segments.segments[of[position as usize]].slot;
-            let rank: u32 = step.module_ranks(group)(slot).iter().sum();
-            for index in 0..rank {
-                let mut sum = 0.0;
-                for plane in 0..plan.planes as usize {
-                    let row = plane * positions as usize + position as usize;
-                    sum += values[row * plan.stride as usize + index as usize];
-                }
-                made.values_mut()[end] = sum;
-                end += 1;
+        let stride = plan.stride as usize;
+        for (position, places) in places_of(step, window, group, made.first_of_row(window.rows.start)) {
+            for (index, place) in places.enumerate() {
+                let of_plane =
+                    |plane: usize| values[(plane * positions as usize + position) * stride + index];
+                made.values_mut()[place] =
+                    (0..plan.planes as usize).fold(0.0, |sum, plane| sum + of_plane(plane));
             }
         }
     }
@@ -310,14 +324,9 @@ pub(super) fn expand<Y: Scalar>(
         let task = Task { bank, batch: on_device, group, slabs: &slabs };
         let (positions, stride) = (on_device.plan.positions as usize, plan.stride as usize);
         let mut values = vec![0.0_f32; positions * stride];
-        let of = segments_of(&window.segments);
-        let mut end = made.first_of_row(window.rows.start);
-        for &position in &window.segments.by_row {
-            let slot = window.segments.segments[of[position as usize]].slot;
-            let rank = step.module_ranks(group)(slot).iter().sum::<u32>() as usize;
-            let begin = position as usize * stride;
-            values[begin..begin + rank].copy_from_slice(&made.values()[end..end + rank]);
-            end += rank;
+        for (position, places) in places_of(step, window, group, made.first_of_row(window.rows.start)) {
+            let begin = position * stride;
+            values[begin..begin + places.len()].copy_from_slice(&made.values()[places]);
         }
         let shrunk = upload(bank, "shrunk", bytemuck::cast_slice(&values))?;
         let (y_buffer, targets) = upload_outputs(bank, window, y)?;

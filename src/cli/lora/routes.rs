@@ -1,17 +1,11 @@
 //! The file of `--routes`: which adapters each row goes through, one route per line.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use ::csv::{ReaderBuilder, StringRecord, Trim};
-
-use crate::data::storage::excerpt_of;
-use crate::error::{Error, Result};
+use crate::data::records::{Columns, read_records};
+use crate::error::Result;
 use crate::lora::Routes;
-
-/// The columns; the last may be missing.
-const COLUMNS: [&str; 3] = ["row", "adapter", "scale"];
 
 /// The routes of a file, rows in order and those of a row in the order of their lines.
 #[derive(Debug)]
@@ -30,31 +24,17 @@ impl Listed {
     /// Reads a CSV file with the columns row, adapter and, if wanted, scale, in any order. `names` are those of the
     /// adapters: a field names one by its position or by its name.
     pub fn read(path: &Path, names: &[String], rows: usize) -> Result<Self> {
-        let file = File::open(path).map_err(|source| Error::File {
-            path: path.into(),
-            action: "opening",
-            source,
+        let columns = Columns { names: &["row", "adapter", "scale"], optional: 1 };
+        let number = |text: &str| text.parse().ok().filter(|scale: &f32| scale.is_finite());
+        let mut routes = read_records(path, columns, |record| {
+            // A table has at least one row.
+            let expected = format!("a row of x, 0 to {}", rows - 1);
+            let row = record.field(0, expected, |text| text.parse().ok().filter(|&row| row < rows))?;
+            let expected = format!("one adapter: 0 to {} or the last part of its path", names.len() - 1);
+            let slot = record.field(1, expected, |text| slot(text, names))?;
+            let scale = if record.has(2) { record.field(2, "a finite number", number)? } else { 1.0 };
+            Ok(Entry { row, slot, scale })
         })?;
-        let mut reader = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .comment(Some(b'#'))
-            .trim(Trim::All)
-            .from_reader(file);
-        let mut record = StringRecord::new();
-        let mut header: Option<Header> = None;
-        let mut routes = Vec::new();
-        while reader.read_record(&mut record).map_err(|error| unreadable(path, error))? {
-            let line =
-                Line { path, record: &record, line: record.position().map_or(0, ::csv::Position::line) };
-            match &header {
-                None => header = Some(Header::new(&line)?),
-                Some(header) => routes.push(header.route(&line, names, rows)?),
-            }
-        }
-        if header.is_none() {
-            return Err(malformed(path, "a first line row,adapter,scale", "an empty file"));
-        }
         // The sort is stable: lines of one row keep their order.
         routes.sort_by_key(|route| route.row);
         Ok(Self { routes })
@@ -85,89 +65,6 @@ impl Listed {
             routes.push_scaled(&row_routes)?;
         }
         Ok(routes)
-    }
-}
-
-fn malformed(path: &Path, expected: impl Into<String>, got: impl Into<String>) -> Error {
-    Error::Format { path: path.into(), expected: expected.into(), got: got.into() }
-}
-
-fn unreadable(path: &Path, error: ::csv::Error) -> Error {
-    let message = error.to_string();
-    match error.into_kind() {
-        ::csv::ErrorKind::Io(source) => Error::File { path: path.into(), action: "reading", source },
-        _ => malformed(path, "lines of text in UTF-8", excerpt_of(&message, 120)),
-    }
-}
-
-/// One line of the file.
-struct Line<'a> {
-    path: &'a Path,
-    record: &'a StringRecord,
-    line: u64,
-}
-
-impl Line<'_> {
-    /// The field of column `column`, which lies in `place`, or why it is none.
-    fn field<T>(
-        &self,
-        column: usize,
-        place: usize,
-        expected: impl Into<String>,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<T> {
-        let text = self.record.get(place).unwrap_or_default();
-        parse(text).ok_or_else(|| {
-            let got =
-                format!("\"{}\" in line {}, column {}", excerpt_of(text, 40), self.line, COLUMNS[column]);
-            malformed(self.path, expected, got)
-        })
-    }
-}
-
-/// Where each of [`COLUMNS`] lies.
-struct Header {
-    row: usize,
-    adapter: usize,
-    scale: Option<usize>,
-    count: usize,
-}
-
-impl Header {
-    fn new(line: &Line) -> Result<Self> {
-        let mut places = [None; COLUMNS.len()];
-        for (place, name) in line.record.iter().enumerate() {
-            let column = COLUMNS.iter().position(|column| *column == name);
-            let is_new = column.is_some_and(|column| places[column].replace(place).is_none());
-            if !is_new {
-                let name = excerpt_of(name, 40);
-                let got = format!("\"{name}\" in line {}, column {}", line.line, place + 1);
-                return Err(malformed(line.path, "a header of row, adapter and, if wanted, scale", got));
-            }
-        }
-        let needed = |column: usize| {
-            let got = || format!("none in line {}", line.line);
-            places[column].ok_or_else(|| malformed(line.path, format!("a column {}", COLUMNS[column]), got()))
-        };
-        Ok(Self { row: needed(0)?, adapter: needed(1)?, scale: places[2], count: line.record.len() })
-    }
-
-    fn route(&self, line: &Line, names: &[String], rows: usize) -> Result<Entry> {
-        if line.record.len() != self.count {
-            let got = format!("{} in line {}", line.record.len(), line.line);
-            return Err(malformed(line.path, format!("{} fields", self.count), got));
-        }
-        // A table has at least one row.
-        let expected = format!("a row of x, 0 to {}", rows - 1);
-        let row = line.field(0, self.row, expected, |text| text.parse().ok().filter(|&row| row < rows))?;
-        let expected = format!("one adapter: 0 to {} or the last part of its path", names.len() - 1);
-        let slot = line.field(1, self.adapter, expected, |text| slot(text, names))?;
-        let number = |text: &str| text.parse().ok().filter(|scale: &f32| scale.is_finite());
-        let scale = match self.scale {
-            Some(place) => line.field(2, place, "a finite number", number)?,
-            None => 1.0,
-        };
-        Ok(Entry { row, slot, scale })
     }
 }
 

@@ -1,11 +1,9 @@
 //! Costs of adapters from measured points.
 
-use std::fs::File;
 use std::path::Path;
 
-use ::csv::{ReaderBuilder, StringRecord, Trim};
-
 use super::cost::{LoraCost, SegmentShape};
+use crate::data::records::{Columns, read_records};
 use crate::error::{Error, Result};
 
 /// One timed batch.
@@ -211,54 +209,26 @@ fn least_squares(points: &[MeasuredPoint], choice: u32) -> Option<[f64; TERMS]> 
     Some(factors)
 }
 
-/// Reads points from a CSV file with the columns `rows`, `segments`, `total_rank_rows`, `total_rank`, `seconds` in this
-/// order under a first line of these names. Lines that begin with `#` are comments.
+/// Reads points from a CSV file whose first line names the columns `rows`, `segments`, `total_rank_rows`, `total_rank` and
+/// `seconds`, in any order. Lines that begin with `#` are comments.
 ///
 /// # Errors
 /// [`Error::File`] if it cannot be read; [`Error::Format`] with the line for another header, another number of fields,
 /// or a field that is no number of its kind.
 pub fn read_points(path: impl AsRef<Path>) -> Result<Vec<MeasuredPoint>> {
-    let path = path.as_ref();
     let names = ["rows", "segments", "total_rank_rows", "total_rank", "seconds"];
-    let malformed = |expected: String, got: String| Error::Format { path: path.into(), expected, got };
-    let file =
-        File::open(path).map_err(|source| Error::File { path: path.into(), action: "opening", source })?;
-    let mut reader =
-        ReaderBuilder::new().flexible(true).comment(Some(b'#')).trim(Trim::All).from_reader(file);
-    let unreadable = |error: ::csv::Error| {
-        let message = error.to_string();
-        match error.into_kind() {
-            ::csv::ErrorKind::Io(source) => Error::File { path: path.into(), action: "reading", source },
-            _ => malformed("lines of text in UTF-8".to_owned(), message),
-        }
-    };
-    if reader.headers().map_err(unreadable)?.iter().ne(names) {
-        return Err(malformed(format!("a first line {}", names.join(",")), "another one".to_owned()));
-    }
-    let mut record = StringRecord::new();
-    let mut points = Vec::new();
-    while reader.read_record(&mut record).map_err(unreadable)? {
-        let line = record.position().map_or(0, ::csv::Position::line);
-        if record.len() != names.len() {
-            let got = format!("{} in line {line}", record.len());
-            return Err(malformed(format!("{} fields", names.len()), got));
-        }
-        let wrong = |column: usize| {
-            let short: String = record[column].chars().take(40).flat_map(char::escape_default).collect();
-            let expected = if column == 4 { "a positive number" } else { "a whole number" };
-            malformed(expected.to_owned(), format!("\"{short}\" in line {line}, column {}", names[column]))
-        };
-        let count = |column: usize| record[column].parse::<u64>().map_err(|_| wrong(column));
-        let seconds = record[4].parse().ok().filter(|seconds: &f64| *seconds > 0.0 && seconds.is_finite());
-        points.push(MeasuredPoint {
+    read_records(path.as_ref(), Columns { names: &names, optional: 0 }, |record| {
+        let count = |column: usize| record.field(column, "a whole number", |text| text.parse::<u64>().ok());
+        let positive =
+            |text: &str| text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && seconds.is_finite());
+        Ok(MeasuredPoint {
             rows: count(0)?,
             segments: count(1)?,
             total_rank_rows: count(2)?,
             total_rank: count(3)?,
-            seconds: seconds.ok_or_else(|| wrong(4))?,
-        });
-    }
-    Ok(points)
+            seconds: record.field(4, "a positive number", positive)?,
+        })
+    })
 }
 
 /// Figures of one LoRA operator on an A100 of 80 GB as Punica's authors published them (MLSys 2024, read in a summary):
