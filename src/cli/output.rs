@@ -82,6 +82,15 @@ pub(super) fn flush(files: &mut [AtomicFile]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Writes `text` to a file that [`create`] made for `argument`, and gives it its name.
+pub(super) fn finish_text(argument: &str, mut file: AtomicFile, text: &str) -> Result<(), Failure> {
+    file.write_all(text.as_bytes()).map_err(|source| Failure {
+        message: format!("{argument} {}: writing failed: {source}", file.path().display()),
+        code: WORK,
+    })?;
+    commit(vec![file])
+}
+
 /// Gives all files their names.
 pub(super) fn commit(files: Vec<AtomicFile>) -> Result<(), Failure> {
     Ok(files.into_iter().try_for_each(AtomicFile::commit)?)

@@ -119,8 +119,30 @@ fn pooled<X: Scalar, Y: Scalar>(
     x: ArrayView2<'_, X>,
     mut y: ArrayViewMut2<'_, Y>,
 ) -> Result<()> {
+    let (pool, names) = pool_of(device, slots, x.ncols(), y.ncols())?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let is_single = (0..routes.rows()).all(|row| routes.of_row(row).len() <= 1);
+    match pool.lease(&names) {
+        Err(Error::TooLarge { .. }) if is_single && slots.len() > 1 => {
+            // They do not lie beside each other in the device's bindings. No row needs two of them.
+            drop(pool);
+            let (low, high) = slots.split_at(slots.len() / 2);
+            pooled(device, low, &part_of(routes, 0..low.len())?, x, y.view_mut())?;
+            pooled(device, high, &part_of(routes, low.len()..slots.len())?, x, y)
+        }
+        lease => lease?.step(routes)?.apply(0, x, &mut [y]),
+    }
+}
+
+/// A pool that holds exactly these adapters of one module, and their names in the order of the slots.
+pub(super) fn pool_of(
+    device: &Device,
+    slots: &[&Factors],
+    inputs: usize,
+    outputs: usize,
+) -> Result<(Pool, Vec<String>)> {
     let is_wide = slots.iter().any(|factors| factors.precisions().contains(&Precision::F32));
-    let module = Module { name: MODULE.into(), inputs: x.ncols(), outputs: y.ncols() };
+    let module = Module { name: MODULE.into(), inputs, outputs };
     let mut params = PoolParams::new(vec![Group::new(MODULE, vec![module])])
         .weights(if is_wide { Precision::F32 } else { Precision::F16 })
         .most_resident(slots.len())
@@ -134,18 +156,7 @@ fn pooled<X: Scalar, Y: Scalar>(
     for (name, factors) in names.iter().zip(slots) {
         pool.register(name, Adapter::single(MODULE, Factors::clone(factors)))?;
     }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let is_single = (0..routes.rows()).all(|row| routes.of_row(row).len() <= 1);
-    match pool.lease(&names) {
-        Err(Error::TooLarge { .. }) if is_single && slots.len() > 1 => {
-            // They do not lie beside each other in the device's bindings. No row needs two of them.
-            drop(pool);
-            let (low, high) = slots.split_at(slots.len() / 2);
-            pooled(device, low, &part_of(routes, 0..low.len())?, x, y.view_mut())?;
-            pooled(device, high, &part_of(routes, low.len()..slots.len())?, x, y)
-        }
-        lease => lease?.step(routes)?.apply(0, x, &mut [y]),
-    }
+    Ok((pool, names))
 }
 
 /// The routes to `slots`, counted from the first of them.

@@ -88,7 +88,7 @@ pub(super) fn by_module(shrunk: &Shrunk, step: &Step, group: usize) -> Vec<Vec<V
 
 /// The slabs that the adapters of a window lie in, for one group.
 #[cfg(feature = "gpu")]
-pub(super) fn slabs(step: &Step, window: &Window, group: usize) -> Result<Vec<u32>> {
+fn slabs(step: &Step, window: &Window, group: usize) -> Result<Vec<u32>> {
     let members = step.lease.members();
     let used = |segment: &super::segments::Segment| {
         let member = &members[segment.slot];
@@ -120,15 +120,50 @@ fn mixes_slabs(step: &Step, window: &Window, group: usize) -> bool {
     })
 }
 
+/// A window that has something to do for one group, with how it goes.
+#[cfg(feature = "gpu")]
+pub(super) struct Work<'s> {
+    pub window: &'s Window,
+    pub on_device: &'s OnDevice,
+    pub plan: ShrinkPlan,
+    bank: &'s Bank,
+    group: usize,
+    slabs: Vec<u32>,
+}
+
+#[cfg(feature = "gpu")]
+impl<'s> Work<'s> {
+    /// For each window of `step` whose adapters update group `group`.
+    pub fn of(step: &'s Step, bank: &'s Bank, group: usize) -> Result<Vec<Self>> {
+        let mut all = Vec::with_capacity(step.windows.len());
+        for window in &step.windows {
+            let slabs = slabs(step, window, group)?;
+            let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
+            let plan = shrink_plan(step, window, on_device, bank, group);
+            all.push(Self { window, on_device, plan, bank, group, slabs });
+        }
+        Ok(all)
+    }
+
+    /// What records it.
+    pub fn task(&self) -> Task<'_> {
+        Task { bank: self.bank, batch: self.on_device, group: self.group, slabs: &self.slabs }
+    }
+
+    /// Bytes of what shrink makes.
+    pub fn shrunk_bytes(&self) -> u64 {
+        self.plan.shrunk_bytes(self.on_device.plan.positions)
+    }
+
+    /// Kernels that both products launch.
+    pub fn launches(&self) -> usize {
+        self.slabs.len() * (self.plan.launches.len() + self.on_device.plan.expand.len())
+    }
+}
+
 /// How shrink goes for one group of a window.
 #[cfg(feature = "gpu")]
-pub(super) fn shrink_plan(
-    step: &Step,
-    window: &Window,
-    on_device: &OnDevice,
-    bank: &Bank,
-    group: usize,
-) -> ShrinkPlan {
+fn shrink_plan(step: &Step, window: &Window, on_device: &OnDevice, bank: &Bank, group: usize) -> ShrinkPlan {
     let members = step.lease.members();
     let ranks: Vec<u32> = window
         .segments
@@ -204,19 +239,16 @@ pub(super) fn apply<X: Scalar, Y: Scalar>(
     let bank = step.lease.bank_or_lost()?;
     // An error leaves y as it was.
     let mut done = Vec::with_capacity(step.windows.len());
-    for window in &step.windows {
-        let slabs = slabs(step, window, group)?;
-        let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
-        let plan = shrink_plan(step, window, on_device, bank, group);
-        let task = Task { bank, batch: on_device, group, slabs: &slabs };
+    for work in &Work::of(step, bank, group)? {
+        let (window, plan, task) = (work.window, &work.plan, work.task());
         let inputs = Packed::new(&[x.slice_axis(Axis(0), Rows::from(window.rows.clone()))], 8);
         let x_buffer = upload(bank, "x", &inputs.bytes)?;
         let input = Input { slice: x_buffer.whole(), precision: X::PRECISION, rows: inputs.rows[0] };
-        let shrunk = bank.gpu.buffer("shrunk", plan.shrunk_bytes(on_device.plan.positions))?;
+        let shrunk = bank.gpu.buffer("shrunk", work.shrunk_bytes())?;
         let (y_buffer, targets) = upload_outputs(bank, window, y)?;
         let output = Output { slice: y_buffer.whole(), precision: Y::PRECISION, targets };
         let mut batch = bank.gpu.batch("lora");
-        task.shrink(&mut batch, &plan, &input, &shrunk)?;
+        task.shrink(&mut batch, plan, &input, &shrunk)?;
         task.expand(&mut batch, plan.planes, plan.stride, &shrunk, &output)?;
         let mut read = batch.submit_and_read(&[(&y_buffer, 0..y_buffer.size_bytes())])?;
         done.push((window, output.targets, read.swap_remove(0)));
@@ -278,19 +310,15 @@ pub(super) fn shrink<X: Scalar>(
     made: &mut Shrunk,
 ) -> Result<()> {
     let bank = step.lease.bank_or_lost()?;
-    for window in &step.windows {
-        let slabs = slabs(step, window, group)?;
-        let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
-        let plan = shrink_plan(step, window, on_device, bank, group);
-        let task = Task { bank, batch: on_device, group, slabs: &slabs };
+    for work in &Work::of(step, bank, group)? {
+        let (window, plan, task) = (work.window, &work.plan, work.task());
         let inputs = Packed::new(&[x.slice_axis(Axis(0), Rows::from(window.rows.clone()))], 8);
         let x_buffer = upload(bank, "x", &inputs.bytes)?;
         let input = Input { slice: x_buffer.whole(), precision: X::PRECISION, rows: inputs.rows[0] };
-        let positions = on_device.plan.positions;
-        let bytes = plan.shrunk_bytes(positions);
+        let (positions, bytes) = (work.on_device.plan.positions, work.shrunk_bytes());
         let shrunk = bank.gpu.buffer("shrunk", bytes)?;
         let mut batch = bank.gpu.batch("lora shrink");
-        task.shrink(&mut batch, &plan, &input, &shrunk)?;
+        task.shrink(&mut batch, plan, &input, &shrunk)?;
         let read = batch.submit_and_read(&[(&shrunk, 0..bytes)])?;
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(&read[0]);
         let stride = plan.stride as usize;
@@ -317,12 +345,9 @@ pub(super) fn expand<Y: Scalar>(
     let bank = step.lease.bank_or_lost()?;
     // An error leaves y as it was.
     let mut done = Vec::with_capacity(step.windows.len());
-    for window in &step.windows {
-        let slabs = slabs(step, window, group)?;
-        let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
-        let plan = shrink_plan(step, window, on_device, bank, group);
-        let task = Task { bank, batch: on_device, group, slabs: &slabs };
-        let (positions, stride) = (on_device.plan.positions as usize, plan.stride as usize);
+    for work in &Work::of(step, bank, group)? {
+        let (window, plan, task) = (work.window, &work.plan, work.task());
+        let (positions, stride) = (work.on_device.plan.positions as usize, plan.stride as usize);
         let mut values = vec![0.0_f32; positions * stride];
         for (position, places) in places_of(step, window, group, made.first_of_row(window.rows.start)) {
             let begin = position * stride;

@@ -100,7 +100,7 @@ const SPAN: u32 = 64;
 /// Invocations of the stream kernel of expand, each with four columns.
 const EXPAND_LANES: u32 = 128;
 
-const SHRINK: &[Binding] = &[
+const PLAIN: &[Binding] = &[
     Binding::Read,
     Binding::Read,
     Binding::Read,
@@ -109,7 +109,7 @@ const SHRINK: &[Binding] = &[
     Binding::ReadWrite,
     Binding::Uniform,
 ];
-const SHRINK_COUNTED: &[Binding] = &[
+const COUNTED: &[Binding] = &[
     Binding::Read,
     Binding::Read,
     Binding::Read,
@@ -122,7 +122,7 @@ const SHRINK_COUNTED: &[Binding] = &[
 
 impl Layout {
     fn bindings(&self) -> &'static [Binding] {
-        if self.is_counted { SHRINK_COUNTED } else { SHRINK }
+        if self.is_counted { COUNTED } else { PLAIN }
     }
 
     /// What the templates need beside the shape; `vector` is the elements that a vector of weights has.

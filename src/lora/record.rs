@@ -1,8 +1,7 @@
 //! Recording into the caller's encoder, on the caller's buffers.
 
-use super::gpu::{Input, OnDevice, Output, Strided, Task};
-use super::host::{shrink_plan, slabs};
-use super::plan::ShrinkPlan;
+use super::gpu::{Input, Output, Strided};
+use super::host::Work;
 use super::pool::{Bank, Lease};
 use super::step::Step;
 use super::values::Precision;
@@ -82,9 +81,7 @@ impl Step {
         let Some(bank) = self.lease.bank() else {
             return Err(Error::parameter("pool", "one on a GPU", self.lease.backend().name()));
         };
-        let Some(about) = self.lease.groups().get(group) else {
-            return Err(Error::parameter("group", format!("0 to {}", self.lease.groups().len() - 1), group));
-        };
+        let about = self.lease.group(group)?;
         if y.1.len() != about.modules.len() {
             let expected = format!("rows for each of {} modules", about.modules.len());
             return Err(Error::shape("y_rows", expected, y.1.len()));
@@ -99,26 +96,22 @@ impl Step {
         }
         // All windows are checked before anything is recorded.
         let limits = bank.gpu.limits();
-        let mut bound = Vec::new();
-        for window in &self.windows {
-            let slabs = slabs(self, window, group)?;
-            let Some(on_device) = window.on_device.as_ref().filter(|_| !slabs.is_empty()) else { continue };
-            let (x_slice, x_rows) = bind("x", x.0, &[(x.1, about.inputs())], &window.rows, &limits)?;
-            let (y_slice, targets) = bind("y", y.0, &places, &window.rows, &limits)?;
+        let all = Work::of(self, bank, group)?;
+        let mut bound = Vec::with_capacity(all.len());
+        for work in &all {
+            let rows = &work.window.rows;
+            let (x_slice, x_rows) = bind("x", x.0, &[(x.1, about.inputs())], rows, &limits)?;
+            let (y_slice, targets) = bind("y", y.0, &places, rows, &limits)?;
             let input = Input { slice: x_slice, precision: x.0.precision, rows: x_rows[0] };
-            let output = Output { slice: y_slice, precision: y.0.precision, targets };
-            bound.push((on_device, slabs, shrink_plan(self, window, on_device, bank, group), input, output));
+            bound.push((input, Output { slice: y_slice, precision: y.0.precision, targets }));
         }
-        let bytes = |(on_device, _, plan, ..): &(&OnDevice, _, ShrinkPlan, _, _)| {
-            plan.shrunk_bytes(on_device.plan.positions)
-        };
-        let Some(most_bytes) = bound.iter().map(bytes).max() else { return Ok(()) };
+        let Some(most_bytes) = all.iter().map(Work::shrunk_bytes).max() else { return Ok(()) };
         recording.hold(&self.lease);
         recording.room(bank, most_bytes)?;
         let Recording { arena, shrunk, .. } = recording;
         let shrunk = &shrunk[shrunk.len() - 1];
-        for (on_device, slabs, plan, input, output) in &bound {
-            let task = Task { bank, batch: on_device, group, slabs };
+        for (work, (input, output)) in all.iter().zip(&bound) {
+            let (plan, task) = (&work.plan, work.task());
             let mut batch = bank.gpu.batch("lora");
             task.shrink(&mut batch, plan, input, shrunk)?;
             task.expand(&mut batch, plan.planes, plan.stride, shrunk, output)?;

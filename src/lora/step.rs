@@ -237,10 +237,7 @@ impl Step {
     }
 
     pub(super) fn check_inputs(&self, group: usize, got: (usize, usize)) -> Result<()> {
-        let groups = self.lease.groups();
-        let Some(about) = groups.get(group) else {
-            return Err(Error::parameter("group", format!("0 to {}", groups.len() - 1), group));
-        };
+        let about = self.lease.group(group)?;
         if got != (self.routes.rows(), about.inputs()) {
             let expected =
                 format!("{} x {}, the rows of the routes and the inputs", self.routes.rows(), about.inputs());
@@ -250,10 +247,7 @@ impl Step {
     }
 
     fn check_outputs<Y>(&self, group: usize, y: &[ArrayViewMut2<'_, Y>]) -> Result<()> {
-        let groups = self.lease.groups();
-        let Some(about) = groups.get(group) else {
-            return Err(Error::parameter("group", format!("0 to {}", groups.len() - 1), group));
-        };
+        let about = self.lease.group(group)?;
         if y.len() != about.modules.len() {
             let expected = format!("one array for each of {} modules", about.modules.len());
             return Err(Error::shape("y", expected, format!("{} arrays", y.len())));

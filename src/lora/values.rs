@@ -81,35 +81,23 @@ impl Scalar for f32 {
     }
 }
 
-impl Scalar for f16 {
-    const PRECISION: Precision = Precision::F16;
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self.to_f32()
-    }
-    #[inline(always)]
-    fn narrow(value: f32) -> Self {
-        Self::from_f32(value)
-    }
-    fn into_values(values: Vec<Self>) -> Values {
-        Values::F16(values)
-    }
+macro_rules! halves {
+    ($($type:ident, $variant:ident);*) => {$(impl Scalar for $type {
+        const PRECISION: Precision = Precision::$variant;
+        #[inline(always)]
+        fn widen(self) -> f32 {
+            self.to_f32()
+        }
+        #[inline(always)]
+        fn narrow(value: f32) -> Self {
+            Self::from_f32(value)
+        }
+        fn into_values(values: Vec<Self>) -> Values {
+            Values::$variant(values)
+        }
+    })*};
 }
-
-impl Scalar for bf16 {
-    const PRECISION: Precision = Precision::Bf16;
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self.to_f32()
-    }
-    #[inline(always)]
-    fn narrow(value: f32) -> Self {
-        Self::from_f32(value)
-    }
-    fn into_values(values: Vec<Self>) -> Values {
-        Values::Bf16(values)
-    }
-}
+halves!(f16, F16; bf16, Bf16);
 
 /// A list of numbers of one of the three types.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cancel::Cancel;
 use crate::cli::args::Run;
-use crate::cli::failure::{Failure, WORK};
+use crate::cli::failure::Failure;
 use crate::cli::{input, output};
 use crate::lora::Precision;
 use crate::lora::measure::{Measured, Measurement, Rates, measure, rates};
@@ -119,13 +119,8 @@ pub(super) fn run(arguments: &Bench, cancel: &Cancel) -> Result<(), Failure> {
             }
         }
     }
-    if let Some(mut file) = points {
-        let text = points_csv(&lines);
-        file.write_all(text.as_bytes()).map_err(|source| Failure {
-            message: format!("--points {}: writing failed: {source}", file.path().display()),
-            code: WORK,
-        })?;
-        output::commit(vec![file])?;
+    if let Some(file) = points {
+        output::finish_text("--points", file, &points_csv(&lines))?;
     }
     output::print(|stdout| {
         if arguments.run.json {

@@ -1,6 +1,5 @@
 //! `tilefold lora simulate`: policies on one trace, or the workloads of Punica.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use super::simulate_args::{ArrivalsName, Costs, PolicyName, Requests, Simulate};
 use super::simulate_output::{
     Adapters, adapters_json, base_json, report_json, title, write_adapters, write_reports,
 };
-use crate::cli::failure::{Failure, WORK};
+use crate::cli::failure::Failure;
 use crate::cli::{output, plot};
 use crate::lora::serve::{
     Arrivals, BaseCost, CacheLimits, DeviceLimits, FairTokens, Fcfs, FewAdapters, Lengths, LoopCost,
@@ -47,13 +46,8 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
     }
     let title = title(arguments, &trace);
     if let Some(path) = &arguments.plot {
-        let mut file = output::create("--plot", path, "svg")?;
-        let page = plot::draw_policies(&title, &reports);
-        file.write_all(page.as_bytes()).map_err(|source| Failure {
-            message: format!("--plot {}: writing failed: {source}", path.display()),
-            code: WORK,
-        })?;
-        output::commit(vec![file])?;
+        let file = output::create("--plot", path, "svg")?;
+        output::finish_text("--plot", file, &plot::draw_policies(&title, &reports))?;
     }
     output::print(|stdout| {
         if arguments.json {

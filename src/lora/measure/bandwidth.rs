@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 #[cfg(feature = "gpu")]
 use crate::device::Backend;
-use crate::device::{CpuPool, Device, Prediction};
+use crate::device::{CpuPool, Device};
 use crate::error::Result;
+use crate::lora::pool::backend;
 
 /// Bytes that are copied to measure the memory: many times any cache.
 const COPIED_BYTES: usize = 256 << 20;
@@ -33,7 +34,7 @@ pub struct Rates {
 /// # Errors
 /// Those of the device.
 pub fn rates(device: &Device) -> Result<Rates> {
-    match device.resolve(&Prediction { flops: f64::MAX, upload_bytes: 0.0 }) {
+    match backend(device) {
         #[cfg(feature = "gpu")]
         Backend::Gpu(gpu) => super::on_gpu::rates(gpu),
         backend => Ok(Rates {

@@ -16,9 +16,8 @@ use ndarray::Array2;
 
 pub use bandwidth::{Rates, rates};
 
-use super::factors::{Adapter, Factors, Sizes};
-use super::module::Module;
-use super::pool::{Group, Pool, PoolParams};
+use super::apply::pool_of;
+use super::factors::{Factors, Sizes};
 use super::routes::Routes;
 use super::serve::{MeasuredPoint, TraceBuilder, Workload};
 use super::step::Step;
@@ -28,8 +27,6 @@ use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
-/// Name of the one module.
-const MODULE: &str = "module";
 /// Most rows, repetitions and bytes of weights and activations that are measured: beyond them is a typing error.
 const MOST_ROWS: usize = 1 << 20;
 const MOST_REPETITIONS: usize = 10_000;
@@ -145,7 +142,8 @@ fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) 
     let adapters = trace.adapters();
     let factors: Vec<Factors> =
         (0..adapters).map(|slot| random_factors(batch, rank_of(slot), slot)).collect::<Result<_>>()?;
-    let (pool, names) = pool_of(device, batch, &factors)?;
+    let slots_of: Vec<&Factors> = factors.iter().collect();
+    let (pool, names) = pool_of(device, &slots_of, batch.inputs, batch.outputs)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let lease = pool.lease(&names)?;
     let routes = Routes::of_slots(slots.iter().map(|slot| Some(*slot)));
@@ -244,21 +242,4 @@ fn random_factors(batch: &Measurement, rank: usize, slot: usize) -> Result<Facto
     let a = values(rank * batch.inputs, 0, 1.0 / (batch.inputs.max(1) as f64).sqrt());
     let b = values(rank * batch.outputs, 1 << 40, 1.0 / (rank.max(1) as f64).sqrt());
     Factors::from_values(sizes, a, b, 1.0)
-}
-
-/// A pool that holds exactly these adapters.
-fn pool_of(device: &Device, batch: &Measurement, factors: &[Factors]) -> Result<(Pool, Vec<String>)> {
-    let module = Module { name: MODULE.into(), inputs: batch.inputs, outputs: batch.outputs };
-    let vector = (batch.inputs.next_multiple_of(1024) + batch.outputs.next_multiple_of(1024)) as u64;
-    let ranks: u64 = factors.iter().map(|factors| factors.rank() as u64).sum();
-    let params = PoolParams::new(vec![Group::new(MODULE, vec![module])])
-        .weights(batch.precision)
-        .budget_bytes((ranks + 1) * vector * batch.precision.size_bytes() as u64)
-        .most_resident(factors.len().max(1));
-    let pool = Pool::new(device, params)?;
-    let names: Vec<String> = (0..factors.len()).map(|slot| slot.to_string()).collect();
-    for (name, factors) in names.iter().zip(factors) {
-        pool.register(name, Adapter::single(MODULE, factors.clone()))?;
-    }
-    Ok((pool, names))
 }

@@ -7,8 +7,8 @@ use super::{ReadBytes, Timed};
 use crate::cancel::Cancel;
 use crate::device::{Gpu, Pipeline};
 use crate::error::{Error, Result};
-use crate::lora::gpu::{Input, Output, Strided, Task};
-use crate::lora::host::{Packed, shrink_plan, slabs, upload};
+use crate::lora::gpu::{Input, Output, Strided};
+use crate::lora::host::{Packed, Work, upload};
 use crate::lora::kernels::{CopyParams, copy_kernel, copy_workgroups};
 use crate::lora::step::Step;
 use crate::lora::values::Scalar;
@@ -27,20 +27,20 @@ pub(super) fn time<T: Scalar>(
 ) -> Result<Option<Timed>> {
     let Some(bank) = step.lease().bank() else { return Ok(None) };
     let gpu = &bank.gpu;
-    let [window] = &step.windows[..] else {
+    if step.windows.len() != 1 {
         let rule = "rows that the device takes in one window";
         return Err(Error::parameter("rows", rule, step.routes().rows()));
-    };
-    let slabs = slabs(step, window, 0)?;
-    let Some(on_device) = &window.on_device else { return Ok(None) };
-    let plan = shrink_plan(step, window, on_device, bank, 0);
+    }
+    // Adapters of rank 0 launch nothing.
+    let Some(work) = Work::of(step, bank, 0)?.pop() else { return Ok(None) };
+    let (plan, task) = (&work.plan, work.task());
     let size = size_of::<T>() as u64;
     let outputs = step.lease().groups()[0].modules[0].outputs as u64;
     let packed = Packed::new(&[x.view()], 8);
     let x_buffer = upload(bank, "x", &packed.bytes)?;
     let y_rows = Strided { first: 0, stride: outputs.next_multiple_of(4), columns: outputs };
     let y_buffer = gpu.buffer("y", x.nrows() as u64 * y_rows.stride * size)?;
-    let shrunk = gpu.buffer("shrunk", plan.shrunk_bytes(on_device.plan.positions))?;
+    let shrunk = gpu.buffer("shrunk", work.shrunk_bytes())?;
     let mut zeros = gpu.batch("lora bench");
     zeros.clear(&y_buffer)?;
     zeros.submit()?;
@@ -50,7 +50,6 @@ pub(super) fn time<T: Scalar>(
     let flusher = if gpu.is_software() { None } else { Some(gpu.buffer("flushed", large_bytes(gpu))?) };
 
     let mut seconds = Vec::with_capacity(repetitions);
-    let task = Task { bank, batch: on_device, group: 0, slabs: &slabs };
     for _ in 0..repetitions {
         cancel.check()?;
         if let Some(flusher) = &flusher {
@@ -59,26 +58,24 @@ pub(super) fn time<T: Scalar>(
             batch.submit()?;
         }
         let mut batch = gpu.batch("lora bench");
-        task.shrink(&mut batch, &plan, &input, &shrunk)?;
+        task.shrink(&mut batch, plan, &input, &shrunk)?;
         task.expand(&mut batch, plan.planes, plan.stride, &shrunk, &output)?;
         seconds.push(batch.submit_and_wait()?.as_secs_f64());
     }
 
-    let counted = Step::new(step.lease(), step.routes(), true)?;
+    let counting = Step::new(step.lease(), step.routes(), true)?;
     let mut read = None;
-    if let Some((on_device, counts)) =
-        counted.windows[0].on_device.as_ref().and_then(|batch| Some((batch, batch.counts.as_ref()?)))
-    {
-        let task = Task { bank, batch: on_device, group: 0, slabs: &slabs };
+    for work in Work::of(&counting, bank, 0)? {
+        let Some(counts) = &work.on_device.counts else { continue };
+        let (plan, task) = (&work.plan, work.task());
         let mut batch = gpu.batch("lora count");
-        task.shrink(&mut batch, &plan, &input, &shrunk)?;
+        task.shrink(&mut batch, plan, &input, &shrunk)?;
         task.expand(&mut batch, plan.planes, plan.stride, &shrunk, &output)?;
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&batch.submit_and_read(&[(counts, 0..16)])?[0]);
         let [activations, weights, shrunk, tables] = [0, 1, 2, 3].map(|at| 4 * u64::from(words[at]));
         read = Some(ReadBytes { activations, weights, shrunk, tables });
     }
-    let launches = slabs.len() * (plan.launches.len() + on_device.plan.expand.len());
-    Ok(Some(Timed { seconds, launches, read }))
+    Ok(Some(Timed { seconds, launches: work.launches(), read }))
 }
 
 fn large_bytes(gpu: &Gpu) -> u64 {

@@ -161,9 +161,12 @@ impl Bank {
         }
     }
 
+    fn page_bytes(&self) -> usize {
+        (if self.is_wide { 4 } else { 2 }) << self.page_shift
+    }
+
     /// Adds elements `start .. start + count` as whole pages.
     fn append(&self, bytes: &mut Vec<u8>, values: &Values, start: usize, count: usize) {
-        let page_bytes = (if self.is_wide { 4 } else { 2 }) << self.page_shift;
         if self.is_wide {
             with_values!(values, values => {
                 for value in &values[start..start + count] {
@@ -174,12 +177,12 @@ impl Bank {
             let all = values.bytes();
             bytes.extend_from_slice(&all[2 * start..2 * (start + count)]);
         }
-        bytes.resize(bytes.len().next_multiple_of(page_bytes), 0);
+        bytes.resize(bytes.len().next_multiple_of(self.page_bytes()), 0);
     }
 
     /// Writes whole pages, runs of neighbours in one go.
     fn write_pages(&self, slab: u32, pages: &[u32], bytes: &[u8]) -> Result<u64> {
-        let page_bytes = ((if self.is_wide { 4 } else { 2 }) << self.page_shift) as usize;
+        let page_bytes = self.page_bytes();
         let mut at = 0;
         for run in pages.chunk_by(|a, b| *b == a + 1) {
             let end = at + run.len() * page_bytes;

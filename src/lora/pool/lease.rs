@@ -9,7 +9,7 @@ use super::params::Group;
 use super::state::State;
 use super::{Shared, backend, unknown};
 use crate::device::Backend;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// An adapter in place, as those who use it see it.
 #[derive(Debug)]
@@ -151,6 +151,12 @@ impl Lease {
     /// The groups of modules of the pool.
     pub fn groups(&self) -> &[Group] {
         &self.held.shared.params.groups
+    }
+
+    /// Group `group`, or the error that it is beyond the last.
+    pub(crate) fn group(&self, group: usize) -> Result<&Group> {
+        let rule = || Error::parameter("group", format!("0 to {}", self.groups().len() - 1), group);
+        self.groups().get(group).ok_or_else(rule)
     }
 
     pub(crate) fn members(&self) -> &[Arc<Member>] {

@@ -245,7 +245,7 @@ impl Shared {
 }
 
 /// Who performs the work of a pool on `device`: weights stay there, so `auto` takes a GPU where there is one.
-fn backend(device: &Device) -> Backend<'_> {
+pub(crate) fn backend(device: &Device) -> Backend<'_> {
     // Nothing that the CPU could do outweighs weights that are there already.
     device.resolve(&Prediction { flops: 0.0, upload_bytes: f64::NEG_INFINITY })
 }
