@@ -5,9 +5,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use half::f16;
 use ndarray::Array2;
 use tilefold::Device;
-use tilefold::lora::measure::rates;
 use tilefold::lora::serve::{TraceBuilder, Workload};
 use tilefold::lora::{Adapter, Factors, Group, Lease, Module, Pool, PoolParams, Precision, Routes};
+use tilefold::measure::roofs;
 
 mod support;
 
@@ -55,8 +55,8 @@ fn verify(slots: &[u32], y: &Array2<f16>) {
 
 fn benches(criterion: &mut Criterion) {
     for (name, device) in support::devices() {
-        let rates = rates(&device).expect("rates");
-        println!("{name}: copy {:.1} GB/s", rates.copy_bytes_per_second / 1e9);
+        let roofs = roofs(&device).expect("roofs");
+        println!("{name}: copy {:.1} GB/s", roofs.copy_bytes_per_second / 1e9);
         for rows in [1, 64, 512] {
             let mut group = criterion
                 .benchmark_group(format!("{name}, {rows} rows, {HIDDEN} to {HIDDEN}, rank {RANK}, f16"));

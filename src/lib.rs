@@ -13,6 +13,7 @@ pub mod distance;
 mod error;
 pub mod kmeans;
 pub mod lora;
+pub mod measure;
 mod random;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 #[doc(hidden)]

@@ -4,7 +4,7 @@ use crate::device::{Binding, Kernel};
 use crate::error::Result;
 use crate::tile::kernels;
 use crate::tile::shape::SHAPES;
-use crate::{distance, kmeans, lora};
+use crate::{distance, kmeans, lora, measure};
 
 /// One rendered kernel.
 #[derive(Debug, Clone)]
@@ -57,7 +57,6 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels::Listed { row, label, before, limit }
         kernels::StoreParams { rows, columns, depth, first_row, first_column, stride }
         kernels::ShortlistParams { columns, stride, count, room, first_row, slope, constant }
-        lora::kernels::CopyParams { vectors, across }
         lora::kernels::ShrinkParams {
             inputs, x_stride, x_first, blocks, blocks_per_plane, rank_groups, first_chunk, chunks, chunks_across, positions, rows_at,
             stride, group, groups, slab, page_shift, slots_at, by_row_at, used_at, used,
@@ -66,6 +65,8 @@ pub fn mirrors() -> Vec<Mirror> {
             planes, positions, stride, first_chunk, chunks, chunks_across, rows_at, scales_at, slots_at, by_row_at,
             group, groups, slab, page_shift, projections, padding, targets,
         }
+        measure::kernels::StreamParams { vectors, across }
+        measure::kernels::MultiplyParams { rounds, factor, term, padding }
         kmeans::gpu_sums::RowsParams { rows, n_clusters }
         kmeans::gpu_sums::SumParams { rows, depth, features, first_place }
     }
@@ -107,6 +108,9 @@ pub fn shaders() -> Result<Vec<Shader>> {
         add(format!("{features} features"), kmeans::gpu_sums::sum_kernel(features, false)?);
         add(format!("{features} features, weighted"), kmeans::gpu_sums::sum_kernel(features, true)?);
     }
+    add(String::new(), measure::kernels::copy_kernel()?);
+    add(String::new(), measure::kernels::write_kernel()?);
+    add(String::new(), measure::kernels::multiply_kernel()?);
     for (variant, kernel) in lora::kernels::kernels()? {
         add(variant, kernel);
     }

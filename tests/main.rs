@@ -42,6 +42,7 @@ mod lora_serve;
 mod lora_shapes;
 mod lora_shards;
 mod lora_simulate;
+mod measure_roofs;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

@@ -228,32 +228,10 @@ fn expand_kernel(family: Family, layout: &Layout) -> Result<Kernel> {
     Ok(Kernel { name: "expand_tile", entry: "expand_tile", source, bindings })
 }
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
-pub(crate) struct CopyParams {
-    pub vectors: u32,
-    pub across: u32,
-}
-
-/// Invocations of a copying workgroup.
-const COPY_LANES: u32 = 128;
-
-/// Workgroups that copy so many vectors.
-pub(crate) fn copy_workgroups(vectors: u32) -> u32 {
-    vectors.div_ceil(4 * COPY_LANES)
-}
-
-/// The kernel that copies.
-pub(crate) fn copy_kernel() -> Result<Kernel> {
-    let source = render("common/copy.wgsl", context! { invocations => COPY_LANES })?;
-    let bindings = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
-    Ok(Kernel { name: "copy", entry: "copy", source, bindings })
-}
-
 /// Every variant that a plan can choose.
 #[cfg(feature = "test-hooks")]
 pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
-    let mut all = vec![(String::new(), copy_kernel()?)];
+    let mut all = Vec::new();
     let rows = super::plan::STREAM_ROWS as u32;
     let shrinks = [
         (Family::Stream(1), 32),

@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 
 /// Every template by its path under `shaders/`.
 const TEMPLATES: &[(&str, &str)] = &[
-    ("common/copy.wgsl", include_str!("../../shaders/common/copy.wgsl")),
     ("common/wide.wgsl", include_str!("../../shaders/common/wide.wgsl")),
     ("distance/measure.wgsl", include_str!("../../shaders/distance/measure.wgsl")),
     ("kmeans/count.wgsl", include_str!("../../shaders/kmeans/count.wgsl")),
@@ -26,6 +25,9 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("lora/shrink_tile.wgsl", include_str!("../../shaders/lora/shrink_tile.wgsl")),
     ("lora/stage_expand.wgsl", include_str!("../../shaders/lora/stage_expand.wgsl")),
     ("lora/stage_shrink.wgsl", include_str!("../../shaders/lora/stage_shrink.wgsl")),
+    ("measure/copy.wgsl", include_str!("../../shaders/measure/copy.wgsl")),
+    ("measure/multiply.wgsl", include_str!("../../shaders/measure/multiply.wgsl")),
+    ("measure/write.wgsl", include_str!("../../shaders/measure/write.wgsl")),
     ("tile/candidates.wgsl", include_str!("../../shaders/tile/candidates.wgsl")),
     ("tile/certify.wgsl", include_str!("../../shaders/tile/certify.wgsl")),
     ("tile/load.wgsl", include_str!("../../shaders/tile/load.wgsl")),

@@ -11,8 +11,9 @@ use crate::cli::args::Run;
 use crate::cli::failure::Failure;
 use crate::cli::{input, output};
 use crate::lora::Precision;
-use crate::lora::measure::{Measured, Measurement, Rates, measure, rates};
+use crate::lora::measure::{Measured, Measurement, measure};
 use crate::lora::serve::Workload;
+use crate::measure::{Roofs, roofs};
 
 /// Share of the measured copy rate that a batch is expected to reach.
 const EXPECTED_SHARE: f64 = 0.6;
@@ -100,7 +101,7 @@ pub(super) fn run(arguments: &Bench, cancel: &Cancel) -> Result<(), Failure> {
         Some(path) => Some(output::create("--points", path, "csv")?),
         None => None,
     };
-    let rates = rates(&device)?;
+    let roofs = roofs(&device)?;
     let mut lines = Vec::new();
     for &outputs in &arguments.out {
         for &workload in &workloads {
@@ -124,9 +125,9 @@ pub(super) fn run(arguments: &Bench, cancel: &Cancel) -> Result<(), Failure> {
     }
     output::print(|stdout| {
         if arguments.run.json {
-            return writeln!(stdout, "{:#}", as_json(arguments, &rates, &lines));
+            return writeln!(stdout, "{:#}", as_json(arguments, &roofs, &lines));
         }
-        print(stdout, arguments, &rates, &lines)
+        print(stdout, arguments, &roofs, &lines)
     })
 }
 
@@ -143,12 +144,12 @@ fn points_csv(lines: &[Line]) -> String {
 }
 
 /// Seconds that reading and writing take at the expected share of the copy rate, and the launches.
-fn allowed_seconds(rates: &Rates, measured: &Measured) -> f64 {
+fn allowed_seconds(roofs: &Roofs, measured: &Measured) -> f64 {
     let bytes = (measured.least_bytes + measured.written_bytes) as f64;
-    bytes / (EXPECTED_SHARE * rates.copy_bytes_per_second) + measured.launches as f64 * rates.launch_seconds
+    bytes / (EXPECTED_SHARE * roofs.copy_bytes_per_second) + measured.launches as f64 * roofs.launch_seconds
 }
 
-fn as_json(arguments: &Bench, rates: &Rates, lines: &[Line]) -> Value {
+fn as_json(arguments: &Bench, roofs: &Roofs, lines: &[Line]) -> Value {
     let line = |line: &Line| {
         let Measured { point, range, launches, least_bytes, written_bytes, read, worst_share, .. } =
             &line.measured;
@@ -172,15 +173,15 @@ fn as_json(arguments: &Bench, rates: &Rates, lines: &[Line]) -> Value {
                 "tables": read.tables,
                 "total": read.total(),
             })),
-            "allowed_seconds": allowed_seconds(rates, &line.measured),
+            "allowed_seconds": allowed_seconds(roofs, &line.measured),
             "worst_share_of_bound": worst_share,
         })
     };
     json!({
-        "device": rates.device,
-        "is_software": rates.is_software,
-        "copy_bytes_per_second": rates.copy_bytes_per_second,
-        "launch_seconds": rates.launch_seconds,
+        "device": roofs.device,
+        "is_software": roofs.is_software,
+        "copy_bytes_per_second": roofs.copy_bytes_per_second,
+        "launch_seconds": roofs.launch_seconds,
         "hidden": arguments.hidden,
         "ranks": arguments.rank,
         "dtype": arguments.dtype,
@@ -188,19 +189,19 @@ fn as_json(arguments: &Bench, rates: &Rates, lines: &[Line]) -> Value {
     })
 }
 
-fn print(stdout: &mut dyn Write, arguments: &Bench, rates: &Rates, lines: &[Line]) -> std::io::Result<()> {
+fn print(stdout: &mut dyn Write, arguments: &Bench, roofs: &Roofs, lines: &[Line]) -> std::io::Result<()> {
     let ranks: Vec<String> = arguments.rank.iter().map(ToString::to_string).collect();
     writeln!(
         stdout,
         "{}: copy {:.1} GB/s, empty launch {:.1} us\n{} to y, rank {}, {}; every batch checked against its definition in f64",
-        rates.device,
-        rates.copy_bytes_per_second / 1e9,
-        rates.launch_seconds * 1e6,
+        roofs.device,
+        roofs.copy_bytes_per_second / 1e9,
+        roofs.launch_seconds * 1e6,
         arguments.hidden,
         ranks.join(","),
         arguments.dtype
     )?;
-    if rates.is_software {
+    if roofs.is_software {
         writeln!(stdout, "a driver on the CPU: its times say nothing of GPUs, launches and bytes do")?;
     }
     writeln!(
@@ -213,15 +214,15 @@ fn print(stdout: &mut dyn Write, arguments: &Bench, rates: &Rates, lines: &[Line
         let read = measured.read.map(|read| read.total());
         let share = |bytes: u64| bytes as f64 / measured.least_bytes as f64;
         let rate = (measured.least_bytes + measured.written_bytes) as f64 / point.seconds;
-        let times = if rates.is_software {
+        let times = if roofs.is_software {
             format!("{:>8} {:>5} {:>8} {:>11}", "-", "-", "-", "-")
         } else {
             format!(
                 "{:>8.1} {:>5.0} {:>6.0} % {:>9.0} %",
                 point.seconds * 1e6,
                 rate / 1e9,
-                100.0 * rate / rates.copy_bytes_per_second,
-                100.0 * point.seconds / allowed_seconds(rates, measured)
+                100.0 * rate / roofs.copy_bytes_per_second,
+                100.0 * point.seconds / allowed_seconds(roofs, measured)
             )
         };
         writeln!(

@@ -4,8 +4,8 @@
 //! the caches is overwritten, so that weights come from memory, as they do in a model whose other layers ran meanwhile;
 //! not on software drivers and on the reference, whose times mean little anyhow.
 
-mod bandwidth;
 mod check;
+mod flusher;
 #[cfg(feature = "gpu")]
 mod on_gpu;
 
@@ -13,8 +13,6 @@ use std::time::Instant;
 
 use half::{bf16, f16};
 use ndarray::Array2;
-
-pub use bandwidth::{Rates, rates};
 
 use super::apply::pool_of;
 use super::factors::{Factors, Sizes};
@@ -208,7 +206,7 @@ fn time<T: Scalar>(
         return Ok(timed);
     }
     let mut seconds = Vec::with_capacity(repetitions);
-    let mut flusher = matches!(step.lease().backend(), Backend::Cpu(_)).then(bandwidth::Flusher::new);
+    let mut flusher = matches!(step.lease().backend(), Backend::Cpu(_)).then(flusher::Flusher::new);
     for _ in 0..repetitions {
         cancel.check()?;
         if let Some(flusher) = &mut flusher {

@@ -2,21 +2,14 @@
 
 use ndarray::Array2;
 
-use super::bandwidth::Rates;
 use super::{ReadBytes, Timed};
 use crate::cancel::Cancel;
-use crate::device::{Gpu, Pipeline};
 use crate::error::{Error, Result};
 use crate::lora::gpu::{Input, Output, Strided};
 use crate::lora::host::{Packed, Work, upload};
-use crate::lora::kernels::{CopyParams, copy_kernel, copy_workgroups};
 use crate::lora::step::Step;
 use crate::lora::values::Scalar;
-
-/// Bytes that are overwritten between repetitions, and copied to measure the memory.
-const LARGE_BYTES: u64 = 256 << 20;
-/// How often the memory and an empty launch are timed.
-const REPETITIONS: usize = 9;
+use crate::measure::on_gpu::large_bytes;
 
 /// Times the batch of `step` on group 0, kernels alone; `None` where the pool is not on a GPU.
 pub(super) fn time<T: Scalar>(
@@ -76,39 +69,4 @@ pub(super) fn time<T: Scalar>(
         read = Some(ReadBytes { activations, weights, shrunk, tables });
     }
     Ok(Some(Timed { seconds, launches: work.launches(), read }))
-}
-
-fn large_bytes(gpu: &Gpu) -> u64 {
-    let limits = gpu.limits();
-    LARGE_BYTES.min(limits.max_binding_bytes).min(limits.budget_bytes / 8).max(4096) / 4096 * 4096
-}
-
-/// Measures copies and empty launches.
-pub(super) fn rates(gpu: &Gpu) -> Result<Rates> {
-    let bytes = large_bytes(gpu);
-    let [source, copied] = [gpu.buffer("source", bytes)?, gpu.buffer("copied", bytes)?];
-    let pipeline = gpu.pipeline(&copy_kernel()?)?;
-    let most = gpu.limits().max_workgroups_per_dimension;
-    let run = |vectors: u32| -> Result<f64> {
-        let workgroups = copy_workgroups(vectors).max(1);
-        let across = workgroups.min(most);
-        let params = CopyParams { vectors, across };
-        let once = |pipeline: &std::sync::Arc<Pipeline>| -> Result<f64> {
-            let mut batch = gpu.batch("copy");
-            let bindings = [source.whole(), copied.whole()];
-            let grid = [across, workgroups.div_ceil(across), 1];
-            batch.dispatch(pipeline, &bindings, bytemuck::bytes_of(&params), grid)?;
-            Ok(batch.submit_and_wait()?.as_secs_f64())
-        };
-        let mut seconds = (0..REPETITIONS).map(|_| once(&pipeline)).collect::<Result<Vec<f64>>>()?;
-        seconds.sort_by(f64::total_cmp);
-        Ok(seconds[REPETITIONS / 2])
-    };
-    let copy_seconds = run((bytes / 16) as u32)?;
-    Ok(Rates {
-        device: gpu.name(),
-        is_software: gpu.is_software(),
-        copy_bytes_per_second: 2.0 * bytes as f64 / copy_seconds,
-        launch_seconds: run(0)?,
-    })
 }

@@ -4,9 +4,9 @@
 //           of them, {{ invocations }} apart.
 // Bounds    Vectors beyond params.vectors are left alone.
 // Numerics  None.
-// Mirror    crate::lora::kernels::CopyParams
+// Mirror    crate::measure::kernels::StreamParams
 
-struct CopyParams {
+struct StreamParams {
     // Vectors of 16 bytes.
     vectors: u32,
     // Workgroups along x.
@@ -15,7 +15,7 @@ struct CopyParams {
 
 @group(0) @binding(0) var<storage, read> source: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> copied: array<vec4<u32>>;
-@group(0) @binding(2) var<uniform> params: CopyParams;
+@group(0) @binding(2) var<uniform> params: StreamParams;
 
 @compute @workgroup_size({{ invocations }})
 fn copy(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
