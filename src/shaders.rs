@@ -67,8 +67,9 @@ pub fn mirrors() -> Vec<Mirror> {
         }
         measure::kernels::StreamParams { vectors, across }
         measure::kernels::MultiplyParams { rounds, factor, term, padding }
-        kmeans::gpu_sums::RowsParams { rows, n_clusters }
-        kmeans::gpu_sums::SumParams { rows, depth, features, first_place }
+        kmeans::gpu_kernels::RowsParams { first_row, rows, n_clusters }
+        kmeans::gpu_kernels::SumParams { n_clusters, depth, features }
+        kmeans::gpu_kernels::TransferParams { rows, rows_per_workgroup, n_clusters, depth, features }
     }
 }
 
@@ -100,13 +101,8 @@ pub fn shaders() -> Result<Vec<Shader>> {
     add(String::new(), kernels::certify_kernel()?);
     add(String::new(), kernels::relabel_kernel()?);
     add(String::new(), kernels::shortlist_kernel()?);
-    add("few clusters".into(), kmeans::gpu_sums::count_kernel(1)?);
-    add("many clusters".into(), kmeans::gpu_sums::count_kernel(usize::MAX)?);
-    add(String::new(), kmeans::gpu_sums::scan_kernel()?);
-    add(String::new(), kmeans::gpu_sums::scatter_kernel()?);
-    for features in [1, 2, 4, 8, 16, 32, 64] {
-        add(format!("{features} features"), kmeans::gpu_sums::sum_kernel(features, false)?);
-        add(format!("{features} features, weighted"), kmeans::gpu_sums::sum_kernel(features, true)?);
+    for (variant, kernel) in kmeans::gpu_kernels::kernels()? {
+        add(variant, kernel);
     }
     add(String::new(), measure::kernels::copy_kernel()?);
     add(String::new(), measure::kernels::write_kernel()?);

@@ -24,6 +24,7 @@ mod kmeans_model;
 mod kmeans_random;
 mod kmeans_rules;
 mod kmeans_stop;
+mod kmeans_update;
 mod lora;
 mod lora_bugs;
 mod lora_cli;

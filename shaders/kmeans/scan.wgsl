@@ -1,18 +1,18 @@
-// Computes  starts[k] = sum of counts[j] over j < k, and totals[k] += counts[k].
+// Computes  starts[k] = sum of counts[j] over j < k.
 // Mapping   One workgroup owns everything: 256 clusters at a time, a running sum in between.
 // Bounds    Clusters beyond the end count 0 and are not stored.
 // Numerics  Integers.
-// Mirror    crate::kmeans::gpu_sums::RowsParams
+// Mirror    crate::kmeans::gpu_kernels::RowsParams
 
 struct RowsParams {
+    first_row: u32,
     rows: u32,
     n_clusters: u32,
 }
 
 @group(0) @binding(0) var<storage, read> counts: array<u32>;
 @group(0) @binding(1) var<storage, read_write> starts: array<u32>;
-@group(0) @binding(2) var<storage, read_write> totals: array<u32>;
-@group(0) @binding(3) var<uniform> params: RowsParams;
+@group(0) @binding(2) var<uniform> params: RowsParams;
 
 var<workgroup> shared_sums: array<u32, 256>;
 
@@ -39,7 +39,6 @@ fn scan(@builtin(local_invocation_index) local: u32) {
         }
         if k < params.n_clusters {
             starts[k] = before + shared_sums[local] - own;
-            totals[k] += own;
         }
         before += shared_sums[255];
         workgroupBarrier();

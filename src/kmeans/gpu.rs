@@ -1,15 +1,15 @@
-//! One pass of Lloyd's algorithm on the GPU: certified labels, then exact sums by a counting sort of the labels.
+//! One pass of Lloyd's algorithm on the GPU: certified labels, then the sums are brought up to them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytemuck::{cast_slice, pod_collect_to_vec};
 
-use super::gpu_sums::Summer;
+use super::gpu_sums::{Labelled, Summer};
 use super::grid::Sums;
 use super::label::{self, Rows, Top};
 use super::lloyd::{Pass, Passes};
 use super::params::Params;
-use super::plan::{Plan, Shape};
+use super::plan::{Plan, Shape, Update, UpdatePlan};
 use super::problem::{Problem, norm_above, row_square};
 use crate::device::{DeviceBuffer, Gpu, Limits};
 use crate::error::{Error, Result};
@@ -54,6 +54,12 @@ pub(crate) struct GpuPasses<'p, 'd> {
     labeller: Labeller,
     summer: Summer,
     labels: Vec<DeviceBuffer>,
+    /// For each row the label under which it is part of the sums, plus one, or 0.
+    summed: Vec<DeviceBuffer>,
+    /// Rows that changed in the last pass, `None` before the first.
+    changed: Option<u64>,
+    update: Option<(Update, bool, u32)>,
+    shape: Shape,
     sums: Sums,
 }
 
@@ -69,28 +75,56 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         };
         let plan = plan_in_free_memory(gpu, &shape, slot)?;
         let labeller = Labeller::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
-        let summer = Summer::new(gpu, &shape, &problem.grid, plan.window_rows)?;
-        let labels = plan
-            .windows(problem.rows)
-            .map(|(_, rows)| gpu.buffer("labels", 4 * rows as u64))
-            .collect::<Result<_>>()?;
+        let summer = Summer::new(gpu, &shape, &problem.grid)?;
+        let per_row = |label| {
+            let windows = plan.windows(problem.rows);
+            windows.map(|(_, rows)| gpu.buffer(label, 4 * rows as u64)).collect::<Result<_>>()
+        };
+        let (labels, summed) = (per_row("labels")?, per_row("summed")?);
         let resident = if plan.resident { Some(resident(gpu, problem, &plan, slot)?) } else { None };
         let sums = Sums::new(params.n_clusters, problem.columns);
-        Ok(Self { gpu: gpu.clone(), problem, plan, resident, labeller, summer, labels, sums })
+        Ok(Self {
+            gpu: gpu.clone(),
+            problem,
+            plan,
+            resident,
+            labeller,
+            summer,
+            labels,
+            summed,
+            changed: None,
+            update: params.update,
+            shape,
+            sums,
+        })
+    }
+
+    /// The update step of the next pass; sums that it makes afresh are emptied.
+    fn begin_update(&self) -> Result<UpdatePlan> {
+        let mut plan = UpdatePlan::new(&self.shape, self.changed);
+        if let Some(forced) = self.update {
+            plan = plan.forced(&self.shape, forced, self.changed.is_none());
+        }
+        if plan.afresh {
+            self.summer.clear(&self.gpu, &self.summed)?;
+        }
+        Ok(plan)
     }
 
     fn pass_window(
         &mut self,
         book: &DeviceBook,
+        update: &UpdatePlan,
         window: &Window,
         weights: Option<&DeviceBuffer>,
-        labels: usize,
+        index: usize,
     ) -> Result<Pass> {
         let problem = self.problem;
-        let labels = &self.labels[labels];
+        let labels = &self.labels[index];
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
         let labelled = self.labeller.label(book, problem.largest_norm, window, labels, &load)?;
-        self.summer.add(&self.gpu, window, weights, labels)?;
+        let rows = Labelled { window, weights, labels, summed: &self.summed[index] };
+        self.summer.update(&self.gpu, update, &rows, self.labeller.scratch())?;
         Ok(Pass { changed: labelled.changed, rechecked: labelled.rechecked })
     }
 }
@@ -117,7 +151,7 @@ impl Streamed {
 
 impl GpuPasses<'_, '_> {
     /// Two windows take turns: one is filled while the device works on the other.
-    fn pass_streamed(&mut self, book: &DeviceBook) -> Result<Pass> {
+    fn pass_streamed(&mut self, book: &DeviceBook, update: &UpdatePlan) -> Result<Pass> {
         let (gpu, problem, rows) = (self.gpu.clone(), self.problem, self.plan.window_rows);
         let windows: Vec<(usize, usize)> = self.plan.windows(problem.rows).collect();
         let mut current = Streamed::new(&gpu, problem, rows)?;
@@ -126,7 +160,7 @@ impl GpuPasses<'_, '_> {
         current.fill(&gpu, problem, windows[0])?;
         for index in 0..windows.len() {
             let (passed, filled) = rayon::join(
-                || self.pass_window(book, &current.window, current.weights.as_ref(), index),
+                || self.pass_window(book, update, &current.window, current.weights.as_ref(), index),
                 || windows.get(index + 1).map_or(Ok(()), |&rows| next.fill(&gpu, problem, rows)),
             );
             pass = pass.plus(passed?);
@@ -215,27 +249,30 @@ impl Passes for GpuPasses<'_, '_> {
             let none = vec![NO_LABEL; labels.size_bytes() as usize / 4];
             self.gpu.write(labels, 0, cast_slice(&none))?;
         }
+        self.changed = None;
         Ok(())
     }
 
     fn assign(&mut self, book: &Codebook) -> Result<Pass> {
         let device_book = self.labeller.book(book)?;
-        self.summer.clear(&self.gpu)?;
+        let update = self.begin_update()?;
         let mut pass = Pass::default();
         match self.resident.clone() {
             Some(resident) => {
                 for (index, window) in resident.windows.iter().enumerate() {
                     pass = pass.plus(self.pass_window(
                         &device_book,
+                        &update,
                         window,
                         resident.weights.get(index),
                         index,
                     )?);
                 }
             }
-            None => pass = self.pass_streamed(&device_book)?,
+            None => pass = self.pass_streamed(&device_book, &update)?,
         }
         self.summer.read(&self.gpu, self.problem.columns, &mut self.sums)?;
+        self.changed = Some(pass.changed);
         Ok(pass)
     }
 

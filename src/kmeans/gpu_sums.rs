@@ -1,91 +1,40 @@
-//! Exact sums of the rows of each cluster on the GPU: a counting sort of the labels, then segmented integer sums.
+//! Exact sums of the rows of each cluster on the GPU. They stay there from pass to pass: what a pass adds and takes away
+//! are the rows whose label is not the one that they are summed under. `plan.rs` chooses among three ways to do that,
+//! which all give the same integers.
+//!
+//! - sorted: `count`, `scan` and `scatter` order the moves by cluster, `sum` adds each cluster's neighbours in registers;
+//! - direct: `transfer` adds each move to the sums;
+//! - private: `transfer` adds moves to copies of all sums in workgroup memory, and those to the sums.
 
 use std::sync::Arc;
 
-use bytemuck::{Pod, Zeroable, bytes_of, cast_slice, pod_collect_to_vec};
+use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
 
+use super::gpu_kernels::{
+    ROWS_PER_WORKGROUP, RowsParams, SumParams, TransferParams, count_kernel, features_across,
+    moves_per_workgroup, scan_kernel, scatter_kernel, sum_kernel, transfer_kernel,
+};
 use super::grid::{Grid, Sums};
-use super::plan::Shape;
-use crate::device::{Batch, Binding, DeviceBuffer, Gpu, Kernel, Pipeline};
+use super::plan::{Shape, Update, UpdatePlan};
+use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
 use crate::tile::gpu::Window;
-use crate::tile::render::render;
 
-/// Rows per workgroup of `count`.
-const ROWS_PER_WORKGROUP: u32 = 4096;
-/// Most clusters that `count` counts in workgroup memory.
-const SHARED_CLUSTERS: usize = 1024;
-/// Invocations of `sum`: features times lanes.
-const SUM_INVOCATIONS: u32 = 64;
-/// Places in the order that one lane of `sum` adds.
-const ROWS_PER_LANE: u32 = 64;
+/// Workgroups of `transfer` at most, each with its copy of the sums to be added in the end.
+const TRANSFER_WORKGROUPS: u32 = 2048;
+/// Workgroups of `sum` along the moves at most; they take further moves in turns.
+const SUM_WORKGROUPS: u64 = 1 << 15;
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct RowsParams {
-    pub rows: u32,
-    pub n_clusters: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct SumParams {
-    pub rows: u32,
-    pub depth: u32,
-    pub features: u32,
-    pub first_place: u32,
-}
-
-const COUNT: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const SCAN: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
-const SCATTER: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
-const SUM: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const SUM_WEIGHTED: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Read,
-    Binding::Uniform,
-];
-
-/// The counting kernel, with or without counts in workgroup memory.
-pub(crate) fn count_kernel(n_clusters: usize) -> Result<Kernel> {
-    let shared = if n_clusters <= SHARED_CLUSTERS { SHARED_CLUSTERS } else { 0 };
-    let context = minijinja::context! { rows_per_workgroup => ROWS_PER_WORKGROUP, shared_clusters => shared };
-    Ok(Kernel {
-        name: "count",
-        entry: "count",
-        source: render("kmeans/count.wgsl", context)?,
-        bindings: COUNT,
-    })
-}
-
-/// The prefix sum of the counts.
-pub(crate) fn scan_kernel() -> Result<Kernel> {
-    let source = render("kmeans/scan.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "scan", entry: "scan", source, bindings: SCAN })
-}
-
-/// The kernel that orders rows by label.
-pub(crate) fn scatter_kernel() -> Result<Kernel> {
-    let source = render("kmeans/scatter.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "scatter", entry: "scatter", source, bindings: SCATTER })
-}
-
-/// The segmented sum for workgroups of `features` features.
-pub(crate) fn sum_kernel(features: u32, weighted: bool) -> Result<Kernel> {
-    let lanes = SUM_INVOCATIONS / features;
-    let context = minijinja::context! { features, lanes, rows_per_lane => ROWS_PER_LANE, weighted };
-    let bindings = if weighted { SUM_WEIGHTED } else { SUM };
-    Ok(Kernel { name: "sum", entry: "sum", source: render("kmeans/sum.wgsl", context)?, bindings })
-}
-
-/// Features per workgroup of `sum`.
-fn sum_features(columns: usize) -> u32 {
-    (columns.min(SUM_INVOCATIONS as usize) as u32).next_power_of_two()
+/// Rows on the device with what the sums depend on.
+pub(super) struct Labelled<'a> {
+    /// The rows.
+    pub window: &'a Window,
+    /// One weight per row.
+    pub weights: Option<&'a DeviceBuffer>,
+    /// The label of each row.
+    pub labels: &'a DeviceBuffer,
+    /// For each row the label under which it is part of the sums, plus one, or 0.
+    pub summed: &'a DeviceBuffer,
 }
 
 /// Sums of the rows of each cluster.
@@ -94,17 +43,18 @@ pub(super) struct Summer {
     scan: Arc<Pipeline>,
     scatter: Arc<Pipeline>,
     sum: Arc<Pipeline>,
+    direct: Arc<Pipeline>,
+    private: Arc<Pipeline>,
     counts: DeviceBuffer,
     starts: DeviceBuffer,
     totals: DeviceBuffer,
-    order: DeviceBuffer,
     exponents: DeviceBuffer,
     sums: DeviceBuffer,
     shape: Shape,
 }
 
 impl Summer {
-    pub fn new(gpu: &Gpu, shape: &Shape, grid: &Grid, window_rows: usize) -> Result<Self> {
+    pub fn new(gpu: &Gpu, shape: &Shape, grid: &Grid) -> Result<Self> {
         let (clusters, features) = (shape.n_clusters as u64, shape.summed());
         let mut exponents = grid.exponents.clone();
         if shape.weighted {
@@ -112,85 +62,131 @@ impl Summer {
         }
         let exponents_buffer = gpu.buffer("exponents", 4 * features)?;
         gpu.write(&exponents_buffer, 0, cast_slice(&exponents))?;
+        let across = features_across(features as usize);
         Ok(Self {
             count: gpu.pipeline(&count_kernel(shape.n_clusters)?)?,
             scan: gpu.pipeline(&scan_kernel()?)?,
             scatter: gpu.pipeline(&scatter_kernel()?)?,
-            sum: gpu.pipeline(&sum_kernel(sum_features(features as usize), shape.weighted)?)?,
+            sum: gpu.pipeline(&sum_kernel(across, shape.weighted)?)?,
+            direct: gpu.pipeline(&transfer_kernel(across, false, shape.weighted)?)?,
+            private: gpu.pipeline(&transfer_kernel(across, true, shape.weighted)?)?,
             counts: gpu.buffer("counts", 4 * clusters)?,
             starts: gpu.buffer("starts", 4 * clusters)?,
             totals: gpu.buffer("totals", 4 * clusters)?,
-            order: gpu.buffer("order", 4 * window_rows as u64)?,
             exponents: exponents_buffer,
             sums: gpu.buffer("sums", 8 * clusters * features)?,
             shape: *shape,
         })
     }
 
-    pub fn clear(&self, gpu: &Gpu) -> Result<()> {
+    /// Empties the sums: no row is part of them any more.
+    pub fn clear(&self, gpu: &Gpu, summed: &[DeviceBuffer]) -> Result<()> {
         let mut batch = gpu.batch("clear sums");
         batch.clear(&self.totals)?;
         batch.clear(&self.sums)?;
+        for summed in summed {
+            batch.clear(summed)?;
+        }
         batch.submit()
     }
 
-    /// Adds the rows of one window to the sums of their clusters.
-    pub fn add(
+    /// Brings the sums up to the labels of one window. `scratch` is memory for at least one move per row of a small
+    /// window; what it holds is lost.
+    pub fn update(
         &self,
         gpu: &Gpu,
-        window: &Window,
-        weights: Option<&DeviceBuffer>,
-        labels: &DeviceBuffer,
+        plan: &UpdatePlan,
+        rows: &Labelled<'_>,
+        scratch: &DeviceBuffer,
     ) -> Result<()> {
-        let rows = window.rows as u32;
-        let params = RowsParams { rows, n_clusters: self.shape.n_clusters as u32 };
         let mut batch = gpu.batch("sums");
-        batch.clear(&self.counts)?;
-        let workgroups = [rows.div_ceil(ROWS_PER_WORKGROUP), 1, 1];
-        batch.dispatch(&self.count, &[labels.whole(), self.counts.whole()], bytes_of(&params), workgroups)?;
-        let scanned = [self.counts.whole(), self.starts.whole(), self.totals.whole()];
-        batch.dispatch(&self.scan, &scanned, bytes_of(&params), [1, 1, 1])?;
-        let workgroups = rows.div_ceil(256);
-        let across = workgroups.min(1 << 15);
-        let scattered = [labels.whole(), self.starts.whole(), self.order.whole()];
-        batch.dispatch(
-            &self.scatter,
-            &scattered,
-            bytes_of(&params),
-            [across, workgroups.div_ceil(across), 1],
-        )?;
-        self.add_sums(&mut batch, window, weights, labels)?;
+        match plan.how {
+            Update::Sorted => self.sorted(&mut batch, plan, rows, scratch)?,
+            Update::Direct => self.transfer(&mut batch, &self.direct, rows)?,
+            Update::Private => self.transfer(&mut batch, &self.private, rows)?,
+        }
         batch.submit()
     }
 
-    fn add_sums<'a>(
+    fn sorted<'a>(
         &'a self,
         batch: &mut Batch<'a>,
-        window: &'a Window,
-        weights: Option<&'a DeviceBuffer>,
-        labels: &'a DeviceBuffer,
+        plan: &UpdatePlan,
+        rows: &Labelled<'a>,
+        scratch: &'a DeviceBuffer,
     ) -> Result<()> {
-        let features = self.shape.summed() as u32;
-        let per_group = sum_features(features as usize);
-        let places = SUM_INVOCATIONS / per_group * ROWS_PER_LANE;
-        let mut bindings = vec![
-            window.x.whole(),
-            labels.whole(),
-            self.order.whole(),
-            self.exponents.whole(),
-            self.sums.whole(),
-        ];
-        bindings.extend(weights.map(DeviceBuffer::whole));
-        // Workgroups along one dimension are limited to 65,535.
-        let step = places * (1 << 15);
-        let rows = window.rows as u32;
-        for first_place in (0..rows).step_by(step as usize) {
-            let last = rows.min(first_place + step);
-            let params = SumParams { rows: last, depth: self.shape.columns as u32, features, first_place };
-            let workgroups = [(last - first_place).div_ceil(places), features.div_ceil(per_group), 1];
-            batch.dispatch(&self.sum, &bindings, bytes_of(&params), workgroups)?;
+        let n_clusters = self.shape.n_clusters as u32;
+        let step = plan.rows_per_round(scratch.size_bytes() / 4);
+        let total = rows.window.rows as u32;
+        for first_row in (0..total).step_by(step as usize) {
+            let params = RowsParams { first_row, rows: step.min(total - first_row), n_clusters };
+            batch.clear(&self.counts)?;
+            let counted = [rows.labels.whole(), rows.summed.whole(), self.counts.whole()];
+            let workgroups = [params.rows.div_ceil(ROWS_PER_WORKGROUP), 1, 1];
+            batch.dispatch(&self.count, &counted, bytes_of(&params), workgroups)?;
+            let scanned = [self.counts.whole(), self.starts.whole()];
+            batch.dispatch(&self.scan, &scanned, bytes_of(&params), [1, 1, 1])?;
+            let workgroups = params.rows.div_ceil(256);
+            let across = workgroups.min(1 << 15);
+            let scattered = [rows.labels.whole(), rows.summed.whole(), self.starts.whole(), scratch.whole()];
+            let workgroups = [across, workgroups.div_ceil(across), 1];
+            batch.dispatch(&self.scatter, &scattered, bytes_of(&params), workgroups)?;
+            self.add_moves(batch, plan.moves_of(params.rows, self.shape.rows), rows, scratch)?;
         }
         Ok(())
+    }
+
+    /// Adds the moves that lie in order. `expected` of them fill the workgroups once.
+    fn add_moves<'a>(
+        &'a self,
+        batch: &mut Batch<'a>,
+        expected: u64,
+        rows: &Labelled<'a>,
+        order: &'a DeviceBuffer,
+    ) -> Result<()> {
+        let features = self.shape.summed() as u32;
+        let across = features_across(features as usize);
+        let mut bindings = vec![
+            rows.window.x.whole(),
+            order.whole(),
+            self.starts.whole(),
+            self.exponents.whole(),
+            self.sums.whole(),
+            self.totals.whole(),
+        ];
+        bindings.extend(rows.weights.map(DeviceBuffer::whole));
+        let (n_clusters, depth) = (self.shape.n_clusters as u32, self.shape.columns as u32);
+        let params = SumParams { n_clusters, depth, features };
+        let workgroups = expected.div_ceil(u64::from(moves_per_workgroup(across))).clamp(1, SUM_WORKGROUPS);
+        let workgroups = [workgroups as u32, features.div_ceil(across), 1];
+        batch.dispatch(&self.sum, &bindings, bytes_of(&params), workgroups)
+    }
+
+    fn transfer<'a>(
+        &'a self,
+        batch: &mut Batch<'a>,
+        pipeline: &Arc<Pipeline>,
+        rows: &Labelled<'a>,
+    ) -> Result<()> {
+        let mut bindings = vec![
+            rows.window.x.whole(),
+            rows.labels.whole(),
+            rows.summed.whole(),
+            self.exponents.whole(),
+            self.sums.whole(),
+            self.totals.whole(),
+        ];
+        bindings.extend(rows.weights.map(DeviceBuffer::whole));
+        let count = rows.window.rows as u32;
+        let rows_per_workgroup = count.div_ceil(TRANSFER_WORKGROUPS).next_multiple_of(256);
+        let params = TransferParams {
+            rows: count,
+            rows_per_workgroup,
+            n_clusters: self.shape.n_clusters as u32,
+            depth: self.shape.columns as u32,
+            features: self.shape.summed() as u32,
+        };
+        batch.dispatch(pipeline, &bindings, bytes_of(&params), [count.div_ceil(rows_per_workgroup), 1, 1])
     }
 
     pub fn read(&self, gpu: &Gpu, columns: usize, into: &mut Sums) -> Result<()> {

@@ -10,7 +10,9 @@ mod fit;
 #[cfg(feature = "gpu")]
 mod gpu;
 #[cfg(feature = "gpu")]
-pub(crate) mod gpu_sums;
+pub(crate) mod gpu_kernels;
+#[cfg(feature = "gpu")]
+mod gpu_sums;
 mod grid;
 mod init;
 mod label;
@@ -28,3 +30,6 @@ pub use fit::{Data, Fit, Seconds, fit};
 pub use lloyd::Iteration;
 pub use model::{LARGEST_TOP, Labels, Model, Nearest};
 pub use params::{Callback, Control, Init, Params, Progress};
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+#[doc(hidden)]
+pub use plan::Update;

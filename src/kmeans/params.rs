@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
+#[cfg(feature = "gpu")]
+use super::plan::Update;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 
@@ -93,6 +95,8 @@ pub struct Params {
     pub checkpoint: Option<PathBuf>,
     /// Off only in tests: rows inside the error bound keep the tile's label.
     pub(crate) recheck: bool,
+    #[cfg(feature = "gpu")]
+    pub(crate) update: Option<(Update, bool, u32)>,
 }
 
 impl std::fmt::Debug for Params {
@@ -125,6 +129,8 @@ impl Params {
             cancel: Cancel::new(),
             checkpoint: None,
             recheck: true,
+            #[cfg(feature = "gpu")]
+            update: None,
         }
     }
 
@@ -198,6 +204,15 @@ impl Params {
     #[doc(hidden)]
     pub fn without_recheck(mut self) -> Self {
         self.recheck = false;
+        self
+    }
+
+    /// Fixes how a GPU brings sums up to the labels, and whether it does so from all rows in every pass or only from
+    /// those that changed, and how many rows one round orders at most. Nothing may depend on it.
+    #[cfg(all(feature = "gpu", feature = "test-hooks"))]
+    #[doc(hidden)]
+    pub fn with_update(mut self, how: Update, afresh: bool, rows_per_round: u32) -> Self {
+        self.update = Some((how, afresh, rows_per_round));
         self
     }
 

@@ -12,6 +12,18 @@ const MOST_WINDOW_ROWS: u64 = 1 << 27;
 /// Centroids per window are a multiple of this: the widest tile, and every device's offset alignment in half norms.
 const COLUMN_STEP: usize = 128;
 
+/// Sums that a workgroup holds a copy of, and the clusters that they belong to: with the lists of `transfer` they stay
+/// below the 16 KiB that every device has.
+pub(super) const PRIVATE_SUMS: usize = 1408;
+/// See [`PRIVATE_SUMS`].
+pub(super) const PRIVATE_CLUSTERS: usize = 256;
+const _: () = assert!(8 * PRIVATE_SUMS + 4 * PRIVATE_CLUSTERS + 12 * 256 + 4 <= 16 << 10);
+/// What an atomic addition and a further dispatch cost, in bytes that a device reads in that time: with 1 TB/s,
+/// 60 atomic additions per nanosecond and 4 microseconds.
+const ATOMIC_BYTES: u64 = 16;
+/// See [`ATOMIC_BYTES`].
+const DISPATCH_BYTES: u64 = 4 << 20;
+
 /// What a problem needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
@@ -108,15 +120,14 @@ impl Plan {
 
     fn total_bytes(&self, shape: &Shape, rows_on_device: u64) -> u64 {
         let (columns, clusters) = (shape.columns as u64, shape.n_clusters as u64);
-        // Rows, norms, weights; labels of all rows.
+        // Rows, norms, weights; labels of all rows, and the labels they are summed under.
         let rows = rows_on_device * (4 * columns + 4 + if shape.weighted { 4 } else { 0 });
-        let labels = 4 * if shape.sums { shape.rows as u64 } else { self.window_rows as u64 };
-        let order = if shape.sums { 4 * self.window_rows as u64 } else { 0 };
+        let labels = if shape.sums { 8 * shape.rows as u64 } else { 4 * self.window_rows as u64 };
         let sums = if shape.sums { clusters * (shape.summed() * 8 + 12) + 4 * shape.summed() } else { 0 };
         let book = clusters * (4 * columns + 12) + 4 * COLUMN_STEP as u64;
         let pairs = 8 * 4096;
         // The pool rounds sizes up by at most an eighth.
-        (rows + labels + order + sums + book + pairs + self.labeller(shape).bytes()) / 8 * 9
+        (rows + labels + sums + book + pairs + self.labeller(shape).bytes()) / 8 * 9
     }
 }
 
@@ -124,6 +135,92 @@ impl Shape {
     /// Columns of the sums: one more for the weights.
     pub fn summed(&self) -> u64 {
         self.columns as u64 + u64::from(self.weighted)
+    }
+}
+
+/// How rows that change their cluster move from sum to sum. Sums are integers: the bits are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// Ordered by cluster, then added cluster by cluster.
+    Sorted,
+    /// Added one by one.
+    Direct,
+    /// Added one by one to copies of the sums in workgroup memory, where those fit.
+    Private,
+}
+
+/// The update step of one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UpdatePlan {
+    /// The way.
+    pub how: Update,
+    /// Whether the sums are emptied first, so that all rows are added.
+    pub afresh: bool,
+    /// Additions of a row to a sum, over all rows, as far as known: no result depends on it.
+    moves: u64,
+    /// Rows that are ordered at once at most.
+    most_rows: u32,
+}
+
+impl UpdatePlan {
+    /// The plan for a pass: `changed` is the number of rows that changed in the pass before, `None` where no row is in
+    /// the sums yet.
+    ///
+    /// Bytes and atomic additions are counted: both ways read two labels per row. A move reads a row; ordering reads
+    /// the labels again and writes the order, in three more dispatches, and a row that leaves one cluster for another
+    /// is read twice.
+    pub fn new(shape: &Shape, changed: Option<u64>) -> Self {
+        let (rows, features) = (shape.rows as u64, shape.summed());
+        // Nothing is known about the second pass: after k-means++ few rows change, after a random start many. Later
+        // passes change fewer rows than the ones before.
+        let (changed, per_row) = match changed {
+            None => (rows, 1),
+            Some(changed) if changed >= rows => (rows / 4, 2),
+            Some(changed) => (changed / 4 * 3, 2),
+        };
+        let afresh = per_row == 1 || 2 * changed > rows;
+        let moves = if afresh { rows } else { 2 * changed };
+        let direct = moves * features * 2 * ATOMIC_BYTES;
+        let sorted = 3 * DISPATCH_BYTES + 12 * rows + moves * 4 * features;
+        let how = if Self::fits_private(shape) {
+            Update::Private
+        } else if direct < sorted {
+            Update::Direct
+        } else {
+            Update::Sorted
+        };
+        Self { how, afresh, moves, most_rows: MOST_WINDOW_ROWS as u32 }
+    }
+
+    /// Whether a workgroup can hold a copy of the sums.
+    pub fn fits_private(shape: &Shape) -> bool {
+        shape.n_clusters <= PRIVATE_CLUSTERS
+            && shape.n_clusters as u64 * shape.summed() <= PRIVATE_SUMS as u64
+    }
+
+    /// The same with the way chosen by the caller: a way that does not fit is not taken.
+    pub fn forced(
+        mut self,
+        shape: &Shape,
+        (how, afresh, most_rows): (Update, bool, u32),
+        is_first: bool,
+    ) -> Self {
+        self.most_rows = most_rows.min(self.most_rows);
+        if how != Update::Private || Self::fits_private(shape) {
+            self.how = how;
+        }
+        self.afresh = afresh || is_first;
+        self
+    }
+
+    /// Rows whose moves a list of `room` holds: one each where all rows are added, else two.
+    pub fn rows_per_round(&self, room: u64) -> u32 {
+        (room / if self.afresh { 1 } else { 2 }).clamp(1, u64::from(self.most_rows)) as u32
+    }
+
+    /// Expected moves of some of all rows, at least a few.
+    pub fn moves_of(&self, some: u32, all: usize) -> u64 {
+        (self.moves as f64 * f64::from(some) / all as f64) as u64 + 1
     }
 }
 
@@ -158,6 +255,37 @@ mod tests {
         // Labels of all rows stay on the device; where they alone exceed it there is no plan.
         let error = Plan::new(&shape(100_000_000, 128, 100), &limits).unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    }
+
+    #[test]
+    fn updates_follow_the_share_of_rows_that_move() {
+        let choose = |shape: &Shape, changed| {
+            let plan = UpdatePlan::new(shape, changed);
+            (plan.how, plan.afresh)
+        };
+        let large = shape(1_000_000, 128, 256);
+        assert_eq!(choose(&large, None), (Update::Sorted, true));
+        assert_eq!(choose(&large, Some(1_000_000)), (Update::Sorted, false));
+        assert_eq!(choose(&large, Some(700_000)), (Update::Sorted, true));
+        assert_eq!(choose(&large, Some(200_000)), (Update::Sorted, false));
+        assert_eq!(choose(&large, Some(900)), (Update::Direct, false));
+        assert_eq!(choose(&large, Some(0)), (Update::Direct, false));
+        assert_eq!(choose(&shape(1_000_000, 2, 256), Some(500)).0, Update::Private);
+        assert_eq!(choose(&shape(1_000_000, 2, 257), None).0, Update::Sorted);
+        let weighted = Shape { weighted: true, ..shape(5000, 352, 4) };
+        assert_eq!(choose(&weighted, None).0, Update::Sorted, "the column of weights does not fit");
+        assert_eq!(choose(&shape(5000, 352, 4), None).0, Update::Private);
+    }
+
+    #[test]
+    fn moves_fit_the_list() {
+        for (changed, per_row) in [(None, 1), (Some(100), 2), (Some(900), 1), (Some(1000), 2)] {
+            let plan = UpdatePlan::new(&shape(1000, 64, 100), changed);
+            for room in [2, 3, 999, 1000, 1001, u64::MAX] {
+                let rows = plan.rows_per_round(room);
+                assert!(rows > 0 && u64::from(rows) * per_row <= room, "{changed:?}, {room}");
+            }
+        }
     }
 
     proptest! {

@@ -160,6 +160,12 @@ impl Labeller {
         DeviceBook::shifted(&self.gpu, &self.shape, self.column_window, book)
     }
 
+    /// Device memory that nothing is kept in between two calls: at least 4 bytes for each row of a small window, and
+    /// for a million rows of a large one.
+    pub fn scratch(&self) -> &DeviceBuffer {
+        &self.partials
+    }
+
     /// Labels a window: `labels` holds the old labels and gets the new ones.
     pub fn label(
         &mut self,

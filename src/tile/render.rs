@@ -14,6 +14,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("kmeans/scan.wgsl", include_str!("../../shaders/kmeans/scan.wgsl")),
     ("kmeans/scatter.wgsl", include_str!("../../shaders/kmeans/scatter.wgsl")),
     ("kmeans/sum.wgsl", include_str!("../../shaders/kmeans/sum.wgsl")),
+    ("kmeans/term.wgsl", include_str!("../../shaders/kmeans/term.wgsl")),
+    ("kmeans/transfer.wgsl", include_str!("../../shaders/kmeans/transfer.wgsl")),
     ("lora/expand.wgsl", include_str!("../../shaders/lora/expand.wgsl")),
     ("lora/expand_head.wgsl", include_str!("../../shaders/lora/expand_head.wgsl")),
     ("lora/expand_tile.wgsl", include_str!("../../shaders/lora/expand_tile.wgsl")),
