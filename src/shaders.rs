@@ -2,8 +2,10 @@
 
 use crate::device::{Binding, Kernel};
 use crate::error::Result;
+use crate::tile::choose::LISTED;
+use crate::tile::family::{Fold, candidates};
 use crate::tile::kernels;
-use crate::tile::shape::SHAPES;
+use crate::tile::shape::TileShape;
 use crate::{distance, kmeans, lora, measure};
 
 /// One rendered kernel.
@@ -46,7 +48,7 @@ macro_rules! mirrors {
 /// Structs shared with WGSL.
 pub fn mirrors() -> Vec<Mirror> {
     mirrors! {
-        distance::gpu::MeasureParams { first_row, rows, columns, depth, units, most }
+        distance::gpu::MeasureParams { first_row, rows, columns, depth, units, most, group_rows }
         kernels::NearestParams {
             rows, columns, depth, first_row, first_column, split_columns, first_split, stride,
         }
@@ -55,7 +57,7 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels::RelabelParams { pairs }
         kernels::Partial { best, second, column }
         kernels::Listed { row, label, before, limit }
-        kernels::StoreParams { rows, columns, depth, first_row, first_column, stride }
+        kernels::StoreParams { rows, columns, depth, first_row, first_column, stride, group_rows }
         kernels::ShortlistParams { columns, stride, count, room, first_row, slope, constant }
         lora::kernels::ShrinkParams {
             inputs, x_stride, x_first, blocks, blocks_per_plane, rank_groups, first_chunk, chunks, chunks_across, positions, rows_at,
@@ -71,6 +73,11 @@ pub fn mirrors() -> Vec<Mirror> {
         kmeans::gpu_kernels::SumParams { n_clusters, depth, features }
         kmeans::gpu_kernels::TransferParams { rows, rows_per_workgroup, n_clusters, depth, features }
     }
+}
+
+/// What tells the texts of two tiles apart.
+pub(crate) fn variant(shape: &TileShape) -> String {
+    format!("{shape}, step {}", shape.depth_step)
 }
 
 /// Every variant of every kernel.
@@ -92,11 +99,14 @@ pub fn shaders() -> Result<Vec<Shader>> {
     for (variant, kernel) in distance::gpu::kernels()? {
         add(variant, kernel);
     }
-    for shape in &SHAPES {
-        let variant = format!("{}x{}", shape.rows, shape.columns);
-        add(variant.clone(), kernels::nearest_kernel(shape)?);
-        add(variant.clone(), kernels::candidates_kernel(shape)?);
-        add(variant, kernels::store_kernel(shape)?);
+    for shape in candidates(Fold::Nearest) {
+        add(variant(&shape), kernels::nearest_kernel(&shape)?);
+    }
+    for shape in LISTED {
+        add(variant(&shape), kernels::candidates_kernel(&shape)?);
+    }
+    for shape in candidates(Fold::Store) {
+        add(variant(&shape), kernels::store_kernel(&shape)?);
     }
     add(String::new(), kernels::certify_kernel()?);
     add(String::new(), kernels::relabel_kernel()?);

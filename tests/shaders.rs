@@ -2,9 +2,11 @@
 //! arguments are those the host binds; its structs are those of Rust. The comparisons have their own planted faults.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
+use rayon::prelude::*;
 use tilefold::shaders::{Mirror, Shader, mirrors, shaders};
 
 fn parsed(shader: &Shader) -> (Module, ModuleInfo) {
@@ -16,28 +18,35 @@ fn parsed(shader: &Shader) -> (Module, ModuleInfo) {
     (module, info)
 }
 
+/// Every kernel with its module: there are many, so they are rendered and parsed once.
+static PARSED: LazyLock<Vec<(Shader, Module, ModuleInfo)>> = LazyLock::new(|| {
+    let with_module = |shader: Shader| {
+        let (module, info) = parsed(&shader);
+        (shader, module, info)
+    };
+    shaders().expect("every template renders").into_par_iter().map(with_module).collect()
+});
+
 #[test]
 fn every_kernel_is_valid_for_every_backend() {
-    let all = shaders().unwrap();
-    for shader in &all {
-        let (module, info) = parsed(shader);
-        naga::back::spv::write_vec(&module, &info, &naga::back::spv::Options::default(), None)
+    PARSED.par_iter().for_each(|(shader, module, info)| {
+        naga::back::spv::write_vec(module, info, &naga::back::spv::Options::default(), None)
             .unwrap_or_else(|error| panic!("{}: SPIR-V: {error}", shader.name));
         let mut options = naga::back::msl::Options { fake_missing_bindings: true, ..Default::default() };
         options.lang_version = (2, 4);
-        naga::back::msl::write_string(&module, &info, &options, &naga::back::msl::PipelineOptions::default())
+        naga::back::msl::write_string(module, info, &options, &naga::back::msl::PipelineOptions::default())
             .unwrap_or_else(|error| panic!("{}: MSL: {error}", shader.name));
         let options = naga::back::hlsl::Options { fake_missing_bindings: true, ..Default::default() };
         let pipeline = naga::back::hlsl::PipelineOptions::default();
         let mut text = String::new();
         naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)
-            .write(&module, &info, None)
+            .write(module, info, None)
             .unwrap_or_else(|error| panic!("{}: HLSL: {error}", shader.name));
         assert!(text.contains(shader.entry), "{}: no entry {} in HLSL", shader.name, shader.entry);
-    }
-    println!("{} kernels", all.len());
-    let names: BTreeSet<&str> = all.iter().map(|shader| shader.name.as_str()).collect();
-    assert_eq!(names.len(), all.len(), "two variants share a name");
+    });
+    println!("{} kernels", PARSED.len());
+    let names: BTreeSet<&str> = PARSED.iter().map(|(shader, ..)| shader.name.as_str()).collect();
+    assert_eq!(names.len(), PARSED.len(), "two variants share a name");
 }
 
 /// What the WGSL declares at `@group(0)`, in order of the binding numbers.
@@ -67,8 +76,8 @@ fn declared(module: &Module) -> Vec<&'static str> {
 
 #[test]
 fn every_kernel_declares_what_the_host_binds() {
-    for shader in shaders().unwrap() {
-        assert_eq!(declared(&parsed(&shader).0), shader.bindings, "{}", shader.name);
+    for (shader, module, _) in PARSED.iter() {
+        assert_eq!(declared(module), shader.bindings, "{}", shader.name);
     }
 }
 
@@ -90,10 +99,9 @@ fn difference(module: &Module, mirror: &Mirror) -> Option<Result<(), String>> {
 fn structs_equal_their_mirrors() {
     let mirrors = mirrors();
     let mut seen = BTreeSet::new();
-    for shader in shaders().unwrap() {
-        let (module, _) = parsed(&shader);
+    for (shader, module, _) in PARSED.iter() {
         for mirror in &mirrors {
-            if let Some(outcome) = difference(&module, mirror) {
+            if let Some(outcome) = difference(module, mirror) {
                 outcome.unwrap_or_else(|error| panic!("{}: {}: {error}", shader.name, mirror.name));
                 seen.insert(mirror.name);
             }
@@ -116,10 +124,9 @@ fn structs_equal_their_mirrors() {
 
 #[test]
 fn a_wrong_mirror_is_noticed() {
-    let all = shaders().unwrap();
-    let (module, _) = parsed(&all[0]);
+    let (_, module, _) = &PARSED[0];
     let mirrors = mirrors();
-    let honest = mirrors.iter().find(|mirror| difference(&module, mirror).is_some()).unwrap();
+    let honest = mirrors.iter().find(|mirror| difference(module, mirror).is_some()).unwrap();
     let swapped = {
         let mut mirror = honest.clone();
         let (a, b) = (mirror.fields[0].0, mirror.fields[1].0);
@@ -129,13 +136,13 @@ fn a_wrong_mirror_is_noticed() {
     let mut longer = honest.clone();
     longer.size += 4;
     for wrong in [swapped, longer] {
-        assert!(matches!(difference(&module, &wrong), Some(Err(_))), "{wrong:?}");
+        assert!(matches!(difference(module, &wrong), Some(Err(_))), "{wrong:?}");
     }
 }
 
 #[test]
 fn every_kernel_has_a_header() {
-    for shader in shaders().unwrap() {
+    for (shader, ..) in PARSED.iter() {
         for part in ["// Computes", "// Mapping", "// Bounds", "// Numerics", "// Mirror"] {
             assert!(shader.source.contains(part), "{}: no {part:?}", shader.name);
         }

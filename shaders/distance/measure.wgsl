@@ -4,11 +4,13 @@
 {%- elif combine == "manhattan" %}Here sum_d |x[r, d] - y[c, d]|.
 {%- else %}Here max_d |x[r, d] - y[c, d]|.
 {%- endif %}
-// Mapping   A workgroup owns a tile of {{ tile_rows }} rows (workgroup id y) and {{ tile_columns }} columns (x); an
-//           invocation owns {{ invocation_rows }} rows by {{ invocation_columns }} columns.
+// Mapping   A workgroup owns a tile of {{ tile_rows }} rows and {{ tile_columns }} columns; an invocation owns {{ invocation_rows }} rows by
+//           {{ invocation_columns }} columns. Workgroup id y counts row tiles, x column tiles; order.wgsl gives both a new order.
 // Bounds    Rows, columns and features beyond the last are loaded as 0, and their results are not written.
 //           Dispatches cover rows first_row .. rows; both windows start at index 0 of their bindings.
-// Numerics  One chain of additions per {{ chunk_steps * depth_step }} features, chunks added in order, whatever the tile: a result depends
+{%- if has_vectors %} The depth is a multiple of 4.{% endif %}
+{%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
+// Numerics  One chain of additions per {{ chunk }} features, chunks added in order, whatever the tile: a result depends
 //           on its two rows alone, and (r, c) has the bits of (c, r) where X is Y.
 {%- if is_expanded %}
 //           Where the result is below 1/16 of |x|^2 + |y|^2 it is computed again from differences of the originals;
@@ -29,10 +31,12 @@ struct MeasureParams {
     units: vec2<f32>,
     // Largest magnitude of a value before the units.
     most: f32,
+    // Row tiles that take turns under one column tile.
+    group_rows: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
+@group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;
 {% if is_expanded -%}
 @group(0) @binding(2) var<storage, read> x_originals: array<f32>;
 @group(0) @binding(3) var<storage, read> y_originals: array<f32>;
@@ -117,8 +121,12 @@ fn store_results(row: u32, column: u32, combined: vec4<f32>) {
 fn measure(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
     let own_row = local / {{ threads_across }}u;
     let own_column = local % {{ threads_across }}u;
-    let row_tile = params.first_row + workgroup.y * {{ tile_rows }}u;
-    let column_tile = workgroup.x * {{ tile_columns }}u;
+    let row_tiles = (params.rows - params.first_row + {{ tile_rows - 1 }}u) / {{ tile_rows }}u;
+    let column_tiles = (params.columns + {{ tile_columns - 1 }}u) / {{ tile_columns }}u;
+    {%- set tiles_across = "column_tiles" %}
+    {%- include "tile/order.wgsl" %}
+    let row_tile = params.first_row + row_place * {{ tile_rows }}u;
+    let column_tile = column_place * {{ tile_columns }}u;
     let depth_begin = 0u;
     let depth_end = params.depth;
     {% include "tile/product.wgsl" %}

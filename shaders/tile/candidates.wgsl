@@ -4,6 +4,8 @@
 //           invocation owns {{ invocation_rows }} rows by {{ invocation_columns }} columns of each tile.
 // Bounds    Rows, columns and depths beyond the end are loaded as 0; rows beyond the end have a limit below any
 //           value; absent columns have a half norm above any limit. Found columns beyond the room are only counted.
+{%- if has_vectors %} The depth is a multiple of 4.{% endif %}
+{%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
 // Numerics  As nearest.wgsl: the same sums in the same order.
 // Mirror    crate::tile::kernels::CandidatesParams, crate::tile::kernels::Listed
 
@@ -23,8 +25,8 @@ struct Listed {
     limit: f32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
+@group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;
 @group(0) @binding(2) var<storage, read> half_norms: array<f32>;
 @group(0) @binding(3) var<storage, read> list: array<Listed>;
 /// For each row its number of candidates, then the candidates.

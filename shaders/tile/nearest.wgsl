@@ -4,7 +4,9 @@
 //           owns {{ invocation_rows }} rows by {{ invocation_columns }} columns of each tile, in registers.
 // Bounds    Rows, columns and depths beyond the end are loaded as 0; absent columns have a half norm that never wins
 //           (half_norms is padded to whole tiles); rows beyond the end are not stored.
-// Numerics  f32. {% if chunk_steps %}One chain of additions per {{ chunk_steps * depth_step }} features; the chunks are added in order.
+{%- if has_vectors %} The depth is a multiple of 4.{% endif %}
+{%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
+// Numerics  f32. {% if chunk_steps or is_whole %}One chain of additions per {{ chunk }} features; the chunks are added in order.
 {%- else %}One chain of additions in the order of d.
 {%- endif %}
 //           Ties keep the lowest column within an invocation; a tie between two invocations makes the second equal to
@@ -28,8 +30,8 @@ struct Partial {
     column: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
+@group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;
 @group(0) @binding(2) var<storage, read> half_norms: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partials: array<Partial>;
 @group(0) @binding(4) var<uniform> params: NearestParams;
@@ -55,6 +57,15 @@ fn nearest(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     var second_{{ r }} = 2e38;
     var column_{{ r }} = 0u;
     {%- endfor %}
+    {%- set x_once = is_whole %}
+    {%- if x_once %}
+    {
+        // All column tiles see the same rows.
+        let start = 0u;
+        {%- set pieces = x_reads %}
+        {%- include "tile/stage.wgsl" %}
+    }
+    {%- endif %}
     for (var column_tile = first; column_tile < last; column_tile += {{ tile_columns }}u) {
         let depth_begin = 0u;
         let depth_end = params.depth;

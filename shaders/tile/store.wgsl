@@ -1,8 +1,10 @@
 // Computes  values[i, j] = half_norm[j] - sum over d of x[i, d] * y[j, d]. x is [rows, depth], y is [columns, depth].
-// Mapping   A workgroup owns one tile of {{ tile_rows }} rows (workgroup id x) and {{ tile_columns }} columns (y); an invocation
-//           owns {{ invocation_rows }} rows by {{ invocation_columns }} columns.
+// Mapping   A workgroup owns one tile of {{ tile_rows }} rows and {{ tile_columns }} columns; an invocation owns {{ invocation_rows }} rows by
+//           {{ invocation_columns }} columns. Workgroup id x counts row tiles, y column tiles; order.wgsl gives both a new order.
 // Bounds    Rows, columns and depths beyond the end are loaded as 0 and not stored.
-// Numerics  As nearest.wgsl: the same sums in the same order.
+{%- if has_vectors %} The depth is a multiple of 4.{% endif %}
+{%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
+// Numerics  f32, one chain of additions per {{ chunk }} features, chunks added in order, whatever the tile.
 // Mirror    crate::tile::kernels::StoreParams
 
 struct StoreParams {
@@ -12,10 +14,11 @@ struct StoreParams {
     first_row: u32,
     first_column: u32,
     stride: u32,
+    group_rows: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> y: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
+@group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;
 @group(0) @binding(2) var<storage, read> half_norms: array<f32>;
 @group(0) @binding(3) var<storage, read_write> values: array<f32>;
 @group(0) @binding(4) var<uniform> params: StoreParams;
@@ -36,8 +39,12 @@ fn store_value(row: u32, column: u32, sum: f32) {
 fn store(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
     let own_row = local / {{ threads_across }}u;
     let own_column = local % {{ threads_across }}u;
-    let row_tile = workgroup.x * {{ tile_rows }}u;
-    let column_tile = workgroup.y * {{ tile_columns }}u;
+    let row_tiles = (params.rows + {{ tile_rows - 1 }}u) / {{ tile_rows }}u;
+    let column_tiles = (params.columns + {{ tile_columns - 1 }}u) / {{ tile_columns }}u;
+    {%- set tiles_across = "row_tiles" %}
+    {%- include "tile/order.wgsl" %}
+    let row_tile = row_place * {{ tile_rows }}u;
+    let column_tile = column_place * {{ tile_columns }}u;
     let depth_begin = 0u;
     let depth_end = params.depth;
     {% include "tile/product.wgsl" %}

@@ -25,7 +25,7 @@ pub(crate) struct MeasureParams {
     pub depth: u32,
     pub units: [f32; 2],
     pub most: f32,
-    pub padding: u32,
+    pub group_rows: u32,
 }
 
 const EXPANDED: &[Binding] = &[
@@ -40,7 +40,7 @@ const EXPANDED: &[Binding] = &[
 ];
 const PLAIN: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 
-/// The kernel of a metric for one of the shapes that sum in chunks.
+/// The kernel of a metric for one of the shapes that keep one order of sums.
 fn kernel(metric: Metric, shape: &TileShape) -> Result<Kernel> {
     let (name, combine) = match metric {
         Metric::SquaredEuclidean | Metric::Cosine => ("measure squares", Combine::Dot),
@@ -60,9 +60,11 @@ fn kernel(metric: Metric, shape: &TileShape) -> Result<Kernel> {
 #[cfg(feature = "test-hooks")]
 pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
     let mut kernels = Vec::new();
-    for metric in Metric::ALL {
-        for shape in crate::tile::shape::SHAPES.iter().filter(|shape| shape.sums_in_chunks()) {
-            kernels.push((format!("{metric}, {}x{}", shape.rows, shape.columns), kernel(metric, shape)?));
+    // Cosine distances are squared distances of unit rows.
+    for metric in Metric::ALL.into_iter().filter(|&metric| metric != Metric::Cosine) {
+        for shape in crate::tile::family::candidates(crate::tile::family::Fold::Store) {
+            let name = format!("{metric}, {}", crate::shaders::variant(&shape));
+            kernels.push((name, kernel(metric, &shape)?));
         }
     }
     Ok(kernels)
@@ -277,7 +279,7 @@ impl Task<'_> {
             depth: operands.depth as u32,
             units: units.map(|unit| unit as f32),
             most: most as f32,
-            padding: 0,
+            group_rows: self.tile.group_rows,
         }
     }
 }

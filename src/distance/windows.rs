@@ -3,6 +3,8 @@
 use super::plan::{BLOCK_BYTES, CHUNK, Shape};
 use crate::device::Limits;
 use crate::error::{Error, Result};
+use crate::tile::choose::Task;
+use crate::tile::family::Fold;
 use crate::tile::shape::{self, TileShape};
 
 // The error bounds of `plan` hold on GPUs too.
@@ -41,7 +43,8 @@ pub(super) fn cut(shape: Shape, layout: Layout, limits: &Limits) -> Result<Windo
         let what = format!("a row of {} features", shape.depth);
         return Err(Error::TooLarge { what, needed_bytes: row_bytes, limit_bytes: window_bytes });
     }
-    let tile = TileShape::choose_in_chunks(shape.rows, shape.columns, limits);
+    let task = Task { fold: Fold::Store, rows: shape.rows, columns: shape.columns, depth: shape.depth };
+    let tile = TileShape::choose(&task, limits);
     let most = |side: u32| {
         (window_bytes / row_bytes).min(u64::from(limits.max_workgroups_per_dimension) * u64::from(side))
     };
@@ -111,7 +114,7 @@ mod tests {
             };
             let (x, y) = (found.x_rows as u64, found.y_rows as u64);
             assert!(x >= 1 && y >= 1 && x <= shape.rows as u64 && y <= shape.columns as u64, "{found:?}");
-            assert!(found.tile.sums_in_chunks() && found.tile.fits(limits), "{shape:?} {found:?}");
+            assert!(found.tile.keeps_one_order() && found.tile.fits(limits), "{shape:?} {found:?}");
             for (rows, side) in [(x, found.tile.rows), (y, found.tile.columns)] {
                 assert!(rows * 4 * shape.depth as u64 <= limits.window_bytes, "{shape:?} {found:?}");
                 assert!(rows.div_ceil(u64::from(side)) <= 65_535, "{shape:?} {found:?}");

@@ -14,9 +14,11 @@ use super::problem::{Problem, norm_above, row_square};
 use crate::device::{DeviceBuffer, Gpu, Limits};
 use crate::error::{Error, Result};
 use crate::tile::codebook::Codebook;
+use crate::tile::family::Fold;
 use crate::tile::gpu::{Labeller, Window};
 use crate::tile::gpu_book::DeviceBook;
 use crate::tile::gpu_shortlist::Shortlister;
+use crate::tile::shape::TileShape;
 
 /// Host memory for rows on their way to the device.
 const UPLOAD_BYTES: usize = 8 << 20;
@@ -318,8 +320,9 @@ pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Codebook, n_clusters: usize
 /// The `count` nearest centroids of any rows: the device screens, `f64` on the host decides.
 pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
     let (shape, plan) = predict_plan(gpu, rows, book.len())?;
-    let device_book = DeviceBook::plain(gpu, &plan.tile, plan.column_window, book)?;
-    let mut shortlister = Shortlister::new(gpu, plan.tile, count, rows.cancel.clone())?;
+    let tile = TileShape::choose(&shape.task(Fold::Store), &gpu.limits());
+    let device_book = DeviceBook::plain(gpu, plan.column_window, book)?;
+    let mut shortlister = Shortlister::new(gpu, tile, count, rows.cancel.clone())?;
     let mut result = Vec::with_capacity(shape.rows);
     let mut x = vec![0.0; shape.columns];
     each_window(gpu, rows, &plan, |window, largest| {

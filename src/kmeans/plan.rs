@@ -2,15 +2,17 @@
 
 use crate::device::Limits;
 use crate::error::{Error, Result};
+use crate::tile::choose::Task;
+use crate::tile::family::Fold;
 use crate::tile::gpu::LabellerSizes;
-use crate::tile::shape::TileShape;
+use crate::tile::shape::{TileShape, WIDEST};
 
 /// Rows are never cut smaller than this while the data could be.
 const LEAST_WINDOW_ROWS: u64 = 64;
 /// Rows are counted by workgroups of 4,096, of which one dimension of a dispatch has at most 65,535.
 const MOST_WINDOW_ROWS: u64 = 1 << 27;
 /// Centroids per window are a multiple of this: the widest tile, and every device's offset alignment in half norms.
-const COLUMN_STEP: usize = 128;
+const COLUMN_STEP: usize = WIDEST as usize;
 
 /// Sums that a workgroup holds a copy of, and the clusters that they belong to: with the lists of `transfer` they stay
 /// below the 16 KiB that every device has.
@@ -57,7 +59,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The plan for a problem under a device's limits.
     pub fn new(shape: &Shape, limits: &Limits) -> Result<Self> {
-        let tile = TileShape::choose(shape.rows, shape.n_clusters, limits);
+        let tile = TileShape::choose(&shape.task(Fold::Nearest), limits);
         let row_bytes = 4 * shape.columns as u64;
         let too_large = |what: &str, needed_bytes, limit_bytes| {
             Err(Error::TooLarge { what: what.to_owned(), needed_bytes, limit_bytes })
@@ -132,6 +134,11 @@ impl Plan {
 }
 
 impl Shape {
+    /// The tiles that measure rows with centroids.
+    pub fn task(&self, fold: Fold) -> Task {
+        Task { fold, rows: self.rows, columns: self.n_clusters, depth: self.columns }
+    }
+
     /// Columns of the sums: one more for the weights.
     pub fn summed(&self) -> u64 {
         self.columns as u64 + u64::from(self.weighted)

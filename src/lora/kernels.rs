@@ -157,17 +157,6 @@ impl Layout {
     }
 }
 
-/// A tile of one of the kernels.
-fn tile(
-    rows: u32,
-    columns: u32,
-    invocation_rows: u32,
-    invocation_columns: u32,
-    depth_step: u32,
-) -> TileShape {
-    TileShape { rows, columns, invocation_rows, invocation_columns, depth_step }
-}
-
 /// Columns of y that one workgroup of expand owns.
 pub(crate) fn expand_columns(family: Family) -> u32 {
     match family {
@@ -192,7 +181,7 @@ fn shrink_kernel(family: Family, columns: u32, layout: &Layout) -> Result<Kernel
     };
     // Long steps, of two chains, where the panels stay within the 16 KiB that every device has.
     let is_long = columns == 32 && !(is_dense && rows == 64);
-    let shape = tile(rows, columns, 4, 4, if is_long { 2 * CHAIN } else { CHAIN });
+    let shape = TileShape::plain(rows, columns, 4, 4, if is_long { 2 * CHAIN } else { CHAIN });
     let context = context! {
         stage => "lora/stage_shrink.wgsl",
         chunk_steps => 1,
@@ -216,7 +205,9 @@ fn expand_kernel(family: Family, layout: &Layout) -> Result<Kernel> {
         Family::Routed => return stream(1, true),
         Family::Stream(rows) => return stream(rows, false),
         // 256 invocations, with as many values each as rows ask for.
-        Family::Tile(rows) | Family::Dense(rows) => tile(rows, expand_columns(family), rows / 8, 8, 8),
+        Family::Tile(rows) | Family::Dense(rows) => {
+            TileShape::plain(rows, expand_columns(family), rows / 8, 8, 8)
+        }
     };
     let context = context! {
         stage => "lora/stage_expand.wgsl",

@@ -25,7 +25,7 @@ use crate::error::Result;
 /// Listed rows per dispatch of `candidates`.
 const LISTED_ROWS: u32 = 4096;
 /// Row tiles below which columns are split, so that a small batch still fills the device.
-const FEW_ROW_TILES: u32 = 128;
+pub(super) const FEW_ROW_TILES: u32 = 128;
 /// Most rows per dispatch.
 const MOST_ROWS: u64 = 1 << 20;
 /// Rows listed, and certified rows that changed.
@@ -59,6 +59,7 @@ pub(crate) type LoadRow<'a> = &'a (dyn Fn(usize, &mut [f32]) -> Result<()> + Syn
 pub(crate) struct Labeller {
     gpu: Gpu,
     shape: TileShape,
+    listed_shape: TileShape,
     column_window: usize,
     nearest: Arc<Pipeline>,
     certify: Arc<Pipeline>,
@@ -89,7 +90,7 @@ pub(crate) struct LabellerSizes {
     pub shape: TileShape,
     /// Rows of the largest window.
     pub window_rows: usize,
-    /// Columns per window of centroids, a multiple of 64.
+    /// Columns per window of centroids, a multiple of the widest tile's.
     pub column_window: usize,
     /// Number of centroids.
     pub columns: usize,
@@ -135,13 +136,15 @@ impl LabellerSizes {
 impl Labeller {
     pub fn new(gpu: &Gpu, sizes: &LabellerSizes, cancel: Cancel, recheck: bool) -> Result<Self> {
         let shape = sizes.shape;
+        let listed_shape = TileShape::for_listed(sizes.columns, &gpu.limits());
         Ok(Self {
             gpu: gpu.clone(),
             shape,
+            listed_shape,
             column_window: sizes.column_window,
             nearest: gpu.pipeline(&nearest_kernel(&shape)?)?,
             certify: gpu.pipeline(&certify_kernel()?)?,
-            candidates: gpu.pipeline(&candidates_kernel(&shape)?)?,
+            candidates: gpu.pipeline(&candidates_kernel(&listed_shape)?)?,
             relabel: gpu.pipeline(&relabel_kernel()?)?,
             partials: gpu.buffer("partials", sizes.partials_bytes())?,
             list: gpu.buffer("list", sizes.list_bytes())?,
@@ -157,7 +160,13 @@ impl Labeller {
 
     /// Copies centroids to the device.
     pub fn book<'b>(&self, book: &'b Codebook) -> Result<DeviceBook<'b>> {
-        DeviceBook::shifted(&self.gpu, &self.shape, self.column_window, book)
+        DeviceBook::shifted(&self.gpu, self.chain(book.depth), self.column_window, book)
+    }
+
+    /// Longest chain of additions of either tile: the bound holds for both.
+    fn chain(&self, depth: usize) -> usize {
+        let chain = |shape: &TileShape| shape.chain(depth, self.gpu.keeps_order());
+        chain(&self.shape).max(chain(&self.listed_shape))
     }
 
     /// Device memory that nothing is kept in between two calls: at least 4 bytes for each row of a small window, and
@@ -196,7 +205,7 @@ impl Labeller {
         window: &Window,
         labels: &DeviceBuffer,
     ) -> Result<[u32; 2]> {
-        let chain = self.shape.chain(book.book.depth, self.gpu.keeps_order());
+        let chain = self.chain(book.book.depth);
         let bound = book.book.device_bound(chain, largest_norm);
         let units_per_row = 2.0 * book.book.depth as f64 * book.book.len() as f64;
         let mut first = 0_u64;
@@ -299,9 +308,9 @@ impl Labeller {
         }
         let mut batch = self.gpu.batch("candidates");
         batch.clear(&self.found)?;
-        let row_tiles = count.div_ceil(self.shape.rows);
-        for part in book.parts(self.shape.columns) {
-            let split_columns = split_columns(&self.shape, row_tiles, part.columns, u64::MAX);
+        let row_tiles = count.div_ceil(self.listed_shape.rows);
+        for part in book.parts(self.listed_shape.columns) {
+            let split_columns = split_columns(&self.listed_shape, row_tiles, part.columns, u64::MAX);
             let params = CandidatesParams {
                 rows: count,
                 columns: part.columns,
@@ -338,7 +347,7 @@ impl Labeller {
 }
 
 /// Columns per split: all, or fewer where there are few row tiles and room for the results of several splits.
-fn split_columns(shape: &TileShape, row_tiles: u32, columns: u32, room: u64) -> u32 {
+pub(super) fn split_columns(shape: &TileShape, row_tiles: u32, columns: u32, room: u64) -> u32 {
     let tiles = columns.div_ceil(shape.columns);
     let splits = (FEW_ROW_TILES / row_tiles).clamp(1, tiles);
     let splits = u32::try_from(room).map_or(splits, |room| splits.min(room.max(1)));
@@ -372,17 +381,16 @@ fn decisions(book: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tile::shape::SHAPES;
+    use crate::tile::family::{Fold, candidates};
     use proptest::prelude::*;
 
     proptest! {
         /// Every split of every window of columns has room for its results, whatever number of rows the pacer gives.
         #[test]
         fn partial_results_have_room(
-            shape in 0..SHAPES.len(), window_rows in 1_usize..3_000_000, columns in 1_usize..2_000_000,
+            shape in proptest::sample::select(candidates(Fold::Nearest)), window_rows in 1_usize..3_000_000, columns in 1_usize..2_000_000,
             column_window in 1_usize..400, kept in 1..=100_usize, paced in 1_u64..2_000_000,
         ) {
-            let shape = SHAPES[shape];
             let sizes = LabellerSizes { shape, window_rows, column_window: 128 * column_window, columns };
             // Equal centroids are merged: the codebook may have fewer windows than were planned for.
             let columns = (columns * kept / 100).max(1);

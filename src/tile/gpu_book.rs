@@ -3,12 +3,12 @@
 use bytemuck::cast_slice;
 
 use super::codebook::Codebook;
-use super::shape::TileShape;
+use super::shape::WIDEST;
 use crate::device::{DeviceBuffer, Gpu, Slice};
 use crate::error::Result;
 
 /// Half norm of columns that do not exist.
-const ABSENT: f32 = 1e38;
+pub(crate) const ABSENT: f32 = 1e38;
 
 /// Centroids on the device, in windows of columns.
 pub(crate) struct DeviceBook<'b> {
@@ -35,20 +35,19 @@ pub(crate) struct BookPart<'a> {
 }
 
 impl<'b> DeviceBook<'b> {
-    /// Copies centroids with shifted half norms: for labels.
-    pub fn shifted(gpu: &Gpu, shape: &TileShape, column_window: usize, book: &'b Codebook) -> Result<Self> {
-        let screen = book.device_screen(shape.chain(book.depth, gpu.keeps_order()));
-        Self::new(gpu, shape, column_window, book, &screen.half_norms, &screen.errors)
+    /// Copies centroids with shifted half norms, for labels from products that go through `chain` additions.
+    pub fn shifted(gpu: &Gpu, chain: usize, column_window: usize, book: &'b Codebook) -> Result<Self> {
+        let screen = book.device_screen(chain);
+        Self::new(gpu, column_window, book, &screen.half_norms, &screen.errors)
     }
 
     /// Copies centroids with plain half norms: for shortlists.
-    pub fn plain(gpu: &Gpu, shape: &TileShape, column_window: usize, book: &'b Codebook) -> Result<Self> {
-        Self::new(gpu, shape, column_window, book, &book.half_norms, &[])
+    pub fn plain(gpu: &Gpu, column_window: usize, book: &'b Codebook) -> Result<Self> {
+        Self::new(gpu, column_window, book, &book.half_norms, &[])
     }
 
     fn new(
         gpu: &Gpu,
-        shape: &TileShape,
         column_window: usize,
         book: &'b Codebook,
         half_norms: &[f32],
@@ -71,7 +70,7 @@ impl<'b> DeviceBook<'b> {
             })
             .collect::<Result<_>>()?;
         let mut padded = half_norms.to_vec();
-        padded.resize(padded.len().next_multiple_of(shape.columns as usize), ABSENT);
+        padded.resize(padded.len().next_multiple_of(WIDEST as usize), ABSENT);
         Ok(Self {
             book,
             windows,

@@ -73,6 +73,7 @@ impl Shortlister {
                     first_row: first as u32,
                     first_column: part.first,
                     stride: columns,
+                    group_rows: self.shape.group_rows,
                 };
                 let workgroups =
                     [(rows as u32).div_ceil(self.shape.rows), part.columns.div_ceil(self.shape.columns), 1];

@@ -55,6 +55,7 @@ pub(crate) struct StoreParams {
     pub first_row: u32,
     pub first_column: u32,
     pub stride: u32,
+    pub group_rows: u32,
 }
 
 #[repr(C)]

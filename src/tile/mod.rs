@@ -1,9 +1,13 @@
 //! The tile engine: blocks of products between rows of X and rows of Y, and the folds that keep what is wanted.
 
 pub(crate) mod bound;
+#[cfg(feature = "gpu")]
+pub(crate) mod choose;
 pub(crate) mod codebook;
 pub(crate) mod cpu;
 pub(crate) mod exact;
+#[cfg(feature = "gpu")]
+pub(crate) mod family;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 #[cfg(feature = "gpu")]
@@ -16,3 +20,5 @@ pub(crate) mod kernels;
 pub(crate) mod render;
 #[cfg(feature = "gpu")]
 pub(crate) mod shape;
+#[cfg(all(test, feature = "gpu"))]
+pub(crate) mod tune;
