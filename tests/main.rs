@@ -43,7 +43,10 @@ mod lora_serve;
 mod lora_shapes;
 mod lora_shards;
 mod lora_simulate;
+mod measure_bench;
+mod measure_report;
 mod measure_roofs;
+mod measure_verify;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

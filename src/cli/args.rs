@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bench::Bench;
+use super::compare::Compare;
 use super::lora::Lora;
+use super::report::Report;
+use super::verify::Verify;
 
 pub(super) const EXIT_CODES: &str = "\
 Data goes to stdout, everything else to stderr. Files appear when all is done, or not at all.
@@ -36,6 +40,14 @@ pub(super) enum Command {
     Distance(Box<Distance>),
     /// Works with LoRA adapters.
     Lora(Lora),
+    /// Verifies and times workloads on one or more devices.
+    Bench(Box<Bench>),
+    /// Compares two files of results.
+    Compare(Compare),
+    /// Checks that a device computes what is promised.
+    Verify(Verify),
+    /// Draws results as one HTML page that needs no network.
+    Report(Report),
 }
 
 #[derive(Debug, Args)]

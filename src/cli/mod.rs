@@ -1,6 +1,9 @@
 //! The `tilefold` command: arguments in, library calls, files and text out. Data goes to stdout, talk to stderr.
 
 mod args;
+mod bench;
+mod bench_output;
+mod compare;
 mod devices;
 mod distance;
 mod failure;
@@ -10,8 +13,10 @@ mod lora;
 mod output;
 mod plot;
 mod predict;
+mod report;
 mod summary;
 mod top;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -54,6 +59,16 @@ fn run(command: Command) -> Result<(), Failure> {
             distance::run(&arguments, &cancel_on_interrupt())
         }
         Command::Lora(arguments) => lora::run(&arguments),
+        Command::Bench(arguments) => {
+            show_warnings(arguments.quiet);
+            bench::run(&arguments, &cancel_on_interrupt())
+        }
+        Command::Compare(arguments) => compare::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Verify(arguments) => {
+            show_warnings(arguments.run.quiet);
+            verify::run(&arguments, &cancel_on_interrupt())
+        }
     }
 }
 

@@ -63,6 +63,11 @@ pub(super) fn create(argument: &'static str, path: &Path, ending: &str) -> Resul
     AtomicFile::create(path).map_err(Failure::about(argument))
 }
 
+/// Creates a file of any name, under a temporary name.
+pub(super) fn create_any(argument: &'static str, path: &Path) -> Result<AtomicFile, Failure> {
+    AtomicFile::create(path).map_err(Failure::about(argument))
+}
+
 /// Finds out before the work whether a file can be written at `path`.
 pub(super) fn probe(argument: &'static str, path: Option<&PathBuf>) -> Result<(), Failure> {
     match path {

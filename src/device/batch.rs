@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::buffers::{DeviceBuffer, Kind, Lease, Owner, Slice};
 use super::context::{Gpu, Live, lock};
-use super::flight::{InFlight, Reads, TICKS_BYTES};
+use super::flight::{Finished, InFlight, Reads, TICKS_BYTES};
 use super::pipelines::Pipeline;
 use crate::error::Result;
 
@@ -142,19 +142,34 @@ impl<'a> Batch<'a> {
 
     /// Hands the steps to the device without waiting for them.
     pub(crate) fn submit(self) -> Result<()> {
+        if self.gpu.is_profiled() {
+            return self.perform(&[], true).map(|_| ());
+        }
         self.launch(&[], false).map(|_| ())
     }
 
     /// Performs the steps and waits. Returns how long the device worked, by its own clock where it has one, else
     /// the time from the submission to its end.
     pub(crate) fn submit_and_wait(self) -> Result<Duration> {
-        let is_timed = self.live.limits.has_timestamps && self.steps.iter().any(Step::is_dispatch);
-        self.launch(&[], is_timed)?.finish().map(|finished| finished.elapsed)
+        self.perform(&[], true).map(|finished| finished.elapsed)
     }
 
     /// Performs the steps and returns the bytes of each range as they are then.
     pub(crate) fn submit_and_read(self, ranges: &[(&DeviceBuffer, Range<u64>)]) -> Result<Vec<Vec<u8>>> {
-        self.launch(ranges, false)?.finish().map(|finished| finished.data)
+        let is_timed = self.gpu.is_profiled();
+        self.perform(ranges, is_timed).map(|finished| finished.data)
+    }
+
+    /// Performs the steps and waits for them, timed by the device's clock where that is wanted and there is one.
+    fn perform(self, ranges: &[(&DeviceBuffer, Range<u64>)], is_timed: bool) -> Result<Finished> {
+        let has_dispatches = self.steps.iter().any(Step::is_dispatch);
+        let (gpu, label) = (self.gpu.clone(), self.label);
+        let is_timed = is_timed && has_dispatches && self.live.limits.has_timestamps;
+        let finished = self.launch(ranges, is_timed)?.finish()?;
+        if has_dispatches {
+            gpu.record_batch(label, finished.elapsed);
+        }
+        Ok(finished)
     }
 
     /// Records the steps into the caller's encoder; they run when the caller submits it. The buffers of this crate

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::context::{Context, Gpu, Live, lock};
 use crate::error::{Error, Result};
@@ -329,6 +330,7 @@ impl Gpu {
                 format!("{} bytes at {offset} of a buffer of {}", bytes.len(), buffer.size_bytes),
             ));
         }
+        let begin = Instant::now();
         let mut at = offset;
         let mut previous = None;
         for chunk in bytes.chunks(UPLOAD_CHUNK_BYTES) {
@@ -343,6 +345,7 @@ impl Gpu {
             }
             at += chunk.len() as u64;
         }
+        self.record_upload(begin, bytes.len());
         Ok(())
     }
 }

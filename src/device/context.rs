@@ -16,6 +16,7 @@ use super::faults::{Fault, Faults};
 use super::limits::{Caps, Limits};
 use super::pipeline_cache::DiskCache;
 use super::pipelines::PipelineMap;
+use super::profile::Recorder;
 use super::selector;
 use crate::error::{Error, Result};
 
@@ -34,6 +35,7 @@ pub(super) struct Context {
     origin: Origin,
     live: RwLock<Arc<Live>>,
     was_recreated: AtomicBool,
+    pub(super) profile: Recorder,
     #[cfg(any(test, feature = "test-hooks"))]
     pub(super) faults: Faults,
 }
@@ -122,6 +124,7 @@ impl Gpu {
             origin,
             live: RwLock::new(Arc::new(live)),
             was_recreated: AtomicBool::new(false),
+            profile: Recorder::default(),
             #[cfg(any(test, feature = "test-hooks"))]
             faults: Faults::default(),
         };

@@ -26,6 +26,8 @@ mod pipeline_cache;
 #[cfg(feature = "gpu")]
 mod pipelines;
 #[cfg(feature = "gpu")]
+mod profile;
+#[cfg(feature = "gpu")]
 mod retry;
 #[cfg(any(feature = "gpu", test))]
 mod selector;

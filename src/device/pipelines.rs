@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::context::{Context, Gpu, Live, lock};
 use crate::error::Result;
@@ -76,7 +77,9 @@ impl Gpu {
         }
         // Not under the lock: another thread may compile something else meanwhile. Should two compile the same
         // kernel, the first one stays.
+        let begin = Instant::now();
         let compiled = Arc::new(compile(context, &live, kernel, OPERATION)?);
+        self.record_compilation(begin);
         Ok(Arc::clone(lock(&live.pipelines).entry(key).or_insert(compiled)))
     }
 }

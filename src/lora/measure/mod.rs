@@ -14,6 +14,8 @@ use std::time::Instant;
 use half::{bf16, f16};
 use ndarray::Array2;
 
+pub(crate) use check::worst_share;
+
 use super::apply::pool_of;
 use super::factors::{Factors, Sizes};
 use super::routes::Routes;
@@ -151,7 +153,7 @@ fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) 
     let y = random_rows::<T>(batch.rows, batch.outputs, 2);
     let mut updated = y.clone();
     step.apply(0, x.view(), &mut [updated.view_mut()])?;
-    let worst_share = check::worst_share(&factors, &routes, &x, &y, &updated);
+    let worst_share = worst_share(&factors, &routes, &x, &y, &updated);
     if !(worst_share <= 1.0) {
         let reason = format!("a value is {worst_share:.2} times its error bound away from its definition");
         return Err(Error::DeviceRefused {

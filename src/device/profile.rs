@@ -1,0 +1,68 @@
+//! Where the time of work on a GPU goes: kernels by the device's clock, compiling, copying to the device.
+//!
+//! While a profile is taken every batch is timed and waited for, so the work takes longer than without; its parts do
+//! not.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::context::{Gpu, lock};
+
+/// What was spent since the profile began.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Profile {
+    /// Device seconds by the batch's label.
+    pub(crate) kernel_seconds: BTreeMap<&'static str, f64>,
+    /// Submissions.
+    pub(crate) submissions: u64,
+    /// Seconds of compiling kernels.
+    pub(crate) compile_seconds: f64,
+    /// Seconds of the host handing bytes to the driver.
+    pub(crate) upload_seconds: f64,
+    /// Those bytes.
+    pub(crate) upload_bytes: u64,
+}
+
+/// The profile being taken, if any.
+pub(super) type Recorder = Mutex<Option<Profile>>;
+
+impl Gpu {
+    /// Begins a profile of all work on this device, whichever thread does it.
+    pub(crate) fn start_profile(&self) {
+        *lock(&self.context.profile) = Some(Profile::default());
+    }
+
+    /// Ends the profile.
+    pub(crate) fn end_profile(&self) -> Profile {
+        lock(&self.context.profile).take().unwrap_or_default()
+    }
+
+    /// Whether a profile is being taken.
+    pub(super) fn is_profiled(&self) -> bool {
+        lock(&self.context.profile).is_some()
+    }
+
+    /// Adds what a batch took.
+    pub(super) fn record_batch(&self, label: &'static str, elapsed: Duration) {
+        if let Some(profile) = lock(&self.context.profile).as_mut() {
+            *profile.kernel_seconds.entry(label).or_default() += elapsed.as_secs_f64();
+            profile.submissions += 1;
+        }
+    }
+
+    /// Adds a compilation that began at `begin` and ends now.
+    pub(super) fn record_compilation(&self, begin: Instant) {
+        if let Some(profile) = lock(&self.context.profile).as_mut() {
+            profile.compile_seconds += begin.elapsed().as_secs_f64();
+        }
+    }
+
+    /// Adds a copy to the device that began at `begin` and ends now.
+    pub(super) fn record_upload(&self, begin: Instant, bytes: usize) {
+        if let Some(profile) = lock(&self.context.profile).as_mut() {
+            profile.upload_seconds += begin.elapsed().as_secs_f64();
+            profile.upload_bytes += bytes as u64;
+        }
+    }
+}
