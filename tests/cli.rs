@@ -101,6 +101,7 @@ fn json_has_every_key_with_its_type() {
         "inertia",
         "n_clusters",
         "n_iter",
+        "products",
         "rechecked",
         "rows",
         "seconds",
@@ -110,6 +111,8 @@ fn json_has_every_key_with_its_type() {
     let n_iter = object["n_iter"].as_u64().unwrap();
     assert_eq!(object["history"].as_array().unwrap().len() as u64, n_iter);
     assert!(object["history"].as_array().unwrap().iter().all(Value::is_f64));
+    assert_eq!(object["products"].as_array().unwrap().len() as u64, n_iter);
+    assert!(object["products"].as_array().unwrap().iter().all(Value::is_u64));
     let sizes = object["cluster_sizes"].as_array().unwrap();
     assert_eq!(sizes.iter().map(|size| size.as_u64().unwrap()).sum::<u64>(), 1797);
     assert!(object["inertia"].as_f64().unwrap() > 1.1e6 && object["converged"].is_boolean());

@@ -21,6 +21,7 @@ mod kmeans_faults;
 mod kmeans_inputs;
 mod kmeans_limits;
 mod kmeans_model;
+mod kmeans_prune;
 mod kmeans_random;
 mod kmeans_rules;
 mod kmeans_stop;

@@ -95,6 +95,10 @@ pub(super) struct Kmeans {
     #[arg(long)]
     pub spherical: bool,
 
+    /// Whether the CPU passes over rows whose label cannot have changed: the same results, other times.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = PruneWhen::Auto)]
+    pub prune: PruneWhen,
+
     /// Writes the label of each row: .npy (u32) or .csv, or - for stdout.
     #[arg(long, value_name = "OUT")]
     pub labels: Option<PathBuf>,
@@ -123,6 +127,17 @@ pub(super) struct Kmeans {
 
     #[command(flatten)]
     pub run: Run,
+}
+
+/// When rows are pruned.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum PruneWhen {
+    /// Where a trial shows that it saves time.
+    Auto,
+    /// In no pass.
+    Never,
+    /// In every pass but the first.
+    Always,
 }
 
 #[derive(Debug, Args)]

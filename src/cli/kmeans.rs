@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::{Kmeans, Read};
+use super::args::{Kmeans, PruneWhen, Read};
 use super::failure::{CANCELLED, Failure};
 use super::output::{self, ArrayFile};
 use super::top::TopFiles;
@@ -14,7 +14,7 @@ use super::{input, plot, summary};
 use crate::cancel::Cancel;
 use crate::data::{AtomicFile, Table, read_vector_f64};
 use crate::device::Device;
-use crate::kmeans::{Control, Fit, Init, Params, fit};
+use crate::kmeans::{Control, Fit, Init, Params, Prune, fit};
 
 /// Runs the subcommand.
 pub(super) fn run(arguments: &Kmeans, cancel: &Cancel) -> Result<(), Failure> {
@@ -86,7 +86,12 @@ fn params(arguments: &Kmeans) -> Result<Params, Failure> {
         .max_iter(arguments.max_iter)
         .tol(arguments.tol)
         .seed(arguments.seed)
-        .spherical(arguments.spherical);
+        .spherical(arguments.spherical)
+        .prune(match arguments.prune {
+            PruneWhen::Auto => Prune::Auto,
+            PruneWhen::Never => Prune::Never,
+            PruneWhen::Always => Prune::Always,
+        });
     if let Some(n_init) = arguments.n_init {
         params = params.n_init(n_init);
     }

@@ -13,6 +13,7 @@ const LISTED_SIZES: usize = 24;
 /// The JSON object of a fit.
 pub(super) fn as_json(fit: &Fit, table: &Table, read_seconds: f64) -> Value {
     let history: Vec<f64> = fit.history.iter().map(|iteration| iteration.inertia).collect();
+    let products: Vec<u64> = fit.history.iter().map(|iteration| iteration.products).collect();
     json!({
         "rows": table.rows(),
         "columns": table.columns(),
@@ -24,6 +25,7 @@ pub(super) fn as_json(fit: &Fit, table: &Table, read_seconds: f64) -> Value {
         "cluster_sizes": fit.cluster_sizes,
         "rechecked": fit.rechecked,
         "history": history,
+        "products": products,
         "seconds": {
             "read": read_seconds,
             "upload": fit.seconds.upload,

@@ -78,6 +78,26 @@ impl Frame {
         if largest < LARGEST.to_bits() { Ok(()) } else { Err(self.offender(argument, points, start, out)) }
     }
 
+    /// Reads one row as x': [`Self::load`], short where the rows are `f32` one after the other.
+    #[inline]
+    pub fn load_one(
+        &self,
+        argument: &'static str,
+        points: &Points,
+        row: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let columns = out.len();
+        if let (false, Points::F32(view)) = (self.unit_rows, points)
+            && let Some(flat) = view.as_slice()
+            && load_flat(&flat[row * columns..(row + 1) * columns], &self.offset, self.scale, out)
+                < LARGEST.to_bits()
+        {
+            return Ok(());
+        }
+        self.load(argument, points, row, out)
+    }
+
     /// One row in the frame, in `f64` throughout: for distances that are handed out.
     pub fn load_row(&self, argument: &'static str, points: &Points, row: usize) -> Result<Vec<f64>> {
         let mut narrow = vec![0.0; points.columns()];

@@ -56,7 +56,10 @@ impl Checkpoint {
             let got = "one of other data or parameters; remove it to start afresh".to_owned();
             return Err(Error::Format { path: self.path.clone(), expected: expected.to_owned(), got });
         }
-        let memory = Memory { state: decoder.state(self.elements)?, best: decoder.state(self.elements)? };
+        let mut memory = Memory { state: decoder.state(self.elements)?, best: decoder.state(self.elements)? };
+        for state in [&mut memory.state, &mut memory.best].into_iter().flatten() {
+            decoder.products(&mut state.history)?;
+        }
         if [&memory.state, &memory.best].into_iter().flatten().any(|state| state.run >= self.runs) {
             return Err(decoder.malformed("a run that does not exist"));
         }
@@ -69,6 +72,9 @@ impl Checkpoint {
         encoder.f64s(&self.fingerprint);
         encoder.state(memory.state.as_ref());
         encoder.state(memory.best.as_ref());
+        for state in [&memory.state, &memory.best].into_iter().flatten() {
+            state.history.iter().for_each(|iteration| encoder.u64(iteration.products));
+        }
         encoder.write(&self.path, KIND)
     }
 }
@@ -144,8 +150,21 @@ impl Decoder<'_> {
         let mut history = Vec::new();
         for _ in 0..self.u64()? {
             let (inertia, changed) = (self.f64()?, self.u64()?);
-            history.push(Iteration { inertia, changed, rechecked: self.f64()?, shift: self.f64()? });
+            let (rechecked, shift) = (self.f64()?, self.f64()?);
+            history.push(Iteration { inertia, changed, rechecked, shift, products: 0 });
         }
         Ok(Some(State { run, centroids, before, history, ended, settled }))
+    }
+
+    /// The products of each iteration. They stand behind everything else: files from before they were counted end there,
+    /// and older versions do not read that far.
+    fn products(&mut self, history: &mut [Iteration]) -> Result<()> {
+        for iteration in history {
+            if self.is_at_end() {
+                break;
+            }
+            iteration.products = self.u64()?;
+        }
+        Ok(())
     }
 }

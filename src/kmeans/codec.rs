@@ -103,6 +103,11 @@ impl<'a> Decoder<'a> {
         Error::Format { path: self.path.to_owned(), expected, got: got.to_owned() }
     }
 
+    /// Whether everything was read.
+    pub fn is_at_end(&self) -> bool {
+        self.at + CHECKSUM_BYTES >= self.bytes.len()
+    }
+
     pub fn u64(&mut self) -> Result<u64> {
         let end = self.at + 8;
         let content = self.bytes.len() - CHECKSUM_BYTES;

@@ -153,7 +153,7 @@ impl<'a> Data<'a> {
     }
 
     fn fit_cpu(&self, params: &Params, seconds: &mut Seconds) -> Result<Run> {
-        let mut cpu = Cpu::new(&self.problem, params.n_clusters, params.cancel.clone(), params.recheck);
+        let mut cpu = Cpu::new(&self.problem, params);
         fit_passes(&self.problem, params, &mut cpu, seconds, &mut Memory::default())
     }
 

@@ -127,7 +127,8 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let labelled = self.labeller.label(book, problem.largest_norm, window, labels, &load)?;
         let rows = Labelled { window, weights, labels, summed: &self.summed[index] };
         self.summer.update(&self.gpu, update, &rows, self.labeller.scratch())?;
-        Ok(Pass { changed: labelled.changed, rechecked: labelled.rechecked })
+        let products = (window.rows * self.sums.weights.len()) as u64;
+        Ok(Pass { changed: labelled.changed, rechecked: labelled.rechecked, products })
     }
 }
 

@@ -62,8 +62,8 @@ pub(crate) fn blocks<R: Send>(
                     largest = largest.max(*norm);
                 }
                 let bound = book.bound(chain, largest);
-                let tile = NearestTile { book, panels: &panels, screen: &screen, bound, recheck: true };
-                let rechecked = tile.label(x, &norms[..count], &mut labels[..count], scratch) as u64;
+                let tile = NearestTile::all(book, &panels, &screen, bound);
+                let rechecked = tile.label(x, &norms[..count], &mut labels[..count], None, scratch) as u64;
                 Ok(visit(Block { start, x: &x[..count * columns], labels: &labels[..count], rechecked }))
             },
         )

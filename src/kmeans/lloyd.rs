@@ -16,12 +16,18 @@ pub(crate) struct Pass {
     pub changed: u64,
     /// Rows that the tile's error bound did not certify.
     pub rechecked: u64,
+    /// Pairs of rows and centroids that were multiplied, those of centroids with centroids included.
+    pub products: u64,
 }
 
 impl Pass {
     /// Adds the counts of another part of the rows.
     pub fn plus(self, other: Self) -> Self {
-        Self { changed: self.changed + other.changed, rechecked: self.rechecked + other.rechecked }
+        Self {
+            changed: self.changed + other.changed,
+            rechecked: self.rechecked + other.rechecked,
+            products: self.products + other.products,
+        }
     }
 }
 
@@ -49,6 +55,10 @@ pub struct Iteration {
     pub rechecked: f64,
     /// Squared movement of all centroids, in input units.
     pub shift: f64,
+    /// Pairs of a row and a centroid, or of two centroids, whose product was computed: rows times clusters unless rows
+    /// were pruned. Like `rechecked` it belongs to the device and its timing, and is no part of what is the same
+    /// everywhere.
+    pub products: u64,
 }
 
 /// Where a run stands between two iterations: all that a checkpoint needs to hold.
@@ -122,6 +132,7 @@ pub(crate) fn run(
             changed: pass.changed,
             rechecked: pass.rechecked as f64 / problem.rows as f64,
             shift: update.shift / scale / scale,
+            products: pass.products,
         };
         state.history.push(iteration);
         state.before = Some(std::mem::replace(&mut state.centroids, update.centroids));

@@ -1,7 +1,7 @@
 //! k-means: Lloyd's algorithm with labels equal to `f64` and the same bits on every device.
 //!
 //! Read in this order: [`fit`] and [`Params`], `reference` (the definition), `lloyd` (the iteration), `cpu` and `gpu`
-//! (one pass over the rows), `grid` (exact sums).
+//! (one pass over the rows), `grid` (exact sums), `prune` (rows and centroids that a pass on the CPU leaves out).
 
 mod checkpoint;
 mod codec;
@@ -22,6 +22,7 @@ mod params;
 #[cfg(feature = "gpu")]
 mod plan;
 mod problem;
+mod prune;
 mod reference;
 mod relocate;
 mod runs;
@@ -29,7 +30,7 @@ mod runs;
 pub use fit::{Data, Fit, Seconds, fit};
 pub use lloyd::Iteration;
 pub use model::{LARGEST_TOP, Labels, Model, Nearest};
-pub use params::{Callback, Control, Init, Params, Progress};
+pub use params::{Callback, Control, Init, Params, Progress, Prune};
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 #[doc(hidden)]
 pub use plan::Update;

@@ -27,6 +27,20 @@ pub enum Init {
     Centroids(Array2<f64>),
 }
 
+/// Whether the CPU passes over rows whose label cannot have changed. It changes time, `products` and `rechecked`; labels,
+/// centroids, inertia and saved models are the same bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Prune {
+    /// Where a trial in the course of the fit shows that it saves time.
+    #[default]
+    Auto,
+    /// Never: every pass multiplies all rows with all centroids.
+    Never,
+    /// In every pass but the first of a run.
+    Always,
+}
+
 /// What a callback answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
@@ -93,10 +107,14 @@ pub struct Params {
     /// File that holds the state of the fit after each iteration; a fit of the same data that finds it there goes on
     /// from it. `max_iter` and `tol` may differ then. The reference device, which is for small data, does not use it.
     pub checkpoint: Option<PathBuf>,
+    /// Exact pruning on the CPU.
+    pub prune: Prune,
     /// Off only in tests: rows inside the error bound keep the tile's label.
     pub(crate) recheck: bool,
     #[cfg(feature = "gpu")]
     pub(crate) update: Option<(Update, bool, u32)>,
+    /// On only in tests: pruning with a margin on the wrong side.
+    pub(crate) careless: bool,
 }
 
 impl std::fmt::Debug for Params {
@@ -128,9 +146,11 @@ impl Params {
             callback: None,
             cancel: Cancel::new(),
             checkpoint: None,
+            prune: Prune::Auto,
             recheck: true,
             #[cfg(feature = "gpu")]
             update: None,
+            careless: false,
         }
     }
 
@@ -196,6 +216,20 @@ impl Params {
     /// Sets the checkpoint file.
     pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
         self.checkpoint = Some(path.into());
+        self
+    }
+
+    /// Sets whether the CPU prunes.
+    pub fn prune(mut self, prune: Prune) -> Self {
+        self.prune = prune;
+        self
+    }
+
+    /// Prunes with a margin on the wrong side of its proof: for tests that must then fail.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn with_careless_pruning(mut self) -> Self {
+        self.careless = true;
         self
     }
 

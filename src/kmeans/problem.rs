@@ -2,12 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::grid::Grid;
+use super::grid::{Grid, Sums};
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{self, Frame, exponent_above, power_of_two};
 use crate::error::{Error, Result};
 use crate::simd::widest;
+pub(crate) use crate::tile::bound::norm_above;
 
 /// Rows per block of sums that have a fixed order.
 pub(crate) const SUM_BLOCK: usize = 1024;
@@ -130,6 +131,21 @@ impl<'a> Problem<'a> {
         self.frame.load("points", &self.points, start, out)
     }
 
+    /// Reads one row as x'.
+    #[inline]
+    pub fn load_one(&self, row: usize, out: &mut [f32]) -> Result<()> {
+        self.frame.load_one("points", &self.points, row, out)
+    }
+
+    /// Takes a row that was read as `x` out of the sums of one cluster, if it was in one, and adds it to another.
+    pub fn move_row(&self, x: &[f32], row: usize, from: Option<u32>, to: u32, sums: &mut Sums) {
+        let weight = self.weight(row);
+        self.grid.add(x, weight, 1, to, sums);
+        if let Some(from) = from {
+            self.grid.add(x, weight, -1, from, sums);
+        }
+    }
+
     /// The weight of a row, at most 1.
     pub fn weight(&self, row: usize) -> Option<f32> {
         self.weights.as_ref().map(|weights| weights[row])
@@ -164,11 +180,6 @@ fn square_body(x: &[f32]) -> f64 {
         *part += f64::from(x) * f64::from(x);
     }
     parts.iter().sum()
-}
-
-/// An `f32` at least the square root.
-pub(crate) fn norm_above(square: f64) -> f32 {
-    (square.sqrt() * (1.0 + 1.0 / (1 << 20) as f64)) as f32
 }
 
 /// Refuses weights of another length, negative ones, NaN and infinity.

@@ -81,7 +81,8 @@ pub(super) fn fit_reference(problem: &Problem, params: &Params, seconds: &mut Se
             params.cancel.check()?;
             let inertia = problem.inertia(step.inertia);
             let shift = step.shift / problem.frame.scale / problem.frame.scale;
-            history.push(Iteration { inertia, changed: step.changed, rechecked: 0.0, shift });
+            let products = problem.rows as u64 * params.n_clusters as u64;
+            history.push(Iteration { inertia, changed: step.changed, rechecked: 0.0, shift, products });
             let progress = Progress { run, iteration: history.len(), inertia, changed: step.changed, shift };
             stopped = params.callback.as_ref().is_some_and(|call| call(&progress) == Control::Stop);
             Ok::<bool, Error>(!stopped)

@@ -83,13 +83,66 @@ impl Bound {
         2.0 * (self.slope * row_norm + self.constant)
     }
 
-    /// A gap above it certifies the label of one row, where `error` is that of the best column.
+    /// S: the share of one row in the error of every column, beside the column's own.
     #[inline(always)]
+    pub fn shared(&self, row_norm: f32) -> f32 {
+        (self.square * row_norm * row_norm).min(self.slope * row_norm + self.constant)
+    }
+
+    /// A gap above it certifies the label of one row, where `error` is that of the best column.
+    #[cfg(test)]
     pub fn gap_beside(&self, row_norm: f32, error: f32) -> f32 {
-        let shared = (self.square * row_norm * row_norm).min(self.slope * row_norm + self.constant);
-        2.0 * (shared + error)
+        2.0 * (self.shared(row_norm) + error)
     }
 }
+
+/// Relative slack for a handful of roundings to `f32`.
+const SLACK: f64 = 1.0 / (1 << 22) as f64;
+/// Relative slack for a handful of roundings to `f64`, and for the sums of squares that norms come from.
+const SLACK_WIDE: f64 = 1.0 / (1_u64 << 40) as f64;
+/// Lengths below it count as 0 where a lower bound is wanted: there `f32` has no relative precision left.
+const SMALLEST_LENGTH: f32 = 1e-30;
+
+/// At least |x - c| for a row of at most this norm and a column whose exact value T is at most `value + error`.
+#[inline(always)]
+pub(crate) fn distance_above(row_norm: f32, value: f32, error: f32) -> f32 {
+    let norm = f64::from(row_norm);
+    let square = norm * norm * (1.0 + SLACK_WIDE) + 2.0 * (f64::from(value) + f64::from(error));
+    root_above(square.max(0.0))
+}
+
+/// At most |x - c| for a row whose norm is this one as [`norm_above`] made it and a column whose exact value T is at least
+/// `value - error`.
+#[inline(always)]
+pub(crate) fn distance_below(row_norm: f32, value: f32, error: f32) -> f32 {
+    let norm = if row_norm > SMALLEST_LENGTH { f64::from(row_norm) * NORM_BELOW } else { 0.0 };
+    let square = norm * norm * (1.0 - SLACK_WIDE) + 2.0 * (f64::from(value) - f64::from(error));
+    (square.max(0.0).sqrt() * (1.0 - SLACK)) as f32
+}
+
+/// A tile value above which a column is at least `distance` from a row whose norm is this one as [`norm_above`] made it,
+/// where exact values T are at least `value - error`.
+pub(crate) fn value_beyond(row_norm: f32, distance: f32, error: f32) -> f32 {
+    let norm = if row_norm > SMALLEST_LENGTH { f64::from(row_norm) * NORM_BELOW } else { 0.0 };
+    let distance = f64::from(distance) * (1.0 + SLACK);
+    let (apart, square) = (distance * distance, norm * norm * (1.0 - SLACK_WIDE));
+    let value = 0.5 * (apart - square) + f64::from(error);
+    (value + SLACK * (apart + square + f64::from(error))) as f32
+}
+
+/// An `f32` at least the square root of a sum of squares in `f64`.
+#[inline(always)]
+pub(crate) fn root_above(square: f64) -> f32 {
+    (square.sqrt() * (1.0 + SLACK)) as f32
+}
+
+/// An `f32` at least the length whose square this is, and at most a little more: [`NORM_BELOW`] times it is below.
+pub(crate) fn norm_above(square: f64) -> f32 {
+    (square.sqrt() * (1.0 + 1.0 / (1 << 20) as f64)) as f32
+}
+
+/// (1 + 2^-20) (1 + 2^-24) times it is below 1.
+const NORM_BELOW: f64 = 1.0 - 1.0 / (1 << 20) as f64 - 1.0 / (1 << 23) as f64;
 
 /// Factors that every bound shares.
 struct Terms {
@@ -130,6 +183,24 @@ pub(crate) fn rounded_up(value: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Of a row and a column on a line through the origin, whose tile value is off by the whole error.
+        #[test]
+        fn distances_are_rounded_outwards(x in -1.0_f64..1.0, c in -1.0_f64..1.0, error in 0.0_f32..1e-3) {
+            let norm = norm_above(x * x);
+            let (value, distance) = ((0.5 * c * c - x * c) as f32, (x - c).abs());
+            let error = error + value.abs() * 1e-7 + 1e-38;
+            prop_assert!(f64::from(distance_above(norm, value - 0.9 * error, error)) >= distance);
+            prop_assert!(f64::from(distance_below(norm, value + 0.9 * error, error)) <= distance);
+            let least = distance_below(norm, value + 0.9 * error, error);
+            prop_assert!(value + 0.9 * error <= value_beyond(norm, least, error) || least > distance as f32);
+            // What lies above the cut is far enough.
+            let cut = value_beyond(norm, 0.5, error);
+            prop_assert!(value - 0.9 * error <= cut || distance >= 0.5);
+        }
+    }
 
     #[test]
     fn grows_with_every_extent() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 #[cfg(feature = "gpu")]
 use super::bound::DEVICE_UNIT;
-use super::bound::{Bound, Extent, HOST_UNIT};
+use super::bound::{Bound, Extent, HOST_UNIT, rounded_up};
 
 /// Centroids in `f64`, their `f32` roundings, half squared norms, and what the error bound needs.
 ///
@@ -40,7 +40,8 @@ impl Codebook {
     /// Prepares row-major centroids of `depth` features.
     pub fn new(centroids: &[f64], depth: usize) -> Self {
         let count = centroids.len() / depth;
-        let mut seen: HashMap<Vec<u64>, ()> = HashMap::with_capacity(count);
+        // Hash of a centroid's bits to the kept ones that have it.
+        let mut seen: HashMap<u64, Vec<usize>> = HashMap::with_capacity(count);
         let mut book = Self {
             depth,
             given: Vec::with_capacity(count),
@@ -53,9 +54,10 @@ impl Codebook {
             centroid_residual: 0.0,
         };
         for (index, centroid) in centroids.chunks_exact(depth).enumerate() {
-            // Adding 0.0 turns -0.0 into 0.0, which is the same point.
-            let bits = centroid.iter().map(|c| (c + 0.0).to_bits()).collect();
-            if seen.insert(bits, ()).is_none() {
+            let kept = seen.entry(hash(centroid)).or_default();
+            let equal = |&at: &usize| book.exact[at * depth..(at + 1) * depth] == *centroid;
+            if !kept.iter().any(equal) {
+                kept.push(book.len());
                 book.keep(index as u32, centroid);
             }
         }
@@ -86,6 +88,16 @@ impl Codebook {
     /// Number of distinct centroids.
     pub fn len(&self) -> usize {
         self.given.len()
+    }
+
+    /// At least the distance between a kept centroid and its `f32` rounding.
+    pub fn residual_above(&self, column: usize) -> f32 {
+        rounded_up(self.sizes[column].1)
+    }
+
+    /// At least the length of every kept centroid.
+    pub fn norm_above(&self) -> f32 {
+        rounded_up(self.centroid_norm)
     }
 
     /// The error bound of the host's tile, whose products go through `chain` additions, over rows up to `row_norm`
@@ -131,6 +143,18 @@ impl Codebook {
             centroid_residual: self.centroid_residual,
         }
     }
+}
+
+/// Equal points have equal hashes: adding 0.0 turns -0.0 into 0.0.
+fn hash(centroid: &[f64]) -> u64 {
+    let mut parts = [0x9e37_79b9_7f4a_7c15_u64; 4];
+    for values in centroid.chunks(4) {
+        for (part, value) in parts.iter_mut().zip(values) {
+            *part = (*part ^ (value + 0.0).to_bits()).wrapping_mul(0xd6e8_feb8_6659_fd93);
+            *part ^= *part >> 32;
+        }
+    }
+    parts.iter().fold(0, |sum, part| (sum ^ part).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(23))
 }
 
 #[cfg(test)]

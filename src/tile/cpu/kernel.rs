@@ -12,6 +12,7 @@
 //! 4. Best, second and index are kept per lane, and merged over lanes once per row. A tie between two lanes makes
 //!    best equal second, which certifies nothing, so the order of lanes cannot decide a label.
 
+use super::Winner;
 use super::panels::Panels;
 use super::vector::Vector;
 
@@ -28,6 +29,8 @@ pub(super) struct FoldState {
     pub vector: Vec<f32>,
     /// Sums of products, `2 * LANES` per row.
     pub sums: Vec<f32>,
+    /// What the lanes of each row come to.
+    pub winners: Vec<Winner>,
 }
 
 impl FoldState {
@@ -39,6 +42,7 @@ impl FoldState {
             second: vec![0.0; lanes],
             vector: vec![0.0; lanes],
             sums: vec![0.0; 2 * lanes],
+            winners: vec![Winner::default(); rows],
         }
     }
 }
@@ -90,7 +94,7 @@ unsafe fn product<V: Vector, const ROWS: usize>(
     }
 }
 
-/// Folds `groups * ROWS` rows over all tiles. The result stands lane-wise in `state`.
+/// Folds `groups * ROWS` rows over the first `tiles` tiles. The result stands in the winners of `state`.
 ///
 /// # Safety
 /// The processor has `V`'s instruction set, and `panels` was packed for `V::LANES`.
@@ -99,14 +103,16 @@ pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(
     x: &[f32],
     groups: usize,
     panels: &Panels,
+    tiles: usize,
     state: &mut FoldState,
 ) {
     let depth = panels.depth;
     let rows = groups * ROWS;
     assert!(x.len() >= rows * depth && state.best.len() >= rows * V::LANES && panels.width == 2 * V::LANES);
+    assert!(tiles <= panels.tiles && state.winners.len() >= rows);
     state.best[..rows * V::LANES].fill(2.0 * ABSENT);
     state.second[..rows * V::LANES].fill(2.0 * ABSENT);
-    for tile in 0..panels.tiles {
+    for tile in 0..tiles {
         for chunk in 0..panels.chunks {
             let (start, length) = panels.chunk(chunk);
             let panel = panels.tile(tile)[start * 2 * V::LANES..].as_ptr();
@@ -124,6 +130,15 @@ pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(
                 }
             }
         }
+    }
+    for row in 0..rows {
+        let at = row * V::LANES;
+        // SAFETY: the assertions above.
+        let (best, second, lane) = unsafe {
+            V::two_least(V::load(state.best.as_ptr().add(at)), V::load(state.second.as_ptr().add(at)))
+        };
+        let column = state.vector[at + lane] as usize * V::LANES + lane;
+        state.winners[row] = Winner { column, best, second };
     }
 }
 

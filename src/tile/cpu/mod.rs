@@ -1,16 +1,17 @@
 //! The CPU twin of the nearest tile: certified labels for one block of rows at a time.
 
 mod kernel;
+mod levels;
 mod panels;
 mod vector;
 
 use kernel::FoldState;
-pub(crate) use panels::Panels;
+use levels::{fold, tile_values};
+pub(crate) use panels::{Panels, width};
 
-use super::bound::Bound;
+use super::bound::{self, Bound};
 use super::codebook::{Codebook, Screen};
 use super::exact;
-use crate::simd::{Level, level};
 
 /// Blocks of rows are multiples of this, and uncertified rows are rechecked this many at a time: a multiple of every
 /// kernel's own count.
@@ -50,31 +51,75 @@ pub(crate) struct NearestTile<'a> {
     pub bound: Bound,
     /// Off only in tests, which must then fail: rows whose gap is inside the bound keep the tile's label.
     pub recheck: bool,
+    /// Where only some centroids were packed: which, in the order of the panels.
+    pub columns: Option<&'a [u32]>,
+    /// How many tiles of the panels count.
+    pub tiles: usize,
 }
 
-impl NearestTile<'_> {
+/// Where the distances of labelled rows go: for each row an upper bound on the distance to its label's centroid, and a
+/// lower bound on the distance to every other centroid of the tile, both between x'.
+pub(crate) struct Reach<'a> {
+    /// To the label's centroid.
+    pub upper: &'a mut [f32],
+    /// To the others.
+    pub lower: &'a mut [f32],
+}
+
+impl<'a> NearestTile<'a> {
+    /// All centroids of a codebook.
+    pub fn all(book: &'a Codebook, panels: &'a Panels, screen: &'a Screen, bound: Bound) -> Self {
+        Self { book, panels, screen, bound, recheck: true, columns: None, tiles: panels.tiles }
+    }
+
+    /// Number of centroids that count.
+    pub fn len(&self) -> usize {
+        self.columns.map_or(self.book.len(), <[u32]>::len).min(self.tiles * self.panels.width)
+    }
+
+    /// The column of the codebook behind a column of the panels.
+    #[inline(always)]
+    fn column(&self, packed: usize) -> usize {
+        self.columns.map_or(packed, |columns| columns[packed] as usize)
+    }
+
     /// Labels `labels.len()` rows: `x` holds them row-major, followed by padding up to a multiple of [`ROW_GROUP`];
     /// `norms` are upper bounds of their lengths. Returns how many were rechecked in `f64`.
-    pub fn label(&self, x: &[f32], norms: &[f32], labels: &mut [u32], scratch: &mut Scratch) -> usize {
-        fold(x, labels.len(), self.panels, &mut scratch.state);
+    pub fn label(
+        &self,
+        x: &[f32],
+        norms: &[f32],
+        labels: &mut [u32],
+        mut reach: Option<Reach>,
+        scratch: &mut Scratch,
+    ) -> usize {
+        fold(x, labels.len(), self.panels, self.tiles, &mut scratch.state);
         scratch.uncertified.clear();
-        let lanes = self.panels.width / 2;
         for (row, (label, &norm)) in labels.iter_mut().zip(norms).enumerate() {
-            let winner = merge(&scratch.state, row, lanes);
-            *label = self.book.given[winner.column];
-            let gap = self.bound.gap_beside(norm, self.screen.errors[winner.column]);
-            if !(winner.second - winner.best > gap) {
+            let winner = scratch.state.winners[row];
+            let column = self.column(winner.column);
+            *label = self.book.given[column];
+            let (error, shared) = (self.screen.errors[column], self.bound.shared(norm));
+            let gap = 2.0 * (shared + error);
+            let is_certified = winner.second - winner.best > gap;
+            if !is_certified {
                 scratch.uncertified.push((row, winner.best + gap));
+            }
+            if let Some(reach) = &mut reach {
+                // A row that is not certified may get another label: then the best is one of the others.
+                let other = if is_certified { winner.second } else { winner.best };
+                reach.upper[row] = bound::distance_above(norm, winner.best, shared + 2.0 * error);
+                reach.lower[row] = bound::distance_below(norm, other, shared);
             }
         }
         if self.recheck {
-            self.recheck_rows(x, labels, scratch);
+            self.recheck_rows(x, labels, reach, scratch);
         }
         scratch.uncertified.len()
     }
 
     /// Gathers uncertified rows, collects every centroid whose tile value is inside the band, decides in `f64`.
-    fn recheck_rows(&self, x: &[f32], labels: &mut [u32], scratch: &mut Scratch) {
+    fn recheck_rows(&self, x: &[f32], labels: &mut [u32], mut reach: Option<Reach>, scratch: &mut Scratch) {
         let depth = self.book.depth;
         let Scratch { rows, values, uncertified, candidates, .. } = scratch;
         for gathered in uncertified.chunks(ROW_GROUP) {
@@ -82,20 +127,23 @@ impl NearestTile<'_> {
                 to.copy_from_slice(&x[row * depth..(row + 1) * depth]);
             }
             candidates.iter_mut().for_each(Vec::clear);
-            for tile in 0..self.panels.tiles {
+            for tile in 0..self.tiles {
                 tile_values(rows, tile, self.panels, values);
                 let width = self.panels.width;
-                let columns = width.min(self.book.len() - tile * width);
+                let columns = width.min(self.len() - tile * width);
                 for ((found, &(_, limit)), values) in
                     candidates.iter_mut().zip(gathered).zip(values.chunks_exact(width))
                 {
                     let inside = (0..columns).filter(|&column| values[column] <= limit);
-                    found.extend(inside.map(|column| (tile * width + column) as u32));
+                    found.extend(inside.map(|column| self.column(tile * width + column) as u32));
                 }
             }
             for ((found, &(row, _)), x) in candidates.iter().zip(gathered).zip(rows.chunks_exact(depth)) {
-                let (column, _) = exact::nearest(x, found.iter().copied(), &self.book.exact);
+                let (column, squared) = exact::nearest(x, found.iter().copied(), &self.book.exact);
                 labels[row] = self.book.given[column as usize];
+                if let Some(reach) = &mut reach {
+                    reach.upper[row] = bound::root_above(squared);
+                }
             }
         }
     }
@@ -132,90 +180,10 @@ impl Values {
     }
 }
 
+/// What the fold found for one row: the column of the least value, that value, and the least of all others.
+#[derive(Debug, Clone, Copy, Default)]
 struct Winner {
     column: usize,
     best: f32,
     second: f32,
-}
-
-/// Merges the lanes of one row.
-#[inline(always)]
-fn merge(state: &FoldState, row: usize, lanes: usize) -> Winner {
-    let at = row * lanes..(row + 1) * lanes;
-    let (best, second, vector) = (&state.best[at.clone()], &state.second[at.clone()], &state.vector[at]);
-    let mut winner = Winner { column: 0, best: f32::MAX, second: f32::MAX };
-    let mut lane_of_best = 0;
-    for lane in 0..lanes {
-        let value = best[lane];
-        winner.second = winner.second.min(second[lane]).min(winner.best.max(value));
-        if value < winner.best {
-            winner.best = value;
-            lane_of_best = lane;
-        }
-    }
-    winner.column = vector[lane_of_best] as usize * lanes + lane_of_best;
-    winner
-}
-
-fn fold(x: &[f32], rows: usize, panels: &Panels, state: &mut FoldState) {
-    match level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => {
-            #[target_feature(enable = "avx512f")]
-            unsafe fn run(x: &[f32], groups: usize, panels: &Panels, state: &mut FoldState) {
-                // SAFETY: as this function's caller promises.
-                unsafe { kernel::fold::<vector::x86::Avx512, 12>(x, groups, panels, state) }
-            }
-            // SAFETY: `level` saw AVX-512F; the panels were packed at the same level.
-            unsafe { run(x, rows.div_ceil(12), panels, state) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => {
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn run(x: &[f32], groups: usize, panels: &Panels, state: &mut FoldState) {
-                // SAFETY: as this function's caller promises.
-                unsafe { kernel::fold::<vector::x86::Avx2, 6>(x, groups, panels, state) }
-            }
-            // SAFETY: `level` saw AVX2 and FMA; the panels were packed at the same level.
-            unsafe { run(x, rows.div_ceil(6), panels, state) }
-        }
-        // SAFETY: plain Rust runs anywhere.
-        Level::Portable => unsafe { kernel::fold::<vector::Portable, 4>(x, rows.div_ceil(4), panels, state) },
-    }
-}
-
-/// Tile values of [`ROW_GROUP`] rows with the columns of one tile.
-fn tile_values(x: &[f32], tile: usize, panels: &Panels, values: &mut [f32]) {
-    match level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => {
-            #[target_feature(enable = "avx512f")]
-            unsafe fn run(x: &[f32], tile: usize, panels: &Panels, values: &mut [f32]) {
-                // SAFETY: as this function's caller promises.
-                unsafe { kernel::values::<vector::x86::Avx512, 12>(x, tile, panels, values) }
-            }
-            for (x, values) in x.chunks(12 * panels.depth).zip(values.chunks_mut(12 * panels.width)) {
-                // SAFETY: `level` saw AVX-512F; the panels were packed at the same level.
-                unsafe { run(x, tile, panels, values) }
-            }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => {
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn run(x: &[f32], tile: usize, panels: &Panels, values: &mut [f32]) {
-                // SAFETY: as this function's caller promises.
-                unsafe { kernel::values::<vector::x86::Avx2, 6>(x, tile, panels, values) }
-            }
-            for (x, values) in x.chunks(6 * panels.depth).zip(values.chunks_mut(6 * panels.width)) {
-                // SAFETY: `level` saw AVX2 and FMA; the panels were packed at the same level.
-                unsafe { run(x, tile, panels, values) }
-            }
-        }
-        Level::Portable => {
-            for (x, values) in x.chunks(4 * panels.depth).zip(values.chunks_mut(4 * panels.width)) {
-                // SAFETY: plain Rust runs anywhere.
-                unsafe { kernel::values::<vector::Portable, 4>(x, tile, panels, values) }
-            }
-        }
-    }
 }

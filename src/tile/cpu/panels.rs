@@ -4,7 +4,7 @@ use super::kernel::{ABSENT, CHUNK};
 use crate::simd::{Level, level};
 use crate::tile::codebook::Codebook;
 
-/// `[tile][d][width]` copies of a codebook, `width` columns to a tile.
+/// `[tile][d][width]` copies of the columns of a codebook, `width` columns to a tile.
 pub(crate) struct Panels {
     /// Number of features.
     pub(super) depth: usize,
@@ -20,28 +20,62 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
+    /// No tiles yet.
+    pub fn empty(depth: usize) -> Self {
+        let (width, chunks) = (width(), chunks(depth));
+        let chunk = depth.div_ceil(chunks);
+        Self { depth, tiles: 0, width, chunks, chunk, packed: Vec::new(), half_norms: Vec::new() }
+    }
+
     /// Packs a codebook for this processor, with half norms that may be shifted.
     pub fn new(book: &Codebook, half_norms: &[f32]) -> Self {
-        let width = match level() {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => 32,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => 16,
-            Level::Portable => 16,
-        };
-        let (depth, count) = (book.depth, book.len());
-        let tiles = count.div_ceil(width);
-        let chunks = chunks(depth);
-        let mut packed = vec![0.0; tiles * width * depth];
-        for (column, centroid) in book.rounded.chunks_exact(depth).enumerate() {
-            let start = column / width * width * depth + column % width;
-            for (d, &value) in centroid.iter().enumerate() {
-                packed[start + d * width] = value;
+        let mut panels = Self::empty(book.depth);
+        panels.pack(book, half_norms);
+        panels
+    }
+
+    /// Packs another codebook of the same depth in place of what stands here.
+    pub fn pack(&mut self, book: &Codebook, half_norms: &[f32]) {
+        self.clear();
+        for start in (0..book.len()).step_by(self.width) {
+            let end = book.len().min(start + self.width);
+            self.push_tile(book, half_norms, |column| start + column, end - start);
+        }
+    }
+
+    /// Drops all tiles and keeps their memory.
+    pub fn clear(&mut self) {
+        self.tiles = 0;
+        self.packed.clear();
+        self.half_norms.clear();
+    }
+
+    /// Adds one tile of `count` columns, of which column `i` is column `of(i)` of the codebook.
+    pub fn push_tile(
+        &mut self,
+        book: &Codebook,
+        half_norms: &[f32],
+        of: impl Fn(usize) -> usize,
+        count: usize,
+    ) {
+        let (depth, width, start) = (self.depth, self.width, self.packed.len());
+        self.packed.resize(start + depth * width, 0.0);
+        self.half_norms.resize((self.tiles + 1) * width, ABSENT);
+        let packed = &mut self.packed[start..];
+        for column in 0..count {
+            let given = of(column);
+            self.half_norms[self.tiles * width + column] = half_norms[given];
+            let centroid = &book.rounded[given * depth..(given + 1) * depth];
+            for (row, &value) in packed.chunks_exact_mut(width).zip(centroid) {
+                row[column] = value;
             }
         }
-        let mut half_norms = half_norms.to_vec();
-        half_norms.resize(tiles * width, ABSENT);
-        Self { depth, tiles, width, chunks, chunk: depth.div_ceil(chunks), packed, half_norms }
+        self.tiles += 1;
+    }
+
+    /// Number of tiles of two vectors each.
+    pub fn tiles(&self) -> usize {
+        self.tiles
     }
 
     /// Longest chain of additions that one product of `depth` features goes through.
@@ -60,6 +94,17 @@ impl Panels {
     #[inline(always)]
     pub(super) fn tile(&self, index: usize) -> &[f32] {
         &self.packed[index * self.width * self.depth..(index + 1) * self.width * self.depth]
+    }
+}
+
+/// Columns per tile on this processor.
+pub(crate) fn width() -> usize {
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => 32,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => 16,
+        Level::Portable => 16,
     }
 }
 

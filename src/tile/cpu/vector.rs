@@ -18,6 +18,26 @@ pub(super) trait Vector: Copy {
     unsafe fn max(self, other: Self) -> Self;
     /// Lane by lane: `if a < b { yes } else { no }`.
     unsafe fn select_less(a: Self, b: Self, yes: Self, no: Self) -> Self;
+    /// The least of `best` and its lowest lane, and the least of `second` and the other lanes of `best`:
+    /// `(least, second least, lane)`.
+    #[inline(always)]
+    unsafe fn two_least(best: Self, second: Self) -> (f32, f32, usize) {
+        let (mut bests, mut seconds) = ([0.0_f32; 16], [0.0_f32; 16]);
+        // SAFETY: vectors have at most 16 lanes.
+        unsafe {
+            best.store(bests.as_mut_ptr());
+            second.store(seconds.as_mut_ptr());
+        }
+        let (mut least, mut next, mut lane_of_least) = (f32::MAX, f32::MAX, 0);
+        for lane in 0..Self::LANES {
+            next = next.min(seconds[lane]).min(least.max(bests[lane]));
+            if bests[lane] < least {
+                least = bests[lane];
+                lane_of_least = lane;
+            }
+        }
+        (least, next, lane_of_least)
+    }
 }
 
 /// Plain Rust, for processors without an implementation of their own.
@@ -88,7 +108,7 @@ pub(super) mod x86 {
 
     macro_rules! vector {
         ($type:ident, $lanes:literal, $set1:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $sub:ident,
-         $min:ident, $max:ident, |$a:ident, $b:ident, $yes:ident, $no:ident| $select:expr) => {
+         $min:ident, $max:ident, |$a:ident, $b:ident, $yes:ident, $no:ident| $select:expr $(, $more:item)*) => {
             impl Vector for $type {
                 const LANES: usize = $lanes;
                 #[inline(always)]
@@ -136,6 +156,7 @@ pub(super) mod x86 {
                     // SAFETY: as the trait's contract.
                     Self(unsafe { $select })
                 }
+                $($more)*
             }
         };
     }
@@ -164,6 +185,17 @@ pub(super) mod x86 {
         _mm512_sub_ps,
         _mm512_min_ps,
         _mm512_max_ps,
-        |a, b, yes, no| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a.0, b.0), no.0, yes.0)
+        |a, b, yes, no| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a.0, b.0), no.0, yes.0),
+        #[inline(always)]
+        unsafe fn two_least(best: Self, second: Self) -> (f32, f32, usize) {
+            // SAFETY: as the trait's contract.
+            unsafe {
+                let least = _mm512_reduce_min_ps(best.0);
+                let lane = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(best.0, _mm512_set1_ps(least)).trailing_zeros();
+                // In the lane of the least its own second remains.
+                let others = _mm512_mask_mov_ps(best.0, 1 << lane, second.0);
+                (least, _mm512_reduce_min_ps(_mm512_min_ps(others, second.0)), lane as usize)
+            }
+        }
     );
 }
