@@ -114,8 +114,9 @@ def look(browser, page, scheme, width, screenshot):
     for entry in browser.log("performance"):
         event = json.loads(entry["message"])["message"]
         if event["method"] == "Network.requestWillBeSent":
-            url = event["params"]["request"]["url"]
-            if url != address and not url.startswith("data:"):
+            url, document = event["params"]["request"]["url"], event["params"]["documentURL"]
+            # The browser's own start page may still be loading.
+            if document == address and url != address and not url.startswith("data:"):
                 wrong.append(f"request: {url[:200]}")
     if seen["width"] > seen["window"] + 1:
         wrong.append(f"the page is {seen['width']} pixels wide in a window of {seen['window']}")
@@ -186,6 +187,9 @@ def main():
     parser.add_argument("--screenshots", type=Path, help="folder of the pictures")
     parser.add_argument("--self-test", action="store_true")
     arguments = parser.parse_args()
+    if not arguments.page.is_file():
+        print(f"error: {arguments.page}: no such page", file=sys.stderr)
+        return 2
     if arguments.screenshots:
         arguments.screenshots.mkdir(parents=True, exist_ok=True)
     with Browser() as browser:

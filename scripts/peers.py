@@ -15,7 +15,8 @@ Peers of k-medoids are left out: tilefold has no k-medoids.
 
 A figure counts only when the result is right: inertia is computed again in float64 from each library's labels and
 centroids. It must agree with tilefold's to 1e-5 for those that start and go alike (scikit-learn with fixed iterations),
-to 2 % for the others, which end in another local optimum or round to float16. Ends with 1 where it does not.
+to 2 % for those that start alike and then round or relocate otherwise, and to 10 % for superkmeans, which starts from
+other centroids and ends in another local optimum. Ends with 1 where it does not.
 """
 
 import argparse
@@ -34,7 +35,7 @@ SEED = 7
 SEPARATION = 8.0
 SHAPES = [(100_000, 128, 256), (100_000, 128, 1000), (50_000, 768, 1000), (1_000_000, 32, 64)]
 QUICK_SHAPES = [(4000, 32, 16), (3000, 96, 40)]
-ALIKE, SIMILAR = 1e-5, 2e-2
+ALIKE, SIMILAR, OTHER_START = 1e-5, 2e-2, 1e-1
 
 
 def blobs(rows, columns, clusters):
@@ -252,7 +253,9 @@ def measure(tilefold, peers, data, shape, iterations, repeats, converge):
         _, labels, found, done = last[library.name]
         inertia = inertia_of(points, found, labels)
         off = inertia / ours - 1
-        if abs(off) > (ALIKE if library.follows and not converge else SIMILAR):
+        starts_alike = library.name.split()[0] != "superkmeans"
+        allowed = ALIKE if library.follows and not converge else SIMILAR if starts_alike else OTHER_START
+        if not abs(off) <= allowed:
             print(f"{library.name} at {shape}: inertia {inertia!r}, tilefold's is {ours!r}", file=sys.stderr)
             is_right = False
         taken = seconds[library.name]
@@ -265,11 +268,12 @@ def measure(tilefold, peers, data, shape, iterations, repeats, converge):
             "flops": flops, "bytes": 4.0 * rows * columns * (done + 1),
             "gflops": flops / statistics.median(taken) / 1e9,
             "verified": {"checked": rows, "of": rows}, "inertia": inertia,
-            "equal_labels": float(np.mean(labels == our_labels)) if library.name.split()[0] != "superkmeans" else None,
+            "equal_labels": float(np.mean(labels == our_labels)) if starts_alike else None,
         }
         if library is tilefold:
             run["rechecked"] = tilefold.summary["rechecked"]
-            run["products"] = tilefold.summary.get("products")
+            products = tilefold.summary.get("products")
+            run["products"] = products and [count / (rows * clusters) for count in products]
         runs.append(run)
         print(f"{rows} x {columns}, k {clusters}, {run['mode']} {done:3} iterations  {library.name:24} "
               f"{run['seconds']['wall']['median']:9.3f} s ({min(taken):.3f}-{max(taken):.3f})  inertia {off:+.1e}",

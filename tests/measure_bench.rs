@@ -42,6 +42,13 @@ fn every_workload_is_verified_and_timed(record: &Value) {
         let [min, median, max] = ["min", "median", "max"].map(|name| wall[name].as_f64().expect("a time"));
         assert!(0.0 < min && min <= median && median <= max, "{run}");
         assert!(run["gflops"].as_f64() > Some(0.0) && run["verified"]["checked"].as_u64() > Some(0), "{run}");
+        if run["workload"] == "kmeans" {
+            // One share per iteration; pairs of centroids may come on top of all rows times clusters.
+            let products: Vec<f64> =
+                run["products"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+            assert_eq!(Some(products.len() as u64), run["iterations"].as_u64(), "{run}");
+            assert!(products.iter().all(|share| (0.0..2.0).contains(share)) && products[0] >= 1.0, "{run}");
+        }
         let worst = run["verified"]["worst_share"].as_f64();
         assert_eq!(worst.is_none(), run["workload"] == "kmeans", "{run}");
         assert!(worst.is_none_or(|share| (0.0..=1.0).contains(&share)), "{run}");

@@ -72,6 +72,7 @@ pub(super) fn run(device: &Device, benchmark: &Benchmark, cancel: &Cancel) -> Re
         verified,
         rechecked: Some(fit.rechecked),
         inertia: Some(fit.inertia),
+        products: Some(fit.history.iter().map(|done| done.products as f64 / (rows * clusters)).collect()),
         seconds: times(parts, wall),
         ..Run::default()
     })

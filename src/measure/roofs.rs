@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::benchmark::LARGE;
 use super::multiply;
 #[cfg(feature = "gpu")]
 use crate::device::Backend;
-use crate::device::{CpuPool, Device, Prediction};
+use crate::device::{CpuPool, Device};
 use crate::error::{Error, Result};
 
 /// Bytes that are copied to measure the memory: many times any cache.
@@ -52,8 +53,7 @@ pub struct Roofs {
 /// # Errors
 /// Those of the device; [`Error::DeviceRefused`] where a result is wrong.
 pub fn roofs(device: &Device) -> Result<Roofs> {
-    // Work for which `auto` takes a GPU if it has one.
-    match device.resolve(&Prediction { flops: 1e15, upload_bytes: 0.0 }) {
+    match device.resolve(&LARGE) {
         #[cfg(feature = "gpu")]
         Backend::Gpu(gpu) => super::on_gpu::roofs(gpu),
         backend => of_cpu(backend.name(), &device.host_pool()),

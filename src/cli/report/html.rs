@@ -27,6 +27,12 @@ pub(super) fn device(facts: &DeviceFacts) -> String {
     format!("{}{mark}", facts.name)
 }
 
+/// The shortest name of a device. Not escaped.
+pub(super) fn short_device(facts: &DeviceFacts) -> String {
+    let mark = if facts.is_software { " (software)" } else { "" };
+    format!("{}{mark}", facts.name.split(" (").next().unwrap_or_default())
+}
+
 /// A device with its driver. Not escaped.
 pub(super) fn device_and_driver(facts: &DeviceFacts) -> String {
     if facts.driver.is_empty() {
@@ -87,6 +93,17 @@ pub(super) fn seconds(seconds: f64) -> String {
         s => (1e6 * s, "µs"),
     };
     format!("{} {unit}", digits(value))
+}
+
+/// Seconds at a tick: without zeros that say nothing.
+pub(super) fn seconds_tick(value: f64) -> String {
+    let text = seconds(value);
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') && !number.contains('e') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
+    }
 }
 
 /// Three digits that count.

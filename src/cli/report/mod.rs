@@ -71,6 +71,11 @@ impl Measured<'_> {
         html::device(&self.record.device)
     }
 
+    /// Whether it left products out, so that its rate is no rate of arithmetic.
+    fn has_pruned(&self) -> bool {
+        self.run.products.iter().flatten().any(|&share| share < 0.99)
+    }
+
     /// Rows, features and columns.
     fn shape(&self) -> String {
         let Run { n, d, k, .. } = self.run;

@@ -36,7 +36,7 @@ fn keys(results: &Results) -> Vec<(String, String)> {
     let roof = results
         .bench
         .iter()
-        .filter(|measured| measured.run.products.is_none() && !measured.record.device.is_software)
+        .filter(|measured| !measured.record.device.is_software && !measured.has_pruned())
         .filter_map(|measured| Some((measured.run.fma_share?, measured)))
         .max_by(|a, b| a.0.total_cmp(&b.0));
     if let Some((share, measured)) = roof {

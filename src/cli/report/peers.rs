@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::html::{self, device_and_driver, digits, escape, figure, seconds, table};
+use super::html::{self, device_and_driver, digits, escape, figure, seconds, seconds_tick, table};
 use super::scale::Scale;
 use super::svg::{Drawing, Panel, legend};
 use super::{Measured, Results};
@@ -131,11 +131,11 @@ pub(super) fn section(results: &Results) -> Option<String> {
     let groups = groups(results);
     let first = groups.first()?;
     let caption = format!(
-        "{}; {}, {} threads. Medians of {} runs in turns; wall time from data in memory to labels. Axis: less is better.",
+        "{}; {}, {} threads. Medians of up to {} runs in turns; wall time from data in memory to labels. Axis: less is better.",
         device_and_driver(&first.ours.record.device),
         first.ours.record.machine.cpu,
         first.ours.record.machine.threads,
-        first.ours.run.seconds.wall.count
+        groups.iter().map(|group| group.ours.run.seconds.wall.count).max().unwrap_or(0)
     );
     let content = figure("chart-peers", "k-means: time by library", &chart(&groups), &caption)
         + "<div style=\"margin-top:20px\">"
@@ -155,7 +155,7 @@ fn chart(groups: &[Group]) -> String {
         }
     }
     let row = 46.0;
-    let (left, width) = (210.0, 710.0);
+    let (left, width) = (175.0, 525.0);
     let height = row * groups.len() as f64;
     let mut drawing = Drawing::new([960.0, height + 110.0], "Time of k-means by library and shape");
     let top = 22.0 + legend(&mut drawing, &names, [left, 18.0], 640.0);
@@ -166,7 +166,7 @@ fn chart(groups: &[Group]) -> String {
     for tick in panel.x.ticks() {
         let [at, _] = panel.place(tick, 0.0);
         drawing.line([at, top], [at, bottom], "grid");
-        drawing.text([at, bottom + 18.0], "middle", "tick", &seconds(tick));
+        drawing.text([at, bottom + 18.0], "middle", "tick", &seconds_tick(tick));
     }
     drawing.text([left + panel.width / 2.0, bottom + 40.0], "middle", "", "wall time, logarithmic");
     for (index, group) in groups.iter().enumerate() {
@@ -191,13 +191,11 @@ fn chart(groups: &[Group]) -> String {
         {
             let ratio = best.run.seconds.wall.median / ours;
             let words = if ratio >= 1.0 {
-                format!("{}× faster than the next", digits(ratio))
+                format!("{}× faster than {}", digits(ratio), name(best))
             } else {
-                format!("{}× the time of {}", digits(1.0 / ratio), name(best))
+                format!("{}× slower than {}", digits(1.0 / ratio), name(best))
             };
-            let is_full = ends[1] + 190.0 > 950.0;
-            let (x, anchor) = if is_full { (ends[0] - 14.0, "end") } else { (ends[1] + 14.0, "start") };
-            drawing.text([x, y + 4.0], anchor, "tick", &words);
+            drawing.text([left + width + 16.0, y + 4.0], "start", "", &words);
         }
     }
     drawing.finish()

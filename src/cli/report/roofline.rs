@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::html::{device_and_driver, digits, figure, section as html_section};
+use super::html::{device_and_driver, digits, figure, section as html_section, short_device};
 use super::scale::{Scale, count};
 use super::svg::{Drawing, Labels, Panel, colour};
 use super::{Measured, Results};
@@ -56,42 +56,38 @@ pub(super) fn section(results: &Results) -> Option<String> {
 }
 
 fn chart(known: &[Measured], devices: &BTreeMap<&str, Measured>) -> String {
-    let roofs: Vec<(usize, f64, f64, bool)> = devices
+    let roofs: Vec<(usize, f64, f64)> = devices
         .values()
         .enumerate()
         .filter_map(|(series, measured)| {
             let roofs = measured.record.roofs?;
-            let is_software = measured.record.device.is_software;
-            Some((series, roofs.fma_flops_per_second / 1e9, roofs.copy_bytes_per_second / 1e9, is_software))
+            Some((series, roofs.fma_flops_per_second / 1e9, roofs.copy_bytes_per_second / 1e9))
         })
         .collect();
-    let ridges = roofs.iter().map(|(_, fma, copy, _)| fma / copy);
+    let ridges = roofs.iter().map(|(_, fma, copy)| fma / copy);
     let x = Scale::log(known.iter().map(intensity).chain(ridges.flat_map(|ridge| [ridge / 4.0, ridge])));
     let [least, most] = x.range();
     let rates = known.iter().map(|measured| measured.run.gflops);
-    let y = Scale::log(rates.chain(roofs.iter().map(|(_, fma, ..)| *fma)));
+    let y = Scale::log(rates.chain(roofs.iter().map(|(_, fma, ..)| 1.6 * fma)));
     let panel = Panel { left: 66.0, top: 40.0, width: SIZE[0] - 90.0, height: SIZE[1] - 100.0, x, y };
     let mut drawing = Drawing::new(SIZE, "Roofline of all runs");
     let write = |value: f64| count(value);
     panel.draw(&mut drawing, ["operations per byte", "GFLOP/s"], [write, write]);
     let mut labels = Labels::between(panel.top, panel.top + panel.height);
     let right = panel.left + panel.width;
-    for (series, fma, copy, is_software) in &roofs {
+    for (series, fma, copy) in &roofs {
         let ridge = (fma / copy).max(least);
         let low = panel.y.range()[0];
         let start = (low / copy).max(least);
         let mut places = vec![panel.place(start, (copy * start).min(*fma)), panel.place(ridge, *fma)];
         places.push(panel.place(most, *fma));
         drawing.curve(&places, *series);
-        let name = if *is_software { "software adapter" } else { "CPU or GPU" };
-        let device = devices.keys().nth(*series).copied().unwrap_or(name);
-        let short: String = device.chars().take(34).collect();
-        labels.put(
-            &mut drawing,
-            [right - 8.0, places[1][1] - 12.0],
-            right,
-            &format!("{short}: {} GFLOP/s", digits(*fma)),
-        );
+        let name = devices
+            .values()
+            .nth(*series)
+            .map_or_else(String::new, |measured| short_device(&measured.record.device));
+        let above = [right - 4.0, places[2][1] - 12.0];
+        labels.put(&mut drawing, above, right, &format!("{name}: {} GFLOP/s", digits(*fma)));
     }
     let series_of = |measured: &Measured| {
         devices.keys().position(|name| *name == measured.record.device.name).unwrap_or(0)
@@ -99,7 +95,9 @@ fn chart(known: &[Measured], devices: &BTreeMap<&str, Measured>) -> String {
     let mut fastest: BTreeMap<(usize, &str, &str), Measured> = BTreeMap::new();
     for measured in known {
         let series = series_of(measured);
-        drawing.mark(panel.place(intensity(measured), measured.run.gflops), series, 4.5);
+        let place = panel.place(intensity(measured), measured.run.gflops);
+        drawing.mark(place, series, 4.5);
+        labels.avoid(place);
         let best = fastest.entry((series, &measured.run.workload, &measured.run.data)).or_insert(*measured);
         if measured.run.gflops > best.run.gflops {
             *best = *measured;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::html::{device_and_driver, figure, seconds, section as html_section};
+use super::html::{device_and_driver, figure, seconds_tick, section as html_section};
 use super::scale::{Scale, count};
 use super::svg::{Drawing, Labels, Panel};
 use super::{Measured, Results};
 
-const SIZE: [f64; 2] = [560.0, 400.0];
+/// Rows get the whole width, features and clusters lie beside each other.
+const WIDE: [f64; 2] = [960.0, 400.0];
+const HALF: [f64; 2] = [560.0, 400.0];
 
 /// Runs that differ in one size alone, with that size and their time.
 struct Series<'a> {
@@ -89,53 +91,57 @@ pub(super) fn section(results: &Results) -> Option<String> {
                 _ => format!("n {}, d {}", count(run.n as f64), run.d),
             };
             let caption = format!(
-                "{}; {fixed}, {}. Kernel time, per iteration for k-means. Dashed: linear growth.",
+                "{}; {fixed}, {}. Kernel time, per iteration for k-means. Numbers are slopes; dashed: linear growth.",
                 device_and_driver(&first.record.device),
                 run.dtype
             );
-            Some(figure(id, title, &chart(&all, label), &caption))
+            let size = if axis == 0 { WIDE } else { HALF };
+            Some(figure(id, title, &chart(&all, label, size), &caption))
         })
         .collect();
     if figures.is_empty() {
         return None;
     }
+    // Where there is no chart of rows the first of the others takes its place.
+    let content = format!("{}<div class=\"pair\">{}</div>", figures[0], figures[1..].join("\n"));
     let words = "Both axes are logarithmic; the slope is fitted to all points of a series. Work grows linearly in each size, so a slope \
                  of 1 is what arithmetic alone gives; below 1 a fixed cost weighs on the small end.";
-    Some(html_section(
-        "scaling",
-        "Scaling",
-        words,
-        &format!("<div class=\"pair\">{}</div>", figures.join("\n")),
-    ))
+    Some(html_section("scaling", "Scaling", words, &content))
 }
 
-fn chart(all: &[Series], label: &str) -> String {
+fn chart(all: &[Series], label: &str, size: [f64; 2]) -> String {
     let points = || all.iter().flat_map(|series| &series.points);
     let x = Scale::log(points().map(|point| point[0]));
     let y = Scale::log(points().map(|point| point[1]));
-    let panel = Panel { left: 66.0, top: 40.0, width: SIZE[0] - 90.0, height: SIZE[1] - 100.0, x, y };
-    let mut drawing = Drawing::new(SIZE, &format!("Time against {label}"));
-    panel.draw(&mut drawing, [label, "time"], [count, seconds]);
+    let panel = Panel { left: 66.0, top: 40.0, width: size[0] - 260.0, height: size[1] - 100.0, x, y };
+    let mut drawing = Drawing::new(size, &format!("Time against {label}"));
+    panel.draw(&mut drawing, [label, "time"], [count, seconds_tick]);
     let mut labels = Labels::between(panel.top, panel.top + panel.height);
-    for (index, series) in all.iter().enumerate() {
+    // Linear growth from the first point of the first series.
+    if let Some(series) = all.first() {
         let (first, last) = (series.points[0], series.points[series.points.len() - 1]);
         let end = [last[0], first[1] * last[0] / first[0]];
         let most = panel.y.range()[1];
         let end = if end[1] > most { [first[0] * most / first[1], most] } else { end };
         drawing.line(panel.place(first[0], first[1]), panel.place(end[0], end[1]), "thin");
+    }
+    for (index, series) in all.iter().enumerate() {
         let places: Vec<[f64; 2]> =
             series.points.iter().map(|point| panel.place(point[0], point[1])).collect();
         drawing.curve(&places, index);
-        places.iter().for_each(|&place| drawing.mark(place, index, 4.5));
+        for &place in &places {
+            drawing.mark(place, index, 4.5);
+            labels.avoid(place);
+        }
     }
     for series in all {
         let last = series.points[series.points.len() - 1];
-        let right = panel.left + panel.width;
+        let right = size[0];
         labels.put(
             &mut drawing,
             panel.place(last[0], last[1]),
             right,
-            &format!("{}: slope {:.2}", series.name, series.slope()),
+            &format!("{}: {:.2}", series.name, series.slope()),
         );
     }
     drawing.finish()

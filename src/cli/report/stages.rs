@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::html::{device_and_driver, figure, seconds, section as html_section};
+use super::html::{device_and_driver, figure, seconds, section as html_section, short_device};
 use super::svg::{Drawing, legend};
 use super::{Measured, Results};
 
@@ -71,7 +71,7 @@ fn chart(bars: &[Measured]) -> String {
         let listed = stages(bar);
         let total: f64 = listed.iter().map(|stage| stage.1).sum();
         let title = format!("{} {}", bar.run.workload, bar.run.data);
-        let device: String = bar.device().chars().take(24).collect();
+        let device = short_device(&bar.record.device);
         drawing.text([left - 12.0, y + 11.0], "end", "", &title);
         drawing.text([left - 12.0, y + 26.0], "end", "tick", &format!("{device}, {}", short(bar)));
         let mut x = left;

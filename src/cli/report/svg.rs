@@ -155,6 +155,11 @@ impl Labels {
         Self { taken: Vec::new(), bounds: [top, bottom] }
     }
 
+    /// Keeps labels away from a mark.
+    pub fn avoid(&mut self, [x, y]: [f64; 2]) {
+        self.taken.push([x - 5.0, x + 5.0, y - 5.0, y + 5.0]);
+    }
+
     /// Writes a label to the right of a place, or to its left where the right edge is near.
     pub fn put(&mut self, drawing: &mut Drawing, [x, y]: [f64; 2], right_edge: f64, content: &str) {
         let width = 6.9 * content.chars().count() as f64;

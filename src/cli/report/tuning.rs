@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Results;
-use super::html::{device_and_driver, escape, figure, seconds, section as html_section, table};
+use super::html::{device_and_driver, escape, figure, seconds, seconds_tick, section as html_section, table};
 use super::scale::Scale;
 use super::svg::{Drawing, Panel};
 use crate::measure::record::{Candidate, Spread};
@@ -100,7 +100,7 @@ fn chart(predicted: &[&Candidate]) -> String {
         y: Scale::log(values()),
     };
     let mut drawing = Drawing::new(SIZE, "Predicted against measured time");
-    panel.draw(&mut drawing, ["measured time", "predicted time"], [seconds, seconds]);
+    panel.draw(&mut drawing, ["measured time", "predicted time"], [seconds_tick, seconds_tick]);
     let [low, high] = panel.x.range();
     drawing.line(panel.place(low, low), panel.place(high, high), "thin");
     for candidate in predicted {
