@@ -2,8 +2,11 @@
 //! choice is the same on every machine and for every device. It runs on the host for all of them.
 
 mod parallel;
+#[cfg(test)]
+mod plain;
 mod plus_plus;
 mod random;
+mod screen;
 
 use super::params::{Init, Params};
 use super::problem::Problem;

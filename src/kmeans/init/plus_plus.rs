@@ -5,30 +5,39 @@
 //!
 //! 1. Distances of up to 16 candidates are computed together, one lane each, in `f32` differences summed in the order
 //!    of the features: the same bits on every machine.
-//! 2. A candidate at least twice as far from a row's nearest centroid as the row itself cannot be nearer to the row
-//!    (triangle inequality, as Elkan, ICML 2003, uses it). Rows that no candidate can improve are not read at all.
+//! 2. Rows that no candidate can improve are not measured, and where the triangle inequality shows it not even read.
+//!    `screen.rs` proves which: their distances would come out as at least what they have, which changes no bit.
+//! 3. The candidate that is kept is measured in another order of the features, but only on rows that it may improve by
+//!    its first measurement.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::random;
+use super::screen::{Margins, Screen};
 use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::kmeans::problem::{Problem, SUM_BLOCK};
+use crate::kmeans::problem::{Problem, SUM_BLOCK, row_square};
 use crate::random::Stream;
 use crate::simd::widest;
 
 /// Most candidates per step; `2 + ln k` stays below it for every k that fits memory.
-const LANES: usize = 16;
-/// Twice the distance, squared, with room for the rounding of the distances themselves.
-const OUT_OF_REACH: f32 = 4.01;
+pub(super) const LANES: usize = 16;
+/// Bytes of rows that are screened and measured while they are in cache.
+const CHUNK_BYTES: usize = 128 << 10;
+/// Where screening keeps more than this share of the rows it is not worth its products for a while.
+const WORTHWHILE: f64 = 0.7;
+/// Steps after which it is tried again.
+const TRY_AGAIN: usize = 8;
 
-type Lanes = [f32; LANES];
+/// One value per candidate.
+pub(super) type Lanes = [f32; LANES];
 
 /// The state of the choice.
 struct Choice<'p, 'd> {
     problem: &'p Problem<'d>,
+    margins: Margins,
     /// Squared distance of each row to its nearest centroid.
     closest: Vec<f32>,
     /// Which centroid that is.
@@ -39,6 +48,38 @@ struct Choice<'p, 'd> {
     rows: Vec<usize>,
     /// Their coordinates.
     centroids: Vec<f32>,
+    /// Their squared lengths.
+    squares: Vec<f64>,
+    /// Steps until rows are screened again.
+    unscreened: usize,
+}
+
+/// The candidates of one step.
+struct Step {
+    packed: Vec<Lanes>,
+    used: usize,
+    screen: Screen,
+    /// Lower bounds on the squared distances to the centroids so far, `[centroid][candidate]`.
+    reach: Vec<Lanes>,
+    is_screened: bool,
+}
+
+/// What one step found in one block of rows.
+#[derive(Default)]
+struct Found {
+    /// By how much each candidate lowers the sum.
+    gains: [f64; LANES],
+    /// Rows that a candidate may improve, with a bit for each such candidate.
+    near: Vec<(usize, u16)>,
+    /// Rows before and after screening.
+    screened: [usize; 2],
+}
+
+/// The candidate that is kept: its row, its lane, and the rows it may improve.
+struct Best {
+    row: usize,
+    lane: usize,
+    found: Vec<Found>,
 }
 
 /// `count` rows. When every row coincides with a chosen one, the remaining draws fall on the weights alone.
@@ -50,11 +91,11 @@ pub(super) fn rows(problem: &Problem, count: usize, stream: &Stream, cancel: &Ca
         draw += 1;
         stream.unit(draw - 1)
     };
-    choice.take(random_row(problem, next()), cancel)?;
+    choice.first(random_row(problem, next()), cancel)?;
     while choice.rows.len() < count {
         let candidates: Vec<usize> = (0..trials).map(|_| choice.sample(next())).collect();
-        let best = if candidates.len() == 1 { candidates[0] } else { choice.best(&candidates, cancel)? };
-        choice.take(best, cancel)?;
+        let best = choice.best(&candidates, cancel)?;
+        choice.take(&best, cancel)?;
     }
     Ok(choice.rows)
 }
@@ -80,11 +121,14 @@ impl<'p, 'd> Choice<'p, 'd> {
     fn new(problem: &'p Problem<'d>) -> Self {
         Self {
             problem,
+            margins: Margins::new(problem.columns),
             closest: vec![f32::MAX; problem.rows],
             owner: vec![0; problem.rows],
             block_sums: vec![0.0; problem.rows.div_ceil(SUM_BLOCK)],
             rows: Vec::new(),
             centroids: Vec::new(),
+            squares: Vec::new(),
+            unscreened: 0,
         }
     }
 
@@ -119,64 +163,86 @@ impl<'p, 'd> Choice<'p, 'd> {
         last
     }
 
-    /// Squared distances of the candidates to the centroids so far, `[centroid][candidate]`.
-    fn reach(&self, packed: &[Lanes]) -> Vec<Lanes> {
+    /// Lower bounds on the squared distances of the candidates to the centroids so far.
+    fn reach(&self, screen: &Screen, packed: &[Lanes]) -> Vec<Lanes> {
         let columns = self.problem.columns;
+        let mut reach = vec![[0.0; LANES]; self.rows.len()];
         self.centroids
             .par_chunks(64 * columns)
-            .flat_map_iter(|centroids| {
-                let mut reach = vec![[0.0; LANES]; centroids.len() / columns];
-                distances(centroids, packed, &mut reach);
-                reach
-            })
-            .collect()
+            .zip(self.squares.par_chunks(64))
+            .zip(reach.par_chunks_mut(64))
+            .for_each(|((centroids, squares), reach)| screen.reach(centroids, squares, packed, reach));
+        reach
     }
 
     /// The candidate that leaves the smallest sum of weighted squared distances; ties to the first drawn.
-    fn best(&self, candidates: &[usize], cancel: &Cancel) -> Result<usize> {
+    fn best(&mut self, candidates: &[usize], cancel: &Cancel) -> Result<Best> {
         let packed = self.pack(candidates)?;
-        let reach = self.reach(&packed);
-        let gains: Vec<Result<[f64; LANES]>> = (0..self.block_sums.len())
+        let screen = Screen::new(self.margins, &packed, candidates.len());
+        let reach = self.reach(&screen, &packed);
+        let is_screened = self.unscreened == 0;
+        let step = Step { packed, used: candidates.len(), screen, reach, is_screened };
+        let found = (0..self.block_sums.len())
             .into_par_iter()
             .map_init(Rows::default, |rows, block| {
                 cancel.check()?;
-                self.gains(block, &packed, &reach, candidates.len(), rows)
+                self.gains(block, &step, rows)
             })
-            .collect();
-        let mut total = [0.0; LANES];
-        for gain in gains {
-            total.iter_mut().zip(gain?).for_each(|(total, gain)| *total += gain);
+            .collect::<Result<Vec<Found>>>()?;
+        let (mut total, mut screened) = ([0.0; LANES], [0, 0]);
+        for found in &found {
+            total.iter_mut().zip(found.gains).for_each(|(total, gain)| *total += gain);
+            screened = [screened[0] + found.screened[0], screened[1] + found.screened[1]];
         }
+        self.unscreened = match self.unscreened {
+            0 if screened[1] as f64 > WORTHWHILE * screened[0] as f64 => TRY_AGAIN,
+            steps => steps.saturating_sub(1),
+        };
         let best = (0..candidates.len()).rev().max_by(|&a, &b| total[a].total_cmp(&total[b]));
-        Ok(candidates[best.unwrap_or(0)])
+        let lane = best.unwrap_or(0);
+        Ok(Best { row: candidates[lane], lane, found })
     }
 
-    /// By how much each candidate lowers the sum of one block.
-    fn gains(
-        &self,
-        block: usize,
-        packed: &[Lanes],
-        reach: &[Lanes],
-        used: usize,
-        rows: &mut Rows,
-    ) -> Result<[f64; LANES]> {
+    /// What the candidates of a step change in one block.
+    fn gains(&self, block: usize, step: &Step, rows: &mut Rows) -> Result<Found> {
         let start = block * SUM_BLOCK;
         let end = (start + SUM_BLOCK).min(self.problem.rows);
-        rows.gather(self.problem, start..end, |row| {
-            let limit = OUT_OF_REACH * self.closest[row];
-            reach[self.owner[row] as usize][..used].iter().any(|&reach| reach < limit)
-        })?;
+        let chunk = (CHUNK_BYTES / (4 * self.problem.columns)).clamp(8, SUM_BLOCK);
+        let mut found = Found::default();
+        for first in (start..end).step_by(chunk) {
+            let last = end.min(first + chunk);
+            rows.gather(self.problem, first..last, |row| {
+                let limit = self.margins.limit(self.closest[row]);
+                self.closest[row] > 0.0
+                    && step.reach[self.owner[row] as usize][..step.used].iter().any(|&reach| reach < limit)
+            })?;
+            if step.is_screened {
+                found.screened[0] += rows.index.len();
+                rows.screen(self, step);
+                found.screened[1] += rows.index.len();
+            }
+            self.measure(step, rows, &mut found);
+        }
+        Ok(found)
+    }
+
+    /// Measures the rows that are left, in their order.
+    fn measure(&self, step: &Step, rows: &mut Rows, found: &mut Found) {
         rows.distances.resize(rows.index.len(), [0.0; LANES]);
-        distances(&rows.x[..rows.used], packed, &mut rows.distances);
-        let mut gains = [0.0; LANES];
+        distances(&rows.x[..rows.index.len() * self.problem.columns], &step.packed, &mut rows.distances);
         for (&row, distances) in rows.index.iter().zip(&rows.distances) {
             let weight = self.problem.weight(row).map_or(1.0, f64::from);
             let closest = self.closest[row];
-            for (gain, &distance) in gains.iter_mut().zip(distances) {
+            let near = self.margins.near(closest);
+            let mut lanes = 0;
+            for (lane, (gain, &distance)) in found.gains.iter_mut().zip(distances).enumerate() {
                 *gain += weight * f64::from((closest - distance).max(0.0));
+                lanes |= u16::from(!(distance >= near)) << lane;
+            }
+            if lanes != 0 {
+                found.near.push((row, lanes));
             }
         }
-        Ok(gains)
     }
 
     fn pack(&self, rows: &[usize]) -> Result<Vec<Lanes>> {
@@ -190,24 +256,43 @@ impl<'p, 'd> Choice<'p, 'd> {
         Ok(packed)
     }
 
-    /// Makes a row the next centroid.
-    fn take(&mut self, row: usize, cancel: &Cancel) -> Result<()> {
+    /// Makes a row the first centroid.
+    fn first(&mut self, row: usize, cancel: &Cancel) -> Result<()> {
+        let everywhere = |block: usize| {
+            let start = block * SUM_BLOCK;
+            (start..(start + SUM_BLOCK).min(self.problem.rows)).collect()
+        };
+        let near: Vec<Vec<usize>> = (0..self.block_sums.len()).map(everywhere).collect();
+        self.add(row, &near, cancel)
+    }
+
+    /// Makes the best candidate the next centroid.
+    fn take(&mut self, best: &Best, cancel: &Cancel) -> Result<()> {
+        let near = |found: &Found| {
+            let near = found.near.iter().filter(|(_, lanes)| (lanes >> best.lane) & 1 == 1);
+            near.map(|&(row, _)| row).collect()
+        };
+        let near: Vec<Vec<usize>> = best.found.iter().map(near).collect();
+        self.add(best.row, &near, cancel)
+    }
+
+    /// Makes a row a centroid; `near` are the rows of each block that it may be nearest to.
+    fn add(&mut self, row: usize, near: &[Vec<usize>], cancel: &Cancel) -> Result<()> {
         let (problem, columns) = (self.problem, self.problem.columns);
-        let packed = self.pack(&[row])?;
-        let candidate: Vec<f32> = packed.iter().map(|lanes| lanes[0]).collect();
-        let reach = self.reach(&packed);
+        let mut candidate = vec![0.0; columns];
+        problem.load(row, &mut candidate)?;
         let new = self.rows.len() as u32;
         let blocks = self.closest.par_chunks_mut(SUM_BLOCK).zip(self.owner.par_chunks_mut(SUM_BLOCK));
-        blocks.zip(self.block_sums.par_iter_mut()).enumerate().try_for_each_init(
-            Rows::default,
-            |rows, (block, ((closest, owner), sum))| {
+        blocks.zip(self.block_sums.par_iter_mut()).zip(near).enumerate().try_for_each_init(
+            || vec![0.0; columns],
+            |x, (block, (((closest, owner), sum), near))| {
                 cancel.check()?;
+                if near.is_empty() {
+                    return Ok(());
+                }
                 let start = block * SUM_BLOCK;
-                rows.gather(problem, start..start + closest.len(), |row| {
-                    let (closest, owner) = (closest[row - start], owner[row - start]);
-                    new == 0 || reach[owner as usize][0] < OUT_OF_REACH * closest
-                })?;
-                for (&row, x) in rows.index.iter().zip(rows.x[..rows.used].chunks_exact(columns)) {
+                for &row in near {
+                    problem.load(row, x)?;
                     let distance = squared_distance(x, &candidate);
                     if distance < closest[row - start] {
                         closest[row - start] = distance;
@@ -224,6 +309,7 @@ impl<'p, 'd> Choice<'p, 'd> {
             },
         )?;
         self.rows.push(row);
+        self.squares.push(row_square(&candidate));
         self.centroids.extend(candidate);
         Ok(())
     }
@@ -235,8 +321,8 @@ struct Rows {
     index: Vec<usize>,
     /// Room for the rows; it only grows.
     x: Vec<f32>,
-    used: usize,
     distances: Vec<Lanes>,
+    keep: Vec<bool>,
 }
 
 impl Rows {
@@ -256,17 +342,34 @@ impl Rows {
             self.index.clear();
             self.index.extend(block.clone());
         }
-        self.used = self.index.len() * columns;
-        if self.x.len() < self.used {
-            self.x.resize(self.used, 0.0);
+        let used = self.index.len() * columns;
+        if self.x.len() < used {
+            self.x.resize(used, 0.0);
         }
         if whole {
-            return problem.load(block.start, &mut self.x[..self.used]);
+            return problem.load(block.start, &mut self.x[..used]);
         }
         for (&row, x) in self.index.iter().zip(self.x.chunks_exact_mut(columns)) {
             problem.load(row, x)?;
         }
         Ok(())
+    }
+
+    /// Keeps the rows that some candidate may improve.
+    fn screen(&mut self, choice: &Choice, step: &Step) {
+        let columns = choice.problem.columns;
+        let Self { index, x, distances, keep } = self;
+        let rows = index.iter().map(|&row| (choice.problem.norms[row], choice.closest[row]));
+        step.screen.may_gain(&x[..index.len() * columns], &step.packed, rows, distances, keep);
+        let mut kept = 0;
+        for (from, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
+            if from != kept {
+                index[kept] = index[from];
+                x.copy_within(from * columns..(from + 1) * columns, kept * columns);
+            }
+            kept += 1;
+        }
+        index.truncate(kept);
     }
 }
 
