@@ -81,14 +81,14 @@ fn every_way_gives_the_bits_of_the_cpu() {
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
 fn windows_and_streams_keep_what_is_summed() {
-    let points = cases::uniform(5000, 16, 1.0, 205);
-    let weights = (0..5000).map(|row| 0.5 + f64::from(row % 5)).collect();
+    let points = cases::uniform(12_000, 16, 1.0, 205);
+    let weights = (0..12_000).map(|row| 0.5 + f64::from(row % 5)).collect();
     let plain = params(&points, 9);
     for params in [plain.clone(), plain.weights(weights)] {
         let expected = kmeans::fit(&Device::cpu(), points.view(), &params).unwrap();
         for way in ways().into_iter().filter(|&(_, _, rows)| rows != 37) {
             let device = backends::gpu();
-            for device in [device.clone().with_window_bytes(100_000), device.with_memory_budget(300_000)] {
+            for device in [device.clone().with_window_bytes(100_000), device.with_memory_budget(550_000)] {
                 let fit = kmeans::fit(&device, points.view(), &with(&params, way)).unwrap();
                 same_bits(&fit, &expected, &format!("{way:?}"));
             }
