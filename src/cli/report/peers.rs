@@ -6,6 +6,7 @@ use super::html::{self, device_and_driver, digits, escape, figure, seconds, seco
 use super::scale::Scale;
 use super::svg::{Drawing, Panel, legend};
 use super::{Measured, Results};
+use crate::cli::summary::plural;
 
 /// Runs of one shape: that of tilefold, and those of others.
 struct Group<'a> {
@@ -66,7 +67,11 @@ pub(super) fn keys(results: &Results) -> Vec<(String, String)> {
                 .map(|(group, other)| other.run.seconds.wall.median / group.ours.run.seconds.wall.median)
                 .collect();
             let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
-            let words = format!("the speed of {peer} on k-means, geometric mean of {} runs", ratios.len());
+            let words = format!(
+                "the speed of {peer} on k-means, geometric mean over {} {}",
+                ratios.len(),
+                plural(ratios.len(), "shape")
+            );
             mean.is_finite().then(|| (format!("{}×", digits(mean)), words))
         })
         .collect()

@@ -12,7 +12,8 @@ const SIZE: [f64; 2] = [960.0, 380.0];
 pub(super) fn section(results: &Results) -> Option<String> {
     // The longest run of each data set and shape on each device; a few are enough.
     let mut longest: BTreeMap<(&str, &str), Measured> = BTreeMap::new();
-    for measured in results.bench.iter().chain(&results.peers) {
+    let of_hardware = |measured: &&Measured| !measured.record.device.is_software;
+    for measured in results.bench.iter().chain(&results.peers).filter(of_hardware) {
         let Some(products) = measured.run.products.as_ref().filter(|products| products.len() > 1) else {
             continue;
         };
@@ -34,7 +35,7 @@ pub(super) fn section(results: &Results) -> Option<String> {
         &caption,
     );
     let words = "Bounds on distances show for most rows and clusters that no label can change; those products are left out. Labels stay \
-                 those of f64. Clustered data profits early, noise without structure hardly: both are shown.";
+                 those of f64. Data with clusters profits once most of them rest, noise hardly; where it does not pay it is not used.";
     Some(html_section("pruning", "Exact pruning", words, &content))
 }
 
