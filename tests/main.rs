@@ -53,4 +53,6 @@ mod readers_damaged;
 #[cfg(feature = "gpu")]
 mod shaders;
 mod support;
+#[cfg(feature = "gpu")]
+mod tune;
 mod writers;

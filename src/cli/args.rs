@@ -9,6 +9,8 @@ use super::bench::Bench;
 use super::compare::Compare;
 use super::lora::Lora;
 use super::report::Report;
+#[cfg(feature = "gpu")]
+use super::tune::Tune;
 use super::verify::Verify;
 
 pub(super) const EXIT_CODES: &str = "\
@@ -48,6 +50,9 @@ pub(super) enum Command {
     Verify(Verify),
     /// Draws results as one HTML page that needs no network.
     Report(Report),
+    /// Measures which kernels are fastest on a GPU, and remembers them.
+    #[cfg(feature = "gpu")]
+    Tune(Box<Tune>),
 }
 
 #[derive(Debug, Args)]

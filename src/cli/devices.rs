@@ -33,6 +33,7 @@ fn adapter_json(adapter: &Adapter) -> Value {
         "type": adapter.device_type.as_str(),
         "vendor": adapter.vendor,
         "vendor_id": adapter.vendor_id,
+        "device_id": adapter.device_id,
         "driver": adapter.driver,
         "driver_info": adapter.driver_info,
         "pci_bus_id": adapter.pci_bus_id,

@@ -16,6 +16,8 @@ mod predict;
 mod report;
 mod summary;
 mod top;
+#[cfg(feature = "gpu")]
+mod tune;
 mod verify;
 
 use std::io::{IsTerminal, Write};
@@ -68,6 +70,11 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Verify(arguments) => {
             show_warnings(arguments.run.quiet);
             verify::run(&arguments, &cancel_on_interrupt())
+        }
+        #[cfg(feature = "gpu")]
+        Command::Tune(arguments) => {
+            show_warnings(arguments.run.quiet);
+            tune::run(&arguments, &cancel_on_interrupt())
         }
     }
 }

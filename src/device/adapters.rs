@@ -41,6 +41,8 @@ pub struct Adapter {
     pub name: String,
     /// PCI vendor id, or the vendor id of the API.
     pub vendor_id: u32,
+    /// PCI device id, or 0 where the API has none.
+    pub device_id: u32,
     /// The vendor's name where the id is known, else empty.
     pub vendor: &'static str,
     /// `vulkan`, `metal`, `dx12` or another API's name in lower case.
@@ -133,6 +135,7 @@ mod wgpu_side {
             index,
             name: info.name,
             vendor_id: info.vendor,
+            device_id: info.device,
             vendor: vendor_name(info.vendor),
             backend: info.backend.to_str().to_owned(),
             backend_index,
@@ -235,6 +238,7 @@ pub(super) mod tests {
             index,
             name: name.into(),
             vendor_id: 0,
+            device_id: 0,
             vendor: "",
             backend: backend.into(),
             backend_index,

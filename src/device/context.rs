@@ -30,6 +30,7 @@ pub(crate) struct Gpu {
 /// What all handles of one GPU share.
 pub(super) struct Context {
     pub(super) name: String,
+    adapter: Adapter,
     keeps_order: bool,
     is_software: bool,
     origin: Origin,
@@ -119,6 +120,7 @@ impl Gpu {
     fn new(description: &Adapter, origin: Origin, live: Live) -> Self {
         let context = Context {
             name: format!("{} [{}]", description.name, description.backend),
+            adapter: description.clone(),
             is_software: description.device_type == DeviceType::Software,
             keeps_order: description.backend == wgpu::Backend::Vulkan.to_str(),
             origin,
@@ -148,6 +150,11 @@ impl Gpu {
     /// The adapter's name with its backend: `llvmpipe (LLVM 21.1.8, 256 bits) [vulkan]`.
     pub(crate) fn name(&self) -> String {
         self.context.name.clone()
+    }
+
+    /// What the driver says of the adapter.
+    pub(crate) fn adapter(&self) -> &Adapter {
+        &self.context.adapter
     }
 
     /// The device's limits under this handle's caps.

@@ -10,6 +10,8 @@ mod batch;
 #[cfg(feature = "gpu")]
 mod buffers;
 #[cfg(feature = "gpu")]
+pub(crate) mod cache_file;
+#[cfg(feature = "gpu")]
 mod context;
 mod cpu_pool;
 #[cfg(feature = "gpu")]

@@ -14,6 +14,7 @@ use crate::device::{Binding, DeviceBuffer, Gpu, Kernel, Pacer, Pipeline, Slice};
 use crate::error::{Error, Result};
 use crate::tile::render::render;
 use crate::tile::shape::{Combine, TileShape};
+use crate::tile::tune::cache::table_of;
 
 /// What the kernel is told. Mirror of `MeasureParams` in the shader.
 #[repr(C)]
@@ -191,7 +192,7 @@ fn cut(gpu: &Gpu, operands: &Operands<f32>, budget_bytes: u64) -> Result<Windows
     };
     let mut limits = gpu.limits();
     limits.budget_bytes = limits.budget_bytes.min(budget_bytes);
-    windows::cut(shape, layout, &limits)
+    windows::cut(shape, layout, &limits, &table_of(gpu))
 }
 
 impl Resident {

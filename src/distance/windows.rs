@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::tile::choose::Task;
 use crate::tile::family::Fold;
 use crate::tile::shape::{self, TileShape};
+use crate::tile::tune::table::Table;
 
 // The error bounds of `plan` hold on GPUs too.
 const _: () = assert!(CHUNK == shape::CHUNK as usize);
@@ -36,7 +37,7 @@ pub(super) struct Layout {
 
 /// Cuts a matrix for a device. Every binding is within the window, the output within [`BLOCK_BYTES`] too, and all
 /// within the budget.
-pub(super) fn cut(shape: Shape, layout: Layout, limits: &Limits) -> Result<Windows> {
+pub(super) fn cut(shape: Shape, layout: Layout, limits: &Limits, tuned: &Table) -> Result<Windows> {
     let row_bytes = 4 * shape.depth as u64;
     let window_bytes = limits.window_bytes.min(limits.max_buffer_bytes);
     if row_bytes > window_bytes {
@@ -44,7 +45,7 @@ pub(super) fn cut(shape: Shape, layout: Layout, limits: &Limits) -> Result<Windo
         return Err(Error::TooLarge { what, needed_bytes: row_bytes, limit_bytes: window_bytes });
     }
     let task = Task { fold: Fold::Store, rows: shape.rows, columns: shape.columns, depth: shape.depth };
-    let tile = TileShape::choose(&task, limits);
+    let tile = tuned.shape(&task, limits);
     let most = |side: u32| {
         (window_bytes / row_bytes).min(u64::from(limits.max_workgroups_per_dimension) * u64::from(side))
     };
@@ -106,7 +107,7 @@ mod tests {
 
     fn check(shape: Shape, limits: &Limits) {
         for layout in [Layout { copies: 2, has_norms: true }, Layout { copies: 1, has_norms: false }] {
-            let Ok(found) = cut(shape, layout, limits) else {
+            let Ok(found) = cut(shape, layout, limits, &Table::default()) else {
                 let row = 4 * shape.depth as u64;
                 let smallest = 2 * (row * layout.copies + 4) + 4;
                 assert!(row > limits.window_bytes || smallest > limits.budget_bytes, "{shape:?} {limits:?}");

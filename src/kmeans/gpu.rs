@@ -18,7 +18,7 @@ use crate::tile::family::Fold;
 use crate::tile::gpu::{Labeller, Window};
 use crate::tile::gpu_book::DeviceBook;
 use crate::tile::gpu_shortlist::Shortlister;
-use crate::tile::shape::TileShape;
+use crate::tile::tune::cache::table_of;
 
 /// Host memory for rows on their way to the device.
 const UPLOAD_BYTES: usize = 8 << 20;
@@ -178,7 +178,7 @@ impl GpuPasses<'_, '_> {
 fn plan_in_free_memory(gpu: &Gpu, shape: &Shape, slot: &ResidentSlot) -> Result<Plan> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     let held = slot.as_ref().map_or(0, |resident| resident.size_bytes());
-    let plan = Plan::new(shape, &limits_beside(gpu, held))?;
+    let plan = Plan::new(shape, &limits_beside(gpu, held), &table_of(gpu))?;
     if !slot.as_ref().is_some_and(|resident| resident.serves(&plan)) {
         *slot = None;
     }
@@ -321,7 +321,7 @@ pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Codebook, n_clusters: usize
 /// The `count` nearest centroids of any rows: the device screens, `f64` on the host decides.
 pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
     let (shape, plan) = predict_plan(gpu, rows, book.len())?;
-    let tile = TileShape::choose(&shape.task(Fold::Store), &gpu.limits());
+    let tile = table_of(gpu).shape(&shape.task(Fold::Store), &gpu.limits());
     let device_book = DeviceBook::plain(gpu, plan.column_window, book)?;
     let mut shortlister = Shortlister::new(gpu, tile, count, rows.cancel.clone())?;
     let mut result = Vec::with_capacity(shape.rows);
@@ -342,7 +342,7 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Resu
 fn predict_plan(gpu: &Gpu, rows: &Rows, n_clusters: usize) -> Result<(Shape, Plan)> {
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false };
-    Ok((shape, Plan::new(&shape, &limits_beside(gpu, 0))?))
+    Ok((shape, Plan::new(&shape, &limits_beside(gpu, 0), &table_of(gpu))?))
 }
 
 /// Copies one window after the other to the device; `visit` gets each with its largest norm.

@@ -6,6 +6,7 @@ use crate::tile::choose::Task;
 use crate::tile::family::Fold;
 use crate::tile::gpu::LabellerSizes;
 use crate::tile::shape::{TileShape, WIDEST};
+use crate::tile::tune::table::Table;
 
 /// Rows are never cut smaller than this while the data could be.
 const LEAST_WINDOW_ROWS: u64 = 64;
@@ -57,9 +58,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan for a problem under a device's limits.
-    pub fn new(shape: &Shape, limits: &Limits) -> Result<Self> {
-        let tile = TileShape::choose(&shape.task(Fold::Nearest), limits);
+    /// The plan for a problem under a device's limits, with what was measured of the device.
+    pub fn new(shape: &Shape, limits: &Limits, tuned: &Table) -> Result<Self> {
+        let tile = tuned.shape(&shape.task(Fold::Nearest), limits);
         let row_bytes = 4 * shape.columns as u64;
         let too_large = |what: &str, needed_bytes, limit_bytes| {
             Err(Error::TooLarge { what: what.to_owned(), needed_bytes, limit_bytes })
@@ -242,25 +243,26 @@ mod tests {
 
     #[test]
     fn small_data_is_one_resident_window() {
-        let plan = Plan::new(&shape(1797, 64, 10), &Limits::for_tests()).unwrap();
+        let plan = Plan::new(&shape(1797, 64, 10), &Limits::for_tests(), &Table::default()).unwrap();
         assert_eq!((plan.window_rows, plan.resident), (1797, true));
     }
 
     #[test]
     fn a_few_very_long_rows_fit() {
-        let plan = Plan::new(&shape(100, 1_000_000, 3), &Limits::for_tests()).unwrap();
+        let plan = Plan::new(&shape(100, 1_000_000, 3), &Limits::for_tests(), &Table::default()).unwrap();
         assert!(plan.window_rows as u64 * 4_000_000 <= Limits::for_tests().max_binding_bytes, "{plan:?}");
-        let error = Plan::new(&shape(100, 1_000_000, 50), &Limits::for_tests()).unwrap_err();
+        let error =
+            Plan::new(&shape(100, 1_000_000, 50), &Limits::for_tests(), &Table::default()).unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
     }
 
     #[test]
     fn data_above_the_budget_is_streamed() {
         let limits = Limits { budget_bytes: 1 << 24, ..Limits::for_tests() };
-        let plan = Plan::new(&shape(1_000_000, 128, 100), &limits).unwrap();
+        let plan = Plan::new(&shape(1_000_000, 128, 100), &limits, &Table::default()).unwrap();
         assert!(!plan.resident && plan.bytes <= limits.budget_bytes, "{plan:?}");
         // Labels of all rows stay on the device; where they alone exceed it there is no plan.
-        let error = Plan::new(&shape(100_000_000, 128, 100), &limits).unwrap_err();
+        let error = Plan::new(&shape(100_000_000, 128, 100), &limits, &Table::default()).unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
     }
 
@@ -304,7 +306,7 @@ mod tests {
             let window_bytes = (1 << window).min(Limits::for_tests().max_binding_bytes);
             let limits = Limits { window_bytes, budget_bytes: 1 << budget, ..Limits::for_tests() };
             let shape = Shape { rows, columns, n_clusters: clusters.min(rows), sums, weighted };
-            match Plan::new(&shape, &limits) {
+            match Plan::new(&shape, &limits, &Table::default()) {
                 Err(error) => {
                     let is_too_large = matches!(error, Error::TooLarge { .. });
                     prop_assert!(is_too_large, "{}", error);

@@ -112,7 +112,10 @@ impl LabellerSizes {
     fn partials(&self) -> u64 {
         let windows = self.column_windows();
         let few = u64::from(FEW_ROW_TILES * self.shape.rows);
-        windows * self.most_rows().max(few.min(self.most_rows() * u64::from(FEW_ROW_TILES)))
+        // A split has at least one tile of columns.
+        let columns = self.columns.min(self.column_window) as u64;
+        let splits = columns.div_ceil(u64::from(self.shape.columns)).min(u64::from(FEW_ROW_TILES));
+        windows * self.most_rows().max(few.min(self.most_rows() * splits))
     }
 
     fn partials_bytes(&self) -> u64 {

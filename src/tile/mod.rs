@@ -17,8 +17,10 @@ pub(crate) mod gpu_shortlist;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;
 #[cfg(feature = "gpu")]
+pub(crate) mod model;
+#[cfg(feature = "gpu")]
 pub(crate) mod render;
 #[cfg(feature = "gpu")]
 pub(crate) mod shape;
-#[cfg(all(test, feature = "gpu"))]
+#[cfg(feature = "gpu")]
 pub(crate) mod tune;

@@ -55,6 +55,16 @@ static ENVIRONMENT: LazyLock<std::result::Result<Environment<'static>, minijinja
         Ok(environment)
     });
 
+/// A checksum of the templates whose names begin with `prefix`: what was measured of kernels holds for these texts.
+pub(crate) fn checksum(prefix: &str) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for (name, text) in TEMPLATES.iter().filter(|(name, _)| name.starts_with(prefix)) {
+        hasher.update(name.as_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.finalize()
+}
+
 /// The text of one template with the values of `context`.
 pub(crate) fn render(name: &'static str, context: Value) -> Result<String> {
     let failed = |error: &minijinja::Error| Error::DeviceRefused {

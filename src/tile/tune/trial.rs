@@ -160,6 +160,12 @@ impl Trial {
         outcome.checksums == self.expected
     }
 
+    /// Works on a few rows, so that the first timed run does not pay for what drivers put off until then.
+    pub fn warm(&self, shape: &TileShape) -> Result<()> {
+        let rows = self.piece_rows.min(shape.rows as usize).min(self.task.rows);
+        self.dispatch(shape, &self.pipeline(shape)?, 0, rows).map(|_| ())
+    }
+
     /// Works on all rows, with checksums of what came out.
     pub fn run(&self, shape: &TileShape) -> Result<Outcome> {
         self.work(shape, |rows| self.checksum(shape, rows).map(Some))
