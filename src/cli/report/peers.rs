@@ -146,9 +146,9 @@ pub(super) fn section(results: &Results) -> Option<String> {
         + "<div style=\"margin-top:20px\">"
         + &all_runs(&groups)
         + "</div>";
-    let words = "The same float32 rows and the same first centroids for everyone, all threads. A result counts only once it was \
-                 compared: inertia is computed again in float64 for each library’s centroids and labels. tilefold’s labels equal \
-                 those of float64 arithmetic; the others compute in float32.";
+    let words = "The same float32 rows and the same first centroids for everyone but superkmeans, which chooses its own; all threads. A \
+                 result counts only once it was compared: inertia is computed again in float64 for each library’s centroids and \
+                 labels. tilefold’s labels equal those of float64 arithmetic; the others compute in float32.";
     Some(html::section("peers", "Beside other libraries", words, &content))
 }
 
