@@ -28,8 +28,10 @@ pub use data::{ElementType, Points, Table};
 pub use device::Fault;
 #[cfg(feature = "gpu")]
 pub use device::wgpu;
-pub use device::{Adapter, Device, DeviceType, Limits, adapters};
+pub use device::{Adapter, Device, DeviceType, Limits, MatrixUnits, adapters};
 pub use error::{Error, Result};
+#[cfg(feature = "gpu")]
+pub use tile::matrix::{MatrixState, matrix_state};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

@@ -1,11 +1,12 @@
 //! Every kernel that any plan can choose, for the tests that validate them without a GPU.
 
-use crate::device::{Binding, Kernel};
+use crate::device::{Binding, Kernel, MatrixUnits};
 use crate::error::Result;
 use crate::tile::choose::LISTED;
 use crate::tile::family::{Fold, candidates};
-use crate::tile::kernels;
+use crate::tile::matrix::shape::MatrixTile;
 use crate::tile::shape::TileShape;
+use crate::tile::{kernels, matrix};
 use crate::{distance, kmeans, lora, measure};
 
 /// One rendered kernel.
@@ -54,6 +55,13 @@ pub fn mirrors() -> Vec<Mirror> {
         }
         kernels::CertifyParams { rows, splits, stride, first_row, slope, constant, square }
         kernels::CandidatesParams { rows, columns, depth, first_listed, first_column, split_columns }
+        matrix::kernels::NarrowParams {
+            rows, padded_rows, depth, words, across, scale, unscale, slack, least,
+        }
+        matrix::kernels::MatrixNearestParams {
+            rows, columns, depth, first_row, first_column, split_columns, first_split, stride, unscale, ratio,
+        }
+        matrix::kernels::MatrixCertifyParams { rows, splits, stride, first_row, ratio, square }
         kernels::RelabelParams { pairs }
         kernels::Partial { best, second, column }
         kernels::Listed { row, label, before, limit }
@@ -80,6 +88,20 @@ pub(crate) fn variant(shape: &TileShape) -> String {
     format!("{shape}, step {}", shape.depth_step)
 }
 
+/// The tiles for units of every kind that adapters were seen to have, and for plain WGSL in their place.
+fn matrix_tiles() -> Vec<(String, MatrixTile)> {
+    // lavapipe; Apple; NVIDIA and AMD, whose subgroups may also be larger; plain.
+    let kinds =
+        [(8, 8, false), (8, 32, false), (16, 32, false), (16, 64, false), (16, 32, true), (8, 32, true)];
+    let tiles = kinds.iter().flat_map(|&(size, subgroup, is_plain)| {
+        let units = MatrixUnits { size, smallest_subgroup: subgroup, largest_subgroup: subgroup, is_plain };
+        let kind = if is_plain { "plain" } else { "units" };
+        let name = format!("{kind} {size}x{size}, subgroups of {subgroup}");
+        MatrixTile::all(&units).into_iter().map(move |tile| (name.clone(), tile))
+    });
+    tiles.collect()
+}
+
 /// Every variant of every kernel.
 pub fn shaders() -> Result<Vec<Shader>> {
     let mut all = Vec::new();
@@ -100,7 +122,8 @@ pub fn shaders() -> Result<Vec<Shader>> {
         add(variant, kernel);
     }
     for shape in candidates(Fold::Nearest) {
-        add(variant(&shape), kernels::nearest_kernel(&shape)?);
+        add(variant(&shape), kernels::nearest_kernel(&shape, false)?);
+        add(variant(&shape), kernels::nearest_kernel(&shape, true)?);
     }
     for shape in LISTED {
         add(variant(&shape), kernels::candidates_kernel(&shape)?);
@@ -108,7 +131,15 @@ pub fn shaders() -> Result<Vec<Shader>> {
     for shape in candidates(Fold::Store) {
         add(variant(&shape), kernels::store_kernel(&shape)?);
     }
-    add(String::new(), kernels::certify_kernel()?);
+    for (units, tile) in matrix_tiles() {
+        let MatrixTile { depth_step, resident, .. } = tile;
+        let variant = format!("{units}, step {depth_step}, resident {resident}");
+        add(variant, matrix::kernels::nearest_kernel(&tile, "")?);
+    }
+    add(String::new(), matrix::kernels::narrow_kernel()?);
+    add(String::new(), matrix::kernels::certify_kernel()?);
+    add(String::new(), kernels::certify_kernel(false)?);
+    add(String::new(), kernels::certify_kernel(true)?);
     add(String::new(), kernels::relabel_kernel()?);
     add(String::new(), kernels::shortlist_kernel()?);
     for (variant, kernel) in kmeans::gpu_kernels::kernels()? {

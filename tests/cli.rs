@@ -104,6 +104,7 @@ fn json_has_every_key_with_its_type() {
         "products",
         "rechecked",
         "rows",
+        "screened",
         "seconds",
     ];
     assert_eq!(keys, expected);

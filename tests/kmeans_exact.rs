@@ -85,7 +85,7 @@ impl NearTies {
 /// Columns, clusters, rows.
 const NEAR_TIES: [(usize, usize, usize); 4] = [(8, 5, 300), (33, 17, 300), (64, 40, 400), (300, 9, 200)];
 
-fn near_ties(device: &Device) {
+pub fn near_ties(device: &Device) {
     for (columns, k, rows) in NEAR_TIES {
         let ties = NearTies::new(columns, k, rows, columns as u64);
         let fit = kmeans::fit(device, ties.points.view(), &ties.params()).unwrap();
@@ -100,7 +100,7 @@ fn near_ties(device: &Device) {
 
 /// Centroids `(p, q)` and `(p, q + 1)` whose half squared norms f32 rounds to different sides: their tile values differ
 /// by far more than products with the short row `(0, q + 1)` err, and the wrong one is smaller.
-fn half_norms_round_apart(device: &Device) {
+pub fn half_norms_round_apart(device: &Device) {
     let half_norm = |p: i64, q: i64| ((p * p + q * q) as f64 / 2.0) as f32;
     let mut found = 0;
     for p in 3_000_000..3_000_020_i64 {
@@ -123,7 +123,7 @@ fn half_norms_round_apart(device: &Device) {
 
 /// The check above must be able to fail: without the recheck f32 decides, wrongly.
 #[cfg(feature = "test-hooks")]
-fn near_ties_fail_without_recheck(device: &Device) {
+pub fn near_ties_fail_without_recheck(device: &Device) {
     for (columns, k, rows) in NEAR_TIES {
         let ties = NearTies::new(columns, k, rows, columns as u64);
         let fit = kmeans::fit(device, ties.points.view(), &ties.params().without_recheck()).unwrap();
@@ -137,9 +137,9 @@ fn near_ties_fail_without_recheck(device: &Device) {
 }
 
 #[cfg(not(feature = "test-hooks"))]
-fn near_ties_fail_without_recheck(_: &Device) {}
+pub fn near_ties_fail_without_recheck(_: &Device) {}
 
-fn near_ties_of_predict(device: &Device) {
+pub fn near_ties_of_predict(device: &Device) {
     for (columns, k, rows) in NEAR_TIES {
         let ties = NearTies::new(columns, k, rows, 100 + columns as u64);
         let params = Params::new(k).init(Init::Centroids(ties.anchors.mapv(f64::from)));
@@ -150,7 +150,7 @@ fn near_ties_of_predict(device: &Device) {
     }
 }
 
-fn exact_ties_of_equal_centroids(device: &Device) {
+pub fn exact_ties_of_equal_centroids(device: &Device) {
     // Centroids 1, 3 and 4 are one point, as are 0 and 5: the lower index has the rows.
     let anchors =
         ndarray::array![[0.0_f32, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [4.0, -0.0], [-0.0, 0.0]];
@@ -164,7 +164,7 @@ fn exact_ties_of_equal_centroids(device: &Device) {
 }
 
 /// Labels and inertia of far-off blobs equal those of the same f32 values moved back to the origin.
-fn offsets(device: &Device) {
+pub fn offsets(device: &Device) {
     for (offset, spread) in [(1e4, 1.0), (1e6, 1.0), (-1e6, 0.5), (1e6, 3.0)] {
         let shape = BlobsShape { rows: 300, columns: 8, clusters: 5, spread, offset };
         let case = Case::new(cases::blobs(shape, 77).points, 9);
@@ -190,7 +190,7 @@ fn predict_gives_the_labels(device: &Device, fit: &Fit, points: &Array2<f32>) {
 }
 
 /// At 1e8 an f32 holds multiples of 8: many rows coincide, and whatever is left must still be right.
-fn offsets_with_few_digits_left(device: &Device) {
+pub fn offsets_with_few_digits_left(device: &Device) {
     let shape = BlobsShape { rows: 200, columns: 3, clusters: 4, spread: 2.0, offset: 1e8 };
     let case = Case::new(cases::blobs(shape, 5).points, 4);
     let fit = kmeans::fit(device, case.points.view(), &case.params(300, 0.0)).unwrap();
@@ -204,7 +204,7 @@ fn offsets_with_few_digits_left(device: &Device) {
 }
 
 /// A power of two changes nothing but the units.
-fn scales(device: &Device) {
+pub fn scales(device: &Device) {
     let shape = BlobsShape { rows: 120, columns: 5, clusters: 4, spread: 1.0, offset: 0.0 };
     let case = Case::new(cases::blobs(shape, 3).points, 6);
     let plain = kmeans::fit(device, case.points.view(), &case.params(20, 1e-4)).unwrap();
@@ -226,7 +226,7 @@ fn scales(device: &Device) {
     }
 }
 
-fn outliers(device: &Device) {
+pub fn outliers(device: &Device) {
     for far in [1e6_f32, 1e12, 1e20, 3e38] {
         let mut case = Case::new(cases::uniform(100, 4, 1.0, 8), 2);
         case.points.row_mut(57).fill(far);
@@ -242,7 +242,7 @@ fn outliers(device: &Device) {
     }
 }
 
-fn mixed_feature_scales(device: &Device) {
+pub fn mixed_feature_scales(device: &Device) {
     let factors = [1e6_f32, 1.0, 1e-6, 1e-12, 1e3];
     let points = cases::uniform(140, 5, 1.0, 9);
     let points = Array2::from_shape_fn(points.dim(), |(row, column)| points[(row, column)] * factors[column]);
@@ -253,7 +253,7 @@ fn mixed_feature_scales(device: &Device) {
     assert!(Case::new(points, 5).check(device, 10, 0.0));
 }
 
-fn denormals(device: &Device) {
+pub fn denormals(device: &Device) {
     for scale in [1e-40, 1e-44] {
         let case = Case::new(cases::uniform(90, 3, scale, 14), 4);
         assert!(case.points.iter().all(|v| v.abs() < f32::MIN_POSITIVE));
@@ -277,7 +277,7 @@ fn denormals(device: &Device) {
 }
 
 /// Beyond the range of f32, and where squares leave that of f64.
-fn extremes_of_f64(device: &Device) {
+pub fn extremes_of_f64(device: &Device) {
     let shape = BlobsShape { rows: 120, columns: 5, clusters: 4, spread: 1.0, offset: 0.0 };
     let case = Case::new(cases::blobs(shape, 3).points, 6);
     let points = case.points.mapv(f64::from);

@@ -20,6 +20,8 @@ mod kmeans_exact;
 mod kmeans_faults;
 mod kmeans_inputs;
 mod kmeans_limits;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod kmeans_matrix;
 mod kmeans_model;
 mod kmeans_prune;
 mod kmeans_random;

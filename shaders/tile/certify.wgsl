@@ -1,12 +1,24 @@
 // Computes  the label of each row from the partial results of its splits, and whether the error bound certifies it:
-//           second - best > 2 (min(square * norm^2, slope * norm + constant) + error of the best column). Uncertified
-//           rows are listed with the limit inside which their nearest column must lie. Certified rows whose label differs from the old one are counted.
-// Mapping   One invocation owns one row.
+//           second - best > gap. {% if halves %}gap = 2 (w * weight + constant + square * norm^2), with the best column's weight and
+//           constant and w = residual + ratio * norm.{% else %}gap = 2 (min(square * norm^2, slope * norm + constant) + error of the best
+//           column).{% endif %} Uncertified rows are listed with the limit inside which their nearest column must lie. Certified
+//           rows whose label differs from the old one are counted.
+// Mapping   One invocation owns one row{% if listed %} of a list{% endif %}.
 // Bounds    Rows beyond the end do nothing. The list has room for every row.
-// Numerics  f32; the slack for these operations is part of slope and constant. Splits are merged in order. The
-//           order of the list is not fixed; nothing depends on it.
-// Mirror    crate::tile::kernels::CertifyParams, crate::tile::kernels::Partial, crate::tile::kernels::Listed
+// Numerics  f32; the slack for these operations is part of the parameters. Splits are merged in order. The order of
+//           the list is not fixed; nothing depends on it.
+// Mirror    crate::tile::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::kernels::Partial, crate::tile::kernels::Listed
 
+{% if halves -%}
+struct MatrixCertifyParams {
+    rows: u32,
+    splits: u32,
+    stride: u32,
+    first_row: u32,
+    ratio: f32,
+    square: f32,
+}
+{%- else -%}
 struct CertifyParams {
     rows: u32,
     splits: u32,
@@ -16,6 +28,7 @@ struct CertifyParams {
     constant: f32,
     square: f32,
 }
+{%- endif %}
 
 struct Partial {
     best: f32,
@@ -33,12 +46,26 @@ struct Listed {
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;
 @group(0) @binding(2) var<storage, read> given: array<u32>;
+{%- if halves %}
+/// Weight and constant of each column.
+@group(0) @binding(3) var<storage, read> errors: array<vec2<f32>>;
+{%- else %}
 @group(0) @binding(3) var<storage, read> errors: array<f32>;
+{%- endif %}
 @group(0) @binding(4) var<storage, read_write> labels: array<u32>;
 @group(0) @binding(5) var<storage, read_write> list: array<Listed>;
 /// Rows listed, certified rows that changed.
 @group(0) @binding(6) var<storage, read_write> counters: array<atomic<u32>, 2>;
+{%- if halves %}
+@group(0) @binding(7) var<storage, read> residuals: array<f32>;
+@group(0) @binding(8) var<uniform> params: MatrixCertifyParams;
+{%- elif listed %}
+/// The rows of this pass.
+@group(0) @binding(7) var<storage, read> passed: array<Listed>;
+@group(0) @binding(8) var<uniform> params: CertifyParams;
+{%- else %}
 @group(0) @binding(7) var<uniform> params: CertifyParams;
+{%- endif %}
 
 var<workgroup> shared_changed: atomic<u32>;
 
@@ -57,11 +84,22 @@ fn certify(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
             merged.column = select(merged.column, other.column, other.best < merged.best);
             merged.best = min(merged.best, other.best);
         }
+        {%- if listed %}
+        let row = passed[params.first_row + index].row;
+        let before = passed[params.first_row + index].before;
+        {%- else %}
         let row = params.first_row + index;
-        let norm = norms[row];
-        let shared_error = min(params.square * norm * norm, params.slope * norm + params.constant);
-        let gap = 2.0 * (shared_error + errors[merged.column]);
         let before = labels[row];
+        {%- endif %}
+        let norm = norms[row];
+        let error = errors[merged.column];
+        {%- if halves %}
+        let weight = residuals[row] + params.ratio * norm;
+        let gap = 2.0 * (weight * error.x + error.y + params.square * norm * norm);
+        {%- else %}
+        let shared_error = min(params.square * norm * norm, params.slope * norm + params.constant);
+        let gap = 2.0 * (shared_error + error);
+        {%- endif %}
         let label = given[merged.column];
         labels[row] = label;
         if merged.second - merged.best > gap {

@@ -1,6 +1,6 @@
 // Computes  for each row i: the least of t[j] = half_norm[j] - sum over d of x[i, d] * y[j, d] over the columns j of
 //           one split, its column, and the second-least t. x is [rows, depth], y is [columns, depth], row-major.
-// Mapping   A workgroup owns {{ tile_rows }} rows and all column tiles of its split (workgroup id y); an invocation
+// Mapping   A workgroup owns {{ tile_rows }} rows{% if listed %} of a list{% endif %} and all column tiles of its split (workgroup id y); an invocation
 //           owns {{ invocation_rows }} rows by {{ invocation_columns }} columns of each tile, in registers.
 // Bounds    Rows, columns and depths beyond the end are loaded as 0; absent columns have a half norm that never wins
 //           (half_norms is padded to whole tiles); rows beyond the end are not stored.
@@ -29,18 +29,36 @@ struct Partial {
     second: f32,
     column: u32,
 }
+{%- if listed %}
+
+struct Listed {
+    row: u32,
+    label: u32,
+    before: u32,
+    limit: f32,
+}
+{%- endif %}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
 @group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;
 @group(0) @binding(2) var<storage, read> half_norms: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partials: array<Partial>;
+{%- if listed %}
+@group(0) @binding(4) var<storage, read> list: array<Listed>;
+@group(0) @binding(5) var<uniform> params: NearestParams;
+{%- else %}
 @group(0) @binding(4) var<uniform> params: NearestParams;
+{%- endif %}
 
 var<workgroup> shared_values: array<vec2<f32>, {{ invocations }}>;
 var<workgroup> shared_columns: array<u32, {{ invocations }}>;
 
 fn x_row(row: u32) -> u32 {
+    {%- if listed %}
+    return list[params.first_row + row].row;
+    {%- else %}
     return params.first_row + row;
+    {%- endif %}
 }
 
 {% include "tile/load.wgsl" %}

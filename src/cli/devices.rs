@@ -38,6 +38,7 @@ fn adapter_json(adapter: &Adapter) -> Value {
         "driver_info": adapter.driver_info,
         "pci_bus_id": adapter.pci_bus_id,
         "features": adapter.features,
+        "matrix": matrix_units(adapter),
         "limits": {
             "max_binding_bytes": limits.max_binding_bytes,
             "max_buffer_bytes": limits.max_buffer_bytes,
@@ -50,6 +51,27 @@ fn adapter_json(adapter: &Adapter) -> Value {
             "has_timestamps": limits.has_timestamps,
         },
     })
+}
+
+/// The matrix units of an adapter and how their self-test ended.
+#[cfg(feature = "gpu")]
+fn matrix_units(adapter: &Adapter) -> String {
+    use crate::{MatrixState, matrix_state};
+    let Some(units) = adapter.limits.matrix else { return "none that can be used".into() };
+    let size = units.size;
+    let units = format!("{size}x{size}x{size}, f16 to f32");
+    let opened = Device::gpu(&adapter.index.to_string());
+    match opened.and_then(|device| matrix_state(&device.with_matrix_units(true))) {
+        Ok(MatrixState::Passed(_)) => format!("{units}, self-test passed"),
+        Ok(MatrixState::Failed(_, reason)) => format!("{units}, off: self-test failed: {reason}"),
+        Ok(MatrixState::Absent) => "off: the device opens only without them".into(),
+        Err(error) => format!("{units}, off: {error}"),
+    }
+}
+
+#[cfg(not(feature = "gpu"))]
+fn matrix_units(_: &Adapter) -> String {
+    String::new()
 }
 
 fn as_text(adapters: &[Adapter]) -> String {
@@ -73,6 +95,7 @@ fn as_text(adapters: &[Adapter]) -> String {
             format!("{} MiB to use, windows of {} MiB", mib(limits.budget_bytes), mib(limits.window_bytes));
         line("memory", &memory);
         line("features", &adapter.features.join(" "));
+        line("matrix", &matrix_units(adapter));
     }
     if adapters.is_empty() {
         text.push_str("no GPU adapter\n");

@@ -63,6 +63,7 @@ pub(super) fn run(arguments: &Predict, cancel: &Cancel) -> Result<(), Failure> {
             "n_clusters": model.n_clusters(),
             "device": labelled.device,
             "cluster_sizes": sizes,
+            "screened": labelled.screened,
             "rechecked": labelled.rechecked,
             "seconds": { "read": read, "predict": predict },
         });

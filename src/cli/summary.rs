@@ -23,6 +23,7 @@ pub(super) fn as_json(fit: &Fit, table: &Table, read_seconds: f64) -> Value {
         "converged": fit.converged,
         "device": fit.device,
         "cluster_sizes": fit.cluster_sizes,
+        "screened": fit.screened,
         "rechecked": fit.rechecked,
         "history": history,
         "products": products,
@@ -40,13 +41,21 @@ pub(super) fn as_text(fit: &Fit, table: &Table, read_seconds: f64) -> String {
     let (rows, columns) = (grouped(table.rows() as u64), grouped(table.columns() as u64));
     let (element, seconds) = (table.element_type().name(), &fit.seconds);
     let end = if fit.converged { "converged" } else { "did not converge" };
+    let rechecked = format!("{:.3} % of the rows, in f64", 100.0 * fit.rechecked);
+    let rechecked = match fit.screened {
+        0.0 => rechecked,
+        screened => {
+            let again = 100.0 * (1.0 - screened - fit.rechecked);
+            format!("{again:.3} % of the rows after f16, in f32; {rechecked}")
+        }
+    };
     let lines = [
         ("data", format!("{rows} x {columns} {element}")),
         ("device", fit.device.clone()),
         ("iterations", format!("{}, {end}", grouped(fit.n_iter as u64))),
         ("inertia", fit.inertia.to_string()),
         ("clusters", sizes(&fit.cluster_sizes)),
-        ("rechecked", format!("{:.3} % of the rows, in f64", 100.0 * fit.rechecked)),
+        ("rechecked", rechecked),
         (
             "seconds",
             format!(

@@ -79,7 +79,7 @@ mod wgpu_side {
     use std::sync::OnceLock;
 
     use super::{Adapter, DeviceType};
-    use crate::device::limits::Limits;
+    use crate::device::limits::{Limits, MatrixUnits};
 
     /// An adapter with its description.
     pub(in crate::device) struct Found {
@@ -150,7 +150,12 @@ mod wgpu_side {
                 wgpu::DeviceType::Other => DeviceType::Other,
             },
             features: feature_names(adapter, features),
-            limits: Limits::from_wgpu(&adapter.limits(), features, heap_bytes(adapter)),
+            limits: Limits::from_wgpu(
+                &adapter.limits(),
+                features,
+                heap_bytes(adapter),
+                MatrixUnits::of(adapter, features),
+            ),
         }
     }
 

@@ -13,7 +13,7 @@ use super::buffers::Pool;
 use super::faults::LossFlag;
 #[cfg(any(test, feature = "test-hooks"))]
 use super::faults::{Fault, Faults};
-use super::limits::{Caps, Limits};
+use super::limits::{Caps, Limits, MatrixUnits, MatrixUse};
 use super::pipeline_cache::DiskCache;
 use super::pipelines::PipelineMap;
 use super::profile::Recorder;
@@ -31,6 +31,7 @@ pub(crate) struct Gpu {
 pub(super) struct Context {
     pub(super) name: String,
     adapter: Adapter,
+    identity: String,
     keeps_order: bool,
     is_software: bool,
     origin: Origin,
@@ -39,6 +40,8 @@ pub(super) struct Context {
     pub(super) profile: Recorder,
     #[cfg(any(test, feature = "test-hooks"))]
     pub(super) faults: Faults,
+    #[cfg(any(test, feature = "test-hooks"))]
+    matrix_fault: Mutex<&'static str>,
 }
 
 /// Who opened the device.
@@ -100,7 +103,8 @@ impl Gpu {
     ) -> Result<Self> {
         let description = describe(adapter, 0, 0);
         // The device's own limits: the caller may have asked for less than the adapter has.
-        let mut limits = Limits::from_wgpu(&device.limits(), device.features(), None);
+        let matrix = MatrixUnits::of(adapter, device.features());
+        let mut limits = Limits::from_wgpu(&device.limits(), device.features(), None, matrix);
         limits.budget_bytes = description.limits.budget_bytes;
         if limits.max_binding_bytes == 0 || limits.max_invocations_per_workgroup < 64 {
             return Err(Error::Device {
@@ -121,6 +125,10 @@ impl Gpu {
         let context = Context {
             name: format!("{} [{}]", description.name, description.backend),
             adapter: description.clone(),
+            identity: format!(
+                "{} {} {} {}",
+                description.name, description.backend, description.pci_bus_id, description.driver_info
+            ),
             is_software: description.device_type == DeviceType::Software,
             keeps_order: description.backend == wgpu::Backend::Vulkan.to_str(),
             origin,
@@ -129,6 +137,8 @@ impl Gpu {
             profile: Recorder::default(),
             #[cfg(any(test, feature = "test-hooks"))]
             faults: Faults::default(),
+            #[cfg(any(test, feature = "test-hooks"))]
+            matrix_fault: Mutex::default(),
         };
         Self { context: Arc::new(context), caps: Caps::default() }
     }
@@ -142,8 +152,11 @@ impl Gpu {
     /// The same GPU holding at most half as much memory, in windows half as large.
     pub(crate) fn with_half_the_memory(&self) -> Self {
         let limits = self.limits();
-        let caps =
-            Caps { memory_bytes: Some(limits.budget_bytes / 2), window_bytes: Some(limits.window_bytes / 2) };
+        let caps = Caps {
+            memory_bytes: Some(limits.budget_bytes / 2),
+            window_bytes: Some(limits.window_bytes / 2),
+            ..self.caps
+        };
         self.clone().with_caps(caps)
     }
 
@@ -159,7 +172,45 @@ impl Gpu {
 
     /// The device's limits under this handle's caps.
     pub(crate) fn limits(&self) -> Limits {
-        self.context.live().limits.capped(self.caps)
+        let mut limits = self.context.live().limits.capped(self.caps);
+        limits.matrix = self.matrix_units(limits.matrix);
+        limits
+    }
+
+    /// Of the device's matrix units those that this handle may use.
+    fn matrix_units(&self, units: Option<MatrixUnits>) -> Option<MatrixUnits> {
+        match self.caps.matrix {
+            MatrixUse::WherePaying => units.filter(|_| !self.is_software()),
+            MatrixUse::Always => units,
+            MatrixUse::Never => None,
+            #[cfg(any(test, feature = "test-hooks"))]
+            MatrixUse::Plain(size) => {
+                Some(MatrixUnits { size, smallest_subgroup: 32, largest_subgroup: 32, is_plain: true })
+            }
+        }
+    }
+
+    /// Whether matrix units are used wherever there are any, and not only where they pay.
+    pub(crate) fn insists_on_matrix_units(&self) -> bool {
+        !matches!(self.caps.matrix, MatrixUse::WherePaying | MatrixUse::Never)
+    }
+
+    /// A fault that tests planted in plain kernels of the matrix units' self-test; empty otherwise.
+    pub(crate) fn planted_matrix_fault(&self) -> &'static str {
+        #[cfg(any(test, feature = "test-hooks"))]
+        return *lock(&self.context.matrix_fault);
+        #[cfg(not(any(test, feature = "test-hooks")))]
+        return "";
+    }
+
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(super) fn plant_matrix_fault(&self, fault: &'static str) {
+        *lock(&self.context.matrix_fault) = fault;
+    }
+
+    /// What tells this adapter from the others of the machine.
+    pub(crate) fn identity(&self) -> String {
+        self.context.identity.clone()
     }
 
     /// Whether additions happen in the order of a kernel's text: Metal and DX12 compile with fast maths, which may
@@ -240,19 +291,15 @@ impl Context {
 
 impl Live {
     fn open(adapter: &wgpu::Adapter, description: &Adapter) -> Result<Self> {
-        let wanted = wgpu::Features::TIMESTAMP_QUERY
-            | wgpu::Features::PIPELINE_CACHE
-            | wgpu::Features::SHADER_F16
-            | wgpu::Features::SHADER_F64
-            | wgpu::Features::SHADER_INT64
-            | wgpu::Features::SUBGROUP;
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("tilefold"),
-            required_features: adapter.features() & wanted,
-            required_limits: adapter.limits(),
-            ..Default::default()
+        let mut limits = description.limits;
+        let opened = match Self::request(adapter, limits.matrix.is_some()) {
+            Err(error) if limits.matrix.is_some() => {
+                tracing::warn!(device = description.name, %error, "opened without matrix units");
+                limits.matrix = None;
+                Self::request(adapter, false)
+            }
+            opened => opened,
         };
-        let opened = pollster::block_on(adapter.request_device(&descriptor));
         let (device, queue) = opened.map_err(|error| Error::Device {
             selector: selector::shortened(&description.name, 60),
             expected: "a device that opens".into(),
@@ -266,7 +313,35 @@ impl Live {
         // What escapes the scopes of this crate must not end the user's process.
         device.on_uncaptured_error(Arc::new(|error| tracing::error!(%error, "uncaptured device error")));
         let disk_cache = DiskCache::open(adapter, &device);
-        Ok(Self::new(device, queue, description.limits, loss, disk_cache))
+        Ok(Self::new(device, queue, limits, loss, disk_cache))
+    }
+
+    fn request(
+        adapter: &wgpu::Adapter,
+        with_matrix: bool,
+    ) -> std::result::Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
+        let wanted = wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::PIPELINE_CACHE
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::SHADER_F64
+            | wgpu::Features::SHADER_INT64
+            | wgpu::Features::SUBGROUP;
+        let mut required_features = adapter.features() & wanted;
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if with_matrix {
+            required_features |= MatrixUnits::features(adapter.get_info().backend);
+            // SAFETY: of the experimental features only cooperative matrices are asked for. Their kernels touch padded
+            // operands alone, and a self-test compares their products before any result rests on them.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("tilefold"),
+            required_features,
+            required_limits: adapter.limits(),
+            experimental_features,
+            ..Default::default()
+        };
+        pollster::block_on(adapter.request_device(&descriptor))
     }
 
     fn new(
@@ -288,6 +363,13 @@ impl Live {
             timers: Mutex::default(),
             disk_cache,
         }
+    }
+}
+
+impl Live {
+    /// Whether modules of SPIR-V words can be handed over, which is so on Vulkan devices with matrix units.
+    pub(super) fn takes_spirv(&self) -> bool {
+        self.device.features().contains(wgpu::Features::PASSTHROUGH_SHADERS)
     }
 }
 

@@ -140,7 +140,8 @@ fn dropped_buffers_are_used_again() {
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
 fn the_budget_is_asked_before_allocating() {
-    let gpu = open().with_caps(Caps { memory_bytes: Some(10_000), window_bytes: Some(4096) });
+    let gpu =
+        open().with_caps(Caps { memory_bytes: Some(10_000), window_bytes: Some(4096), ..Caps::default() });
     assert_eq!((gpu.limits().budget_bytes, gpu.limits().window_bytes), (10_000, 4096));
     let half = gpu.buffer("half", 5000).unwrap();
     gpu.fail_call(0, Fault::Lost);

@@ -23,6 +23,22 @@ pub struct Limits {
     pub window_bytes: u64,
     /// Whether the device measures its own time.
     pub has_timestamps: bool,
+    /// Matrix units that this crate can use.
+    pub matrix: Option<MatrixUnits>,
+}
+
+/// Matrix units: the invocations of a subgroup together multiply two matrices of `f16` and add to one of `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct MatrixUnits {
+    /// Rows, columns and depth of the matrices: 8 or 16.
+    pub size: u32,
+    /// Fewest invocations of a subgroup.
+    pub smallest_subgroup: u32,
+    /// Most invocations of a subgroup.
+    pub largest_subgroup: u32,
+    /// Plain WGSL stands in for the units, in the project's own tests.
+    pub is_plain: bool,
 }
 
 /// Caps that the user put on a device.
@@ -32,6 +48,23 @@ pub(crate) struct Caps {
     pub(crate) memory_bytes: Option<u64>,
     /// See [`Device::with_window_bytes`](crate::Device::with_window_bytes).
     pub(crate) window_bytes: Option<u64>,
+    /// See [`Device::with_matrix_units`](crate::Device::with_matrix_units).
+    pub(crate) matrix: MatrixUse,
+}
+
+/// Whether tiles run on matrix units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum MatrixUse {
+    /// On hardware that has them, where they pay.
+    #[default]
+    WherePaying,
+    /// Wherever there are any.
+    Always,
+    /// Nowhere.
+    Never,
+    /// As `Always`, with plain WGSL in their place, for matrices of this size.
+    #[cfg(any(test, feature = "test-hooks"))]
+    Plain(u32),
 }
 
 impl Limits {
@@ -55,6 +88,7 @@ impl Limits {
         limits: &wgpu::Limits,
         features: wgpu::Features,
         heap_bytes: Option<u64>,
+        matrix: Option<MatrixUnits>,
     ) -> Self {
         let step = u64::from(limits.min_storage_buffer_offset_alignment.max(4));
         let binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
@@ -69,7 +103,50 @@ impl Limits {
             budget_bytes,
             window_bytes: binding - binding % step,
             has_timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            matrix,
         }
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl MatrixUnits {
+    /// What a device must have for them. Vulkan takes their kernels as SPIR-V of this crate, see `spirv.rs`.
+    pub(super) fn features(backend: wgpu::Backend) -> wgpu::Features {
+        let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::SUBGROUP;
+        match backend {
+            wgpu::Backend::Vulkan => needed | wgpu::Features::PASSTHROUGH_SHADERS,
+            _ => needed,
+        }
+    }
+
+    /// Those of `adapter` that a device with `features` can use: square, `f16` to `f32`, the largest.
+    pub(super) fn of(adapter: &wgpu::Adapter, features: wgpu::Features) -> Option<Self> {
+        use wgpu::CooperativeScalarType::{F16, F32};
+        let info = adapter.get_info();
+        let known = matches!(info.backend, wgpu::Backend::Vulkan | wgpu::Backend::Metal);
+        if !known || !features.contains(Self::features(info.backend)) {
+            return None;
+        }
+        let (smallest_subgroup, largest_subgroup) = match info.backend {
+            // What Metal reports here is wider than what Apple's GPUs do.
+            wgpu::Backend::Metal => (32, 32),
+            _ => (info.subgroup_min_size, info.subgroup_max_size),
+        };
+        let is_usable = |shape: &wgpu::CooperativeMatrixProperties| {
+            let is_square = shape.m_size == shape.n_size && shape.n_size == shape.k_size;
+            let is_written =
+                shape.m_size == 8 || (shape.m_size == 16 && info.backend == wgpu::Backend::Vulkan);
+            is_square && is_written && shape.ab_type == F16 && shape.cr_type == F32
+        };
+        let shapes = adapter.cooperative_matrix_properties();
+        let size = shapes.iter().filter(|shape| is_usable(shape)).map(|shape| shape.m_size).max()?;
+        let is_known = (4..=128).contains(&smallest_subgroup)
+            && smallest_subgroup.is_power_of_two()
+            && largest_subgroup.is_power_of_two()
+            && (smallest_subgroup..=128).contains(&largest_subgroup);
+        is_known.then_some(Self { size, smallest_subgroup, largest_subgroup, is_plain: false })
     }
 }
 
@@ -86,12 +163,19 @@ impl Limits {
             budget_bytes: 1 << 40,
             window_bytes: 1 << 40,
             has_timestamps: false,
+            matrix: None,
         }
     }
 }
 
 #[cfg(test)]
 impl Limits {
+    /// The same with matrix units of 16, in subgroups of 32 or 64.
+    pub(crate) fn with_matrix_units(self) -> Self {
+        let units = MatrixUnits { size: 16, smallest_subgroup: 32, largest_subgroup: 64, is_plain: false };
+        Self { matrix: Some(units), ..self }
+    }
+
     /// Those of lavapipe.
     pub(crate) fn for_tests() -> Self {
         Self {
@@ -104,6 +188,7 @@ impl Limits {
             budget_bytes: 1 << 32,
             window_bytes: 1 << 27,
             has_timestamps: true,
+            matrix: None,
         }
     }
 }
@@ -114,11 +199,14 @@ mod tests {
 
     #[test]
     fn caps_only_lower_and_keep_the_alignment() {
-        let caps = Caps { memory_bytes: Some(1000), window_bytes: Some(1000) };
+        let caps = Caps { memory_bytes: Some(1000), window_bytes: Some(1000), ..Caps::default() };
         let capped = Limits::for_tests().capped(caps);
         assert_eq!((capped.budget_bytes, capped.window_bytes), (1000, 992));
-        let raised =
-            Limits::for_tests().capped(Caps { memory_bytes: Some(u64::MAX), window_bytes: Some(u64::MAX) });
+        let raised = Limits::for_tests().capped(Caps {
+            memory_bytes: Some(u64::MAX),
+            window_bytes: Some(u64::MAX),
+            ..Caps::default()
+        });
         assert_eq!(raised, Limits::for_tests());
         assert_eq!(
             Limits::for_tests().capped(Caps { window_bytes: Some(0), ..Caps::default() }).window_bytes,

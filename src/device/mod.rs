@@ -33,6 +33,8 @@ mod profile;
 mod retry;
 #[cfg(any(feature = "gpu", test))]
 mod selector;
+#[cfg(feature = "gpu")]
+mod spirv;
 
 #[cfg(feature = "gpu")]
 use std::sync::{Arc, OnceLock};
@@ -41,7 +43,7 @@ pub use adapters::{Adapter, DeviceType, adapters};
 #[cfg(all(feature = "gpu", any(test, feature = "test-hooks")))]
 #[doc(hidden)]
 pub use faults::Fault;
-pub use limits::Limits;
+pub use limits::{Limits, MatrixUnits};
 /// The wgpu that [`Device::from_wgpu`] takes devices of.
 #[cfg(feature = "gpu")]
 pub use wgpu;
@@ -60,7 +62,7 @@ pub(crate) use {
 };
 
 use crate::error::{Error, Result};
-use limits::Caps;
+use limits::{Caps, MatrixUse};
 
 /// What work runs on. Clones are cheap and share the device.
 ///
@@ -159,12 +161,17 @@ impl Device {
     }
 
     /// The device that `text` names: `auto`, `cpu`, `cpu:4` (threads), `reference`, `gpu` (the best adapter), or a
-    /// selector of `Device::gpu`.
+    /// selector of `Device::gpu`. With `+matrix` or `-matrix` behind it, see [`Device::with_matrix_units`].
     ///
     /// # Errors
     /// [`Error::Device`] where nothing matches; it lists what exists.
     pub fn select(text: &str) -> Result<Self> {
         let word = text.trim().to_lowercase();
+        for (suffix, wanted) in [("+matrix", true), ("-matrix", false)] {
+            if let Some(rest) = word.strip_suffix(suffix) {
+                return Ok(Self::select(rest)?.with_matrix_units(wanted));
+            }
+        }
         if let Some(threads) = word.strip_prefix("cpu:") {
             let threads = threads.parse().map_err(|_| Error::Device {
                 selector: text.chars().take(40).collect(),
@@ -238,6 +245,15 @@ impl Device {
     /// The same device binding at most `bytes` of rows at once. The results are the same bits.
     pub fn with_window_bytes(self, bytes: u64) -> Self {
         let caps = Caps { window_bytes: Some(bytes), ..self.caps };
+        self.with_caps(caps)
+    }
+
+    /// The same device with matrix units used wherever it has any (`true`) or nowhere (`false`). By default they are used
+    /// on hardware, where tiles are large enough to pay. Their `f16` products only screen: labels are the same. Nothing
+    /// on the CPU.
+    pub fn with_matrix_units(self, wanted: bool) -> Self {
+        let matrix = if wanted { MatrixUse::Always } else { MatrixUse::Never };
+        let caps = Caps { matrix, ..self.caps };
         self.with_caps(caps)
     }
 
@@ -342,6 +358,21 @@ impl Device {
         }
     }
 
+    /// The same device with plain WGSL in place of matrix units of this size, 8 or 16.
+    #[doc(hidden)]
+    pub fn with_plain_matrices(self, size: u32) -> Self {
+        let caps = Caps { matrix: MatrixUse::Plain(size), ..self.caps };
+        self.with_caps(caps)
+    }
+
+    /// Lets the self-test of plain matrices meet one of its known faults from now on.
+    #[doc(hidden)]
+    pub fn plant_matrix_fault(&self, fault: &'static str) {
+        if let Some(gpu) = self.opened_gpu() {
+            gpu.plant_matrix_fault(fault);
+        }
+    }
+
     /// Device calls since the last [`Device::inject_fault`].
     #[doc(hidden)]
     pub fn device_calls(&self) -> u64 {
@@ -397,6 +428,9 @@ mod tests {
     fn cpu_and_reference_are_selected_by_text() {
         assert_eq!(Device::select(" CPU:3 ").unwrap().name(), "cpu (3 threads)");
         assert_eq!(Device::select("cpu:1").unwrap().name(), "cpu (1 thread)");
+        assert_eq!(Device::select("cpu:1-matrix").unwrap().caps.matrix, MatrixUse::Never);
+        assert_eq!(Device::select("CPU:1+Matrix").unwrap().caps.matrix, MatrixUse::Always);
+        assert_eq!(Device::select("cpu:1").unwrap().caps.matrix, MatrixUse::WherePaying);
         assert_eq!(Device::select("reference").unwrap().name(), "reference");
         assert!(Device::select("cpu").unwrap().name().starts_with("cpu ("));
         for text in ["cpu:", "cpu:0", "cpu:many", "cpu:-1", "", "  "] {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, Gpu, Live, lock};
+use super::spirv;
 use crate::error::Result;
 
 /// How a kernel uses one argument.
@@ -41,6 +42,13 @@ pub(crate) struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) bindings: &'static [Binding],
     pub(super) generation: u64,
+}
+
+impl Kernel {
+    /// Whether its text multiplies on matrix units.
+    pub(crate) fn uses_matrix_units(&self) -> bool {
+        self.source.contains("enable wgpu_cooperative_matrix;")
+    }
 }
 
 impl Pipeline {
@@ -86,20 +94,18 @@ impl Gpu {
 
 fn compile(context: &Context, live: &Live, kernel: &Kernel, operation: &'static str) -> Result<Pipeline> {
     let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..).zip(kernel.bindings).map(layout_entry).collect();
+    let words = if kernel.uses_matrix_units() && live.takes_spirv() {
+        let words = spirv::compile(kernel, cfg!(feature = "checked-shaders"));
+        Some(words.map_err(|reason| context.refused(operation, reason))?)
+    } else {
+        None
+    };
     context.guarded(live, operation, 0, || {
         let device = &live.device;
-        let checks = if cfg!(feature = "checked-shaders") {
-            wgpu::ShaderRuntimeChecks::checked()
-        } else {
-            wgpu::ShaderRuntimeChecks::unchecked()
+        let module = match words {
+            Some(words) => module_of_words(device, kernel, words),
+            None => module_of_text(device, kernel),
         };
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(kernel.name),
-            source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
-        };
-        // SAFETY: the text comes from this crate's templates, and its plans prove that every index stays inside its
-        // binding and every loop ends; the feature `checked-shaders` runs the same tests with the checks on.
-        let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some(kernel.name),
             entries: &entries,
@@ -122,6 +128,36 @@ fn compile(context: &Context, live: &Live, kernel: &Kernel, operation: &'static 
         });
         Pipeline { name: kernel.name, raw, layout, bindings: kernel.bindings, generation: live.generation }
     })
+}
+
+fn module_of_text(device: &wgpu::Device, kernel: &Kernel) -> wgpu::ShaderModule {
+    let checks = if cfg!(feature = "checked-shaders") {
+        wgpu::ShaderRuntimeChecks::checked()
+    } else {
+        wgpu::ShaderRuntimeChecks::unchecked()
+    };
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(kernel.name),
+        source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
+    };
+    // SAFETY: the text comes from this crate's templates, and its plans prove that every index stays inside its
+    // binding and every loop ends; the feature `checked-shaders` runs the same tests with the checks on.
+    unsafe { device.create_shader_module_trusted(descriptor, checks) }
+}
+
+fn module_of_words(device: &wgpu::Device, kernel: &Kernel, words: Vec<u32>) -> wgpu::ShaderModule {
+    let entry = wgpu::PassthroughShaderEntryPoint { name: kernel.entry.into(), workgroup_size: (0, 0, 0) };
+    let descriptor = wgpu::ShaderModuleDescriptorPassthrough {
+        label: Some(kernel.name),
+        entry_points: vec![entry].into(),
+        spirv: Some(words.into()),
+        ..Default::default()
+    };
+    // SAFETY: the words are naga's for a text of this crate's templates, with memory operands added and checked; they
+    // bind what the explicit layout binds, numbered without gaps. As for texts, plans prove that every index stays
+    // inside its binding. With `checked-shaders` they have naga's checks, of which cooperative loads and stores have
+    // one for their first element.
+    unsafe { device.create_shader_module_passthrough(descriptor) }
 }
 
 fn layout_entry((number, binding): (u32, &Binding)) -> wgpu::BindGroupLayoutEntry {

@@ -8,7 +8,7 @@ use super::params::{Init, Params};
 use super::problem::Problem;
 use crate::error::{Error, Result};
 
-const KIND: Kind = Kind { tag: b"KMCP", name: "k-means checkpoint", version: 1 };
+const KIND: Kind = Kind { tag: b"KMCP", name: "k-means checkpoint", version: 2 };
 
 /// A checkpoint file of one fit.
 pub(super) struct Checkpoint {
@@ -122,6 +122,7 @@ impl Encoder {
         for iteration in &state.history {
             self.f64(iteration.inertia);
             self.u64(iteration.changed);
+            self.f64(iteration.screened);
             self.f64(iteration.rechecked);
             self.f64(iteration.shift);
         }
@@ -150,8 +151,8 @@ impl Decoder<'_> {
         let mut history = Vec::new();
         for _ in 0..self.u64()? {
             let (inertia, changed) = (self.f64()?, self.u64()?);
-            let (rechecked, shift) = (self.f64()?, self.f64()?);
-            history.push(Iteration { inertia, changed, rechecked, shift, products: 0 });
+            let (screened, rechecked, shift) = (self.f64()?, self.f64()?, self.f64()?);
+            history.push(Iteration { inertia, changed, screened, rechecked, shift, products: 0 });
         }
         Ok(Some(State { run, centroids, before, history, ended, settled }))
     }

@@ -303,7 +303,8 @@ impl Worker {
             problem.move_row(x, start + index, from, label, &mut self.sums);
         }
         self.has_sums |= changed > 0;
-        Ok(Pass { changed, rechecked: rechecked as u64, products: (count * tile.len()) as u64 })
+        let products = (count * tile.len()) as u64;
+        Ok(Pass { changed, screened: 0, rechecked: rechecked as u64, products })
     }
 
     fn pass_balls(&mut self, pruned: &Pruned, segments: &[Segment]) -> Result<Pass> {

@@ -59,6 +59,8 @@ pub struct Fit {
     pub history: Vec<Iteration>,
     /// Number of points with each label.
     pub cluster_sizes: Vec<u64>,
+    /// Mean over the iterations of the share of points that `f16` products on matrix units certified; 0 without.
+    pub screened: f64,
     /// Mean over the iterations of the share of points decided in `f64` because the tile did not certify them.
     pub rechecked: f64,
     /// What the passes ran on.
@@ -186,8 +188,9 @@ fn result(problem: &Problem, params: &Params, best: Run, device: String, seconds
         tracing::warn!(distinct, n_clusters = params.n_clusters, "fewer distinct points than clusters");
     }
     let history = best.state.history;
-    let rechecked =
-        history.iter().map(|iteration| iteration.rechecked).sum::<f64>() / history.len().max(1) as f64;
+    let mean =
+        |share: fn(&Iteration) -> f64| history.iter().map(share).sum::<f64>() / history.len().max(1) as f64;
+    let (screened, rechecked) = (mean(|iteration| iteration.screened), mean(|iteration| iteration.rechecked));
     let (n_iter, converged) = (history.len(), best.state.ended == Some(true));
     let model = Model {
         frame: problem.frame.clone(),
@@ -197,5 +200,17 @@ fn result(problem: &Problem, params: &Params, best: Run, device: String, seconds
         converged,
     };
     let (labels, inertia) = (best.labels.into(), best.inertia);
-    Fit { model, labels, inertia, n_iter, converged, history, cluster_sizes, rechecked, device, seconds }
+    Fit {
+        model,
+        labels,
+        inertia,
+        n_iter,
+        converged,
+        history,
+        cluster_sizes,
+        screened,
+        rechecked,
+        device,
+        seconds,
+    }
 }

@@ -15,9 +15,10 @@ use crate::device::{DeviceBuffer, Gpu, Limits};
 use crate::error::{Error, Result};
 use crate::tile::codebook::Codebook;
 use crate::tile::family::Fold;
-use crate::tile::gpu::{Labeller, Window};
+use crate::tile::gpu::{self as tile, Labeller, Window};
 use crate::tile::gpu_book::DeviceBook;
 use crate::tile::gpu_shortlist::Shortlister;
+use crate::tile::matrix;
 use crate::tile::tune::cache::table_of;
 
 /// Host memory for rows on their way to the device.
@@ -34,13 +35,21 @@ pub(crate) struct Resident {
 
 impl Resident {
     /// Whether a plan can use these windows.
-    fn serves(&self, plan: &Plan) -> bool {
-        plan.resident && self.window_rows == plan.window_rows
+    fn serves(&self, plan: &Plan, columns: usize) -> bool {
+        let has_halves = |window: &Window| match (&window.halves, &plan.matrix) {
+            (Some(halves), Some(tile)) => halves.serves(tile, columns),
+            // Halves that nobody reads do no harm but take memory.
+            (halves, None) => halves.is_none(),
+            (None, Some(_)) => false,
+        };
+        plan.resident && self.window_rows == plan.window_rows && self.windows.iter().all(has_halves)
     }
 
     fn size_bytes(&self) -> u64 {
         let rows = self.windows.iter().flat_map(|window| [&window.x, &window.norms]);
-        rows.chain(&self.weights).map(DeviceBuffer::size_bytes).sum()
+        let halves = self.windows.iter().filter_map(|window| window.halves.as_ref());
+        let halves = halves.flat_map(|halves| [&halves.x, &halves.residuals]);
+        rows.chain(halves).chain(&self.weights).map(DeviceBuffer::size_bytes).sum()
     }
 }
 
@@ -127,8 +136,9 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let labelled = self.labeller.label(book, problem.largest_norm, window, labels, &load)?;
         let rows = Labelled { window, weights, labels, summed: &self.summed[index] };
         self.summer.update(&self.gpu, update, &rows, self.labeller.scratch())?;
+        let tile::Labelled { changed, screened, rechecked } = labelled;
         let products = (window.rows * self.sums.weights.len()) as u64;
-        Ok(Pass { changed: labelled.changed, rechecked: labelled.rechecked, products })
+        Ok(Pass { changed, screened, rechecked, products })
     }
 }
 
@@ -139,14 +149,15 @@ struct Streamed {
 }
 
 impl Streamed {
-    fn new(gpu: &Gpu, problem: &Problem, rows: usize) -> Result<Self> {
-        Ok(Self { window: Window::new(gpu, rows, problem.columns)?, weights: None })
+    fn new(gpu: &Gpu, problem: &Problem, plan: &Plan) -> Result<Self> {
+        let window = Window::new(gpu, plan.window_rows, problem.columns, plan.matrix.as_ref())?;
+        Ok(Self { window, weights: None })
     }
 
     /// Fills it with rows `start .. start + rows`.
     fn fill(&mut self, gpu: &Gpu, problem: &Problem, (start, rows): (usize, usize)) -> Result<()> {
         (self.window.start, self.window.rows) = (start, rows);
-        upload(gpu, &self.window, problem)?;
+        upload(gpu, &mut self.window, problem)?;
         self.weights = upload_weights(gpu, problem, start, rows)?;
         Ok(())
     }
@@ -155,10 +166,10 @@ impl Streamed {
 impl GpuPasses<'_, '_> {
     /// Two windows take turns: one is filled while the device works on the other.
     fn pass_streamed(&mut self, book: &DeviceBook, update: &UpdatePlan) -> Result<Pass> {
-        let (gpu, problem, rows) = (self.gpu.clone(), self.problem, self.plan.window_rows);
+        let (gpu, problem) = (self.gpu.clone(), self.problem);
         let windows: Vec<(usize, usize)> = self.plan.windows(problem.rows).collect();
-        let mut current = Streamed::new(&gpu, problem, rows)?;
-        let mut next = Streamed::new(&gpu, problem, rows)?;
+        let mut current = Streamed::new(&gpu, problem, &self.plan)?;
+        let mut next = Streamed::new(&gpu, problem, &self.plan)?;
         let mut pass = Pass::default();
         current.fill(&gpu, problem, windows[0])?;
         for index in 0..windows.len() {
@@ -178,34 +189,36 @@ impl GpuPasses<'_, '_> {
 fn plan_in_free_memory(gpu: &Gpu, shape: &Shape, slot: &ResidentSlot) -> Result<Plan> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     let held = slot.as_ref().map_or(0, |resident| resident.size_bytes());
-    let plan = Plan::new(shape, &limits_beside(gpu, held), &table_of(gpu))?;
-    if !slot.as_ref().is_some_and(|resident| resident.serves(&plan)) {
+    let plan = Plan::new(shape, &limits_beside(gpu, held, shape)?, &table_of(gpu))?;
+    if !slot.as_ref().is_some_and(|resident| resident.serves(&plan, shape.columns)) {
         *slot = None;
     }
     Ok(plan)
 }
 
-/// The device's limits, with the memory that is free or that the caller would free as the budget.
-fn limits_beside(gpu: &Gpu, held_bytes: u64) -> Limits {
+/// The device's limits, with the memory that is free or that the caller would free as the budget, and with the matrix
+/// units that are to be used.
+fn limits_beside(gpu: &Gpu, held_bytes: u64, shape: &Shape) -> Result<Limits> {
     let mut limits = gpu.limits();
+    limits.matrix = matrix::units(gpu, shape.columns, shape.n_clusters)?;
     limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes() + held_bytes);
-    limits
+    Ok(limits)
 }
 
 /// The rows on the device: those of an earlier fit, or fresh copies.
 fn resident(gpu: &Gpu, problem: &Problem, plan: &Plan, slot: &ResidentSlot) -> Result<Arc<Resident>> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(resident) = &*slot
-        && resident.serves(plan)
+        && resident.serves(plan, problem.columns)
     {
         return Ok(Arc::clone(resident));
     }
     *slot = None;
     let mut resident = Resident { window_rows: plan.window_rows, windows: Vec::new(), weights: Vec::new() };
     for (start, rows) in plan.windows(problem.rows) {
-        let mut window = Window::new(gpu, rows, problem.columns)?;
+        let mut window = Window::new(gpu, rows, problem.columns, plan.matrix.as_ref())?;
         window.start = start;
-        upload(gpu, &window, problem)?;
+        upload(gpu, &mut window, problem)?;
         resident.windows.push(window);
         resident.weights.extend(upload_weights(gpu, problem, start, rows)?);
     }
@@ -214,11 +227,12 @@ fn resident(gpu: &Gpu, problem: &Problem, plan: &Plan, slot: &ResidentSlot) -> R
     Ok(resident)
 }
 
-fn upload(gpu: &Gpu, window: &Window, problem: &Problem) -> Result<()> {
+fn upload(gpu: &Gpu, window: &mut Window, problem: &Problem) -> Result<()> {
     upload_rows(gpu, &window.x, problem.columns, window.rows, |first, x| {
         problem.load(window.start + first, x)
     })?;
-    gpu.write(&window.norms, 0, cast_slice(&problem.norms[window.start..window.start + window.rows]))
+    gpu.write(&window.norms, 0, cast_slice(&problem.norms[window.start..window.start + window.rows]))?;
+    window.narrow(gpu, problem.columns, problem.largest_norm)
 }
 
 /// Copies rows block by block.
@@ -300,27 +314,36 @@ impl Passes for GpuPasses<'_, '_> {
 }
 
 /// Labels of any rows: windows are copied, labelled and read back one after the other.
-pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Codebook, n_clusters: usize) -> Result<(Vec<u32>, u64)> {
+pub(crate) fn predict(
+    gpu: &Gpu,
+    rows: &Rows,
+    book: &Codebook,
+    n_clusters: usize,
+) -> Result<(Vec<u32>, Pass)> {
     let (shape, plan) = predict_plan(gpu, rows, n_clusters)?;
     let mut labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
     let device_book = labeller.book(book)?;
     let labels = gpu.buffer("labels", 4 * plan.window_rows as u64)?;
     gpu.write(&labels, 0, cast_slice(&vec![NO_LABEL; plan.window_rows]))?;
-    let (mut result, mut rechecked) = (Vec::with_capacity(shape.rows), 0);
+    let (mut result, mut pass) = (Vec::with_capacity(shape.rows), Pass::default());
     each_window(gpu, rows, &plan, |window, largest| {
         let load =
             |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, window.start + row, x);
-        rechecked += labeller.label(&device_book, largest, window, &labels, &load)?.rechecked;
+        let tile::Labelled { changed, screened, rechecked } =
+            labeller.label(&device_book, largest, window, &labels, &load)?;
+        pass = pass.plus(Pass { changed, screened, rechecked, products: 0 });
         let read = gpu.read(&[(&labels, 0..4 * window.rows as u64)])?;
         result.extend(pod_collect_to_vec::<u8, u32>(&read[0]));
         Ok(())
     })?;
-    Ok((result, rechecked))
+    Ok((result, pass))
 }
 
 /// The `count` nearest centroids of any rows: the device screens, `f64` on the host decides.
 pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
-    let (shape, plan) = predict_plan(gpu, rows, book.len())?;
+    let (shape, mut plan) = predict_plan(gpu, rows, book.len())?;
+    // Shortlists are of `f32` tiles alone.
+    plan.matrix = None;
     let tile = table_of(gpu).shape(&shape.task(Fold::Store), &gpu.limits());
     let device_book = DeviceBook::plain(gpu, plan.column_window, book)?;
     let mut shortlister = Shortlister::new(gpu, tile, count, rows.cancel.clone())?;
@@ -342,7 +365,7 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Resu
 fn predict_plan(gpu: &Gpu, rows: &Rows, n_clusters: usize) -> Result<(Shape, Plan)> {
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false };
-    Ok((shape, Plan::new(&shape, &limits_beside(gpu, 0), &table_of(gpu))?))
+    Ok((shape, Plan::new(&shape, &limits_beside(gpu, 0, &shape)?, &table_of(gpu))?))
 }
 
 /// Copies one window after the other to the device; `visit` gets each with its largest norm.
@@ -353,7 +376,7 @@ fn each_window(
     mut visit: impl FnMut(&Window, f32) -> Result<()>,
 ) -> Result<()> {
     let columns = rows.points.columns();
-    let mut window = Window::new(gpu, plan.window_rows, columns)?;
+    let mut window = Window::new(gpu, plan.window_rows, columns, plan.matrix.as_ref())?;
     for (start, count) in plan.windows(rows.points.rows()) {
         (window.start, window.rows) = (start, count);
         let mut norms = Vec::with_capacity(count);
@@ -363,7 +386,9 @@ fn each_window(
             Ok(())
         })?;
         gpu.write(&window.norms, 0, cast_slice(&norms))?;
-        visit(&window, norms.iter().fold(0.0_f32, |largest, &norm| norm.max(largest)))?;
+        let largest = norms.iter().fold(0.0_f32, |largest, &norm| norm.max(largest));
+        window.narrow(gpu, columns, largest)?;
+        visit(&window, largest)?;
     }
     Ok(())
 }

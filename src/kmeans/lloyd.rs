@@ -14,6 +14,8 @@ use crate::tile::codebook::Codebook;
 pub(crate) struct Pass {
     /// Rows whose label differs from the pass before.
     pub changed: u64,
+    /// Rows that `f16` products on matrix units certified.
+    pub screened: u64,
     /// Rows that the tile's error bound did not certify.
     pub rechecked: u64,
     /// Pairs of rows and centroids that were multiplied, those of centroids with centroids included.
@@ -25,6 +27,7 @@ impl Pass {
     pub fn plus(self, other: Self) -> Self {
         Self {
             changed: self.changed + other.changed,
+            screened: self.screened + other.screened,
             rechecked: self.rechecked + other.rechecked,
             products: self.products + other.products,
         }
@@ -51,6 +54,9 @@ pub struct Iteration {
     pub inertia: f64,
     /// Rows whose label changed.
     pub changed: u64,
+    /// Share of rows that `f16` products on matrix units certified; the `f32` tile certified the others but those of
+    /// `rechecked`.
+    pub screened: f64,
     /// Share of rows that the tile's error bound did not certify and that were decided in `f64`.
     pub rechecked: f64,
     /// Squared movement of all centroids, in input units.
@@ -130,6 +136,7 @@ pub(crate) fn run(
         let iteration = Iteration {
             inertia: problem.inertia(spread(problem, passes.sums(), &state.centroids).max(0.0)),
             changed: pass.changed,
+            screened: pass.screened as f64 / problem.rows as f64,
             rechecked: pass.rechecked as f64 / problem.rows as f64,
             shift: update.shift / scale / scale,
             products: pass.products,

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
 use super::label::{self, Rows, Top};
+use super::lloyd::Pass;
 use super::problem::{SUM_BLOCK, check_weights};
 use super::reference;
 use crate::cancel::Cancel;
@@ -77,6 +78,8 @@ impl Model {
 pub struct Labels {
     /// Index of the nearest centroid of each point, ties to the lowest.
     pub labels: Array1<u32>,
+    /// Share of points that `f16` products on matrix units certified; 0 without.
+    pub screened: f64,
     /// Share of points that the tile's error bound did not certify and that were decided in `f64`.
     pub rechecked: f64,
     /// What labelled them.
@@ -150,8 +153,8 @@ impl Model {
         let cancel = Cancel::new();
         let rows = self.rows(&points, &cancel);
         let backend = device.resolve(&self.predicted(&points));
-        let ((labels, rechecked), ran_on) = match &backend {
-            Backend::Reference => ((self.predict_reference(&points)?, 0), backend.name()),
+        let ((labels, pass), ran_on) = match &backend {
+            Backend::Reference => ((self.predict_reference(&points)?, Pass::default()), backend.name()),
             Backend::Cpu(pool) => (pool.install(|| self.predict_cpu(&rows))?, backend.name()),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
@@ -161,8 +164,9 @@ impl Model {
                     .on_gpu_or_cpu(gpu, on_gpu, || device.host_pool().install(|| self.predict_cpu(&rows)))?
             }
         };
-        let rechecked = rechecked as f64 / points.rows() as f64;
-        Ok(Labels { labels: labels.into(), rechecked, device: ran_on })
+        let [screened, rechecked] =
+            [pass.screened, pass.rechecked].map(|count| count as f64 / points.rows() as f64);
+        Ok(Labels { labels: labels.into(), screened, rechecked, device: ran_on })
     }
 
     /// The `count` nearest centroids of each point, nearest first, with their Euclidean distances in input units.
@@ -273,10 +277,11 @@ impl Model {
         Codebook::new(&self.centroids, self.columns())
     }
 
-    fn predict_cpu(&self, rows: &Rows) -> Result<(Vec<u32>, u64)> {
+    fn predict_cpu(&self, rows: &Rows) -> Result<(Vec<u32>, Pass)> {
         let blocks = label::blocks(rows, &self.codebook(), |block| (block.labels.to_vec(), block.rechecked))?;
         let rechecked = blocks.iter().map(|block| block.1).sum();
-        Ok((blocks.into_iter().flat_map(|block| block.0).collect(), rechecked))
+        let pass = Pass { rechecked, ..Pass::default() };
+        Ok((blocks.into_iter().flat_map(|block| block.0).collect(), pass))
     }
 
     fn predict_reference(&self, points: &Points) -> Result<Vec<u32>> {

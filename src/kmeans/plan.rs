@@ -4,7 +4,9 @@ use crate::device::Limits;
 use crate::error::{Error, Result};
 use crate::tile::choose::Task;
 use crate::tile::family::Fold;
-use crate::tile::gpu::LabellerSizes;
+use crate::tile::gpu_sizes::LabellerSizes;
+use crate::tile::matrix::halves::Halves;
+use crate::tile::matrix::shape::MatrixTile;
 use crate::tile::shape::{TileShape, WIDEST};
 use crate::tile::tune::table::Table;
 
@@ -53,6 +55,8 @@ pub(super) struct Plan {
     pub column_window: usize,
     /// The tile.
     pub tile: TileShape,
+    /// The tile of the screen on matrix units, where there are any and memory for the rows' halves.
+    pub matrix: Option<MatrixTile>,
     /// Device bytes at once.
     pub bytes: u64,
 }
@@ -84,31 +88,51 @@ impl Plan {
         // A window is bound at once, and so are 16 bytes per row of the list and of partial results.
         let most = (limits.window_bytes / row_bytes.max(16)).min(MOST_WINDOW_ROWS).min(shape.rows as u64);
         let least = LEAST_WINDOW_ROWS.min(shape.rows as u64).min(bound_rows);
+        let matrix = limits.matrix.and_then(|units| MatrixTile::choose(&units, shape.columns, limits));
+        let columns = column_window.min(shape.n_clusters);
+        let matrix =
+            matrix.filter(|tile| tile.padded_bytes(columns, shape.columns) <= limits.max_binding_bytes);
         let mut window_rows = most.max(least);
         loop {
-            let mut plan =
-                Self { window_rows: window_rows as usize, resident: true, column_window, tile, bytes: 0 };
-            plan.bytes = plan.total_bytes(shape, shape.rows as u64);
-            if shape.sums && plan.bytes <= limits.budget_bytes {
-                return Ok(plan);
-            }
-            plan.resident = false;
-            // Two windows take turns, where there are two.
-            plan.bytes = plan.total_bytes(shape, (2 * window_rows).min(shape.rows as u64));
-            if plan.bytes <= limits.budget_bytes {
-                return Ok(plan);
+            let window = window_rows as usize;
+            let matrix = matrix.filter(|t| t.padded_bytes(window, shape.columns) <= limits.max_binding_bytes);
+            let base = Self { window_rows: window, resident: false, column_window, tile, matrix, bytes: 0 };
+            let mut needed = u64::MAX;
+            for plan in base.choices(shape) {
+                if plan.bytes <= limits.budget_bytes {
+                    return Ok(plan);
+                }
+                needed = needed.min(plan.bytes);
             }
             if window_rows <= least {
-                return too_large("one window of rows beside the centroids", plan.bytes, limits.budget_bytes);
+                return too_large("one window of rows beside the centroids", needed, limits.budget_bytes);
             }
             window_rows = (window_rows / 2).max(least);
         }
+    }
+
+    /// This plan with all rows on the device, then with two windows that take turns, where there are two; of each the
+    /// one with a screen first, since bringing rows to the device again costs more than a screen saves.
+    fn choices(self, shape: &Shape) -> impl Iterator<Item = Self> {
+        let rows = shape.rows as u64;
+        let resident = shape.sums.then_some((true, rows)).into_iter();
+        let places = resident.chain([(false, (2 * self.window_rows as u64).min(rows))]);
+        let screens = if self.matrix.is_some() { vec![self.matrix, None] } else { vec![None] };
+        places.flat_map(move |place| screens.clone().into_iter().map(move |matrix| (place, matrix))).map(
+            move |((resident, rows_on_device), matrix)| {
+                let mut plan = Self { resident, matrix, ..self.clone() };
+                plan.bytes = plan.total_bytes(shape, rows_on_device);
+                plan
+            },
+        )
     }
 
     /// Sizes of the labelling buffers.
     pub fn labeller(&self, shape: &Shape) -> LabellerSizes {
         LabellerSizes {
             shape: self.tile,
+            matrix: self.matrix,
+            depth: shape.columns,
             window_rows: self.window_rows,
             column_window: self.column_window,
             columns: shape.n_clusters,
@@ -129,8 +153,12 @@ impl Plan {
         let sums = if shape.sums { clusters * (shape.summed() * 8 + 12) + 4 * shape.summed() } else { 0 };
         let book = clusters * (4 * columns + 12) + 4 * COLUMN_STEP as u64;
         let pairs = 8 * 4096;
+        // Windows round up to whole tiles.
+        let windows = rows_on_device.div_ceil(self.window_rows as u64);
+        let halves =
+            self.matrix.map_or(0, |tile| Halves::bytes(&tile, rows_on_device, windows, shape.columns));
         // The pool rounds sizes up by at most an eighth.
-        (rows + labels + sums + book + pairs + self.labeller(shape).bytes()) / 8 * 9
+        (rows + halves + labels + sums + book + pairs + self.labeller(shape).bytes()) / 8 * 9
     }
 }
 
@@ -301,10 +329,11 @@ mod tests {
         #[test]
         fn plans_cover_all_rows_within_the_limits(
             rows in 1_usize..500_000_000, columns in 1_usize..2_000_000, clusters in 1_usize..100_000,
-            window in 10_u32..31, budget in 20_u32..36, weighted: bool, sums: bool,
+            window in 10_u32..31, budget in 20_u32..36, weighted: bool, sums: bool, has_units: bool,
         ) {
             let window_bytes = (1 << window).min(Limits::for_tests().max_binding_bytes);
             let limits = Limits { window_bytes, budget_bytes: 1 << budget, ..Limits::for_tests() };
+            let limits = if has_units { limits.with_matrix_units() } else { limits };
             let shape = Shape { rows, columns, n_clusters: clusters.min(rows), sums, weighted };
             match Plan::new(&shape, &limits, &Table::default()) {
                 Err(error) => {
@@ -314,6 +343,10 @@ mod tests {
                 Ok(plan) => {
                     prop_assert!(plan.bytes <= limits.budget_bytes);
                     prop_assert!(plan.tile.fits(&limits));
+                    prop_assert!(plan.matrix.is_none_or(|tile| tile.shared_bytes() <= limits.workgroup_storage_bytes));
+                    // The halves of a padded window fit one binding.
+                    let halves = plan.matrix.map_or(0, |tile| tile.padded_bytes(plan.window_rows, columns));
+                    prop_assert!(halves <= limits.max_binding_bytes);
                     let binding = limits.max_binding_bytes;
                     prop_assert!(plan.window_rows as u64 * columns as u64 * 4 <= binding);
                     let window = plan.column_window.min(shape.n_clusters) as u64;

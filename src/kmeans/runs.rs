@@ -82,7 +82,8 @@ pub(super) fn fit_reference(problem: &Problem, params: &Params, seconds: &mut Se
             let inertia = problem.inertia(step.inertia);
             let shift = step.shift / problem.frame.scale / problem.frame.scale;
             let products = problem.rows as u64 * params.n_clusters as u64;
-            history.push(Iteration { inertia, changed: step.changed, rechecked: 0.0, shift, products });
+            let (changed, screened, rechecked) = (step.changed, 0.0, 0.0);
+            history.push(Iteration { inertia, changed, screened, rechecked, shift, products });
             let progress = Progress { run, iteration: history.len(), inertia, changed: step.changed, shift };
             stopped = params.callback.as_ref().is_some_and(|call| call(&progress) == Control::Stop);
             Ok::<bool, Error>(!stopped)

@@ -3,6 +3,7 @@
 use bytemuck::cast_slice;
 
 use super::codebook::Codebook;
+use super::matrix::book::DeviceHalfBook;
 use super::shape::WIDEST;
 use crate::device::{DeviceBuffer, Gpu, Slice};
 use crate::error::Result;
@@ -20,6 +21,8 @@ pub(crate) struct DeviceBook<'b> {
     pub errors: DeviceBuffer,
     /// Index of each column among the given centroids.
     pub given: DeviceBuffer,
+    /// The same centroids for the screen on matrix units, where there is one.
+    pub half: Option<DeviceHalfBook>,
 }
 
 /// One window of centroids, as a kernel's arguments.
@@ -77,6 +80,7 @@ impl<'b> DeviceBook<'b> {
             half_norms: upload("half norms", cast_slice(&padded))?,
             errors: upload("errors", cast_slice(errors))?,
             given: upload("given", cast_slice(&book.given))?,
+            half: None,
         })
     }
 

@@ -96,6 +96,19 @@ pub(crate) struct Listed {
 
 const NEAREST: &[Binding] =
     &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
+const NEAREST_LISTED: &[Binding] =
+    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Read, Binding::Uniform];
+const CERTIFY_LISTED: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::ReadWrite,
+    Binding::ReadWrite,
+    Binding::Read,
+    Binding::Uniform,
+];
 const CERTIFY: &[Binding] = &[
     Binding::Read,
     Binding::Read,
@@ -113,16 +126,22 @@ const STORE: &[Binding] =
 const SHORTLIST: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const RELABEL: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
 
-/// The nearest kernel of one shape.
-pub(crate) fn nearest_kernel(shape: &TileShape) -> Result<Kernel> {
-    let source = render("tile/nearest.wgsl", shape.context(Combine::Dot))?;
-    Ok(Kernel { name: "nearest", entry: "nearest", source, bindings: NEAREST })
+/// The nearest kernel of one shape, for all rows of a window or for those of a list.
+pub(crate) fn nearest_kernel(shape: &TileShape, is_listed: bool) -> Result<Kernel> {
+    let context = minijinja::context! { listed => is_listed, ..shape.context(Combine::Dot) };
+    let source = render("tile/nearest.wgsl", context)?;
+    let bindings = if is_listed { NEAREST_LISTED } else { NEAREST };
+    let name = if is_listed { "nearest_listed" } else { "nearest" };
+    Ok(Kernel { name, entry: "nearest", source, bindings })
 }
 
-/// The certificate.
-pub(crate) fn certify_kernel() -> Result<Kernel> {
-    let source = render("tile/certify.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "certify", entry: "certify", source, bindings: CERTIFY })
+/// The certificate of all rows of a window or of those of a list.
+pub(crate) fn certify_kernel(is_listed: bool) -> Result<Kernel> {
+    let context = minijinja::context! { halves => false, listed => is_listed };
+    let source = render("tile/certify.wgsl", context)?;
+    let bindings = if is_listed { CERTIFY_LISTED } else { CERTIFY };
+    let name = if is_listed { "certify_listed" } else { "certify" };
+    Ok(Kernel { name, entry: "certify", source, bindings })
 }
 
 /// The candidates kernel of one shape.

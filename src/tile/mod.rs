@@ -13,9 +13,17 @@ pub(crate) mod gpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu_book;
 #[cfg(feature = "gpu")]
+pub(crate) mod gpu_decide;
+#[cfg(feature = "gpu")]
 pub(crate) mod gpu_shortlist;
 #[cfg(feature = "gpu")]
+pub(crate) mod gpu_sizes;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu_tile;
+#[cfg(feature = "gpu")]
 pub(crate) mod kernels;
+#[cfg(feature = "gpu")]
+pub(crate) mod matrix;
 #[cfg(feature = "gpu")]
 pub(crate) mod model;
 #[cfg(feature = "gpu")]

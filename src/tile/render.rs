@@ -34,6 +34,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("tile/certify.wgsl", include_str!("../../shaders/tile/certify.wgsl")),
     ("tile/fetch.wgsl", include_str!("../../shaders/tile/fetch.wgsl")),
     ("tile/load.wgsl", include_str!("../../shaders/tile/load.wgsl")),
+    ("tile/matrix_nearest.wgsl", include_str!("../../shaders/tile/matrix_nearest.wgsl")),
+    ("tile/narrow.wgsl", include_str!("../../shaders/tile/narrow.wgsl")),
     ("tile/nearest.wgsl", include_str!("../../shaders/tile/nearest.wgsl")),
     ("tile/order.wgsl", include_str!("../../shaders/tile/order.wgsl")),
     ("tile/product.wgsl", include_str!("../../shaders/tile/product.wgsl")),

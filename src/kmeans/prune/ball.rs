@@ -372,7 +372,8 @@ impl Balls {
                 pruned.problem.move_row(x, at, Some(from), label, sums);
             }
         }
-        Pass { changed, rechecked: rechecked as u64, products: (count * tile.len()) as u64 }
+        let products = (count * tile.len()) as u64;
+        Pass { changed, screened: 0, rechecked: rechecked as u64, products }
     }
 }
 

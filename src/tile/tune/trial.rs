@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::random::Stream;
 use crate::tile::choose::Task;
 use crate::tile::family::Fold;
-use crate::tile::gpu::{FEW_ROW_TILES, split_columns};
 use crate::tile::gpu_book::ABSENT;
+use crate::tile::gpu_sizes::FEW_ROW_TILES;
 use crate::tile::kernels::{NearestParams, Partial, StoreParams, nearest_kernel, store_kernel};
 use crate::tile::shape::{TileShape, WIDEST};
 
@@ -150,7 +150,7 @@ impl Trial {
 
     fn pipeline(&self, shape: &TileShape) -> Result<std::sync::Arc<Pipeline>> {
         self.gpu.pipeline(&match self.task.fold {
-            Fold::Nearest => nearest_kernel(shape)?,
+            Fold::Nearest => nearest_kernel(shape, false)?,
             Fold::Store => store_kernel(shape)?,
         })
     }
@@ -201,7 +201,7 @@ impl Trial {
         let first_row = first_row as u32;
         match fold {
             Fold::Nearest => {
-                let split_columns = split_columns(shape, row_tiles, columns, u64::MAX);
+                let split_columns = shape.cut().split_columns(rows, columns, u64::MAX);
                 let params = NearestParams {
                     rows,
                     columns,
@@ -239,7 +239,7 @@ impl Trial {
             let bytes = 4 * rows as u64 * u64::from(columns);
             return Ok(pod_collect_to_vec(&self.gpu.read(&[(&self.results, 0..bytes)])?[0]));
         }
-        let step = split_columns(shape, (rows as u32).div_ceil(shape.rows), columns, u64::MAX);
+        let step = shape.cut().split_columns(rows as u32, columns, u64::MAX);
         let splits = columns.div_ceil(step) as usize;
         let bytes = (size_of::<Partial>() * rows * splits) as u64;
         let partials: Vec<Partial> = pod_collect_to_vec(&self.gpu.read(&[(&self.results, 0..bytes)])?[0]);

@@ -1,0 +1,172 @@
+//! A codebook in `f16`: what the columns of a screen are read from, and what its certificate needs of them.
+
+use bytemuck::cast_slice;
+use half::f16;
+
+use super::bound::{Column, Factors, ratio};
+use super::halves::exponent_for;
+use super::shape::{MatrixTile, SIDE};
+use crate::device::{DeviceBuffer, Gpu, Slice};
+use crate::error::Result;
+use crate::tile::codebook::Codebook;
+
+/// Half norm of columns that do not exist.
+const ABSENT: f32 = 1e38;
+
+/// Centroids rounded to `f16`, on the host.
+pub(crate) struct HalfBook {
+    /// The centroids were multiplied by this power of two.
+    pub exponent: i32,
+    /// `[padded columns, padded depth]`, zeros behind.
+    pub halves: Vec<f16>,
+    /// Half norm less the column's constant, and weight, of each padded column.
+    pub terms: Vec<[f32; 2]>,
+    /// Weight and constant of each column.
+    pub errors: Vec<[f32; 2]>,
+    /// See [`super::bound`].
+    pub ratio: f32,
+    /// Per square of a row's length.
+    pub square: f32,
+}
+
+/// `value` as `f16`, where normal numbers are kept alone.
+pub(crate) fn narrowed(value: f64) -> f16 {
+    let half = f16::from_f64(value);
+    if half.is_normal() { half } else { f16::ZERO }
+}
+
+impl HalfBook {
+    /// Rounds a codebook for a tile.
+    pub fn new(tile: &MatrixTile, book: &Codebook) -> Self {
+        let (depth, padded_depth) = (book.depth, tile.padded_depth(book.depth));
+        let squares: Vec<f64> =
+            book.exact.chunks_exact(depth).map(|centroid| centroid.iter().map(|c| c * c).sum()).collect();
+        // An f64 sum of squares errs by far less than the slack of the bound, the scale's margin and the f32 root.
+        let norms: Vec<f64> = squares.iter().map(|square| square.sqrt() * (1.0 + 1e-9)).collect();
+        let exponent = exponent_for(norms.iter().fold(0.0, |largest, &norm| norm.max(largest)));
+        let (scale, unscale) = (2.0_f64.powi(exponent), 2.0_f64.powi(-exponent));
+        let factors = Factors::of(depth);
+        let mut halves = vec![f16::ZERO; MatrixTile::padded(book.len()) * padded_depth];
+        let mut columns: Vec<Column> = Vec::with_capacity(book.len());
+        for ((centroid, halves), &norm) in
+            book.exact.chunks_exact(depth).zip(halves.chunks_exact_mut(padded_depth)).zip(&norms)
+        {
+            let mut residual = 0.0;
+            for (&c, half) in centroid.iter().zip(halves) {
+                *half = narrowed(c * scale);
+                let difference = c - f64::from(*half) * unscale;
+                residual += difference * difference;
+            }
+            columns.push(factors.column(norm, residual.sqrt()));
+        }
+        let ratio = ratio(&columns);
+        let errors: Vec<[f32; 2]> = columns
+            .iter()
+            .map(|column| [column.weight(ratio), crate::tile::bound::rounded_up(column.constant)])
+            .collect();
+        let mut terms: Vec<[f32; 2]> = squares
+            .iter()
+            .zip(&errors)
+            .map(|(square, &[weight, constant])| [(0.5 * square - f64::from(constant)) as f32, weight])
+            .collect();
+        terms.resize(MatrixTile::padded(book.len()), [ABSENT, 0.0]);
+        Self { exponent, halves, terms, errors, ratio, square: factors.square() }
+    }
+}
+
+/// A codebook in `f16` on the device, in windows of columns.
+pub(crate) struct DeviceHalfBook {
+    pub exponent: i32,
+    pub ratio: f32,
+    pub square: f32,
+    windows: Vec<HalfWindow>,
+    terms: DeviceBuffer,
+    /// Weight and constant of each column.
+    pub errors: DeviceBuffer,
+}
+
+struct HalfWindow {
+    first: u32,
+    columns: u32,
+    y: DeviceBuffer,
+}
+
+/// One window, as a kernel's arguments.
+pub(crate) struct HalfPart<'a> {
+    /// Index of the first column.
+    pub first: u32,
+    /// Number of columns.
+    pub columns: u32,
+    /// Their coordinates, padded to whole tiles.
+    pub y: Slice<'a>,
+    /// Their half norms and weights, padded to whole tiles.
+    pub terms: Slice<'a>,
+}
+
+impl DeviceHalfBook {
+    /// Copies a codebook. `column_window` is a multiple of a tile's columns, or holds all.
+    pub fn new(gpu: &Gpu, tile: &MatrixTile, column_window: usize, book: &Codebook) -> Result<Self> {
+        let host = HalfBook::new(tile, book);
+        let upload = |label, bytes: &[u8]| -> Result<DeviceBuffer> {
+            let buffer = gpu.buffer(label, bytes.len() as u64)?;
+            gpu.write(&buffer, 0, bytes)?;
+            Ok(buffer)
+        };
+        let padded_depth = tile.padded_depth(book.depth);
+        let windows = (0..book.len())
+            .step_by(column_window)
+            .map(|first| {
+                let columns = column_window.min(book.len() - first);
+                let padded = first * padded_depth..(first + MatrixTile::padded(columns)) * padded_depth;
+                let y = upload("half centroids", cast_slice(&host.halves[padded]))?;
+                Ok(HalfWindow { first: first as u32, columns: columns as u32, y })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            exponent: host.exponent,
+            ratio: host.ratio,
+            square: host.square,
+            windows,
+            terms: upload("half terms", cast_slice(&host.terms))?,
+            errors: upload("half errors", cast_slice(&host.errors))?,
+        })
+    }
+
+    /// Bytes of device memory for at most `columns` columns in windows of `column_window`.
+    pub fn bytes(tile: &MatrixTile, columns: u64, column_window: u64, depth: usize) -> u64 {
+        let padded = columns + u64::from(SIDE) * columns.div_ceil(column_window);
+        padded * (2 * tile.padded_depth(depth) as u64 + 16)
+    }
+
+    /// Number of windows.
+    pub fn windows(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// The windows.
+    pub fn parts(&self) -> impl Iterator<Item = HalfPart<'_>> {
+        self.windows.iter().map(|window| {
+            let padded = u64::from(window.columns.next_multiple_of(SIDE));
+            HalfPart {
+                first: window.first,
+                columns: window.columns,
+                y: window.y.whole(),
+                terms: self.terms.slice(8 * u64::from(window.first), 8 * padded),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_normal_numbers_are_kept() {
+        assert_eq!(narrowed(6.2e-5).to_f64(), f64::from(f16::from_f64(6.2e-5)));
+        for flushed in [6.0e-5, -6.0e-5, 5.97e-8, 1e-30, 0.0] {
+            assert_eq!(narrowed(flushed), f16::ZERO, "{flushed}");
+        }
+        assert_eq!(narrowed(32768.0).to_f64(), 32768.0);
+    }
+}

@@ -1,0 +1,88 @@
+//! The kernels of the screen on matrix units: rendered text, arguments, parameter structs.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::shape::MatrixTile;
+use crate::device::{Binding, Kernel};
+use crate::error::Result;
+use crate::tile::render::render;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct NarrowParams {
+    pub rows: u32,
+    pub padded_rows: u32,
+    pub depth: u32,
+    pub words: u32,
+    pub across: u32,
+    pub scale: f32,
+    pub unscale: f32,
+    pub slack: f32,
+    pub least: f32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct MatrixNearestParams {
+    pub rows: u32,
+    pub columns: u32,
+    pub depth: u32,
+    pub first_row: u32,
+    pub first_column: u32,
+    pub split_columns: u32,
+    pub first_split: u32,
+    pub stride: u32,
+    pub unscale: f32,
+    pub ratio: f32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct MatrixCertifyParams {
+    pub rows: u32,
+    pub splits: u32,
+    pub stride: u32,
+    pub first_row: u32,
+    pub ratio: f32,
+    pub square: f32,
+}
+
+const NARROW: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
+const NEAREST: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Uniform,
+];
+const CERTIFY: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::ReadWrite,
+    Binding::ReadWrite,
+    Binding::Read,
+    Binding::Uniform,
+];
+
+/// The kernel that rounds rows to `f16`.
+pub(crate) fn narrow_kernel() -> Result<Kernel> {
+    let source = render("tile/narrow.wgsl", minijinja::context! {})?;
+    Ok(Kernel { name: "narrow", entry: "narrow", source, bindings: NARROW })
+}
+
+/// The nearest kernel of one tile. A `fault` of the self-test makes a plain one wrong.
+pub(crate) fn nearest_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
+    let source = render("tile/matrix_nearest.wgsl", tile.context(false, fault))?;
+    Ok(Kernel { name: "matrix_nearest", entry: "matrix_nearest", source, bindings: NEAREST })
+}
+
+/// The certificate under the bound of `f16` products.
+pub(crate) fn certify_kernel() -> Result<Kernel> {
+    let source = render("tile/certify.wgsl", minijinja::context! { halves => true, listed => false })?;
+    Ok(Kernel { name: "matrix_certify", entry: "certify", source, bindings: CERTIFY })
+}
