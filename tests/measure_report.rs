@@ -116,7 +116,11 @@ fn all_charts_are_drawn_and_files_are_no_markup() {
     for broken in ["NaN", "inf\"", "inf<", "-inf"] {
         assert!(!page.contains(broken), "{broken}");
     }
-    assert!(page.contains("slope 1.00"), "time grew as the size did");
+    for axis in ["n", "d", "k"] {
+        let chart = page.split(&format!("id=\"chart-scaling-{axis}\"")).nth(1).expect("a chart");
+        let chart = chart.split("</svg>").next().expect("its end");
+        assert!(chart.contains("uniform: 1.00"), "time grew as {axis} did");
+    }
 }
 
 #[test]
