@@ -1,26 +1,30 @@
 """Times k-means of tilefold and of other libraries in turns. Started by scripts/peers.
 
-Rows are the blobs of `tilefold bench`: as many normal clouds of deviation 1 as there are clusters, around centres whose
-coordinates are normal with deviation 8 / sqrt(2 d), so that centres lie about 8 deviations apart: clusters overlap a
-little. Everyone gets the same float32 rows and the same first centroids (distinct rows), and all threads. What is timed:
+Rows are made like those of `tilefold bench`: as many normal clouds of deviation 1 as there are clusters, around centres
+whose coordinates are normal, with deviation 8 / sqrt(2 d) in `blobs`, so that centres lie about 8 deviations apart, and
+with deviation 2 in `clusters`, which lie farther apart the more features there are. Everyone gets the same float32 rows and the same first centroids (distinct rows), and all threads. What is timed:
 
-* tilefold: `upload + init + iterate` of `--json`: everything after the file was read, labels included;
+* tilefold: `upload + init + iterate` of `--json`: everything after the file was read, labels included. In fixed runs once
+  more with `--prune never`: every product of every pass. In converged runs once more from its own k-means++, whose time
+  counts: what a user gets without a choice of first centroids;
 * scikit-learn, algorithm lloyd: `KMeans.fit`, which labels the rows;
 * faiss: `Kmeans.train` with every row, then a search for the labels; it has no rule that ends it, so only fixed runs;
-* superkmeans: `train` without sampling, hierarchy and early end, then `assign_training_points`. It chooses its own first
-  centroids, so its labels are not compared; only fixed runs;
+* superkmeans: `train` without sampling and hierarchy, then `assign_training_points`. It chooses its own first centroids, so
+  its labels are not compared. Fixed runs are without its early end, converged ones end by
+  its own rules;
 * torch and flash-kmeans where a CUDA GPU is found; the rows lie on the GPU before the clock starts.
 
 Peers of k-medoids are left out: tilefold has no k-medoids.
 
 A figure counts only when the result is right: inertia is computed again in float64 from each library's labels and
 centroids. It must agree with tilefold's to 1e-5 for those that start and go alike (scikit-learn with fixed iterations),
-to 2 % for those that start alike and then round or relocate otherwise, and to 10 % for superkmeans, which starts from
-other centroids and ends in another local optimum. Ends with 1 where it does not.
+to 2 % for those that start alike and then round or relocate otherwise, and to 10 % for those that start from other
+centroids and end in another local optimum; k-means++ may be better by more. Ends with 1 where it does not.
 """
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -38,15 +42,22 @@ QUICK_SHAPES = [(4000, 32, 16), (3000, 96, 40)]
 ALIKE, SIMILAR, OTHER_START = 1e-5, 2e-2, 1e-1
 
 
-def blobs(rows, columns, clusters):
+def blobs(rows, columns, clusters, deviation=None):
     draws = np.random.default_rng(SEED)
-    deviation = SEPARATION / np.sqrt(2 * columns)
+    deviation = deviation or SEPARATION / np.sqrt(2 * columns)
     centres = (deviation * draws.standard_normal((clusters, columns))).astype(np.float32)
     return centres[draws.integers(clusters, size=rows)] + draws.standard_normal((rows, columns), dtype=np.float32)
 
 
+def far_clusters(rows, columns, clusters):
+    return blobs(rows, columns, clusters, 2.0)
+
+
 def uniform(rows, columns, _clusters):
     return np.random.default_rng(SEED).uniform(-1, 1, (rows, columns)).astype(np.float32)
+
+
+DATA = {"blobs": blobs, "clusters": far_clusters, "uniform": uniform}
 
 
 def inertia_of(points, centroids, labels):
@@ -60,10 +71,12 @@ def inertia_of(points, centroids, labels):
 
 class Tilefold:
     follows = True
+    starts_alike = True
+    init, options, manner = "init.npy", [], ""
 
     def __init__(self, command, device, folder):
         version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout.split()
-        self.name = f"tilefold {version[-1]}"
+        self.name = f"tilefold {version[-1]}{self.manner}"
         self.command, self.device, self.folder = command, device, folder
 
     def header(self):
@@ -78,9 +91,9 @@ class Tilefold:
     def run(self, points, centroids, iterations, converge):
         folder = self.folder
         answer = subprocess.run(
-            [self.command, "kmeans", folder / "x.npy", "-k", str(len(centroids)), "--init", folder / "init.npy",
-             "--max-iter", str(300 if converge else iterations), "--tol", "0", "--device", self.device, "--json",
-             "--labels", folder / "labels.npy", "--centroids", folder / "centroids.npy"],
+            [self.command, "kmeans", "x.npy", "-k", str(len(centroids)), "--init", self.init, "--max-iter",
+             str(300 if converge else iterations), "--tol", "0", "--device", self.device, "--json", "--labels",
+             "labels.npy", "--centroids", "centroids.npy", *self.options], cwd=folder,
             capture_output=True, text=True, check=False)
         if answer.returncode != 0:
             raise RuntimeError(f"exit code {answer.returncode}: {answer.stderr.strip()[-300:]}")
@@ -90,8 +103,24 @@ class Tilefold:
         return seconds, np.load(folder / "labels.npy"), np.load(folder / "centroids.npy"), summary["n_iter"]
 
 
+class Unpruned(Tilefold):
+    options, manner = ["--prune", "never"], ", not pruned"
+
+    def run(self, points, centroids, iterations, converge):
+        return None if converge else super().run(points, centroids, iterations, converge)
+
+
+class PlusPlus(Tilefold):
+    starts_alike = False
+    init, manner = "k-means++", ", k-means++"
+
+    def run(self, points, centroids, iterations, converge):
+        return super().run(points, centroids, iterations, converge) if converge else None
+
+
 class ScikitLearn:
     follows = True
+    starts_alike = True
 
     def __init__(self):
         import sklearn
@@ -112,6 +141,7 @@ class ScikitLearn:
 
 class Faiss:
     follows = False
+    starts_alike = True
 
     def __init__(self):
         import faiss
@@ -131,6 +161,7 @@ class Faiss:
 
 class SuperKMeans:
     follows = False
+    starts_alike = False
 
     def __init__(self):
         from importlib.metadata import version
@@ -139,21 +170,22 @@ class SuperKMeans:
         self.name = f"superkmeans {version('superkmeans')}"
 
     def run(self, points, centroids, iterations, converge):
-        if converge:
-            return None
         model = self.library.SuperKMeans(
-            len(centroids), points.shape[1], hierarchical=False, iters=iterations, sampling_fraction=1.0,
-            max_points_per_cluster=len(points), early_termination=False, seed=SEED)
+            len(centroids), points.shape[1], hierarchical=False, iters=300 if converge else iterations,
+            sampling_fraction=1.0, max_points_per_cluster=len(points), early_termination=converge, seed=SEED,
+            **({} if converge else {"tol": 0.0}))
         begin = time.perf_counter()
         found = model.train(points)
         labels = model.assign_training_points(points, found)
         seconds = time.perf_counter() - begin
-        return seconds, np.asarray(labels).astype(np.int64).ravel(), np.asarray(found), iterations
+        done = len(model.iteration_stats)
+        return seconds, np.asarray(labels).astype(np.int64).ravel(), np.asarray(found), done
 
 
 class Torch:
     """Plain torch: a product per block of rows, the smallest, sums by index_add_, in float32."""
     follows = False
+    starts_alike = True
 
     def __init__(self):
         import torch
@@ -186,6 +218,7 @@ class Torch:
 
 class FlashKMeans:
     follows = False
+    starts_alike = True
 
     def __init__(self):
         import torch
@@ -222,7 +255,7 @@ def find_peers(wanted):
 def measure(tilefold, peers, data, shape, iterations, repeats, converge):
     """Runs of one shape; None where a result is wrong."""
     rows, columns, clusters = shape
-    points = {"blobs": blobs, "uniform": uniform}[data](rows, columns, clusters)
+    points = DATA[data](rows, columns, clusters)
     chosen = np.random.default_rng(SEED + clusters).choice(rows, clusters, replace=False)
     centroids = np.ascontiguousarray(points[chosen])
     np.save(tilefold.folder / "x.npy", points)
@@ -253,9 +286,8 @@ def measure(tilefold, peers, data, shape, iterations, repeats, converge):
         _, labels, found, done = last[library.name]
         inertia = inertia_of(points, found, labels)
         off = inertia / ours - 1
-        starts_alike = library.name.split()[0] != "superkmeans"
-        allowed = ALIKE if library.follows and not converge else SIMILAR if starts_alike else OTHER_START
-        if not abs(off) <= allowed:
+        allowed = ALIKE if library.follows and not converge else SIMILAR if library.starts_alike else OTHER_START
+        if not (-1 if isinstance(library, PlusPlus) else -allowed) <= off <= allowed:
             print(f"{library.name} at {shape}: inertia {inertia!r}, tilefold's is {ours!r}", file=sys.stderr)
             is_right = False
         taken = seconds[library.name]
@@ -268,11 +300,11 @@ def measure(tilefold, peers, data, shape, iterations, repeats, converge):
             "flops": flops, "bytes": 4.0 * rows * columns * (done + 1),
             "gflops": flops / statistics.median(taken) / 1e9,
             "verified": {"checked": rows, "of": rows}, "inertia": inertia,
-            "equal_labels": float(np.mean(labels == our_labels)) if starts_alike else None,
+            "equal_labels": float(np.mean(labels == our_labels)) if library.starts_alike else None,
         }
-        if library is tilefold:
-            run["rechecked"] = tilefold.summary["rechecked"]
-            products = tilefold.summary.get("products")
+        if isinstance(library, Tilefold):
+            run["rechecked"] = library.summary["rechecked"]
+            products = library.summary.get("products")
             run["products"] = products and [count / (rows * clusters) for count in products]
         runs.append(run)
         print(f"{rows} x {columns}, k {clusters}, {run['mode']} {done:3} iterations  {library.name:24} "
@@ -288,7 +320,7 @@ def main():
     parser.add_argument("--device", default="cpu", help="tilefold's device")
     parser.add_argument("--quick", action="store_true", help="small shapes, two repetitions")
     parser.add_argument("--shape", nargs=3, type=int, action="append", metavar=("N", "D", "K"), help="instead of the usual ones")
-    parser.add_argument("--data", choices=["blobs", "uniform"], default="blobs")
+    parser.add_argument("--data", choices=list(DATA), default="blobs")
     parser.add_argument("--mode", choices=["fixed", "converged"], nargs="+", default=["fixed", "converged"])
     parser.add_argument("--iterations", type=int, default=10, help="of fixed runs")
     parser.add_argument("--repeats", type=int, help="timed rounds [5; 2 with --quick]")
@@ -297,9 +329,11 @@ def main():
     arguments = parser.parse_args()
     shapes = [tuple(shape) for shape in arguments.shape or (QUICK_SHAPES if arguments.quick else SHAPES)]
     repeats = arguments.repeats or (2 if arguments.quick else 5)
-    peers = find_peers(arguments.peer)
+    # Runs take place in another folder.
+    command = str(Path(shutil.which(arguments.tilefold) or arguments.tilefold).resolve())
     with tempfile.TemporaryDirectory() as folder:
-        tilefold = Tilefold(arguments.tilefold, arguments.device, Path(folder))
+        ours = [kind(command, arguments.device, Path(folder)) for kind in (Tilefold, Unpruned, PlusPlus)]
+        tilefold, peers = ours[0], ours[1:] + find_peers(arguments.peer)
         record = tilefold.header()
         record["runs"], all_right = [], True
         if arguments.append and arguments.output.exists():

@@ -37,7 +37,7 @@ pub(super) struct Bench {
     #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true)]
     pub k: Vec<usize>,
 
-    /// Rows of kmeans: blobs, uniform, mnist, sift; the last two from TILEFOLD_DATA.
+    /// Rows of kmeans: blobs, clusters (blobs far apart), uniform, mnist, sift; the last two from TILEFOLD_DATA.
     #[arg(long, value_name = "SET", value_delimiter = ',', default_value = "blobs,uniform")]
     pub data: Vec<String>,
 

@@ -14,6 +14,8 @@ use crate::random::Stream;
 
 /// Distance between the centres of blobs in deviations of a cloud: clusters overlap a little.
 const SEPARATION: f64 = 8.0;
+/// Deviation of the coordinates of centres that lie far apart.
+const FAR: f64 = 2.0;
 
 /// Where rows come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,10 @@ pub enum DataSet {
     /// Normal clouds of deviation 1 around as many centres as there are clusters. Coordinates of the centres are normal
     /// with deviation `8 / sqrt(2 d)`, so that centres lie about 8 deviations apart in any number of features `d`.
     Blobs,
+    /// The same with deviation 2: centres lie about `sqrt(8 d)` deviations of a cloud apart, `sqrt(2 d)` of which are what
+    /// two rows of one cloud lie apart. First centroids that are rows leave some clouds without any and others with
+    /// several.
+    Clusters,
     /// Uniform in [-1, 1): no structure, the hardest case for pruning.
     Uniform,
     /// The test images of MNIST (784 features) from `TILEFOLD_DATA`, repeated, with noise of half a grey level.
@@ -32,12 +38,13 @@ pub enum DataSet {
 
 impl DataSet {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Blobs, Self::Uniform, Self::Mnist, Self::Sift];
+    pub const ALL: [Self; 5] = [Self::Blobs, Self::Clusters, Self::Uniform, Self::Mnist, Self::Sift];
 
     /// The name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Blobs => "blobs",
+            Self::Clusters => "clusters",
             Self::Uniform => "uniform",
             Self::Mnist => "mnist",
             Self::Sift => "sift",
@@ -47,7 +54,7 @@ impl DataSet {
     /// Features that the set has; `None` for any number.
     pub fn features(self) -> Option<usize> {
         match self {
-            Self::Blobs | Self::Uniform => None,
+            Self::Blobs | Self::Clusters | Self::Uniform => None,
             Self::Mnist => Some(784),
             Self::Sift => Some(128),
         }
@@ -56,7 +63,7 @@ impl DataSet {
     /// Its file, if it has one.
     fn path(self) -> Option<PathBuf> {
         let name = match self {
-            Self::Blobs | Self::Uniform => return None,
+            Self::Blobs | Self::Clusters | Self::Uniform => return None,
             Self::Mnist => "mnist-t10k-images-idx3-ubyte.gz",
             Self::Sift => "sift-5k.tsv",
         };
@@ -78,11 +85,7 @@ impl DataSet {
         if self.is_there() {
             return Ok(());
         }
-        let rule = format!(
-            "a set whose file is in the folder TILEFOLD_DATA names, or {} and {}",
-            Self::Blobs,
-            Self::Uniform
-        );
+        let rule = "a set whose file is in the folder TILEFOLD_DATA names, or blobs, clusters and uniform";
         Err(Error::parameter("data", rule, self))
     }
 
@@ -93,7 +96,8 @@ impl DataSet {
     pub fn rows(self, n: usize, d: usize, k: usize) -> Result<Array2<f32>> {
         self.check(d)?;
         match self.path() {
-            None if self == Self::Blobs => Ok(blobs(n, d, k)),
+            None if self == Self::Blobs => Ok(blobs(n, d, k, SEPARATION / (2.0 * d as f64).sqrt())),
+            None if self == Self::Clusters => Ok(blobs(n, d, k, FAR)),
             None => Ok(uniform(n, d, 3)),
             Some(path) => repeated(&Table::open(path)?, n, d),
         }
@@ -154,9 +158,9 @@ fn normal_row(draws: &Stream, row: usize, d: usize) -> impl Iterator<Item = f64>
     (first..first + pairs as u64).flat_map(|pair| normals(draws, pair)).take(d)
 }
 
-fn blobs(n: usize, d: usize, k: usize) -> Array2<f32> {
+/// Clouds of deviation 1 around `k` centres whose coordinates have the given deviation.
+fn blobs(n: usize, d: usize, k: usize, deviation: f64) -> Array2<f32> {
     let k = k.max(1);
-    let deviation = SEPARATION / (2.0 * d as f64).sqrt();
     let (of_centres, of_points, of_labels) = (Stream::new(7, 0), Stream::new(7, 1), Stream::new(7, 2));
     let centres = each_row(k, d, |row, out| {
         out.iter_mut()
@@ -174,7 +178,8 @@ fn blobs(n: usize, d: usize, k: usize) -> Array2<f32> {
 /// Rows of a table, again and again, each repetition with its own noise within half a unit.
 fn repeated(table: &Table, n: usize, d: usize) -> Result<Array2<f32>> {
     let points = table.points();
-    if points.columns() != d || points.rows() == 0 {
+    // The file of SIFT has a column of numbers behind the features.
+    if points.columns() < d || points.rows() == 0 {
         return Err(Error::shape("data", format!("rows of {d} features"), points.columns()));
     }
     let base = points.rows();

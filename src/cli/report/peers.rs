@@ -14,9 +14,16 @@ struct Group<'a> {
     others: Vec<Measured<'a>>,
 }
 
-/// The library without its version.
+/// The library without its version, with the manner in which it ran: "tilefold 0.1.0, k-means++" is "tilefold, k-means++".
 fn name(measured: &Measured) -> String {
-    measured.run.library.split_whitespace().next().unwrap_or("?").to_owned()
+    let (library, manner) = measured.run.library.split_once(',').unwrap_or((&measured.run.library, ""));
+    let library = library.split_whitespace().next().unwrap_or("?");
+    if manner.is_empty() { library.to_owned() } else { format!("{library},{manner}") }
+}
+
+/// Whether a name is that of another library.
+fn is_peer(name: &str) -> bool {
+    name != "tilefold" && !name.starts_with("tilefold,")
 }
 
 fn mode(measured: &Measured) -> String {
@@ -50,13 +57,14 @@ fn groups<'a>(results: &Results<'a>) -> Vec<Group<'a>> {
         };
         Group { ours: *ours, others: results.peers.iter().filter(same).copied().collect() }
     });
-    with_others.filter(|group| !group.others.is_empty()).collect()
+    with_others.filter(|group| group.others.iter().any(|other| is_peer(&name(other)))).collect()
 }
 
 /// The most telling ratios: for each peer the geometric mean over shapes.
 pub(super) fn keys(results: &Results) -> Vec<(String, String)> {
     let groups = groups(results);
-    let names: BTreeSet<String> = groups.iter().flat_map(|group| group.others.iter().map(name)).collect();
+    let names: BTreeSet<String> =
+        groups.iter().flat_map(|group| group.others.iter().map(name)).filter(|name| is_peer(name)).collect();
     names
         .into_iter()
         .filter_map(|peer| {
@@ -146,9 +154,9 @@ pub(super) fn section(results: &Results) -> Option<String> {
         + "<div style=\"margin-top:20px\">"
         + &all_runs(&groups)
         + "</div>";
-    let words = "The same float32 rows and the same first centroids for everyone but superkmeans, which chooses its own; all threads. A \
-                 result counts only once it was compared: inertia is computed again in float64 for each library’s centroids and \
-                 labels. tilefold’s labels equal those of float64 arithmetic; the others compute in float32.";
+    let words = "The same float32 rows and the same first centroids for everyone but superkmeans, which chooses its own, and \
+                 tilefold’s own k-means++, whose time counts; all threads. A result counts only once it was compared: inertia is \
+                 computed again in float64 for each library’s centroids and labels. tilefold’s labels equal those of float64 arithmetic; the others compute in float32.";
     Some(html::section("peers", "Beside other libraries", words, &content))
 }
 
@@ -191,8 +199,9 @@ fn chart(groups: &[Group]) -> String {
         // Ours last, on top.
         places.iter().rev().for_each(|&(x, series)| drawing.mark([x, y], series, 7.0));
         let ours = group.ours.run.seconds.wall.median;
+        let peers = group.others.iter().filter(|other| is_peer(&name(other)));
         if let Some(best) =
-            group.others.iter().min_by(|a, b| a.run.seconds.wall.median.total_cmp(&b.run.seconds.wall.median))
+            peers.min_by(|a, b| a.run.seconds.wall.median.total_cmp(&b.run.seconds.wall.median))
         {
             let ratio = best.run.seconds.wall.median / ours;
             let words = if ratio >= 1.0 {

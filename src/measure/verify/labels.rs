@@ -97,16 +97,21 @@ fn same_everywhere(battery: &Battery, rows: &Array2<f32>, k: usize, iterations: 
 }
 
 fn same_points(battery: &Battery, points: Points, k: usize, iterations: usize) -> Outcome {
+    compare(battery, &points, &from_rows(&points, k)?.max_iter(iterations))
+}
+
+/// Parameters of fits from `k` of the rows, without a tolerance.
+pub(super) fn from_rows(points: &Points, k: usize) -> Result<Params> {
     let (n, d) = (points.rows(), points.columns());
     let chosen: Vec<f64> =
-        choose_rows(n, k).into_iter().flat_map(|row| crate::data::frame::raw_row(&points, row)).collect();
+        choose_rows(n, k).into_iter().flat_map(|row| crate::data::frame::raw_row(points, row)).collect();
     let first = Array2::from_shape_vec((k, d), chosen)
         .map_err(|error| crate::Error::shape("init", format!("{k} x {d}"), error))?;
-    compare(battery, &points, &Params::new(k).init(Init::Centroids(first)).max_iter(iterations).tol(0.0))
+    Ok(Params::new(k).init(Init::Centroids(first)).tol(0.0))
 }
 
 /// A fit on the device against the definition and against the CPU.
-fn compare(battery: &Battery, points: &Points, params: &Params) -> Outcome {
+pub(super) fn compare(battery: &Battery, points: &Points, params: &Params) -> Outcome {
     let params = params.clone().cancel(battery.cancel.clone());
     let mut planted = params.clone();
     planted.recheck = battery.planted != Some(Planted::Labels);

@@ -7,6 +7,7 @@
 mod adapters;
 mod distances;
 mod labels;
+mod ways;
 
 use std::time::Instant;
 
@@ -46,6 +47,7 @@ type Outcome = Result<Option<String>>;
 pub fn verify(device: &Device, planted: Option<Planted>, cancel: &Cancel) -> Result<Vec<Check>> {
     let battery = Battery { device, planted, cancel };
     let mut checks = labels::checks(&battery)?;
+    checks.extend(ways::checks(&battery)?);
     checks.extend(distances::checks(&battery)?);
     checks.extend(adapters::checks(&battery)?);
     Ok(checks)

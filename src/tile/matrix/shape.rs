@@ -48,6 +48,7 @@ impl MatrixTile {
     }
 
     /// Every tile for units of one kind, whatever the limits.
+    #[cfg(any(test, feature = "test-hooks"))]
     pub fn all(units: &MatrixUnits) -> Vec<Self> {
         let mut all = Vec::new();
         for depth_step in [16, 32] {

@@ -1,0 +1,66 @@
+//! Ways to the same labels that only some devices have: pruned passes on the CPU, screens on matrix units.
+
+use super::Battery;
+#[cfg(feature = "gpu")]
+use super::Outcome;
+use super::labels::{compare, from_rows};
+use crate::device::Backend;
+use crate::error::Result;
+use crate::kmeans::Prune;
+#[cfg(feature = "gpu")]
+use crate::kmeans::fit;
+use crate::measure::benchmark::LARGE;
+use crate::measure::data::uniform;
+use crate::measure::record::Check;
+#[cfg(feature = "gpu")]
+use crate::{Device, MatrixState, matrix_state};
+
+pub(super) fn checks(battery: &Battery) -> Result<Vec<Check>> {
+    match battery.device.resolve(&LARGE) {
+        Backend::Reference => Ok(Vec::new()),
+        Backend::Cpu(_) => {
+            let check = battery.check(
+                "pruned passes change no bit",
+                [(700, 12, 40), (900, 2, 30), (400, 129, 17)],
+                |(n, d, k)| {
+                    let rows = uniform(n, d, 17);
+                    let points = rows.view().into();
+                    compare(battery, &points, &from_rows(&points, k)?.max_iter(6).prune(Prune::Always))
+                },
+            )?;
+            Ok(vec![check])
+        }
+        #[cfg(feature = "gpu")]
+        Backend::Gpu(_) => on_matrix_units(battery),
+    }
+}
+
+/// Nothing on devices without units; a self-test that they did not pass is a failure, although they are off then.
+#[cfg(feature = "gpu")]
+fn on_matrix_units(battery: &Battery) -> Result<Vec<Check>> {
+    let device = battery.device.clone().with_matrix_units(true);
+    if matches!(matrix_state(&device), Ok(MatrixState::Absent)) {
+        return Ok(Vec::new());
+    }
+    let screened = Battery { device: &device, ..*battery };
+    let check = battery.check(
+        "labels screened on matrix units, after their self-test",
+        [(300, 33, 40), (200, 64, 65), (130, 129, 33)],
+        |(n, d, k)| screened_fit(&screened, &device, n, d, k),
+    )?;
+    Ok(vec![check])
+}
+
+#[cfg(feature = "gpu")]
+fn screened_fit(battery: &Battery, device: &Device, n: usize, d: usize, k: usize) -> Outcome {
+    if let MatrixState::Failed(_, reason) = matrix_state(device)? {
+        return Ok(Some(format!("the self-test failed, the units are not used: {reason}")));
+    }
+    let rows = uniform(n, d, 18);
+    let points = rows.view().into();
+    let params = from_rows(&points, k)?.max_iter(3).cancel(battery.cancel.clone());
+    if fit(device, points.view(), &params)?.screened == 0.0 {
+        return Ok(Some(format!("{n} x {d}, k {k}: the units screened no row")));
+    }
+    compare(battery, &points, &params)
+}
