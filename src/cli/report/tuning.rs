@@ -58,8 +58,7 @@ pub(super) fn section(results: &Results) -> Option<String> {
         }
         content.push_str(&format!("<div style=\"margin-top:20px\">{}</div>", choices(index, &shapes)));
     }
-    let words =
-        "Regret is what the chosen candidate takes over the fastest verified one of the exhaustive sweep.";
+    let words = "Regret is what the chosen candidate takes over the fastest verified one that was measured.";
     (!content.is_empty()).then(|| html_section("tuning", "Autotuning", words, &content))
 }
 
