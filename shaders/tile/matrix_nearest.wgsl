@@ -5,7 +5,7 @@
 //           dealt out to the subgroups in blocks of {{ block_rows }} by {{ block_columns }}; where there are fewer subgroups than the
 //           {{ blocks }} blocks, a tile takes several turns. In the fold an invocation owns one row and half of the columns.
 // Bounds    x, y and columns are padded to whole tiles, and the depth to whole steps, with zeros and with half norms
-//           that never win; rows beyond the end are not stored. {% if listed %}Rows beyond the end of the list are those of its first.{% endif %}
+//           that never win; rows beyond the end are not stored.
 // Numerics  Products of f16 are exact; matrix units add them to f32 in any order, rounded any way
 //           (crate::tile::matrix::bound). Ties keep the lowest column within an invocation; a tie between two makes
 //           the second equal to the best, which certifies nothing.
@@ -33,15 +33,6 @@ struct Partial {
     second: f32,
     column: u32,
 }
-{%- if listed %}
-
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
-{%- endif %}
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f16>>;
 @group(0) @binding(1) var<storage, read> y: array<vec4<f16>>;
@@ -50,12 +41,7 @@ struct Listed {
 @group(0) @binding(3) var<storage, read> norms: array<f32>;
 @group(0) @binding(4) var<storage, read> residuals: array<f32>;
 @group(0) @binding(5) var<storage, read_write> partials: array<Partial>;
-{%- if listed %}
-@group(0) @binding(6) var<storage, read> list: array<Listed>;
-@group(0) @binding(7) var<uniform> params: MatrixNearestParams;
-{%- else %}
 @group(0) @binding(6) var<uniform> params: MatrixNearestParams;
-{%- endif %}
 
 var<workgroup> shared_x: array<f16, {{ 64 * x_stride }}>;
 var<workgroup> shared_y: array<f16, {{ 64 * y_stride }}>;
@@ -69,11 +55,7 @@ var<workgroup> shared_turns: u32;
 
 /// The row of x that stands at position i of this dispatch.
 fn x_row(i: u32) -> u32 {
-    {%- if listed %}
-    return list[params.first_row + select(0u, i, i < params.rows)].row;
-    {%- else %}
     return params.first_row + i;
-    {%- endif %}
 }
 
 fn stage_x(row: u32, part: u32, from_row: u32, from_part: u32) {

@@ -77,7 +77,7 @@ pub(crate) fn narrow_kernel() -> Result<Kernel> {
 
 /// The nearest kernel of one tile. A `fault` of the self-test makes a plain one wrong.
 pub(crate) fn nearest_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
-    let source = render("tile/matrix_nearest.wgsl", tile.context(false, fault))?;
+    let source = render("tile/matrix_nearest.wgsl", tile.context(fault))?;
     Ok(Kernel { name: "matrix_nearest", entry: "matrix_nearest", source, bindings: NEAREST })
 }
 

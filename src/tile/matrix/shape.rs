@@ -127,14 +127,13 @@ impl MatrixTile {
     }
 
     /// The values that the template needs. `fault` is one of `FAULTS` of the self-test, or nothing.
-    pub fn context(&self, is_listed: bool, fault: &str) -> minijinja::Value {
+    pub fn context(&self, fault: &str) -> minijinja::Value {
         minijinja::context! {
             size => self.size,
             subgroup => self.subgroup,
             depth_step => self.depth_step,
             resident => self.resident > 0,
             plain => self.is_plain,
-            listed => is_listed,
             fault => fault,
             invocations => INVOCATIONS,
             blocks => self.blocks(),
