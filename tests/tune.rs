@@ -15,7 +15,7 @@ use crate::support::command::tilefold;
 fn run(cache: &Path, arguments: &[&str]) -> Output {
     let device = std::env::var("TILEFOLD_GPU").ok().filter(|text| !text.is_empty());
     let mut command = tilefold();
-    command.args(arguments);
+    command.args(arguments).env_remove("TILEFOLD_NO_TUNING_CACHE");
     if !arguments.contains(&"--device") && !arguments.contains(&"--help") {
         command.args(["--device", device.as_deref().unwrap_or("gpu")]);
     }
