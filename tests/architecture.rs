@@ -232,8 +232,8 @@ fn sources_keep_the_import_rules() {
 fn files_are_short() {
     let mut violations = Vec::new();
     let mut seen = BTreeSet::new();
-    for folder in ["src", "shaders", "tests", "benches"] {
-        for (path, text) in files_below(folder, &[".rs", ".wgsl"]) {
+    for folder in ["src", "shaders", "tests", "benches", "python"] {
+        for (path, text) in files_below(folder, &[".rs", ".wgsl", ".py"]) {
             violations.extend(length_violation(&path, text.lines().count(), &LONGER_FILES));
             seen.insert(path);
         }

@@ -20,6 +20,7 @@ mod top;
 mod tune;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -32,15 +33,20 @@ use failure::{CANCELLED, Failure, USAGE};
 
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    ExitCode::from(run_with(std::env::args_os()))
+}
+
+/// Runs the command with these arguments, of which the first is the command's own name, and returns its exit code.
+pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
     match run(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(failure) => {
             say(&failure.message);
-            ExitCode::from(failure.code)
+            failure.code
         }
     }
 }
@@ -80,17 +86,17 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 /// Help and version go to stdout; what clap says of a wrong command line becomes one line.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn refuse(error: &clap::Error) -> u8 {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // A closed pipe is the reader's choice.
         let _ = error.print();
-        return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        return if error.use_stderr() { USAGE } else { 0 };
     }
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
     let words: Vec<&str> = first.split_whitespace().collect();
     say(&format!("{} (see tilefold --help)", words.join(" ")));
-    ExitCode::from(USAGE)
+    USAGE
 }
 
 /// One line on stderr. Where stderr is closed there is nobody to tell.

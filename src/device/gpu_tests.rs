@@ -332,7 +332,7 @@ fn auto_opens_no_gpu_for_small_work() {
     let device = Device::auto();
     let small = Prediction { flops: 1e6, upload_bytes: 1e5 };
     assert!(matches!(device.resolve(&small), Backend::Cpu(_)));
-    let Choice::Auto(_, found) = &device.choice else { panic!("{device:?}") };
+    let Choice::Auto(found) = &device.choice else { panic!("{device:?}") };
     assert!(found.get().is_none(), "no driver was loaded");
     let large = Prediction { flops: 1e15, upload_bytes: 1e9 };
     assert!(large.favours_gpu(8) && !small.favours_gpu(1));

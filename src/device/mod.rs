@@ -75,16 +75,18 @@ use limits::{Caps, MatrixUse};
 pub struct Device {
     choice: Choice,
     caps: Caps,
+    /// The threads of the CPU path, and of the host's part of work on a GPU.
+    pool: CpuPool,
 }
 
 #[derive(Clone, Debug)]
 enum Choice {
     Reference,
-    Cpu(CpuPool),
+    Cpu,
     #[cfg(feature = "gpu")]
     Gpu(Gpu),
     #[cfg(feature = "gpu")]
-    Auto(CpuPool, Arc<OnceLock<Option<Gpu>>>),
+    Auto(Arc<OnceLock<Option<Gpu>>>),
 }
 
 /// What a workload expects to cost, as `auto` needs it to choose.
@@ -126,14 +128,14 @@ impl Device {
     /// large enough to pay for the upload, else the CPU path. The GPU is looked for once, at the first need.
     pub fn auto() -> Self {
         #[cfg(feature = "gpu")]
-        return Self::new(Choice::Auto(CpuPool::default(), Arc::default()));
+        return Self::new(Choice::Auto(Arc::default()));
         #[cfg(not(feature = "gpu"))]
         return Self::cpu();
     }
 
     /// The CPU path on all threads (rayon's global pool).
     pub fn cpu() -> Self {
-        Self::new(Choice::Cpu(CpuPool::default()))
+        Self::new(Choice::Cpu)
     }
 
     /// The CPU path on exactly `threads` threads of its own.
@@ -141,7 +143,16 @@ impl Device {
     /// # Errors
     /// [`Error::Parameter`] for 0 or absurdly many threads, [`Error::Device`] where they cannot be started.
     pub fn cpu_with_threads(threads: usize) -> Result<Self> {
-        Ok(Self::new(Choice::Cpu(CpuPool::with_threads(threads)?)))
+        Self::cpu().with_threads(threads)
+    }
+
+    /// The same device with exactly `threads` threads of its own for the CPU path and for the host's part of work on a
+    /// GPU, instead of rayon's global pool. A process that forks needs this: threads of a pool do not exist in the child.
+    ///
+    /// # Errors
+    /// As [`Device::cpu_with_threads`].
+    pub fn with_threads(self, threads: usize) -> Result<Self> {
+        Ok(Self { pool: CpuPool::with_threads(threads)?, ..self })
     }
 
     /// The definition of every result: f64, plain loops on one thread, slow.
@@ -224,13 +235,13 @@ impl Device {
     pub fn name(&self) -> String {
         match &self.choice {
             Choice::Reference => "reference".into(),
-            Choice::Cpu(pool) => cpu_name(pool),
+            Choice::Cpu => cpu_name(&self.pool),
             #[cfg(feature = "gpu")]
             Choice::Gpu(gpu) => gpu.name(),
             #[cfg(feature = "gpu")]
-            Choice::Auto(pool, found) => {
+            Choice::Auto(found) => {
                 let gpu = found.get_or_init(|| self.find()).as_ref();
-                format!("auto: {}", gpu.map_or_else(|| cpu_name(pool), Gpu::name))
+                format!("auto: {}", gpu.map_or_else(|| cpu_name(&self.pool), Gpu::name))
             }
         }
     }
@@ -269,8 +280,8 @@ impl Device {
     fn opened_gpu(&self) -> Option<&Gpu> {
         match &self.choice {
             Choice::Gpu(gpu) => Some(gpu),
-            Choice::Auto(_, found) => found.get()?.as_ref(),
-            Choice::Reference | Choice::Cpu(_) => None,
+            Choice::Auto(found) => found.get()?.as_ref(),
+            Choice::Reference | Choice::Cpu => None,
         }
     }
 
@@ -280,43 +291,39 @@ impl Device {
         let _ = predicted;
         match &self.choice {
             Choice::Reference => Backend::Reference,
-            Choice::Cpu(pool) => Backend::Cpu(pool),
+            Choice::Cpu => Backend::Cpu(&self.pool),
             #[cfg(feature = "gpu")]
             Choice::Gpu(gpu) => Backend::Gpu(gpu),
             #[cfg(feature = "gpu")]
-            Choice::Auto(pool, found) => {
+            Choice::Auto(found) => {
                 // Small work must not even wait for a driver to load.
-                let gpu =
-                    predicted.favours_gpu(pool.threads()).then(|| found.get_or_init(|| self.find()).as_ref());
-                gpu.flatten().map_or(Backend::Cpu(pool), Backend::Gpu)
+                let gpu = predicted
+                    .favours_gpu(self.pool.threads())
+                    .then(|| found.get_or_init(|| self.find()).as_ref());
+                gpu.flatten().map_or(Backend::Cpu(&self.pool), Backend::Gpu)
             }
         }
     }
 
     /// The threads that do the host's part of any work.
     pub(crate) fn host_pool(&self) -> CpuPool {
-        match &self.choice {
-            Choice::Cpu(pool) => pool.clone(),
-            #[cfg(feature = "gpu")]
-            Choice::Auto(pool, _) => pool.clone(),
-            _ => CpuPool::default(),
-        }
+        self.pool.clone()
     }
 
     /// Whether this device chooses between GPU and CPU by itself.
     #[cfg(feature = "gpu")]
     pub(crate) fn is_auto(&self) -> bool {
-        matches!(self.choice, Choice::Auto(..))
+        matches!(self.choice, Choice::Auto(_))
     }
 
     /// The CPU path of this device in words.
     #[cfg(feature = "gpu")]
     pub(crate) fn cpu_name(&self) -> String {
-        cpu_name(&self.host_pool())
+        cpu_name(&self.pool)
     }
 
     fn new(choice: Choice) -> Self {
-        Self { choice, caps: Caps::default() }
+        Self { choice, caps: Caps::default(), pool: CpuPool::default() }
     }
 
     #[cfg(not(feature = "gpu"))]
@@ -328,14 +335,14 @@ impl Device {
     fn with_caps(self, caps: Caps) -> Self {
         let choice = match self.choice {
             Choice::Gpu(gpu) => Choice::Gpu(gpu.with_caps(caps)),
-            Choice::Auto(pool, found) => {
+            Choice::Auto(found) => {
                 // What was found already is kept; what is still to be found gets the caps then.
                 let known = found.get().map(|gpu| gpu.clone().map(|gpu| gpu.with_caps(caps)));
-                Choice::Auto(pool, Arc::new(known.map_or_else(OnceLock::new, OnceLock::from)))
+                Choice::Auto(Arc::new(known.map_or_else(OnceLock::new, OnceLock::from)))
             }
             other => other,
         };
-        Self { choice, caps }
+        Self { choice, caps, ..self }
     }
 
     /// The GPU of `auto`, under this device's caps.

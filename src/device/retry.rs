@@ -59,11 +59,11 @@ impl Device {
 
     /// This device as an attempt of [`Device::on_gpu_or_cpu`] sees it: `gpu` with what memory it may use.
     pub(crate) fn with_gpu(&self, gpu: &Gpu) -> Self {
-        Self { choice: Choice::Gpu(gpu.clone()), caps: self.caps }
+        Self { choice: Choice::Gpu(gpu.clone()), caps: self.caps, pool: self.pool.clone() }
     }
 
     /// This device's CPU path alone.
     pub(crate) fn without_gpu(&self) -> Self {
-        Self { choice: Choice::Cpu(self.host_pool()), caps: self.caps }
+        Self { choice: Choice::Cpu, caps: self.caps, pool: self.pool.clone() }
     }
 }

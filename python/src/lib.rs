@@ -1,0 +1,52 @@
+//! The private module `tilefold._core`: arrays in, the library's work without the GIL, arrays out.
+//!
+//! Every function is `guard::guarded`, so that a panic becomes `tilefold.InternalError`; work that takes time goes
+//! through `work::run`, which releases the GIL and listens for Ctrl-C. The Python files beside it are the public side.
+
+#[expect(dead_code, reason = "the first function that takes arrays is still to come")]
+mod arrays;
+mod command;
+mod devices;
+mod errors;
+mod guard;
+mod work;
+
+use pyo3::prelude::*;
+
+/// What `tilefold` is made of.
+#[pymodule]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::command::run_command;
+    #[pymodule_export]
+    use super::devices::{adapters, device_name, threads, use_threads};
+    #[pymodule_export]
+    use super::errors::{DeviceError, DeviceMemoryError, DeviceNotFoundError, InternalError};
+    #[pymodule_export]
+    use super::{_panic_for_test, version};
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::guard::quiet_panics();
+        Ok(())
+    }
+}
+
+/// The version of the package.
+#[pyfunction]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Panics, here or on a worker's thread: for the test that a panic stays an exception.
+#[pyfunction]
+fn _panic_for_test(py: Python<'_>, on_worker: bool) -> PyResult<()> {
+    guard::guarded(|| {
+        if on_worker {
+            return work::run(py, &tilefold::Cancel::new(), || panic!("a planted panic of a worker"));
+        }
+        panic!("a planted panic")
+    })
+}
