@@ -3,12 +3,13 @@
 //! Every function is `guard::guarded`, so that a panic becomes `tilefold.InternalError`; work that takes time goes
 //! through `work::run`, which releases the GIL and listens for Ctrl-C. The Python files beside it are the public side.
 
-#[expect(dead_code, reason = "the first function that takes arrays is still to come")]
 mod arrays;
 mod command;
 mod devices;
+mod distance;
 mod errors;
 mod guard;
+mod nearest;
 mod work;
 
 use pyo3::prelude::*;
@@ -22,6 +23,8 @@ mod _core {
     use super::command::run_command;
     #[pymodule_export]
     use super::devices::{adapters, device_name, threads, use_threads};
+    #[pymodule_export]
+    use super::distance::{distances, nearest_rows};
     #[pymodule_export]
     use super::errors::{DeviceError, DeviceMemoryError, DeviceNotFoundError, InternalError};
     #[pymodule_export]

@@ -1,0 +1,108 @@
+//! Distance matrices into NumPy arrays, and the nearest row of each row.
+
+use numpy::{
+    Element, PyArray1, PyArray2, PyArrayMethods, PyReadwriteArray2, PyUntypedArray, PyUntypedArrayMethods,
+};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use tilefold::distance::{MatrixViewMut, Metric, Params, between_into, pairwise_into};
+use tilefold::{Cancel, ElementType};
+
+use crate::arrays::Rows;
+use crate::errors::to_python;
+use crate::guard::guarded;
+use crate::{devices, nearest, work};
+
+/// Fills `out` (`f32` or `f64`, any strides) with the distances of the rows of x and y, of x with itself for `None`,
+/// and returns the device in words.
+#[pyfunction]
+#[pyo3(signature = (x, y, out, metric, device))]
+pub(crate) fn distances(
+    py: Python<'_>,
+    x: &Bound<'_, PyAny>,
+    y: Option<&Bound<'_, PyAny>>,
+    out: &Bound<'_, PyUntypedArray>,
+    metric: &str,
+    device: &str,
+) -> PyResult<String> {
+    guarded(|| {
+        let device = devices::device(py, device)?;
+        let metric: Metric = metric.parse().map_err(to_python)?;
+        let x = Rows::take("x", x)?;
+        let y = y.map(|y| Rows::take("y", y)).transpose()?;
+        let mut out = Out::take(out)?;
+        let cancel = Cancel::new();
+        let params = Params::new(metric).cancel(cancel.clone());
+        let (x, y, out) = (x.points(), y.as_ref().map(Rows::points), out.view());
+        let filled = work::run(py, &cancel, || match y {
+            Some(y) => between_into(&device, x, y, &params, out),
+            None => pairwise_into(&device, x, &params, out),
+        })?;
+        Ok(filled.device)
+    })
+}
+
+/// Indices, distances, and the device in words.
+type NearestRows<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<f64>>, String);
+
+/// For each row of x the index of the nearest row of y, the lowest of equally near ones, and its distance.
+#[pyfunction]
+pub(crate) fn nearest_rows<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    y: &Bound<'py, PyAny>,
+    metric: &str,
+    device: &str,
+) -> PyResult<NearestRows<'py>> {
+    guarded(|| {
+        let device = devices::device(py, device)?;
+        let metric: Metric = metric.parse().map_err(to_python)?;
+        let (x, y) = (Rows::take("x", x)?, Rows::take("y", y)?);
+        let (x, y) = (x.points(), y.points());
+        for (name, table) in [("x", &x), ("y", &y)] {
+            let element = table.element_type();
+            if !matches!(element, ElementType::F16 | ElementType::F32 | ElementType::F64) {
+                let text = format!("{name}: expected floats, got {}", element.name());
+                return Err(PyTypeError::new_err(text));
+            }
+        }
+        let threads = devices::threads(py)?;
+        let cancel = Cancel::new();
+        let found = work::run(py, &cancel, || nearest::search(&device, &x, &y, metric, threads, &cancel))?;
+        let indices = PyArray1::from_vec(py, found.indices);
+        Ok((indices, PyArray1::from_vec(py, found.distances), found.device))
+    })
+}
+
+/// An array to be filled.
+enum Out<'py> {
+    F32(PyReadwriteArray2<'py, f32>),
+    F64(PyReadwriteArray2<'py, f64>),
+}
+
+impl<'py> Out<'py> {
+    fn take(array: &Bound<'py, PyUntypedArray>) -> PyResult<Self> {
+        if let Some(array) = writable::<f32>(array)? {
+            return Ok(Self::F32(array));
+        }
+        if let Some(array) = writable::<f64>(array)? {
+            return Ok(Self::F64(array));
+        }
+        let got = format!("{} dimensions of {}", array.ndim(), array.dtype());
+        Err(PyTypeError::new_err(format!("out: expected 2 dimensions of float32 or float64, got {got}")))
+    }
+
+    fn view(&mut self) -> MatrixViewMut<'_> {
+        match self {
+            Self::F32(array) => array.as_array_mut().into(),
+            Self::F64(array) => array.as_array_mut().into(),
+        }
+    }
+}
+
+fn writable<'py, T: Element>(
+    array: &Bound<'py, PyUntypedArray>,
+) -> PyResult<Option<PyReadwriteArray2<'py, T>>> {
+    let Ok(array) = array.cast::<PyArray2<T>>() else { return Ok(None) };
+    Ok(Some(array.try_readwrite().map_err(|error| PyValueError::new_err(error.to_string()))?))
+}

@@ -1,0 +1,20 @@
+"""What all tests share: the devices that each of them runs on."""
+
+import os
+
+import pytest
+import tilefold
+
+
+@pytest.fixture(params=["cpu", "gpu"])
+def device(request):
+    """The CPU, and the machine's GPU: TILEFOLD_GPU names it. Without any the test is skipped, or fails where
+    TILEFOLD_REQUIRE_GPU=1 says that there has to be one."""
+    if request.param == "cpu":
+        return "cpu"
+    if os.environ.get("TILEFOLD_WITHOUT_GPU") == "1":
+        pytest.skip("TILEFOLD_WITHOUT_GPU=1")
+    if not tilefold.adapters():
+        assert os.environ.get("TILEFOLD_REQUIRE_GPU") != "1", "a GPU is required, and there is no adapter"
+        pytest.skip("no GPU adapter")
+    return os.environ.get("TILEFOLD_GPU", "gpu")
