@@ -1,9 +1,14 @@
 """What all tests share: the devices that each of them runs on."""
 
 import os
+import shlex
+import sys
 
 import pytest
 import tilefold
+
+PYTHON = [*shlex.split(os.environ.get("TILEFOLD_RUNNER", "")), sys.executable]
+"""How a process that may use the GPU is started: software Vulkan brings its own loader of programs."""
 
 
 @pytest.fixture(params=["cpu", "gpu"])

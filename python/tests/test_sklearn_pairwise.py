@@ -3,13 +3,14 @@
 import os
 import re
 import subprocess
-import sys
+
+from conftest import PYTHON
 
 
 def test_scikit_learns_tests_of_distances_pass(device, tmp_path):
     # float32 tests reach the GPU; without the variable scikit-learn runs those of float64 alone.
     environment = {**os.environ, "TILEFOLD_DEVICE": device, "SKLEARN_RUN_FLOAT32_TESTS": "1"}
-    command = [sys.executable, "-m", "pytest", "-p", "tilefold._sklearn_swap", "-p", "no:cacheprovider", "-q"]
+    command = [*PYTHON, "-m", "pytest", "-p", "tilefold._sklearn_swap", "-p", "no:cacheprovider", "-q"]
     command += ["--pyargs", "sklearn.metrics.tests.test_pairwise"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=900)
     # scikit-learn expects the float64 case of the extreme values to fail for it; it passes here.
