@@ -1,11 +1,11 @@
-//! Device memory: buffers asked from a budget, pooled by size class, written in bounded chunks.
+//! Device memory: buffers asked from a budget and pooled by size class.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::context::{Context, Gpu, Live, lock};
+use super::flight::Mapping;
 use crate::error::{Error, Result};
 
 /// What a raw buffer is for; each kind is pooled apart.
@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Uniform,
     /// Mapped by the host to read results.
     Staging,
+    /// Mapped by the host to write what the device then copies.
+    Upload,
     /// Receives the ticks of timestamps.
     Ticks,
 }
@@ -28,6 +30,7 @@ impl Kind {
             Self::Storage => Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST,
             Self::Uniform => Usage::UNIFORM | Usage::COPY_DST,
             Self::Staging => Usage::MAP_READ | Usage::COPY_DST,
+            Self::Upload => Usage::MAP_WRITE | Usage::COPY_SRC,
             Self::Ticks => Usage::QUERY_RESOLVE | Usage::COPY_SRC,
         }
     }
@@ -36,13 +39,17 @@ impl Kind {
 /// Largest staging buffer that waits for reuse: it is host memory that nothing else would free.
 const MAX_IDLE_STAGING_BYTES: u64 = 64 << 20;
 
-/// Bytes of one upload step: with two steps under way, host staging memory stays bounded.
-const UPLOAD_CHUNK_BYTES: usize = 16 << 20;
+/// A buffer that waits for reuse.
+#[derive(Debug)]
+struct Idle {
+    raw: wgpu::Buffer,
+    mapping: Mapping,
+}
 
 /// Buffers that wait for reuse, and what exists.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: BTreeMap<(Kind, u64), Vec<wgpu::Buffer>>,
+    idle: BTreeMap<(Kind, u64), Vec<Idle>>,
     idle_storage_bytes: u64,
     leased_storage_bytes: u64,
     leased: u64,
@@ -66,19 +73,19 @@ impl Pool {
         self.idle_storage_bytes = 0;
     }
 
-    fn take(&mut self, kind: Kind, capacity: u64) -> Option<wgpu::Buffer> {
-        let raw = self.idle.get_mut(&(kind, capacity))?.pop()?;
+    fn take(&mut self, kind: Kind, capacity: u64) -> Option<Idle> {
+        let idle = self.idle.get_mut(&(kind, capacity))?.pop()?;
         if kind == Kind::Storage {
             self.idle_storage_bytes -= capacity;
         }
-        Some(raw)
+        Some(idle)
     }
 
-    fn put(&mut self, kind: Kind, capacity: u64, raw: wgpu::Buffer) {
+    fn put(&mut self, kind: Kind, capacity: u64, idle: Idle) {
         if kind == Kind::Storage {
             self.idle_storage_bytes += capacity;
         }
-        self.idle.entry((kind, capacity)).or_default().push(raw);
+        self.idle.entry((kind, capacity)).or_default().push(idle);
     }
 
     /// Books `capacity` bytes, freeing idle buffers where that makes room.
@@ -123,6 +130,8 @@ pub(super) struct Lease {
     kind: Kind,
     capacity: u64,
     is_spoilt: AtomicBool,
+    /// Whether the host has it; a mutex only because buffers are shared between threads.
+    mapping: Mutex<Mapping>,
 }
 
 impl Lease {
@@ -166,7 +175,8 @@ impl Lease {
                 mapped_at_creation: false,
             };
             context.guarded(live, OPERATION, capacity, || {
-                idle.clone().unwrap_or_else(|| live.device.create_buffer(&descriptor))
+                let idle = idle.as_ref().map(|idle| idle.raw.clone());
+                idle.unwrap_or_else(|| live.device.create_buffer(&descriptor))
             })
         };
         let mut allocated = allocate();
@@ -178,7 +188,9 @@ impl Lease {
         }
         match allocated {
             Ok(raw) => {
-                Ok(Self { live: Arc::clone(live), raw, kind, capacity, is_spoilt: AtomicBool::new(false) })
+                let mapping = Mutex::new(idle.map_or_else(Mapping::default, |idle| idle.mapping));
+                let (live, is_spoilt) = (Arc::clone(live), AtomicBool::new(false));
+                Ok(Self { live, raw, kind, capacity, is_spoilt, mapping })
             }
             Err(error) => {
                 lock(&live.pool).unbook(kind, capacity);
@@ -190,6 +202,11 @@ impl Lease {
     /// Bytes that it has room for.
     pub(super) fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    /// Whether the host has the buffer, or has asked for it.
+    pub(super) fn mapping(&mut self) -> &mut Mapping {
+        self.mapping.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the buffer out of the pool: its state is not known, or a command that is not submitted yet names it.
@@ -206,7 +223,8 @@ impl Drop for Lease {
         let mut pool = lock(&self.live.pool);
         pool.unbook(self.kind, self.capacity);
         if is_kept {
-            pool.put(self.kind, self.capacity, self.raw.clone());
+            let mapping = std::mem::take(&mut *lock(&self.mapping));
+            pool.put(self.kind, self.capacity, Idle { raw: self.raw.clone(), mapping });
         }
     }
 }
@@ -312,54 +330,6 @@ impl Gpu {
     pub(crate) fn keeps(&self, buffer: &DeviceBuffer) -> bool {
         let live = self.context.live();
         live.generation == buffer.lease.live.generation && !live.loss.is_raised()
-    }
-
-    /// Copies `bytes` into `buffer` from `offset` (a multiple of 4) on, before any batch submitted later. The length
-    /// is a multiple of 4 unless the bytes reach the buffer's end.
-    pub(crate) fn write(&self, buffer: &DeviceBuffer, offset: u64, bytes: &[u8]) -> Result<()> {
-        const OPERATION: &str = "writing a buffer";
-        let context = &self.context;
-        let live = context.generation_of(buffer, OPERATION)?;
-        let end = offset.checked_add(bytes.len() as u64);
-        let fits = end.is_some_and(|end| end <= buffer.size_bytes);
-        let is_aligned = offset.is_multiple_of(4);
-        let ends_whole = bytes.len().is_multiple_of(4) || end == Some(buffer.size_bytes);
-        if !fits || !is_aligned || !ends_whole {
-            return Err(context.refused(
-                OPERATION,
-                format!("{} bytes at {offset} of a buffer of {}", bytes.len(), buffer.size_bytes),
-            ));
-        }
-        let begin = Instant::now();
-        let mut at = offset;
-        let mut previous = None;
-        for chunk in bytes.chunks(UPLOAD_CHUNK_BYTES) {
-            let is_last = at + chunk.len() as u64 == offset + bytes.len() as u64;
-            let submission = context.guarded(&live, OPERATION, 0, || {
-                write_padded(&live, &buffer.lease.raw, at, chunk);
-                // The last chunk may wait for the next submission; the others must leave host memory.
-                (!is_last).then(|| live.queue.submit([]))
-            })?;
-            if let Some(submission) = std::mem::replace(&mut previous, submission) {
-                context.wait(&live, submission, OPERATION)?;
-            }
-            at += chunk.len() as u64;
-        }
-        self.record_upload(begin, bytes.len());
-        Ok(())
-    }
-}
-
-/// A write whose length is rounded up to 4; the buffer's capacity always is.
-fn write_padded(live: &Live, raw: &wgpu::Buffer, at: u64, chunk: &[u8]) {
-    let whole = chunk.len() - chunk.len() % 4;
-    if whole > 0 {
-        live.queue.write_buffer(raw, at, &chunk[..whole]);
-    }
-    if whole < chunk.len() {
-        let mut tail = [0_u8; 4];
-        tail[..chunk.len() - whole].copy_from_slice(&chunk[whole..]);
-        live.queue.write_buffer(raw, at + whole as u64, &tail);
     }
 }
 

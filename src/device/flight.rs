@@ -53,6 +53,30 @@ impl Reads {
     }
 }
 
+/// Whether the host has a buffer.
+#[derive(Debug, Default)]
+pub(super) enum Mapping {
+    /// The device has it.
+    #[default]
+    None,
+    /// The host gets it once `after` has ended.
+    Requested { answer: Receiver<bool>, after: Option<wgpu::SubmissionIndex> },
+    /// The host has it.
+    Done,
+}
+
+impl Lease {
+    /// Asks for the buffer once `after`, the last submission that names it, has ended.
+    pub(super) fn request_mapping(&mut self, mode: wgpu::MapMode, after: Option<wgpu::SubmissionIndex>) {
+        let (sender, answer) = channel();
+        self.raw.map_async(mode, .., move |outcome| {
+            // The receiver is gone only where the wait was given up.
+            let _ = sender.send(outcome.is_ok());
+        });
+        *self.mapping() = Mapping::Requested { answer, after };
+    }
+}
+
 /// A submission whose end is awaited.
 pub(super) struct InFlight {
     pub(super) context: Arc<Context>,
@@ -82,17 +106,11 @@ impl InFlight {
             let data = self.reads.spans.iter().map(|_| Vec::new()).collect();
             return Ok(Finished { elapsed: self.started.elapsed(), data });
         };
-        let (sender, mapped) = channel();
         let raw = staging.raw.clone();
+        let (read, submission) = (wgpu::MapMode::Read, Some(self.submission));
         let outcome = context
-            .guarded(live, OPERATION, 0, || {
-                raw.map_async(wgpu::MapMode::Read, .., move |outcome| {
-                    // The receiver is gone only where the wait was given up.
-                    let _ = sender.send(outcome.is_ok());
-                });
-            })
-            .and_then(|()| context.wait(live, self.submission, OPERATION))
-            .and_then(|()| context.wait_for_map(live, &mapped, OPERATION));
+            .guarded(live, OPERATION, 0, || staging.request_mapping(read, submission))
+            .and_then(|()| context.await_mapping(live, staging, read, OPERATION));
         let elapsed = self.started.elapsed();
         let view = match outcome.and_then(|()| {
             raw.get_mapped_range(..).map_err(|error| context.refused(OPERATION, error.to_string()))
@@ -108,6 +126,7 @@ impl InFlight {
         let ticks = if self.is_timed { device_time(live, &view) } else { None };
         drop(view);
         raw.unmap();
+        *staging.mapping() = Mapping::None;
         Ok(Finished { elapsed: ticks.unwrap_or(elapsed), data })
     }
 }
@@ -152,17 +171,53 @@ impl Context {
         self.check_alive(live, operation)
     }
 
-    /// Waits for the answer of a mapping whose submission has ended. Another thread's poll may be the one that
-    /// delivers it, a moment after ours returned.
-    fn wait_for_map(&self, live: &Live, mapped: &Receiver<bool>, operation: &'static str) -> Result<()> {
+    /// Waits until the host has `staging`, and asks for it first where nobody did.
+    pub(super) fn await_mapping(
+        &self,
+        live: &Live,
+        staging: &mut Lease,
+        mode: wgpu::MapMode,
+        operation: &'static str,
+    ) -> Result<()> {
+        if matches!(staging.mapping(), Mapping::None) {
+            self.guarded(live, operation, 0, || staging.request_mapping(mode, None))?;
+        }
+        if let Mapping::Requested { answer, after } = staging.mapping() {
+            let outcome = match answer.try_recv() {
+                Ok(true) => Ok(()),
+                _ => self.wait_for_answer(live, answer, after.take(), operation),
+            };
+            if let Err(error) = outcome {
+                // It may be mapped at any time.
+                staging.spoil();
+                return Err(error);
+            }
+            *staging.mapping() = Mapping::Done;
+        }
+        Ok(())
+    }
+
+    /// Waits for the answer of a mapping. Where its submission has ended already, another thread's poll may be the one
+    /// that delivers it, a moment after ours returned.
+    fn wait_for_answer(
+        &self,
+        live: &Live,
+        answer: &Receiver<bool>,
+        after: Option<wgpu::SubmissionIndex>,
+        operation: &'static str,
+    ) -> Result<()> {
         const STEP: Duration = Duration::from_millis(20);
         const STEPS: usize = 500;
+        match after {
+            Some(submission) => self.wait(live, submission, operation)?,
+            None => self.poll(live, wgpu::PollType::Poll, operation)?,
+        }
         for _ in 0..STEPS {
-            match mapped.recv_timeout(STEP) {
+            match answer.recv_timeout(STEP) {
                 Ok(true) => return Ok(()),
                 Ok(false) | Err(RecvTimeoutError::Disconnected) => {
-                    // The submission ended, so only a loss keeps its results from the host.
-                    live.loss.raise("results could not be mapped");
+                    // The submission ended, so only a loss keeps its buffer from the host.
+                    live.loss.raise("a buffer could not be mapped");
                     break;
                 }
                 Err(RecvTimeoutError::Timeout) => self.poll(live, wgpu::PollType::Poll, operation)?,

@@ -35,6 +35,8 @@ mod retry;
 mod selector;
 #[cfg(feature = "gpu")]
 mod spirv;
+#[cfg(feature = "gpu")]
+mod upload;
 
 #[cfg(feature = "gpu")]
 use std::sync::{Arc, OnceLock};

@@ -21,8 +21,6 @@ use crate::tile::gpu_shortlist::Shortlister;
 use crate::tile::matrix;
 use crate::tile::tune::cache::table_of;
 
-/// Host memory for rows on their way to the device.
-const UPLOAD_BYTES: usize = 8 << 20;
 /// Label of a row that has none yet.
 const NO_LABEL: u32 = u32::MAX;
 
@@ -228,29 +226,12 @@ fn resident(gpu: &Gpu, problem: &Problem, plan: &Plan, slot: &ResidentSlot) -> R
 }
 
 fn upload(gpu: &Gpu, window: &mut Window, problem: &Problem) -> Result<()> {
-    upload_rows(gpu, &window.x, problem.columns, window.rows, |first, x| {
-        problem.load(window.start + first, x)
+    let start = window.start;
+    gpu.write_rows(&window.x, problem.columns, &mut vec![(); window.rows], |first, x, _| {
+        problem.load(start + first, x)
     })?;
-    gpu.write(&window.norms, 0, cast_slice(&problem.norms[window.start..window.start + window.rows]))?;
+    gpu.write(&window.norms, 0, cast_slice(&problem.norms[start..start + window.rows]))?;
     window.narrow(gpu, problem.columns, problem.largest_norm)
-}
-
-/// Copies rows block by block.
-fn upload_rows(
-    gpu: &Gpu,
-    to: &DeviceBuffer,
-    columns: usize,
-    rows: usize,
-    mut load: impl FnMut(usize, &mut [f32]) -> Result<()>,
-) -> Result<()> {
-    let block = (UPLOAD_BYTES / (4 * columns)).clamp(1, rows);
-    let mut x = vec![0.0; block * columns];
-    for first in (0..rows).step_by(block) {
-        let x = &mut x[..block.min(rows - first) * columns];
-        load(first, x)?;
-        gpu.write(to, 4 * (first * columns) as u64, cast_slice(x))?;
-    }
-    Ok(())
 }
 
 fn upload_weights(gpu: &Gpu, problem: &Problem, start: usize, rows: usize) -> Result<Option<DeviceBuffer>> {
@@ -260,11 +241,18 @@ fn upload_weights(gpu: &Gpu, problem: &Problem, start: usize, rows: usize) -> Re
     Ok(Some(buffer))
 }
 
+/// Takes the labels of `rows` rows away.
+fn forget(gpu: &Gpu, labels: &DeviceBuffer, rows: usize) -> Result<()> {
+    gpu.write_rows(labels, 1, &mut vec![(); rows], |_, labels, _| {
+        labels.fill(NO_LABEL);
+        Ok(())
+    })
+}
+
 impl Passes for GpuPasses<'_, '_> {
     fn reset(&mut self) -> Result<()> {
         for labels in &self.labels {
-            let none = vec![NO_LABEL; labels.size_bytes() as usize / 4];
-            self.gpu.write(labels, 0, cast_slice(&none))?;
+            forget(&self.gpu, labels, labels.size_bytes() as usize / 4)?;
         }
         self.changed = None;
         Ok(())
@@ -324,7 +312,7 @@ pub(crate) fn predict(
     let mut labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
     let device_book = labeller.book(book)?;
     let labels = gpu.buffer("labels", 4 * plan.window_rows as u64)?;
-    gpu.write(&labels, 0, cast_slice(&vec![NO_LABEL; plan.window_rows]))?;
+    forget(gpu, &labels, plan.window_rows)?;
     let (mut result, mut pass) = (Vec::with_capacity(shape.rows), Pass::default());
     each_window(gpu, rows, &plan, |window, largest| {
         let load =
@@ -379,10 +367,12 @@ fn each_window(
     let mut window = Window::new(gpu, plan.window_rows, columns, plan.matrix.as_ref())?;
     for (start, count) in plan.windows(rows.points.rows()) {
         (window.start, window.rows) = (start, count);
-        let mut norms = Vec::with_capacity(count);
-        upload_rows(gpu, &window.x, columns, count, |first, x| {
+        let mut norms = vec![0.0_f32; count];
+        gpu.write_rows(&window.x, columns, &mut norms, |first, x, norms| {
+            rows.cancel.check()?;
             rows.frame.load(rows.argument, rows.points, start + first, x)?;
-            norms.extend(x.chunks_exact(columns).map(|x| norm_above(row_square(x))));
+            let squares = x.chunks_exact(columns).map(row_square);
+            norms.iter_mut().zip(squares).for_each(|(norm, square)| *norm = norm_above(square));
             Ok(())
         })?;
         gpu.write(&window.norms, 0, cast_slice(&norms))?;
