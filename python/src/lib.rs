@@ -9,6 +9,7 @@ mod devices;
 mod distance;
 mod errors;
 mod guard;
+mod lora;
 mod nearest;
 mod work;
 
@@ -27,6 +28,8 @@ mod _core {
     use super::distance::{distances, nearest_rows};
     #[pymodule_export]
     use super::errors::{DeviceError, DeviceMemoryError, DeviceNotFoundError, InternalError};
+    #[pymodule_export]
+    use super::lora::{LoraAdapter, LoraLease, LoraPool, LoraStep};
     #[pymodule_export]
     use super::{_panic_for_test, version};
 

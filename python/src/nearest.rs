@@ -6,8 +6,8 @@
 //! with y is held.
 
 use ndarray::{ArrayView2, Axis};
-use tilefold::distance::{MatrixView, Metric, Params, needs_f64, stream};
-use tilefold::{Cancel, Device, Points, Result};
+use tilefold::distance::{MatrixView, Metric, Params, stream};
+use tilefold::{Cancel, Device, ElementType, Points, Result};
 
 /// What [`search`] finds, one entry per row of x.
 pub(crate) struct Nearest {
@@ -52,7 +52,7 @@ impl Band {
     /// absolute one a, `t_i <= t_j` for the true distances needs `d_i <= d_j (1 + e) / (1 - e) + 2 a / (1 - e)`.
     fn of(metric: Metric, x: &Points, y: &Points) -> Self {
         let depth = x.columns() as f64;
-        let is_wide = needs_f64(x, Some(y));
+        let is_wide = [x.element_type(), y.element_type()].contains(&ElementType::F64);
         let unit = 2.0_f64.powi(if is_wide { -53 } else { -24 });
         // Compilers of macOS reorder sums.
         let reorders = cfg!(target_os = "macos");

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tilefold
 
-PUBLIC = ["__init__.pyi", "_core.pyi", "accel/__init__.pyi", "metrics/__init__.pyi"]
+PUBLIC = ["__init__.pyi", "_core.pyi", "accel/__init__.pyi", "lora/__init__.pyi", "metrics/__init__.pyi"]
 
 
 def test_stubs_agree_with_the_package(tmp_path):
