@@ -14,6 +14,7 @@ mod error;
 pub mod kmeans;
 pub mod lora;
 pub mod measure;
+pub mod neighbours;
 mod random;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 #[doc(hidden)]

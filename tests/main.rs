@@ -50,6 +50,9 @@ mod measure_bench;
 mod measure_report;
 mod measure_roofs;
 mod measure_verify;
+mod neighbours;
+mod neighbours_radius;
+mod neighbours_rules;
 mod readers;
 mod readers_damaged;
 #[cfg(feature = "gpu")]

@@ -40,8 +40,8 @@ mod matrix;
 mod operands;
 mod params;
 mod plan;
-mod real;
-mod reference;
+pub(crate) mod real;
+pub(crate) mod reference;
 #[cfg(feature = "gpu")]
 mod windows;
 

@@ -6,7 +6,7 @@ use std::ops::{Add, Mul, Sub};
 #[cfg(feature = "gpu")]
 use super::operands::Operands;
 use crate::data::Points;
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// `f32` or `f64`.
 pub(super) trait Real:
@@ -110,4 +110,22 @@ pub(super) fn too_large_a_result<T: Real>(row: usize, column: usize, got: f64) -
         "a result below 2^127: give f64 input, ask for f64 results, or scale the input down"
     };
     Error::Value { argument: "result", row, column, expected, got }
+}
+
+/// A result rounded to `f32`, or the error where that does not hold it.
+pub(crate) fn rounded_f32(row: usize, column: usize, value: f64) -> Result<f32> {
+    rounded(row, column, value)
+}
+
+/// A result as it is, or the error where it is infinite.
+pub(crate) fn rounded_f64(row: usize, column: usize, value: f64) -> Result<f64> {
+    rounded(row, column, value)
+}
+
+fn rounded<T: Real>(row: usize, column: usize, value: f64) -> Result<T> {
+    if is_representable::<T>(value) {
+        Ok(T::rounded(value))
+    } else {
+        Err(too_large_a_result::<T>(row, column, value))
+    }
 }

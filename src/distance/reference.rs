@@ -7,7 +7,7 @@ use crate::data::frame::{exponent_above, power_of_two};
 /// The value of `metric` for two rows of input values.
 ///
 /// The cosine distance is computed as `|x/|x| - y/|y||^2 / 2`, which is the same number and exactly 0 for equal rows.
-pub(super) fn measure(metric: Metric, x: &[f64], y: &[f64]) -> f64 {
+pub(crate) fn measure(metric: Metric, x: &[f64], y: &[f64]) -> f64 {
     match metric {
         Metric::SquaredEuclidean => {
             let length = difference_length(x, y);

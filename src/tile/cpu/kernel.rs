@@ -174,6 +174,84 @@ unsafe fn keep<V: Vector, const ROWS: usize>(
     }
 }
 
+/// Who takes what the collecting fold finds.
+pub(super) trait Take {
+    /// One row's values with the columns from `first_column` on, of which those in `mask` are at most the row's `limit`.
+    /// Returns the row's limit from now on.
+    fn take(&mut self, row: usize, limit: f32, first_column: usize, mask: u32, values: &[f32]) -> f32;
+}
+
+/// The collecting fold over `groups * ROWS` rows and all tiles: hands over the values that are at most their row's
+/// limit, column by column from the first on. Values are those that [`values`] gives.
+///
+/// The limit of a row is compared with two vectors at once, and falls as `taker` finds better columns: nearly every
+/// comparison ends there, without a branch per value.
+///
+/// # Safety
+/// As [`fold`].
+#[inline(always)]
+pub(super) unsafe fn collect<V: Vector, const ROWS: usize>(
+    x: &[f32],
+    groups: usize,
+    panels: &Panels,
+    limits: &mut [f32],
+    sums: &mut [f32],
+    taker: &mut dyn Take,
+) {
+    let (depth, width) = (panels.depth, 2 * V::LANES);
+    let rows = groups * ROWS;
+    assert!(x.len() >= rows * depth && limits.len() >= rows && panels.width == width);
+    assert!(sums.len() >= if panels.chunks == 1 { ROWS } else { rows } * width);
+    for tile in 0..panels.tiles {
+        for chunk in 0..panels.chunks {
+            let (start, length) = panels.chunk(chunk);
+            let panel = panels.tile(tile)[start * width..].as_ptr();
+            for group in 0..groups {
+                let at = if panels.chunks == 1 { 0 } else { group * ROWS * width };
+                // SAFETY: the assertions above, and `Panels` holds `depth * 2 * LANES` elements per tile.
+                unsafe {
+                    let x = x.as_ptr().add(group * ROWS * depth + start);
+                    let sums = sums.as_mut_ptr().add(at);
+                    product::<V, ROWS>(x, depth, length, panel, sums, chunk > 0);
+                    if chunk + 1 == panels.chunks {
+                        let limits = &mut limits[group * ROWS..(group + 1) * ROWS];
+                        hand_over::<V, ROWS>(sums, tile, group, panels, limits, taker);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Compares one group of rows of a finished tile with their limits.
+#[inline(always)]
+unsafe fn hand_over<V: Vector, const ROWS: usize>(
+    sums: *const f32,
+    tile: usize,
+    group: usize,
+    panels: &Panels,
+    limits: &mut [f32],
+    taker: &mut dyn Take,
+) {
+    // SAFETY: `collect` asserted the room for every row; `half_norms` holds 2 * LANES per tile, a vector at most 16 lanes.
+    unsafe {
+        let half_norms = panels.half_norms.as_ptr().add(tile * 2 * V::LANES);
+        let halves = [V::load(half_norms), V::load(half_norms.add(V::LANES))];
+        for (row, limit) in limits.iter_mut().enumerate().take(ROWS) {
+            let at = sums.add(2 * row * V::LANES);
+            let (left, right) = (halves[0].sub(V::load(at)), halves[1].sub(V::load(at.add(V::LANES))));
+            let most = V::splat(*limit);
+            let mask = V::at_most(left, most) | V::at_most(right, most) << V::LANES;
+            if mask != 0 {
+                let mut values = [0.0_f32; 32];
+                left.store(values.as_mut_ptr());
+                right.store(values.as_mut_ptr().add(V::LANES));
+                *limit = taker.take(group * ROWS + row, *limit, tile * 2 * V::LANES, mask, &values);
+            }
+        }
+    }
+}
+
 /// The tile values of `ROWS` rows with the columns of one tile: `values[row][column]`, the same bits that [`fold`] saw.
 ///
 /// # Safety

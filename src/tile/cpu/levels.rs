@@ -1,6 +1,6 @@
 //! The kernels of the CPU tile, compiled for each instruction set and chosen at run time.
 
-use super::kernel::{self, FoldState};
+use super::kernel::{self, FoldState, Take};
 use super::panels::Panels;
 use super::vector;
 use crate::simd::{Level, level};
@@ -68,5 +68,56 @@ pub(super) fn tile_values(x: &[f32], tile: usize, panels: &Panels, values: &mut 
                 unsafe { kernel::values::<vector::Portable, 4>(x, tile, panels, values) }
             }
         }
+    }
+}
+
+/// The collecting fold over rows and all tiles of the panels.
+pub(super) fn collect(
+    x: &[f32],
+    rows: usize,
+    panels: &Panels,
+    limits: &mut [f32],
+    sums: &mut [f32],
+    taker: &mut dyn Take,
+) {
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => {
+            #[target_feature(enable = "avx512f")]
+            unsafe fn run(
+                x: &[f32],
+                groups: usize,
+                panels: &Panels,
+                limits: &mut [f32],
+                sums: &mut [f32],
+                taker: &mut dyn Take,
+            ) {
+                // SAFETY: as this function's caller promises.
+                unsafe { kernel::collect::<vector::x86::Avx512, 12>(x, groups, panels, limits, sums, taker) }
+            }
+            // SAFETY: `level` saw AVX-512F; the panels were packed at the same level.
+            unsafe { run(x, rows.div_ceil(12), panels, limits, sums, taker) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => {
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn run(
+                x: &[f32],
+                groups: usize,
+                panels: &Panels,
+                limits: &mut [f32],
+                sums: &mut [f32],
+                taker: &mut dyn Take,
+            ) {
+                // SAFETY: as this function's caller promises.
+                unsafe { kernel::collect::<vector::x86::Avx2, 6>(x, groups, panels, limits, sums, taker) }
+            }
+            // SAFETY: `level` saw AVX2 and FMA; the panels were packed at the same level.
+            unsafe { run(x, rows.div_ceil(6), panels, limits, sums, taker) }
+        }
+        // SAFETY: plain Rust runs anywhere.
+        Level::Portable => unsafe {
+            kernel::collect::<vector::Portable, 4>(x, rows.div_ceil(4), panels, limits, sums, taker)
+        },
     }
 }

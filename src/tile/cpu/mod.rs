@@ -1,5 +1,6 @@
 //! The CPU twin of the nearest tile: certified labels for one block of rows at a time.
 
+pub(crate) mod collect;
 mod kernel;
 mod levels;
 mod panels;

@@ -1,5 +1,7 @@
 //! Centroids packed for the CPU tile.
 
+use rayon::prelude::*;
+
 use super::kernel::{ABSENT, CHUNK};
 use crate::simd::{Level, level};
 use crate::tile::codebook::Codebook;
@@ -31,6 +33,25 @@ impl Panels {
     pub fn new(book: &Codebook, half_norms: &[f32]) -> Self {
         let mut panels = Self::empty(book.depth);
         panels.pack(book, half_norms);
+        panels
+    }
+
+    /// Packs row-major rows with their half norms, on all threads of the current pool.
+    pub fn of_rows(depth: usize, rows: &[f32], half_norms: &[f32]) -> Self {
+        let mut panels = Self::empty(depth);
+        let width = panels.width;
+        panels.tiles = half_norms.len().div_ceil(width);
+        panels.half_norms.extend_from_slice(half_norms);
+        panels.half_norms.resize(panels.tiles * width, ABSENT);
+        panels.packed.resize(panels.tiles * width * depth, 0.0);
+        let tiles = panels.packed.par_chunks_mut(width * depth).zip(rows.par_chunks(width * depth));
+        tiles.for_each(|(packed, rows)| {
+            for (column, row) in rows.chunks_exact(depth).enumerate() {
+                for (packed, &value) in packed.chunks_exact_mut(width).zip(row) {
+                    packed[column] = value;
+                }
+            }
+        });
         panels
     }
 

@@ -18,6 +18,8 @@ pub(super) trait Vector: Copy {
     unsafe fn max(self, other: Self) -> Self;
     /// Lane by lane: `if a < b { yes } else { no }`.
     unsafe fn select_less(a: Self, b: Self, yes: Self, no: Self) -> Self;
+    /// Bit i: whether lane i of `a` is at most lane i of `b`.
+    unsafe fn at_most(a: Self, b: Self) -> u32;
     /// The least of `best` and its lowest lane, and the least of `second` and the other lanes of `best`:
     /// `(least, second least, lane)`.
     #[inline(always)]
@@ -91,6 +93,10 @@ impl Vector for Portable {
     unsafe fn select_less(a: Self, b: Self, yes: Self, no: Self) -> Self {
         Self(std::array::from_fn(|lane| if a.0[lane] < b.0[lane] { yes.0[lane] } else { no.0[lane] }))
     }
+    #[inline(always)]
+    unsafe fn at_most(a: Self, b: Self) -> u32 {
+        (0..Self::LANES).fold(0, |mask, lane| mask | u32::from(a.0[lane] <= b.0[lane]) << lane)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -108,7 +114,8 @@ pub(super) mod x86 {
 
     macro_rules! vector {
         ($type:ident, $lanes:literal, $set1:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $sub:ident,
-         $min:ident, $max:ident, |$a:ident, $b:ident, $yes:ident, $no:ident| $select:expr $(, $more:item)*) => {
+         $min:ident, $max:ident, |$a:ident, $b:ident, $yes:ident, $no:ident| $select:expr,
+         |$c:ident, $d:ident| $at_most:expr $(, $more:item)*) => {
             impl Vector for $type {
                 const LANES: usize = $lanes;
                 #[inline(always)]
@@ -156,6 +163,11 @@ pub(super) mod x86 {
                     // SAFETY: as the trait's contract.
                     Self(unsafe { $select })
                 }
+                #[inline(always)]
+                unsafe fn at_most($c: Self, $d: Self) -> u32 {
+                    // SAFETY: as the trait's contract.
+                    unsafe { $at_most }
+                }
                 $($more)*
             }
         };
@@ -172,7 +184,8 @@ pub(super) mod x86 {
         _mm256_sub_ps,
         _mm256_min_ps,
         _mm256_max_ps,
-        |a, b, yes, no| _mm256_blendv_ps(no.0, yes.0, _mm256_cmp_ps::<_CMP_LT_OQ>(a.0, b.0))
+        |a, b, yes, no| _mm256_blendv_ps(no.0, yes.0, _mm256_cmp_ps::<_CMP_LT_OQ>(a.0, b.0)),
+        |a, b| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(a.0, b.0)) as u32
     );
     vector!(
         Avx512,
@@ -186,6 +199,7 @@ pub(super) mod x86 {
         _mm512_min_ps,
         _mm512_max_ps,
         |a, b, yes, no| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a.0, b.0), no.0, yes.0),
+        |a, b| u32::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(a.0, b.0)),
         #[inline(always)]
         unsafe fn two_least(best: Self, second: Self) -> (f32, f32, usize) {
             // SAFETY: as the trait's contract.

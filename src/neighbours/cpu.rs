@@ -1,0 +1,204 @@
+//! Neighbours on the CPU: blocks of queries meet windows of points, a fold keeps what may be wanted, `f64` decides.
+//!
+//! Plainly: `for query { for point { measure }; sort }`. What differs, and why nothing depends on it:
+//!
+//! 1. Only columns whose tile value is within a proven band of the wanted ones are measured: the others are worse in
+//!    `f64` too ([`crate::tile::cpu::collect`], [`super::screen`]).
+//! 2. Points are prepared window by window; the lists of a block of queries live on from one to the next. Which columns
+//!    are measured depends on the cut, which are chosen does not.
+//! 3. Lists that stay long, because points are equal or the band is wide, are decided on between windows.
+//! 4. Metrics that no tile screens are measured pair by pair.
+
+use rayon::prelude::*;
+
+use super::fold::{Fold, Row};
+use super::judge::{Judge, Scratch};
+use super::plan::Cut;
+use super::problem::{Part, Problem};
+use super::screen::{Reach, Screen, Side};
+use crate::data::frame::widen_row;
+use crate::error::Result;
+use crate::tile::bound::HOST_UNIT;
+use crate::tile::cpu::collect::{Block, Columns, NO_LIMIT, Sums, rounded_up};
+use crate::tile::cpu::{Panels, ROW_GROUP};
+
+/// Points that are measured at once where no tile screens.
+const MEASURED: usize = 1024;
+
+/// Queries of one block with what they know.
+struct Work<A> {
+    queries: Vec<u32>,
+    block: Block,
+    /// The values of T within which columns can be wanted, where there is such a limit.
+    reaches: Vec<Option<Reach>>,
+    answers: Vec<A>,
+}
+
+/// Points of one window, packed.
+struct Window {
+    panels: Panels,
+    errors: Vec<f32>,
+    numbers: Vec<u32>,
+}
+
+/// The answers of one part, in the order of its queries, through `visit`.
+pub(super) fn search<F: Fold>(
+    problem: &Problem,
+    screen: Option<&Screen>,
+    part: &Part,
+    fold: &F,
+    mut visit: impl FnMut(u32, F::Answer) -> Result<()>,
+) -> Result<()> {
+    let cut = Cut::new(problem.points.columns(), fold.count().unwrap_or(0), ROW_GROUP);
+    for start in (0..part.queries.len()).step_by(cut.queries) {
+        let queries = part.queries.range(start, cut.queries.min(part.queries.len() - start));
+        let answers = match screen {
+            Some(screen) => screened(problem, screen, part, &queries, fold, cut)?,
+            None => measured(problem, part, &queries, fold)?,
+        };
+        queries.iter().zip(answers).try_for_each(|(&query, answer)| visit(query, answer))?;
+    }
+    Ok(())
+}
+
+/// Every pair measured in `f64`.
+fn measured<F: Fold>(problem: &Problem, part: &Part, queries: &[u32], fold: &F) -> Result<Vec<F::Answer>> {
+    let judge = problem.judge();
+    let answers = queries.par_iter().map_init(Scratch::default, |scratch, &query| {
+        let mut answer = F::Answer::default();
+        scratch.load(problem, query);
+        for start in (0..part.points.len()).step_by(MEASURED) {
+            problem.cancel.check()?;
+            let columns = part.points.range(start, MEASURED.min(part.points.len() - start));
+            let left_out = problem.left_out(query);
+            judge.measure(columns.into_iter().filter(|&column| left_out != Some(column)), scratch);
+            fold.add(&judge, query, &mut scratch.found, &mut answer);
+        }
+        Ok(answer)
+    });
+    answers.collect()
+}
+
+/// Tiles first, then `f64` among what they leave.
+fn screened<F: Fold>(
+    problem: &Problem,
+    screen: &Screen,
+    part: &Part,
+    queries: &[u32],
+    fold: &F,
+    cut: Cut,
+) -> Result<Vec<F::Answer>> {
+    let judge = problem.judge();
+    let mut blocks: Vec<Work<F::Answer>> =
+        queries.par_chunks(cut.block).map(|queries| Work::load(problem, screen, queries, fold)).collect();
+    for start in (0..part.points.len()).step_by(cut.window) {
+        let numbers = part.points.range(start, cut.window.min(part.points.len() - start));
+        let window = Window::load(problem, screen, numbers);
+        blocks.par_iter_mut().try_for_each_init(Default::default, |(sums, scratch), work| {
+            problem.cancel.check()?;
+            work.meet(&window, problem, &judge, fold, cut, sums, scratch);
+            Ok(())
+        })?;
+    }
+    let finished = blocks.into_par_iter().map_init(Scratch::default, |scratch, work| {
+        problem.cancel.check()?;
+        Ok(work.finish(problem, &judge, fold, scratch))
+    });
+    let answers: Vec<Vec<F::Answer>> = finished.collect::<Result<_>>()?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+impl<A: Send + Default> Work<A> {
+    fn load<F: Fold<Answer = A>>(problem: &Problem, screen: &Screen, queries: &[u32], fold: &F) -> Self {
+        let depth = screen.depth();
+        let mut block = Block::new(queries.len(), depth);
+        let bound = screen.bound(HOST_UNIT, Panels::chain(depth));
+        let mut wide = vec![0.0; depth];
+        let mut reaches = Vec::with_capacity(queries.len());
+        for (row, &query) in queries.iter().enumerate() {
+            let x = &mut block.x[row * depth..(row + 1) * depth];
+            let square = screen.load(Side::Queries, problem.queries(), query as usize, &mut wide, x);
+            let gap = Screen::gap(&bound, square);
+            let reach = fold.reach(screen, query, square);
+            block.lists[row].gap = gap;
+            block.lists[row].left_out = problem.left_out(query);
+            if let Some(reach) = reach {
+                block.limits[row] = rounded_up(reach.outer + 0.5 * gap).min(NO_LIMIT);
+            }
+            reaches.push(reach);
+        }
+        let answers = queries.iter().map(|_| A::default()).collect();
+        Self { queries: queries.to_vec(), block, reaches, answers }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a thread owns beside what a call shares")]
+    fn meet<F: Fold<Answer = A>>(
+        &mut self,
+        window: &Window,
+        problem: &Problem,
+        judge: &Judge,
+        fold: &F,
+        cut: Cut,
+        sums: &mut Sums,
+        scratch: &mut Scratch,
+    ) {
+        let Window { panels, errors, numbers } = window;
+        self.block.collect(&Columns { panels, errors, numbers }, fold.count(), sums);
+        for (index, (&query, answer)) in self.queries.iter().zip(&mut self.answers).enumerate() {
+            if !self.block.lists[index].entries.is_empty() {
+                let reach = self.reaches[index];
+                let row = Row { problem, query, block: &mut self.block, index, reach, longest: cut.entries };
+                fold.between(judge, row, scratch, answer);
+            }
+        }
+    }
+
+    fn finish<F: Fold<Answer = A>>(
+        mut self,
+        problem: &Problem,
+        judge: &Judge,
+        fold: &F,
+        scratch: &mut Scratch,
+    ) -> Vec<A> {
+        for (index, (&query, answer)) in self.queries.iter().zip(&mut self.answers).enumerate() {
+            if let Some(count) = fold.count() {
+                self.block.tighten(index, count);
+            }
+            let entries = &self.block.lists[index].entries;
+            if !entries.is_empty() {
+                scratch.load(problem, query);
+                judge.measure(entries.iter().map(|entry| entry.column), scratch);
+                fold.add(judge, query, &mut scratch.found, answer);
+            }
+        }
+        self.answers
+    }
+}
+
+impl Window {
+    fn load(problem: &Problem, screen: &Screen, numbers: Vec<u32>) -> Self {
+        let depth = screen.depth();
+        let chain = Panels::chain(depth);
+        let mut rows = vec![0.0; numbers.len() * depth];
+        let mut norms = vec![(0.0, 0.0); numbers.len()];
+        let prepared = rows.par_chunks_exact_mut(depth).zip(&mut norms).zip(&numbers).with_min_len(64);
+        prepared.for_each_init(
+            || vec![0.0; depth],
+            |wide, ((row, norm), &number)| {
+                let square = screen.load(Side::Points, &problem.points, number as usize, wide, row);
+                *norm = screen.half_norm(square, HOST_UNIT, chain);
+            },
+        );
+        let half_norms: Vec<f32> = norms.iter().map(|norm| norm.0).collect();
+        let errors = norms.iter().map(|norm| norm.1).collect();
+        Self { panels: Panels::of_rows(depth, &rows, &half_norms), errors, numbers }
+    }
+}
+
+impl Scratch {
+    /// Reads a query.
+    pub fn load(&mut self, problem: &Problem, query: u32) {
+        self.query.resize(problem.points.columns(), 0.0);
+        widen_row(problem.queries(), query as usize, &mut self.query);
+    }
+}

@@ -1,0 +1,142 @@
+//! What is kept of the tiles: the few best, all within a radius, or how many those are.
+
+use super::judge::{Judge, Scratch};
+use super::params::Radius;
+use super::problem::Problem;
+use super::reference::Neighbour;
+use super::screen::{Reach, Screen};
+use crate::tile::cpu::collect::Block;
+
+/// A fold of the values of each query.
+pub(super) trait Fold: Sync {
+    /// What one query comes to.
+    type Answer: Send + Default;
+    /// How many are wanted; `None`: all within the reach.
+    fn count(&self) -> Option<usize>;
+    /// The values of T within which columns can be wanted; `None`: any.
+    fn reach(&self, screen: &Screen, query: u32, square: f64) -> Option<Reach>;
+    /// Takes from a row's list, after a window, what need not stay there.
+    fn between(&self, judge: &Judge, row: Row, scratch: &mut Scratch, answer: &mut Self::Answer);
+    /// Adds what was measured to the answer.
+    fn add(&self, judge: &Judge, query: u32, found: &mut Vec<Neighbour>, answer: &mut Self::Answer);
+}
+
+/// A query between two windows.
+pub(super) struct Row<'a, 'p> {
+    pub problem: &'a Problem<'p>,
+    pub query: u32,
+    pub block: &'a mut Block,
+    /// Its row of the block.
+    pub index: usize,
+    pub reach: Option<Reach>,
+    /// Entries above which a list is decided on.
+    pub longest: usize,
+}
+
+/// The `count` best.
+pub(super) struct Best {
+    pub count: usize,
+}
+
+impl Fold for Best {
+    /// Best first.
+    type Answer = Vec<Neighbour>;
+
+    fn count(&self) -> Option<usize> {
+        Some(self.count)
+    }
+
+    fn reach(&self, _: &Screen, _: u32, _: f64) -> Option<Reach> {
+        None
+    }
+
+    fn between(&self, judge: &Judge, row: Row, scratch: &mut Scratch, _: &mut Self::Answer) {
+        let Row { problem, query, block, index, longest, .. } = row;
+        if block.lists[index].entries.len() <= longest {
+            return;
+        }
+        block.tighten(index, self.count);
+        let entries = &mut block.lists[index].entries;
+        if entries.len() > longest {
+            scratch.load(problem, query);
+            judge.measure(entries.iter().map(|entry| entry.column), scratch);
+            judge.keep_best(self.count, &mut scratch.found);
+            // They stay as entries, for what they say about the limit.
+            let mut kept: Vec<u32> = scratch.found.iter().map(|neighbour| neighbour.index).collect();
+            kept.sort_unstable();
+            entries.retain(|entry| kept.binary_search(&entry.column).is_ok());
+            block.tighten(index, self.count);
+        }
+    }
+
+    fn add(&self, judge: &Judge, _: u32, found: &mut Vec<Neighbour>, answer: &mut Self::Answer) {
+        answer.append(found);
+        judge.keep_best(self.count, answer);
+    }
+}
+
+/// All within a radius.
+pub(super) struct Within<'a> {
+    pub radius: &'a Radius,
+}
+
+impl Fold for Within<'_> {
+    /// In the order of windows.
+    type Answer = Vec<Neighbour>;
+
+    fn count(&self) -> Option<usize> {
+        None
+    }
+
+    fn reach(&self, screen: &Screen, query: u32, square: f64) -> Option<Reach> {
+        Some(screen.reach(self.radius.of(query as usize), square))
+    }
+
+    fn between(&self, judge: &Judge, row: Row, scratch: &mut Scratch, answer: &mut Self::Answer) {
+        let entries = std::mem::take(&mut row.block.lists[row.index].entries);
+        scratch.load(row.problem, row.query);
+        judge.measure(entries.iter().map(|entry| entry.column), scratch);
+        self.add(judge, row.query, &mut scratch.found, answer);
+    }
+
+    fn add(&self, judge: &Judge, query: u32, found: &mut Vec<Neighbour>, answer: &mut Self::Answer) {
+        let radius = self.radius.of(query as usize);
+        answer.extend(found.drain(..).filter(|neighbour| judge.order.reaches(neighbour.value, radius)));
+    }
+}
+
+/// How many are within a radius.
+pub(super) struct Count<'a> {
+    pub radius: &'a Radius,
+}
+
+impl Fold for Count<'_> {
+    type Answer = u64;
+
+    fn count(&self) -> Option<usize> {
+        None
+    }
+
+    fn reach(&self, screen: &Screen, query: u32, square: f64) -> Option<Reach> {
+        Within { radius: self.radius }.reach(screen, query, square)
+    }
+
+    /// What is within the radius by more than the bound need not be measured.
+    fn between(&self, judge: &Judge, row: Row, scratch: &mut Scratch, answer: &mut Self::Answer) {
+        let list = &mut row.block.lists[row.index];
+        let gap = list.gap;
+        let inside = row.reach.map_or(f64::NEG_INFINITY, |reach| reach.inner);
+        let before = list.entries.len();
+        list.entries.retain(|entry| f64::from(entry.upper) + 0.5 * gap > inside);
+        *answer += (before - list.entries.len()) as u64;
+        let entries = std::mem::take(&mut list.entries);
+        scratch.load(row.problem, row.query);
+        judge.measure(entries.iter().map(|entry| entry.column), scratch);
+        self.add(judge, row.query, &mut scratch.found, answer);
+    }
+
+    fn add(&self, judge: &Judge, query: u32, found: &mut Vec<Neighbour>, answer: &mut Self::Answer) {
+        let radius = self.radius.of(query as usize);
+        *answer += found.drain(..).filter(|n| judge.order.reaches(n.value, radius)).count() as u64;
+    }
+}

@@ -1,0 +1,81 @@
+//! How a search is cut, and what it takes. Pure: sizes in, sizes out. No cut changes a bit of a result.
+
+use crate::error::{Error, Result};
+
+/// Bytes of points that are prepared at once.
+const WINDOW_BYTES: usize = 8 << 20;
+/// Bytes of queries that keep their lists at once.
+const QUERIES_BYTES: usize = 256 << 20;
+/// Bytes of the rows of one block, which one thread works on: they stay in its cache.
+const BLOCK_BYTES: usize = 256 << 10;
+/// Entries of a list that are still screened further after a window; longer ones are decided on.
+const ENTRIES: usize = 4096;
+
+/// How the CPU's part is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// Points of a window.
+    pub window: usize,
+    /// Queries that meet a window in turn.
+    pub queries: usize,
+    /// Queries of a block.
+    pub block: usize,
+    /// Entries at which a list is decided on after a window.
+    pub entries: usize,
+}
+
+impl Cut {
+    /// For rows of `depth` features, `count` neighbours each; blocks are multiples of `group` rows.
+    pub fn new(depth: usize, count: usize, group: usize) -> Self {
+        let row_bytes = 4 * depth.max(1);
+        let block = (BLOCK_BYTES / row_bytes).clamp(group, 10 * group) / group * group;
+        // An entry has 12 bytes; a list grows to twice what it keeps.
+        let list_bytes = 24 * (2 * count + 64);
+        let queries = (QUERIES_BYTES / (row_bytes + list_bytes)).max(block);
+        let window = (WINDOW_BYTES / row_bytes).clamp(64, 1 << 16);
+        Self { window, queries, block, entries: ENTRIES + 4 * count }
+    }
+}
+
+/// Bytes of a result of `count` neighbours for each query, if they are within `max_bytes`.
+pub(super) fn result_bytes(
+    what: &str,
+    neighbours: u64,
+    element_bytes: usize,
+    max_bytes: Option<u64>,
+) -> Result<u64> {
+    let needed_bytes = neighbours.saturating_mul((size_of::<u32>() + element_bytes) as u64);
+    let limit_bytes = max_bytes.unwrap_or(isize::MAX as u64).min(isize::MAX as u64);
+    if needed_bytes > limit_bytes {
+        return Err(Error::TooLarge { what: format!("{neighbours} {what}"), needed_bytes, limit_bytes });
+    }
+    Ok(needed_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_are_whole_and_bounded() {
+        for depth in [1, 3, 128, 784, 100_000] {
+            for count in [1, 10, 1024] {
+                let cut = Cut::new(depth, count, 24);
+                assert!(cut.block.is_multiple_of(24) && cut.block >= 24 && cut.block <= 240, "{cut:?}");
+                assert!(cut.queries >= cut.block && cut.window >= 64, "{cut:?}");
+                let bytes = cut.queries * (4 * depth + 24 * (2 * count + 64));
+                assert!(cut.queries == cut.block || bytes <= QUERIES_BYTES, "{cut:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn results_beyond_the_limit_are_refused_with_their_size() {
+        assert_eq!(result_bytes("neighbours", 10, 4, Some(80)).unwrap(), 80);
+        match result_bytes("neighbours", 10, 8, Some(119)) {
+            Err(Error::TooLarge { needed_bytes: 120, limit_bytes: 119, .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(result_bytes("neighbours", u64::MAX, 8, None).is_err());
+    }
+}

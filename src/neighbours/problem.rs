@@ -1,0 +1,147 @@
+//! One call, checked: its tables, its metric, and which queries meet which points.
+
+use super::filter::Filters;
+use super::judge::Judge;
+use super::order::Order;
+use crate::cancel::Cancel;
+use crate::data::Points;
+use crate::distance::{Metric, needs_f64};
+use crate::error::{Error, Result};
+
+/// The tables of a call.
+pub(super) struct Problem<'a> {
+    pub points: Points<'a>,
+    /// `None`: the points themselves.
+    queries: Option<Points<'a>>,
+    pub metric: Metric,
+    pub farthest: bool,
+    /// Whether point i does not count for query i.
+    pub leaves_out_self: bool,
+    pub cancel: Cancel,
+}
+
+/// Queries that share the points they may have.
+pub(super) struct Part {
+    pub queries: Selection,
+    pub points: Selection,
+}
+
+/// Rows of a table, ascending.
+pub(super) enum Selection {
+    /// All of so many.
+    All(usize),
+    /// These.
+    Ids(Vec<u32>),
+}
+
+impl Selection {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::All(count) => *count,
+            Self::Ids(ids) => ids.len(),
+        }
+    }
+
+    /// Numbers `start .. start + count` of them.
+    pub fn range(&self, start: usize, count: usize) -> Vec<u32> {
+        match self {
+            Self::All(_) => (start as u32..(start + count) as u32).collect(),
+            Self::Ids(ids) => ids[start..start + count].to_vec(),
+        }
+    }
+
+    /// Whether a row is among them.
+    fn contains(&self, row: u32) -> bool {
+        match self {
+            Self::All(count) => (row as usize) < *count,
+            Self::Ids(ids) => ids.binary_search(&row).is_ok(),
+        }
+    }
+}
+
+impl<'a> Problem<'a> {
+    pub fn new(
+        points: &'a Points<'_>,
+        queries: Option<&'a Points<'_>>,
+        (metric, farthest): (Metric, bool),
+        includes_self: bool,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        points.check_not_empty("points")?;
+        if let Some(queries) = queries {
+            queries.check_not_empty("queries")?;
+            if points.columns() != queries.columns() {
+                let expected = format!("{} columns, as the points have", points.columns());
+                return Err(Error::shape("queries", expected, queries.columns()));
+            }
+        }
+        for (argument, rows) in [("points", points.rows()), ("queries", queries.map_or(0, Points::rows))] {
+            if rows >= u32::MAX as usize {
+                return Err(Error::shape(argument, "fewer than 2^32 - 1 rows", rows));
+            }
+        }
+        let leaves_out_self = queries.is_none() && !includes_self;
+        let queries = queries.map(Points::view);
+        let cancel = cancel.clone();
+        Ok(Self { points: points.view(), queries, metric, farthest, leaves_out_self, cancel })
+    }
+
+    pub fn queries(&self) -> &Points<'a> {
+        self.queries.as_ref().unwrap_or(&self.points)
+    }
+
+    /// The queries, where they are a table of their own.
+    pub fn other_queries(&self) -> Option<&Points<'a>> {
+        self.queries.as_ref()
+    }
+
+    pub fn order(&self) -> Order {
+        Order::of(self.metric, self.farthest)
+    }
+
+    /// Whether distances are handed out in `f64`.
+    pub fn needs_f64(&self) -> bool {
+        needs_f64(&self.points, self.queries.as_ref())
+    }
+
+    /// The parts of the work.
+    pub fn parts(&self, filters: Option<&Filters>) -> Result<Vec<Part>> {
+        let (queries, points) = (self.queries().rows(), self.points.rows());
+        let Some(filters) = filters else {
+            return Ok(vec![Part { queries: Selection::All(queries), points: Selection::All(points) }]);
+        };
+        let groups = filters.groups(queries, points)?;
+        let part = |group: super::filter::Group| Part {
+            queries: Selection::Ids(group.queries),
+            points: Selection::Ids(group.points),
+        };
+        Ok(groups.into_iter().map(part).collect())
+    }
+
+    /// The least number of points that a query of these parts may have.
+    pub fn available(&self, parts: &[Part]) -> usize {
+        let of = |part: &Part| {
+            let ids = part.queries.range(0, part.queries.len());
+            let loses_one = self.leaves_out_self && ids.iter().any(|&id| part.points.contains(id));
+            part.points.len() - usize::from(loses_one)
+        };
+        parts.iter().map(of).min().unwrap_or(0)
+    }
+
+    /// The point that does not count for a query.
+    pub fn left_out(&self, query: u32) -> Option<u32> {
+        self.leaves_out_self.then_some(query)
+    }
+
+    /// Who measures and compares in `f64`.
+    pub fn judge(&self) -> Judge<'_> {
+        Judge::new(self.metric, self.order(), &self.points, self.queries().element_type())
+    }
+
+    /// Operations of the work, for the choice of a device.
+    pub fn products(&self, parts: &[Part]) -> f64 {
+        let pairs = |part: &Part| part.queries.len() as f64 * part.points.len() as f64;
+        parts.iter().map(pairs).sum::<f64>() * self.points.columns() as f64
+    }
+}

@@ -1,0 +1,142 @@
+//! What is handed out.
+
+use ndarray::Array2;
+
+use super::reference::Neighbour;
+use crate::distance::Matrix;
+use crate::distance::real::{rounded_f32, rounded_f64};
+use crate::error::{Error, Result};
+
+/// The nearest points of every query.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Neighbours {
+    /// Indices of points: one row per query, best first.
+    pub indices: Array2<u32>,
+    /// The metric's value of each.
+    pub distances: Matrix,
+    /// The device in words.
+    pub device: String,
+}
+
+/// Values of `f32` or `f64`, whichever the input's element types ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// For inputs of at most 32-bit floats and 16-bit integers.
+    F32(Vec<f32>),
+    /// For inputs of which one has `f64` or 32- or 64-bit integers.
+    F64(Vec<f64>),
+}
+
+impl Values {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F64(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values in `f64`; `f32` ones are widened without rounding.
+    pub fn to_f64(&self) -> Vec<f64> {
+        match self {
+            Self::F32(values) => values.iter().copied().map(f64::from).collect(),
+            Self::F64(values) => values.clone(),
+        }
+    }
+}
+
+/// All points within a radius of every query, in compressed rows.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Within {
+    /// Where the neighbours of each query begin, and the end of the last.
+    pub offsets: Vec<u64>,
+    /// Indices of points.
+    pub indices: Vec<u32>,
+    /// The metric's value of each.
+    pub distances: Values,
+    /// The device in words.
+    pub device: String,
+}
+
+/// How many points are within a radius of every query.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Counts {
+    /// One per query.
+    pub counts: Vec<u64>,
+    /// Their sum.
+    pub total: u64,
+    /// The device in words.
+    pub device: String,
+}
+
+/// Room for the values of either type, filled from `f64`.
+pub(super) enum Room {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+impl Room {
+    /// `count` zeros.
+    pub fn new(is_f64: bool, count: usize) -> Result<Self> {
+        Ok(if is_f64 { Self::F64(zeros(count)?) } else { Self::F32(zeros(count)?) })
+    }
+
+    /// Rounds the values of one query into places from `start` on; refuses what the type cannot hold.
+    pub fn put(&mut self, query: u32, start: usize, found: &[Neighbour]) -> Result<()> {
+        match self {
+            Self::F32(values) => put(&mut values[start..], query, found, rounded_f32),
+            Self::F64(values) => put(&mut values[start..], query, found, rounded_f64),
+        }
+    }
+
+    pub fn into_matrix(self, rows: usize, columns: usize) -> Result<Matrix> {
+        let failed = |error| Error::shape("result", format!("{rows} x {columns}"), error);
+        Ok(match self {
+            Self::F32(values) => {
+                Matrix::F32(Array2::from_shape_vec((rows, columns), values).map_err(failed)?)
+            }
+            Self::F64(values) => {
+                Matrix::F64(Array2::from_shape_vec((rows, columns), values).map_err(failed)?)
+            }
+        })
+    }
+
+    pub fn into_values(self) -> Values {
+        match self {
+            Self::F32(values) => Values::F32(values),
+            Self::F64(values) => Values::F64(values),
+        }
+    }
+}
+
+fn put<T>(
+    places: &mut [T],
+    query: u32,
+    found: &[Neighbour],
+    rounded: impl Fn(usize, usize, f64) -> Result<T>,
+) -> Result<()> {
+    for (rank, (place, neighbour)) in places.iter_mut().zip(found).enumerate() {
+        *place = rounded(query as usize, rank, neighbour.value)?;
+    }
+    Ok(())
+}
+
+/// Zeros, or an error where the system has no memory for them.
+pub(super) fn zeros<T: bytemuck::Zeroable + Clone>(count: usize) -> Result<Vec<T>> {
+    let mut values: Vec<T> = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| Error::TooLarge {
+        what: format!("{count} neighbours, which the system's memory does not hold"),
+        needed_bytes: (count as u64).saturating_mul(size_of::<T>() as u64),
+        limit_bytes: isize::MAX as u64,
+    })?;
+    values.resize(count, T::zeroed());
+    Ok(values)
+}

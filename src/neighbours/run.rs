@@ -1,0 +1,181 @@
+//! Who performs a search: the part that is the same for every call.
+
+use ndarray::Array2;
+
+use super::cpu;
+use super::fold::{Best, Count, Fold, Within as WithinFold};
+use super::params::{Params, RadiusParams};
+use super::plan::result_bytes;
+use super::problem::{Part, Problem};
+use super::reference::{self, Neighbour};
+use super::results::{Counts, Neighbours, Room, Within, zeros};
+use super::screen::Screen;
+use crate::data::Points;
+use crate::data::frame::raw_row;
+use crate::device::{Backend, Device, Prediction};
+use crate::error::{Error, Result};
+
+/// The nearest of every query.
+pub(super) fn nearest(
+    device: &Device,
+    points: &Points,
+    queries: Option<&Points>,
+    params: &Params,
+) -> Result<Neighbours> {
+    let goal = (params.metric, params.farthest);
+    let problem = Problem::new(points, queries, goal, params.includes_self, &params.cancel)?;
+    let parts = problem.parts(params.filters.as_ref())?;
+    params.check(problem.available(&parts))?;
+    let (rows, count) = (problem.queries().rows(), params.count);
+    let is_f64 = problem.needs_f64();
+    let total = (rows as u64).saturating_mul(count as u64);
+    result_bytes("neighbours", total, element_bytes(is_f64), params.max_bytes)?;
+    let mut indices: Vec<u32> = zeros(rows * count)?;
+    let mut room = Room::new(is_f64, rows * count)?;
+    let device = search(device, &problem, &parts, &Best { count }, |query, found| {
+        let start = query as usize * count;
+        for (place, neighbour) in indices[start..].iter_mut().zip(&found) {
+            *place = neighbour.index;
+        }
+        room.put(query, start, &found)
+    })?;
+    let shaped = Array2::from_shape_vec((rows, count), indices);
+    let indices = shaped.map_err(|error| Error::shape("result", format!("{rows} x {count}"), error))?;
+    Ok(Neighbours { indices, distances: room.into_matrix(rows, count)?, device })
+}
+
+/// How many are within the radius of every query.
+pub(super) fn count(
+    device: &Device,
+    points: &Points,
+    queries: Option<&Points>,
+    params: &RadiusParams,
+) -> Result<Counts> {
+    let (problem, parts) = radius_problem(points, queries, params)?;
+    count_parts(device, &problem, &parts, params)
+}
+
+/// All within the radius of every query.
+pub(super) fn within(
+    device: &Device,
+    points: &Points,
+    queries: Option<&Points>,
+    params: &RadiusParams,
+) -> Result<Within> {
+    let (problem, parts) = radius_problem(points, queries, params)?;
+    let counted = count_parts(device, &problem, &parts, params)?;
+    let is_f64 = problem.needs_f64();
+    result_bytes("neighbours within the radius", counted.total, element_bytes(is_f64), params.max_bytes)?;
+    let mut offsets = Vec::with_capacity(counted.counts.len() + 1);
+    offsets.push(0_u64);
+    for &count in &counted.counts {
+        offsets.push(offsets[offsets.len() - 1] + count);
+    }
+    let mut indices: Vec<u32> = zeros(counted.total as usize)?;
+    let mut room = Room::new(is_f64, counted.total as usize)?;
+    let order = problem.order();
+    let fold = WithinFold { radius: &params.radius };
+    let device = search(device, &problem, &parts, &fold, |query, mut found| {
+        let (start, end) = (offsets[query as usize] as usize, offsets[query as usize + 1] as usize);
+        if params.sorted {
+            found.sort_unstable_by(|a, b| order.compare(a, b));
+        } else {
+            found.sort_unstable_by_key(|neighbour| neighbour.index);
+        }
+        if found.len() != end - start {
+            let expected = format!("{} neighbours of query {query}, as were counted", end - start);
+            return Err(Error::shape("result", expected, found.len()));
+        }
+        for (place, neighbour) in indices[start..end].iter_mut().zip(&found) {
+            *place = neighbour.index;
+        }
+        room.put(query, start, &found)
+    })?;
+    Ok(Within { offsets, indices, distances: room.into_values(), device })
+}
+
+fn element_bytes(is_f64: bool) -> usize {
+    if is_f64 { size_of::<f64>() } else { size_of::<f32>() }
+}
+
+fn radius_problem<'a>(
+    points: &'a Points<'_>,
+    queries: Option<&'a Points<'_>>,
+    params: &RadiusParams,
+) -> Result<(Problem<'a>, Vec<Part>)> {
+    let problem =
+        Problem::new(points, queries, (params.metric, false), params.includes_self, &params.cancel)?;
+    params.check(problem.queries().rows())?;
+    let parts = problem.parts(params.filters.as_ref())?;
+    Ok((problem, parts))
+}
+
+fn count_parts(device: &Device, problem: &Problem, parts: &[Part], params: &RadiusParams) -> Result<Counts> {
+    let mut counts = vec![0; problem.queries().rows()];
+    let fold = Count { radius: &params.radius };
+    let device = search(device, problem, parts, &fold, |query, count| {
+        counts[query as usize] = count;
+        Ok(())
+    })?;
+    let total = counts.iter().sum();
+    Ok(Counts { counts, total, device })
+}
+
+/// Performs all parts; `visit` gets the answer of each query, in no promised order. Returns the device in words.
+fn search<F: Fold>(
+    device: &Device,
+    problem: &Problem,
+    parts: &[Part],
+    fold: &F,
+    mut visit: impl FnMut(u32, F::Answer) -> Result<()> + Send,
+) -> Result<String> {
+    let products = problem.products(parts);
+    let elements = (problem.points.rows() + problem.queries().rows()) * problem.points.columns();
+    let predicted = Prediction { flops: 2.0 * products, upload_bytes: 4.0 * elements as f64 };
+    let backend = device.resolve(&predicted);
+    let host = device.host_pool();
+    let Problem { metric, farthest, .. } = *problem;
+    let screen = host.install(|| {
+        Screen::new(metric, farthest, &problem.points, problem.other_queries(), &problem.cancel)
+    })?;
+    match &backend {
+        Backend::Reference => {
+            parts.iter().try_for_each(|part| define(problem, part, fold, &mut visit))?;
+            return Ok(backend.name());
+        }
+        Backend::Cpu(_) => {}
+        #[cfg(feature = "gpu")]
+        Backend::Gpu(_) => {}
+    }
+    host.install(|| {
+        parts.iter().try_for_each(|part| cpu::search(problem, screen.as_ref(), part, fold, &mut visit))
+    })?;
+    Ok(backend.name())
+}
+
+/// The definition: all points of each query, ranked, handed to the fold.
+fn define<F: Fold>(
+    problem: &Problem,
+    part: &Part,
+    fold: &F,
+    visit: &mut impl FnMut(u32, F::Answer) -> Result<()>,
+) -> Result<()> {
+    let points: Vec<Vec<f64>> =
+        (0..problem.points.rows()).map(|row| raw_row(&problem.points, row)).collect();
+    let judge = problem.judge();
+    let columns = part.points.range(0, part.points.len());
+    for query in part.queries.range(0, part.queries.len()) {
+        problem.cancel.check()?;
+        let row = raw_row(problem.queries(), query as usize);
+        let candidates = columns.iter().copied().filter(|&column| problem.left_out(query) != Some(column));
+        let mut ranked: Vec<Neighbour> =
+            reference::ranked(problem.metric, problem.order(), &row, &points, candidates);
+        let mut answer = F::Answer::default();
+        if let Some(count) = fold.count() {
+            ranked.truncate(count);
+        }
+        fold.add(&judge, query, &mut ranked, &mut answer);
+        visit(query, answer)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! The rows as the screen's tiles see them, and the error of a tile's values.
+//!
+//! A tile orders columns by `T = h - x.c` for a row x and a column c, in one of three forms:
+//!
+//! - *centred* (squared Euclidean, Euclidean): x and c are `(row - offset) * scale`, h = |c|^2 / 2, and the squared
+//!   distance is `|x|^2 + 2 T`;
+//! - *direction* (cosine): rows divided by their length, h = 1/2, and the distance is `T + 1/2`;
+//! - *product* (inner product): rows times a scale, h = 0, and the similarity is `-T`.
+//!
+//! Where the farthest are wanted x and h change their sign, and so does T.
+//!
+//! Rows and columns are rounded to `f32` once: every feature is within a relative 2^-24 of the row that [`crate::tile::bound`]
+//! is about, so each product goes through two roundings more than its chain of additions says. Two more cover what
+//! centring and normalising round in `f64`. So the bound holds for the rows as they stand in the input.
+
+use rayon::prelude::*;
+
+use crate::cancel::Cancel;
+use crate::data::Points;
+use crate::data::frame::{self, exponent_above, power_of_two, widen_row};
+use crate::distance::Metric;
+use crate::error::{Error, Result};
+use crate::tile::bound::{Bound, Extent, norm_above};
+
+/// Roundings of a product beside those of its additions.
+const ROUNDINGS_OF_ROWS: usize = 4;
+/// Relative slack for a handful of roundings in `f64`.
+const SLACK: f64 = 1.0 / (1_u64 << 40) as f64;
+/// Rows that one thread checks at a time.
+const CHECKED_ROWS: usize = 256;
+
+/// What kind of rows a metric is screened with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Centred,
+    Direction,
+    Product,
+}
+
+impl Form {
+    /// `None`: no tile screens this metric, every pair is measured in `f64`.
+    fn of(metric: Metric) -> Option<Self> {
+        match metric {
+            Metric::SquaredEuclidean | Metric::Euclidean => Some(Self::Centred),
+            Metric::Cosine => Some(Self::Direction),
+            Metric::InnerProduct => Some(Self::Product),
+            _ => None,
+        }
+    }
+}
+
+/// Which table a row is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The points: columns of the tile.
+    Points,
+    /// The queries: rows of the tile.
+    Queries,
+}
+
+/// A radius in terms of T.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    /// Columns beyond it are beyond the radius.
+    pub outer: f64,
+    /// Columns up to it are within the radius.
+    pub inner: f64,
+}
+
+/// How rows are prepared for the tiles of one call.
+#[derive(Debug)]
+pub(super) struct Screen {
+    metric: Metric,
+    form: Form,
+    offset: Vec<f64>,
+    points_scale: f64,
+    queries_scale: f64,
+    /// -1 where the farthest are wanted.
+    sign: f64,
+    /// At least the length of any prepared row.
+    largest_norm: f64,
+}
+
+impl Screen {
+    /// Refuses what cannot be measured, and chooses the frame. `None` where no tile screens this metric.
+    pub fn new(
+        metric: Metric,
+        farthest: bool,
+        points: &Points,
+        queries: Option<&Points>,
+        cancel: &Cancel,
+    ) -> Result<Option<Self>> {
+        let views = (points.view(), queries.map(Points::view));
+        let named: Vec<(&'static str, &Points)> =
+            std::iter::once(("points", &views.0)).chain(views.1.as_ref().map(|q| ("queries", q))).collect();
+        let scan = frame::scan_all(&named, cancel)?;
+        if metric == Metric::Cosine {
+            named.iter().try_for_each(|(name, points)| check_directions(name, points, cancel))?;
+        }
+        let Some(form) = Form::of(metric) else { return Ok(None) };
+        let depth = points.columns();
+        let norm_of = |largest: &[f64]| largest.iter().map(|l| l * l).sum::<f64>().sqrt() * (1.0 + 1e-6);
+        let origin = vec![0.0; depth];
+        let (offset, points_scale, queries_scale, largest_norm) = match form {
+            Form::Centred => {
+                let frame = scan.frame;
+                (frame.offset, frame.scale, frame.scale, norm_of(&scan.largest))
+            }
+            Form::Direction => (origin, 1.0, 1.0, 1.0 + 1e-6),
+            Form::Product => {
+                let scale = |points: &Points| scale_of(points, cancel);
+                let points_scale = scale(points)?;
+                let queries_scale = queries.map(scale).transpose()?.unwrap_or(points_scale);
+                (origin, points_scale, queries_scale, (depth as f64).sqrt() * (1.0 + 1e-6))
+            }
+        };
+        let sign = if farthest { -1.0 } else { 1.0 };
+        Ok(Some(Self { metric, form, offset, points_scale, queries_scale, sign, largest_norm }))
+    }
+
+    /// Number of features.
+    pub fn depth(&self) -> usize {
+        self.offset.len()
+    }
+
+    /// Prepares one row: rounded into `out`, its squared length in `f64` returned. `wide` holds the row's features.
+    pub fn load(&self, side: Side, points: &Points, row: usize, wide: &mut [f64], out: &mut [f32]) -> f64 {
+        widen_row(points, row, wide);
+        let scale = if side == Side::Points { self.points_scale } else { self.queries_scale };
+        match self.form {
+            Form::Centred => {
+                wide.iter_mut().zip(&self.offset).for_each(|(value, offset)| *value = (*value - offset) * scale);
+            }
+            Form::Product => wide.iter_mut().for_each(|value| *value *= scale),
+            Form::Direction => {
+                let peak = wide.iter().fold(0.0_f64, |peak, value| peak.max(value.abs()));
+                let unit = power_of_two(exponent_above(peak).clamp(-1000, 1000));
+                let length = wide.iter().map(|value| (value / unit) * (value / unit)).sum::<f64>().sqrt();
+                wide.iter_mut().for_each(|value| *value = *value / unit / length);
+            }
+        }
+        let sign = if side == Side::Queries { self.sign } else { 1.0 };
+        out.iter_mut().zip(wide.iter()).for_each(|(out, value)| *out = (sign * value) as f32);
+        let mut sums = [0.0_f64; 4];
+        let parts = wide.chunks_exact(4);
+        let rest: f64 = parts.remainder().iter().map(|value| value * value).sum();
+        for part in parts {
+            for (sum, value) in sums.iter_mut().zip(part) {
+                *sum += value * value;
+            }
+        }
+        sums.iter().sum::<f64>() + rest
+    }
+
+    /// The half norm of a column less its own error, and that error.
+    pub fn half_norm(&self, square: f64, unit: f64, chain: usize) -> (f32, f32) {
+        let error = Extent { centroid_norm: square.sqrt(), ..self.extent(unit, chain) }.column_error();
+        let half = match self.form {
+            Form::Centred => 0.5 * square,
+            Form::Direction => 0.5,
+            Form::Product => 0.0,
+        };
+        ((self.sign * half - f64::from(error)) as f32, error)
+    }
+
+    /// The bound on a row's share, for products that go through `chain` additions of relative error `unit`.
+    pub fn bound(&self, unit: f64, chain: usize) -> Bound {
+        Bound::of(&self.extent(unit, chain))
+    }
+
+    /// 2 S of a row with this squared length.
+    pub fn gap(bound: &Bound, square: f64) -> f64 {
+        2.0 * f64::from(bound.shared(norm_above(square)))
+    }
+
+    /// The values of T that belong to `radius` from a row with this squared length.
+    pub fn reach(&self, radius: f64, square: f64) -> Reach {
+        let (middle, size) = match self.form {
+            Form::Centred => {
+                let apart = match self.metric {
+                    Metric::Euclidean => (radius * self.points_scale) * (radius * self.points_scale),
+                    _ => radius * self.points_scale * self.points_scale,
+                };
+                (0.5 * (apart - square), apart + square)
+            }
+            Form::Direction => (radius - 0.5, radius + 1.0),
+            Form::Product => {
+                let scaled = radius * self.points_scale * self.queries_scale;
+                (-scaled, scaled.abs())
+            }
+        };
+        let slack = if size.is_finite() { SLACK * size } else { 0.0 };
+        Reach { outer: middle + slack, inner: middle - slack }
+    }
+
+    fn extent(&self, unit: f64, chain: usize) -> Extent {
+        Extent {
+            depth: self.depth(),
+            chain: chain + ROUNDINGS_OF_ROWS,
+            unit,
+            row_norm: self.largest_norm,
+            centroid_norm: self.largest_norm,
+            centroid_residual: 0.0,
+        }
+    }
+}
+
+/// A power of two that brings the largest magnitude to at most 1.
+fn scale_of(points: &Points, cancel: &Cancel) -> Result<f64> {
+    let largest = in_blocks(points, cancel, |_, wide| {
+        Ok(wide.iter().fold(0.0_f64, |largest, value| largest.max(value.abs())))
+    })?;
+    let largest = largest.into_iter().fold(0.0, f64::max);
+    let exponent = if largest == 0.0 { 0 } else { exponent_above(largest) };
+    Ok(power_of_two((-exponent).clamp(-1000, 1000)))
+}
+
+/// Refuses rows of zeros.
+fn check_directions(argument: &'static str, points: &Points, cancel: &Cancel) -> Result<()> {
+    let check = |row: usize, wide: &[f64]| {
+        if wide.iter().all(|&value| value == 0.0) {
+            let expected = "a row that is not all zeros: cosine needs a direction";
+            return Err(Error::Value { argument, row, column: 0, expected, got: 0.0 });
+        }
+        Ok(0.0)
+    };
+    in_blocks(points, cancel, check).map(drop)
+}
+
+/// The largest of what `of` gives for the rows of each block, or the first error.
+fn in_blocks(
+    points: &Points,
+    cancel: &Cancel,
+    of: impl Fn(usize, &[f64]) -> Result<f64> + Sync,
+) -> Result<Vec<f64>> {
+    let rows = points.rows();
+    let block = |block: usize| {
+        cancel.check()?;
+        let mut wide = vec![0.0; points.columns()];
+        let mut largest = 0.0_f64;
+        for row in block * CHECKED_ROWS..((block + 1) * CHECKED_ROWS).min(rows) {
+            widen_row(points, row, &mut wide);
+            largest = largest.max(of(row, &wide)?);
+        }
+        Ok(largest)
+    };
+    // Of several errors that of the first block, whatever the number of threads.
+    let blocks: Vec<Result<f64>> = (0..rows.div_ceil(CHECKED_ROWS)).into_par_iter().map(block).collect();
+    blocks.into_iter().collect()
+}

@@ -1,0 +1,177 @@
+//! The collecting fold: for each row the columns that may be among its `count` least, or all that are within a limit.
+//!
+//! Plainly: `for column { if value <= limit { remember it; now and then lower the limit } }`. With the bounds of
+//! [`crate::tile::bound`] a column's exact value T lies in `value - S ..= value + 2 e + S`, where e is the column's error
+//! and S the row's share. So the `count`-th least of `value + 2 e`, plus S, is at least the `count`-th least T of the
+//! columns seen, and no column whose value is above that plus S is among the `count` least. The limit only falls, and a
+//! column that is left out is worse than `count` others: where the columns are cut decides nothing.
+
+use super::ROW_GROUP;
+use super::kernel::Take;
+use super::levels;
+use super::panels::Panels;
+
+/// Above every value that a column can have, and below that of a column that does not exist.
+pub(crate) const NO_LIMIT: f32 = 5e37;
+/// Entries that a list takes beyond those that are wanted before the limit is lowered again.
+const SPARE: usize = 64;
+
+/// A column that may be wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    /// Its shifted value.
+    pub value: f32,
+    /// At least its value and twice its error.
+    pub upper: f32,
+    /// Its number among all columns.
+    pub column: u32,
+}
+
+/// What one row has found.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    /// In no order.
+    pub entries: Vec<Entry>,
+    /// 2 S: the row's share in the difference of two values.
+    pub gap: f64,
+    /// A column that does not count for this row.
+    pub left_out: Option<u32>,
+    /// Number of entries at which the limit is lowered.
+    due: usize,
+}
+
+/// Columns of one window.
+pub(crate) struct Columns<'a> {
+    /// Packed, with half norms less each column's own error.
+    pub panels: &'a Panels,
+    /// Each column's own error.
+    pub errors: &'a [f32],
+    /// Number of each column among all.
+    pub numbers: &'a [u32],
+}
+
+/// A block of rows and what they found so far.
+pub(crate) struct Block {
+    /// Row-major, padded to a multiple of [`ROW_GROUP`].
+    pub x: Vec<f32>,
+    /// One per row; rows of padding have one that nothing keeps.
+    pub limits: Vec<f32>,
+    /// One per row.
+    pub lists: Vec<List>,
+}
+
+/// What a thread needs beside its blocks.
+#[derive(Default)]
+pub(crate) struct Sums(Vec<f32>);
+
+impl Block {
+    /// `rows` rows of `depth` features, still to be filled, without limits.
+    pub fn new(rows: usize, depth: usize) -> Self {
+        let padded = rows.next_multiple_of(ROW_GROUP);
+        let mut limits = vec![NO_LIMIT; rows];
+        limits.resize(padded, f32::NEG_INFINITY);
+        let lists = (0..rows).map(|_| List::default()).collect();
+        Self { x: vec![0.0; padded * depth], limits, lists }
+    }
+
+    /// Meets one window of columns. `count` is how many least columns are wanted; `None` wants all within the limits, which
+    /// then stay.
+    pub fn collect(&mut self, columns: &Columns, count: Option<usize>, sums: &mut Sums) {
+        sums.0.resize(self.limits.len() * columns.panels.width, 0.0);
+        let rows = self.lists.len();
+        let mut taker = Taker { lists: &mut self.lists, columns, count };
+        levels::collect(&self.x, rows, columns.panels, &mut self.limits, &mut sums.0, &mut taker);
+    }
+
+    /// Lowers the limit of one row as far as its entries allow, and drops those above it.
+    pub fn tighten(&mut self, row: usize, count: usize) {
+        self.limits[row] = self.lists[row].tighten(self.limits[row], count);
+    }
+}
+
+struct Taker<'a> {
+    lists: &'a mut [List],
+    columns: &'a Columns<'a>,
+    count: Option<usize>,
+}
+
+impl Take for Taker<'_> {
+    #[cold]
+    fn take(&mut self, row: usize, limit: f32, first_column: usize, mask: u32, values: &[f32]) -> f32 {
+        let Self { lists, columns, count } = self;
+        let Some(list) = lists.get_mut(row) else { return limit };
+        let mut mask = mask;
+        while mask != 0 {
+            let lane = mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            let (value, at) = (values[lane], first_column + lane);
+            let column = columns.numbers[at];
+            if list.left_out != Some(column) {
+                let upper = rounded_up(f64::from(value) + 2.0 * f64::from(columns.errors[at]));
+                list.entries.push(Entry { value, upper, column });
+            }
+        }
+        match *count {
+            Some(count) if list.entries.len() >= list.due.max(count + SPARE) => list.tighten(limit, count),
+            _ => limit,
+        }
+    }
+}
+
+impl List {
+    /// The limit that the entries allow; drops those above it.
+    fn tighten(&mut self, limit: f32, count: usize) -> f32 {
+        let mut lower = limit;
+        if self.entries.len() >= count {
+            let (_, last, _) =
+                self.entries.select_nth_unstable_by(count - 1, |a, b| f32::total_cmp(&a.upper, &b.upper));
+            lower = limit.min(rounded_up(f64::from(last.upper) + self.gap));
+            self.entries.retain(|entry| entry.value <= lower);
+        }
+        self.due = self.entries.len() + count.max(SPARE);
+        lower
+    }
+}
+
+/// The least `f32` that is not below `value`.
+pub(crate) fn rounded_up(value: f64) -> f32 {
+    let near = value as f32;
+    if f64::from(near) < value { near.next_up() } else { near }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roundings_are_upwards() {
+        for value in [0.0, 1.0, 1.0 + 1e-12, -1.0 - 1e-12, -1.0 + 1e-12, 1e-50, -1e-50] {
+            let rounded = f64::from(rounded_up(value));
+            assert!(rounded >= value && rounded - value <= value.abs() * 1.2e-7 + 1e-44, "{value} {rounded}");
+        }
+    }
+
+    /// Whatever the order of the values, the wanted ones stay.
+    #[test]
+    fn lists_keep_every_column_that_may_be_wanted() {
+        for order in [1_u32, 7, 999] {
+            let mut list = List { gap: 0.5, ..List::default() };
+            let mut limit = NO_LIMIT;
+            for index in 0..1000_u32 {
+                let column = index * order % 1000;
+                let value = (column / 4) as f32;
+                if value <= limit {
+                    list.entries.push(Entry { value, upper: value, column });
+                }
+                if list.entries.len() >= 20 + list.due.min(60) {
+                    limit = list.tighten(limit, 10);
+                }
+            }
+            limit = list.tighten(limit, 10);
+            assert_eq!(limit, 2.5, "four columns share a value: the tenth least is 2");
+            let mut columns: Vec<u32> = list.entries.iter().map(|entry| entry.column).collect();
+            columns.sort_unstable();
+            assert_eq!(columns, (0..12).collect::<Vec<_>>(), "{order}");
+        }
+    }
+}
