@@ -19,7 +19,9 @@ pub const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/digits.npy")
 pub fn run(arguments: &[&str]) -> Output {
     let mut command = tilefold();
     command.args(arguments);
-    if matches!(arguments[0], "kmeans" | "predict" | "distance") && !arguments.contains(&"--device") {
+    if matches!(arguments[0], "kmeans" | "predict" | "distance" | "neighbours")
+        && !arguments.contains(&"--device")
+    {
         command.args(["--device", "cpu"]);
     }
     command.output().unwrap()
@@ -36,7 +38,7 @@ pub fn succeed(arguments: &[&str]) -> Output {
     output
 }
 
-fn json(output: &Output) -> Value {
+pub fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

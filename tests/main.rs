@@ -51,6 +51,7 @@ mod measure_report;
 mod measure_roofs;
 mod measure_verify;
 mod neighbours;
+mod neighbours_cli;
 mod neighbours_radius;
 mod neighbours_rules;
 mod readers;

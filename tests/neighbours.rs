@@ -71,7 +71,8 @@ pub fn check(
         }
         for pair in chosen.windows(2) {
             let (a, b) = (values[pair[0]], values[pair[1]]);
-            let is_ordered = if slack == 0.0 { a < b || (a == b && pair[0] < pair[1]) } else { a <= b + slack };
+            let is_ordered =
+                if slack == 0.0 { a < b || (a == b && pair[0] < pair[1]) } else { a <= b + slack };
             assert!(is_ordered, "{metric}: query {query}: {pair:?} {a} {b}");
         }
         let last = chosen[chosen.len() - 1];
@@ -240,7 +241,14 @@ fn every_element_type(device: &Device) {
         let params = Params::new(metric, 6);
         let found = nearest(device, double.view(), queries.view(), &params).unwrap();
         assert!(matches!(found.distances, Matrix::F64(_)));
-        check(&found, (metric, false), &double, &wide(queries.view()), |_, _| false, slack(metric, &double) + 1e-9);
+        check(
+            &found,
+            (metric, false),
+            &double,
+            &wide(queries.view()),
+            |_, _| false,
+            slack(metric, &double) + 1e-9,
+        );
         macro_rules! whole {
             ($($type:ty),*) => {$({
                 let points = points.mapv(|v| v.abs() as $type);
@@ -253,7 +261,14 @@ fn every_element_type(device: &Device) {
         whole!(u8, i8, u16, i16, u32, i32, u64, i64);
         let half = points.mapv(half::f16::from_f32);
         let found = nearest(device, half.view(), queries.view(), &params).unwrap();
-        check(&found, (metric, false), &half.mapv(f64::from), &wide(queries.view()), |_, _| false, slack(metric, &double));
+        check(
+            &found,
+            (metric, false),
+            &half.mapv(f64::from),
+            &wide(queries.view()),
+            |_, _| false,
+            slack(metric, &double),
+        );
     }
 }
 
@@ -314,4 +329,47 @@ fn nearly_equal_rows(device: &Device) {
             check(&found, (metric, farthest), &points, &queries, |_, _| false, slack(metric, &points));
         }
     }
+}
+
+/// The windows of a set that is searched with itself serve rows and columns alike: the same as two sets.
+#[test]
+fn a_large_set_with_itself_is_as_two_sets() {
+    let device = Device::cpu_with_threads(3).unwrap();
+    let points = uniform(3300, 5, 1.0, 23);
+    for farthest in [false, true] {
+        for (metric, rows, count) in [
+            (Metric::SquaredEuclidean, &points, 12),
+            (Metric::Cosine, &points, 12),
+            (Metric::InnerProduct, &points, 12),
+        ] {
+            let params = Params::new(metric, count).farthest(farthest);
+            let together = nearest_of_each(&device, rows.view(), &params).unwrap();
+            let apart = nearest(&device, rows.view(), rows.view(), &params).unwrap();
+            assert_eq!(bits(&together), bits(&apart), "{metric} {farthest}");
+            let alone = nearest_of_each(&device, rows.view(), &params.clone().includes_self(false)).unwrap();
+            let wider = Params::new(metric, count + 1).farthest(farthest);
+            let wider = nearest(&device, rows.view(), rows.view(), &wider).unwrap();
+            for (row, found) in alone.indices.outer_iter().enumerate() {
+                let others = wider.indices.row(row);
+                let expected: Vec<u32> =
+                    others.iter().copied().filter(|&index| index as usize != row).take(count).collect();
+                assert_eq!(found.to_vec(), expected, "{metric} {farthest} {row}");
+            }
+        }
+    }
+}
+
+/// More equal rows than a list holds: they are decided on between windows.
+#[test]
+fn thousands_of_equal_rows() {
+    let twins = duplicates(4300, 2, 1, 24);
+    let params = Params::new(Metric::Euclidean, 5).includes_self(false);
+    let together = nearest_of_each(&Device::cpu(), twins.view(), &params).unwrap();
+    for (row, found) in together.indices.outer_iter().enumerate() {
+        let expected: Vec<u32> = (0..7).filter(|&index| index as usize != row).take(5).collect();
+        assert_eq!(found.to_vec(), expected, "{row}");
+    }
+    let queries = twins.slice(ndarray::s![..40, ..]);
+    let apart = nearest(&Device::cpu(), twins.view(), queries, &params).unwrap();
+    assert!(apart.indices.outer_iter().all(|found| found.to_vec() == [0, 1, 2, 3, 4]));
 }

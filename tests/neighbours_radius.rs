@@ -46,7 +46,14 @@ fn expected(
 }
 
 #[track_caller]
-fn check(found: &Within, metric: Metric, points: &Array2<f64>, queries: &Array2<f64>, radius: &Radius, slack: f64) {
+fn check(
+    found: &Within,
+    metric: Metric,
+    points: &Array2<f64>,
+    queries: &Array2<f64>,
+    radius: &Radius,
+    slack: f64,
+) {
     assert_eq!(found.offsets.len(), queries.nrows() + 1);
     let distances = found.distances.to_f64();
     for (query, row) in queries.outer_iter().enumerate() {
@@ -64,8 +71,14 @@ fn check(found: &Within, metric: Metric, points: &Array2<f64>, queries: &Array2<
         }
         indices.sort_unstable();
         assert!(indices.windows(2).all(|pair| pair[0] < pair[1]), "{metric}: an index twice");
-        assert!(inside.iter().all(|index| indices.binary_search(index).is_ok()), "{metric}: {query} misses one");
-        assert!(indices.iter().all(|index| near.binary_search(index).is_ok()), "{metric}: {query} has one more");
+        assert!(
+            inside.iter().all(|index| indices.binary_search(index).is_ok()),
+            "{metric}: {query} misses one"
+        );
+        assert!(
+            indices.iter().all(|index| near.binary_search(index).is_ok()),
+            "{metric}: {query} has one more"
+        );
     }
 }
 
@@ -103,7 +116,11 @@ fn every_metric_within(device: &Device) {
     ] {
         let params = RadiusParams::new(metric, radius);
         let found = within(device, points.view(), queries.view(), &params).unwrap();
-        assert!(!found.indices.is_empty() && found.indices.len() < 140 * 31, "{metric}: {}", found.indices.len());
+        assert!(
+            !found.indices.is_empty() && found.indices.len() < 140 * 31,
+            "{metric}: {}",
+            found.indices.len()
+        );
         let reference = within(&Device::reference(), points.view(), queries.view(), &params).unwrap();
         assert_eq!((&found.offsets, &found.indices), (&reference.offsets, &reference.indices), "{metric}");
         assert_eq!(found.distances, reference.distances, "{metric}");
@@ -116,9 +133,12 @@ fn every_metric_within(device: &Device) {
 fn on_the_sphere(device: &Device) {
     let grid = ties(12, 2);
     let points = wide(grid.points.view());
-    for (metric, radius) in
-        [(Metric::Euclidean, 5.0), (Metric::SquaredEuclidean, 25.0), (Metric::Euclidean, 0.0), (Metric::InnerProduct, 60.0)]
-    {
+    for (metric, radius) in [
+        (Metric::Euclidean, 5.0),
+        (Metric::SquaredEuclidean, 25.0),
+        (Metric::Euclidean, 0.0),
+        (Metric::InnerProduct, 60.0),
+    ] {
         let params = RadiusParams::new(metric, radius);
         let found = within_of_each(device, grid.points.view(), &params).unwrap();
         check(&found, metric, &points, &points, &params.radius, 0.0);
@@ -178,7 +198,8 @@ fn filtered_radii(device: &Device) {
 fn empty_and_full(device: &Device) {
     let points = uniform(70, 6, 1.0, 49);
     let far = uniform(9, 6, 1.0, 50).mapv(|v| v + 100.0);
-    let found = within(device, points.view(), far.view(), &RadiusParams::new(Metric::Euclidean, 1.0)).unwrap();
+    let found =
+        within(device, points.view(), far.view(), &RadiusParams::new(Metric::Euclidean, 1.0)).unwrap();
     assert_eq!((found.offsets, found.indices.len()), (vec![0; 10], 0));
     for radius in [1e9, f64::INFINITY] {
         let params = RadiusParams::new(Metric::Euclidean, radius);

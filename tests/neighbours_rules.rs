@@ -11,7 +11,13 @@ use crate::neighbours::{SCREENED, check, slack, wide};
 use crate::support::backends::on_every_backend;
 use crate::support::cases::{Draws, uniform};
 
-on_every_backend!(filters_are_kept, wrong_input_is_named, too_large_results, cancelling, overflow_is_an_error);
+on_every_backend!(
+    filters_are_kept,
+    wrong_input_is_named,
+    too_large_results,
+    cancelling,
+    overflow_is_an_error
+);
 
 fn filters_are_kept(device: &Device) {
     let (points, queries) = (uniform(203, 7, 1.0, 30), uniform(45, 7, 1.0, 31));
@@ -21,12 +27,11 @@ fn filters_are_kept(device: &Device) {
         .map(|&share| (0..203).map(|at| draws.unit() < share || at < 6).collect())
         .collect();
     let bitmap = |bits: &[bool]| {
-        let byte = |bits: &[bool]| bits.iter().enumerate().fold(0, |byte, (at, &bit)| byte | u8::from(bit) << at);
+        let byte =
+            |bits: &[bool]| bits.iter().enumerate().fold(0, |byte, (at, &bit)| byte | u8::from(bit) << at);
         Filter::Bitmap(bits.chunks(8).map(byte).collect())
     };
-    let ids = |bits: &[bool]| {
-        Filter::Ids((0..203_u32).rev().filter(|&at| bits[at as usize]).collect())
-    };
+    let ids = |bits: &[bool]| Filter::Ids((0..203_u32).rev().filter(|&at| bits[at as usize]).collect());
     let of_query: Vec<u32> = (0..45).map(|query| query * 7 % 3).collect();
     let filters = vec![bitmap(&allowed[0]), ids(&allowed[1]), bitmap(&allowed[2])];
     for metric in SCREENED {
@@ -91,7 +96,8 @@ fn wrong_input_is_named(device: &Device) {
             let outcome = filtered(wrong);
             assert!(matches!(outcome, Err(Error::Shape { argument: "filters", .. })), "{outcome:?}");
         }
-        let radius = |radius| within(device, points.view(), queries.view(), &RadiusParams::new(metric, radius));
+        let radius =
+            |radius| within(device, points.view(), queries.view(), &RadiusParams::new(metric, radius));
         let mut refused = vec![f64::NAN];
         refused.extend((metric != Metric::InnerProduct).then_some(-1e-300));
         for wrong in refused {

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::bench::Bench;
 use super::compare::Compare;
 use super::lora::Lora;
+use super::neighbours::Neighbours;
 use super::report::Report;
 #[cfg(feature = "gpu")]
 use super::tune::Tune;
@@ -40,6 +41,8 @@ pub(super) enum Command {
     Predict(Box<Predict>),
     /// Writes the matrix of all distances between the rows of two files, or of one.
     Distance(Box<Distance>),
+    /// Finds the nearest rows of a file, or all within a radius.
+    Neighbours(Box<Neighbours>),
     /// Works with LoRA adapters.
     Lora(Lora),
     /// Verifies and times workloads on one or more devices.

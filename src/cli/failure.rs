@@ -86,6 +86,8 @@ fn flag(name: &str) -> &str {
     match name {
         "n_clusters" => "-k",
         "points" => "INPUT",
+        "queries" => "--queries",
+        "radius" => "--radius",
         "x" => "X",
         "y" => "Y",
         "metric" => "--metric",

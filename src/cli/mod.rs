@@ -10,6 +10,7 @@ mod failure;
 mod input;
 mod kmeans;
 mod lora;
+mod neighbours;
 mod output;
 mod plot;
 mod predict;
@@ -65,6 +66,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Distance(arguments) => {
             show_warnings(arguments.run.quiet);
             distance::run(&arguments, &cancel_on_interrupt())
+        }
+        Command::Neighbours(arguments) => {
+            show_warnings(arguments.run.quiet);
+            neighbours::run(&arguments, &cancel_on_interrupt())
         }
         Command::Lora(arguments) => lora::run(&arguments),
         Command::Bench(arguments) => {

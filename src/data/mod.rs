@@ -8,6 +8,7 @@ mod element;
 pub(crate) mod frame;
 mod idx;
 mod npy;
+mod npz;
 mod points;
 pub(crate) mod records;
 pub(crate) mod storage;
@@ -15,6 +16,7 @@ mod table;
 mod vecs;
 mod write;
 
+pub use npz::{CompressedRows, write_csr_npz_to};
 pub use points::{ElementType, Points};
 pub use table::{ReadOptions, Table, read_vector_f64};
 pub use write::{AtomicFile, NpyElement, NpyRowWriter, write_csv, write_csv_to, write_npy, write_npy_to};

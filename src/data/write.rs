@@ -68,7 +68,7 @@ impl AtomicFile {
         Ok(())
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.writer.write_all(bytes).map_err(|source| file_error(&self.target, "writing", source))
     }
 }

@@ -7,12 +7,14 @@
 //! 2. Points are prepared window by window; the lists of a block of queries live on from one to the next. Which columns
 //!    are measured depends on the cut, which are chosen does not.
 //! 3. Lists that stay long, because points are equal or the band is wide, are decided on between windows.
-//! 4. Metrics that no tile screens are measured pair by pair.
+//! 4. A set with itself needs each product once ([`super::mirror`]).
+//! 5. Metrics that no tile screens are measured pair by pair.
 
 use rayon::prelude::*;
 
 use super::fold::{Fold, Row};
 use super::judge::{Judge, Scratch};
+use super::mirror;
 use super::plan::Cut;
 use super::problem::{Part, Problem};
 use super::screen::{Reach, Screen, Side};
@@ -26,19 +28,19 @@ use crate::tile::cpu::{Panels, ROW_GROUP};
 const MEASURED: usize = 1024;
 
 /// Queries of one block with what they know.
-struct Work<A> {
-    queries: Vec<u32>,
-    block: Block,
+pub(super) struct Work<A> {
+    pub queries: Vec<u32>,
+    pub block: Block,
     /// The values of T within which columns can be wanted, where there is such a limit.
     reaches: Vec<Option<Reach>>,
-    answers: Vec<A>,
+    pub answers: Vec<A>,
 }
 
 /// Points of one window, packed.
-struct Window {
-    panels: Panels,
-    errors: Vec<f32>,
-    numbers: Vec<u32>,
+pub(super) struct Window {
+    pub panels: Panels,
+    pub errors: Vec<f32>,
+    pub numbers: Vec<u32>,
 }
 
 /// The answers of one part, in the order of its queries, through `visit`.
@@ -50,6 +52,14 @@ pub(super) fn search<F: Fold>(
     mut visit: impl FnMut(u32, F::Answer) -> Result<()>,
 ) -> Result<()> {
     let cut = Cut::new(problem.points.columns(), fold.count().unwrap_or(0), ROW_GROUP);
+    if let (Some(screen), Some(count)) = (screen, fold.count())
+        && problem.other_queries().is_none()
+        && part.is_everything()
+        && cut.keeps(part.queries.len())
+    {
+        let answers = mirror::search(problem, screen, fold, count, cut)?;
+        return (0_u32..).zip(answers).try_for_each(|(query, answer)| visit(query, answer));
+    }
     for start in (0..part.queries.len()).step_by(cut.queries) {
         let queries = part.queries.range(start, cut.queries.min(part.queries.len() - start));
         let answers = match screen {
@@ -90,7 +100,7 @@ fn screened<F: Fold>(
 ) -> Result<Vec<F::Answer>> {
     let judge = problem.judge();
     let mut blocks: Vec<Work<F::Answer>> =
-        queries.par_chunks(cut.block).map(|queries| Work::load(problem, screen, queries, fold)).collect();
+        queries.par_chunks(cut.block).map(|queries| Work::load(problem, screen, queries, fold).0).collect();
     for start in (0..part.points.len()).step_by(cut.window) {
         let numbers = part.points.range(start, cut.window.min(part.points.len() - start));
         let window = Window::load(problem, screen, numbers);
@@ -100,7 +110,7 @@ fn screened<F: Fold>(
             Ok(())
         })?;
     }
-    let finished = blocks.into_par_iter().map_init(Scratch::default, |scratch, work| {
+    let finished = blocks.into_par_iter().map_init(Scratch::default, |scratch, mut work| {
         problem.cancel.check()?;
         Ok(work.finish(problem, &judge, fold, scratch))
     });
@@ -109,15 +119,24 @@ fn screened<F: Fold>(
 }
 
 impl<A: Send + Default> Work<A> {
-    fn load<F: Fold<Answer = A>>(problem: &Problem, screen: &Screen, queries: &[u32], fold: &F) -> Self {
+    /// Prepares queries; also returns what they are as columns: half norms and errors.
+    pub fn load<F: Fold<Answer = A>>(
+        problem: &Problem,
+        screen: &Screen,
+        queries: &[u32],
+        fold: &F,
+    ) -> (Self, Vec<(f32, f32)>) {
         let depth = screen.depth();
+        let chain = Panels::chain(depth);
+        let mut norms = Vec::with_capacity(queries.len());
         let mut block = Block::new(queries.len(), depth);
-        let bound = screen.bound(HOST_UNIT, Panels::chain(depth));
+        let bound = screen.bound(HOST_UNIT, chain);
         let mut wide = vec![0.0; depth];
         let mut reaches = Vec::with_capacity(queries.len());
         for (row, &query) in queries.iter().enumerate() {
             let x = &mut block.x[row * depth..(row + 1) * depth];
             let square = screen.load(Side::Queries, problem.queries(), query as usize, &mut wide, x);
+            norms.push(screen.half_norm(square, HOST_UNIT, chain));
             let gap = Screen::gap(&bound, square);
             let reach = fold.reach(screen, query, square);
             block.lists[row].gap = gap;
@@ -128,11 +147,11 @@ impl<A: Send + Default> Work<A> {
             reaches.push(reach);
         }
         let answers = queries.iter().map(|_| A::default()).collect();
-        Self { queries: queries.to_vec(), block, reaches, answers }
+        (Self { queries: queries.to_vec(), block, reaches, answers }, norms)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what a thread owns beside what a call shares")]
-    fn meet<F: Fold<Answer = A>>(
+    pub fn meet<F: Fold<Answer = A>>(
         &mut self,
         window: &Window,
         problem: &Problem,
@@ -153,8 +172,8 @@ impl<A: Send + Default> Work<A> {
         }
     }
 
-    fn finish<F: Fold<Answer = A>>(
-        mut self,
+    pub fn finish<F: Fold<Answer = A>>(
+        &mut self,
         problem: &Problem,
         judge: &Judge,
         fold: &F,
@@ -171,12 +190,13 @@ impl<A: Send + Default> Work<A> {
                 fold.add(judge, query, &mut scratch.found, answer);
             }
         }
-        self.answers
+        std::mem::take(&mut self.answers)
     }
 }
 
 impl Window {
-    fn load(problem: &Problem, screen: &Screen, numbers: Vec<u32>) -> Self {
+    /// Prepares and packs the points of these numbers.
+    pub fn load(problem: &Problem, screen: &Screen, numbers: Vec<u32>) -> Self {
         let depth = screen.depth();
         let chain = Panels::chain(depth);
         let mut rows = vec![0.0; numbers.len() * depth];

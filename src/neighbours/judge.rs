@@ -123,7 +123,8 @@ mod tests {
             for metric in [Metric::SquaredEuclidean, Metric::Euclidean, Metric::InnerProduct] {
                 let judge = Judge::new(metric, Order::Ascending, &points, ElementType::F32);
                 assert_ne!(judge.sum, Sum::Other);
-                let mut scratch = Scratch { query: rows.row(3).mapv(f64::from).to_vec(), ..Scratch::default() };
+                let mut scratch =
+                    Scratch { query: rows.row(3).mapv(f64::from).to_vec(), ..Scratch::default() };
                 judge.measure(0..7, &mut scratch);
                 for neighbour in &scratch.found {
                     let row = rows.row(neighbour.index as usize).mapv(f64::from).to_vec();

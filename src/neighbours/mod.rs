@@ -35,6 +35,7 @@ mod filter;
 mod fold;
 mod graph;
 mod judge;
+mod mirror;
 mod order;
 mod params;
 mod plan;

@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 const WINDOW_BYTES: usize = 8 << 20;
 /// Bytes of queries that keep their lists at once.
 const QUERIES_BYTES: usize = 256 << 20;
+/// Of a set with itself this many times as many queries keep their lists: it halves the work.
+const MIRROR_SHARE: usize = 4;
 /// Bytes of the rows of one block, which one thread works on: they stay in its cache.
 const BLOCK_BYTES: usize = 256 << 10;
 /// Entries of a list that are still screened further after a window; longer ones are decided on.
@@ -34,6 +36,19 @@ impl Cut {
         let queries = (QUERIES_BYTES / (row_bytes + list_bytes)).max(block);
         let window = (WINDOW_BYTES / row_bytes).clamp(64, 1 << 16);
         Self { window, queries, block, entries: ENTRIES + 4 * count }
+    }
+}
+
+impl Cut {
+    /// Whether all of `rows` queries can keep their lists at once.
+    pub fn keeps(&self, rows: usize) -> bool {
+        rows <= MIRROR_SHARE * self.queries
+    }
+
+    /// Blocks of a window of a set with itself. The window's own pairs are multiplied both ways, so it is a small part of
+    /// the set; but its rows get their first limits from it, so it is not too small.
+    pub fn mirror_blocks(&self, rows: usize) -> usize {
+        (rows / 12).clamp(1024, self.window.max(1024)).div_ceil(self.block)
     }
 }
 

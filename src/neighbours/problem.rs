@@ -34,6 +34,13 @@ pub(super) enum Selection {
     Ids(Vec<u32>),
 }
 
+impl Part {
+    /// Whether all queries meet all points.
+    pub fn is_everything(&self) -> bool {
+        matches!((&self.queries, &self.points), (Selection::All(_), Selection::All(_)))
+    }
+}
+
 impl Selection {
     /// How many.
     pub fn len(&self) -> usize {

@@ -138,19 +138,19 @@ fn search<F: Fold>(
     let screen = host.install(|| {
         Screen::new(metric, farthest, &problem.points, problem.other_queries(), &problem.cancel)
     })?;
-    match &backend {
+    let name = match &backend {
         Backend::Reference => {
             parts.iter().try_for_each(|part| define(problem, part, fold, &mut visit))?;
             return Ok(backend.name());
         }
-        Backend::Cpu(_) => {}
+        Backend::Cpu(_) => backend.name(),
         #[cfg(feature = "gpu")]
-        Backend::Gpu(_) => {}
-    }
+        Backend::Gpu(_) => format!("{}; neighbours on {}", backend.name(), Backend::Cpu(&host).name()),
+    };
     host.install(|| {
         parts.iter().try_for_each(|part| cpu::search(problem, screen.as_ref(), part, fold, &mut visit))
     })?;
-    Ok(backend.name())
+    Ok(name)
 }
 
 /// The definition: all points of each query, ranked, handed to the fold.
@@ -160,8 +160,7 @@ fn define<F: Fold>(
     fold: &F,
     visit: &mut impl FnMut(u32, F::Answer) -> Result<()>,
 ) -> Result<()> {
-    let points: Vec<Vec<f64>> =
-        (0..problem.points.rows()).map(|row| raw_row(&problem.points, row)).collect();
+    let points: Vec<Vec<f64>> = (0..problem.points.rows()).map(|row| raw_row(&problem.points, row)).collect();
     let judge = problem.judge();
     let columns = part.points.range(0, part.points.len());
     for query in part.queries.range(0, part.queries.len()) {

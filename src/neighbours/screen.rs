@@ -129,7 +129,9 @@ impl Screen {
         let scale = if side == Side::Points { self.points_scale } else { self.queries_scale };
         match self.form {
             Form::Centred => {
-                wide.iter_mut().zip(&self.offset).for_each(|(value, offset)| *value = (*value - offset) * scale);
+                wide.iter_mut()
+                    .zip(&self.offset)
+                    .for_each(|(value, offset)| *value = (*value - offset) * scale);
             }
             Form::Product => wide.iter_mut().for_each(|value| *value *= scale),
             Form::Direction => {

@@ -7,7 +7,7 @@
 //! column that is left out is worse than `count` others: where the columns are cut decides nothing.
 
 use super::ROW_GROUP;
-use super::kernel::Take;
+use super::kernel::{ABSENT, Back, Take};
 use super::levels;
 use super::panels::Panels;
 
@@ -79,8 +79,39 @@ impl Block {
     pub fn collect(&mut self, columns: &Columns, count: Option<usize>, sums: &mut Sums) {
         sums.0.resize(self.limits.len() * columns.panels.width, 0.0);
         let rows = self.lists.len();
-        let mut taker = Taker { lists: &mut self.lists, columns, count };
-        levels::collect(&self.x, rows, columns.panels, &mut self.limits, &mut sums.0, &mut taker);
+        let mut taker = Taker { lists: &mut self.lists, columns, count, hits: &mut Vec::new() };
+        levels::collect(&self.x, rows, columns.panels, &mut self.limits, &mut sums.0, None, &mut taker);
+    }
+
+    /// As [`Self::collect`] for columns of the same set that this block is of: what the products say about the columns goes
+    /// to `hits`, as row of the block and entry of a column of the window. `limits` are the columns'.
+    pub fn collect_both(
+        &mut self,
+        columns: &Columns,
+        count: usize,
+        own: &Own,
+        limits: &mut Vec<f32>,
+        sums: &mut Sums,
+        hits: &mut Vec<Hit>,
+    ) {
+        let width = columns.panels.width;
+        sums.0.resize(self.limits.len() * width, 0.0);
+        limits.resize(limits.len().next_multiple_of(width), f32::NEG_INFINITY);
+        let rows = self.lists.len();
+        let mut taker = Taker { lists: &mut self.lists, columns, count: Some(count), hits };
+        let back = Back { half_norms: &own.half_norms, limits };
+        levels::collect(&self.x, rows, columns.panels, &mut self.limits, &mut sums.0, Some(back), &mut taker);
+    }
+
+    /// Adds an entry to a row's list, where it is within the limit.
+    pub fn add(&mut self, row: usize, entry: Entry, count: usize) {
+        let (list, limit) = (&mut self.lists[row], &mut self.limits[row]);
+        if entry.value <= *limit {
+            list.entries.push(entry);
+            if list.entries.len() >= list.due.max(count + SPARE) {
+                *limit = list.tighten(*limit, count);
+            }
+        }
     }
 
     /// Lowers the limit of one row as far as its entries allow, and drops those above it.
@@ -89,16 +120,42 @@ impl Block {
     }
 }
 
+/// What the rows of a block are as columns.
+pub(crate) struct Own {
+    /// Half norms less their errors, padded as the rows are.
+    pub half_norms: Vec<f32>,
+}
+
+impl Own {
+    /// From the half norms of a block's rows.
+    pub fn new(mut half_norms: Vec<f32>) -> Self {
+        half_norms.resize(half_norms.len().next_multiple_of(ROW_GROUP), ABSENT);
+        Self { half_norms }
+    }
+}
+
+/// A row of a block that may be wanted by a column of a window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hit {
+    /// The row, in its block.
+    pub row: u32,
+    /// The column, in its window.
+    pub column: u32,
+    /// The value of the row for that column.
+    pub value: f32,
+}
+
 struct Taker<'a> {
     lists: &'a mut [List],
     columns: &'a Columns<'a>,
     count: Option<usize>,
+    hits: &'a mut Vec<Hit>,
 }
 
 impl Take for Taker<'_> {
     #[cold]
     fn take(&mut self, row: usize, limit: f32, first_column: usize, mask: u32, values: &[f32]) -> f32 {
-        let Self { lists, columns, count } = self;
+        let Self { lists, columns, count, .. } = self;
         let Some(list) = lists.get_mut(row) else { return limit };
         let mut mask = mask;
         while mask != 0 {
@@ -114,6 +171,20 @@ impl Take for Taker<'_> {
         match *count {
             Some(count) if list.entries.len() >= list.due.max(count + SPARE) => list.tighten(limit, count),
             _ => limit,
+        }
+    }
+
+    #[cold]
+    fn take_back(&mut self, row: usize, first_column: usize, mask: u32, values: &[f32]) {
+        let mut mask = mask;
+        while mask != 0 {
+            let lane = mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            self.hits.push(Hit {
+                row: row as u32,
+                column: (first_column + lane) as u32,
+                value: values[lane],
+            });
         }
     }
 }

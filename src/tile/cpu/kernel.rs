@@ -179,6 +179,18 @@ pub(super) trait Take {
     /// One row's values with the columns from `first_column` on, of which those in `mask` are at most the row's `limit`.
     /// Returns the row's limit from now on.
     fn take(&mut self, row: usize, limit: f32, first_column: usize, mask: u32, values: &[f32]) -> f32;
+    /// The same products the other way round, where rows and columns are of one set: the values of columns from
+    /// `first_column` on with one row, of which those in `mask` are at most their column's limit.
+    fn take_back(&mut self, row: usize, first_column: usize, mask: u32, values: &[f32]);
+}
+
+/// What the products of rows with columns say about the columns, where both are of one set.
+#[derive(Clone, Copy)]
+pub(super) struct Back<'a> {
+    /// The rows' own half norms, as columns have them.
+    pub half_norms: &'a [f32],
+    /// The limit of each column, padded to whole tiles with one that nothing keeps.
+    pub limits: &'a [f32],
 }
 
 /// The collecting fold over `groups * ROWS` rows and all tiles: hands over the values that are at most their row's
@@ -196,12 +208,15 @@ pub(super) unsafe fn collect<V: Vector, const ROWS: usize>(
     panels: &Panels,
     limits: &mut [f32],
     sums: &mut [f32],
+    back: Option<Back>,
     taker: &mut dyn Take,
 ) {
     let (depth, width) = (panels.depth, 2 * V::LANES);
     let rows = groups * ROWS;
     assert!(x.len() >= rows * depth && limits.len() >= rows && panels.width == width);
     assert!(sums.len() >= if panels.chunks == 1 { ROWS } else { rows } * width);
+    let fits = |back: Back| back.half_norms.len() >= rows && back.limits.len() >= panels.tiles * width;
+    assert!(back.is_none_or(fits));
     for tile in 0..panels.tiles {
         for chunk in 0..panels.chunks {
             let (start, length) = panels.chunk(chunk);
@@ -216,6 +231,9 @@ pub(super) unsafe fn collect<V: Vector, const ROWS: usize>(
                     if chunk + 1 == panels.chunks {
                         let limits = &mut limits[group * ROWS..(group + 1) * ROWS];
                         hand_over::<V, ROWS>(sums, tile, group, panels, limits, taker);
+                        if let Some(back) = back {
+                            hand_back::<V, ROWS>(sums, tile, group, back, taker);
+                        }
                     }
                 }
             }
@@ -247,6 +265,34 @@ unsafe fn hand_over<V: Vector, const ROWS: usize>(
                 left.store(values.as_mut_ptr());
                 right.store(values.as_mut_ptr().add(V::LANES));
                 *limit = taker.take(group * ROWS + row, *limit, tile * 2 * V::LANES, mask, &values);
+            }
+        }
+    }
+}
+
+/// Compares the columns of a finished tile with their limits, for one group of rows.
+#[inline(always)]
+unsafe fn hand_back<V: Vector, const ROWS: usize>(
+    sums: *const f32,
+    tile: usize,
+    group: usize,
+    back: Back,
+    taker: &mut dyn Take,
+) {
+    // SAFETY: `collect` asserted the room for every row and column; a vector has at most 16 lanes.
+    unsafe {
+        let limits = back.limits.as_ptr().add(tile * 2 * V::LANES);
+        let most = [V::load(limits), V::load(limits.add(V::LANES))];
+        for row in 0..ROWS {
+            let half_norm = V::splat(*back.half_norms.as_ptr().add(group * ROWS + row));
+            let at = sums.add(2 * row * V::LANES);
+            let (left, right) = (half_norm.sub(V::load(at)), half_norm.sub(V::load(at.add(V::LANES))));
+            let mask = V::at_most(left, most[0]) | V::at_most(right, most[1]) << V::LANES;
+            if mask != 0 {
+                let mut values = [0.0_f32; 32];
+                left.store(values.as_mut_ptr());
+                right.store(values.as_mut_ptr().add(V::LANES));
+                taker.take_back(group * ROWS + row, tile * 2 * V::LANES, mask, &values);
             }
         }
     }

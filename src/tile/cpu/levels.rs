@@ -1,6 +1,6 @@
 //! The kernels of the CPU tile, compiled for each instruction set and chosen at run time.
 
-use super::kernel::{self, FoldState, Take};
+use super::kernel::{self, Back, FoldState, Take};
 use super::panels::Panels;
 use super::vector;
 use crate::simd::{Level, level};
@@ -78,6 +78,7 @@ pub(super) fn collect(
     panels: &Panels,
     limits: &mut [f32],
     sums: &mut [f32],
+    back: Option<Back>,
     taker: &mut dyn Take,
 ) {
     match level() {
@@ -90,13 +91,16 @@ pub(super) fn collect(
                 panels: &Panels,
                 limits: &mut [f32],
                 sums: &mut [f32],
+                back: Option<Back>,
                 taker: &mut dyn Take,
             ) {
                 // SAFETY: as this function's caller promises.
-                unsafe { kernel::collect::<vector::x86::Avx512, 12>(x, groups, panels, limits, sums, taker) }
+                unsafe {
+                    kernel::collect::<vector::x86::Avx512, 12>(x, groups, panels, limits, sums, back, taker)
+                }
             }
             // SAFETY: `level` saw AVX-512F; the panels were packed at the same level.
-            unsafe { run(x, rows.div_ceil(12), panels, limits, sums, taker) }
+            unsafe { run(x, rows.div_ceil(12), panels, limits, sums, back, taker) }
         }
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => {
@@ -107,17 +111,20 @@ pub(super) fn collect(
                 panels: &Panels,
                 limits: &mut [f32],
                 sums: &mut [f32],
+                back: Option<Back>,
                 taker: &mut dyn Take,
             ) {
                 // SAFETY: as this function's caller promises.
-                unsafe { kernel::collect::<vector::x86::Avx2, 6>(x, groups, panels, limits, sums, taker) }
+                unsafe {
+                    kernel::collect::<vector::x86::Avx2, 6>(x, groups, panels, limits, sums, back, taker)
+                }
             }
             // SAFETY: `level` saw AVX2 and FMA; the panels were packed at the same level.
-            unsafe { run(x, rows.div_ceil(6), panels, limits, sums, taker) }
+            unsafe { run(x, rows.div_ceil(6), panels, limits, sums, back, taker) }
         }
         // SAFETY: plain Rust runs anywhere.
         Level::Portable => unsafe {
-            kernel::collect::<vector::Portable, 4>(x, rows.div_ceil(4), panels, limits, sums, taker)
+            kernel::collect::<vector::Portable, 4>(x, rows.div_ceil(4), panels, limits, sums, back, taker)
         },
     }
 }
