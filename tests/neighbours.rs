@@ -1,6 +1,8 @@
 //! The nearest and farthest against distances in `f64` that this file computes itself, on every backend: the same
 //! indices, not merely equally good ones.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use ndarray::{Array2, ArrayView2, Axis, concatenate};
 use tilefold::Device;
 use tilefold::distance::{Matrix, Metric};

@@ -1,7 +1,5 @@
 //! `tilefold neighbours` as its users see it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::io::Read;
 
 use ndarray::array;

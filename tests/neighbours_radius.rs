@@ -1,5 +1,7 @@
 //! Radius searches against distances in `f64`: the same indices, counted and filled.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use ndarray::Array2;
 use tilefold::Device;
 use tilefold::distance::Metric;

@@ -1,5 +1,7 @@
 //! Filters, wrong input, cancelling: what a search refuses and what it never returns.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use ndarray::s;
 use tilefold::distance::Metric;
 use tilefold::neighbours::{
