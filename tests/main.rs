@@ -26,6 +26,7 @@ mod kmeans_model;
 mod kmeans_prune;
 mod kmeans_random;
 mod kmeans_rules;
+mod kmeans_sparse;
 mod kmeans_stop;
 mod kmeans_update;
 mod lora;

@@ -2,12 +2,16 @@
 
 use half::f16;
 use numpy::{
-    Element, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray2, PyUntypedArray, PyUntypedArrayMethods,
+    Element, PyArray1, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
+    PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
 use tilefold::Points;
+use tilefold::data::{Indices, SparseRows, SparseValues};
+
+use crate::errors::to_python;
 
 macro_rules! rows {
     ($($variant:ident($type:ty)),* $(,)?) => {
@@ -88,4 +92,95 @@ fn native_copy<'py>(array: &Bound<'py, PyUntypedArray>) -> PyResult<Bound<'py, P
     };
     let options = [("dtype", dtype), ("order", "C".into_pyobject(py)?.into_any())].into_py_dict(py)?;
     Ok(numpy.call_method("array", (array,), Some(&options))?.cast_into::<PyUntypedArray>()?)
+}
+
+/// What a function takes as points: a dense array, or a SciPy matrix in CSR form.
+pub(crate) enum Table<'py> {
+    Dense(Rows<'py>),
+    Sparse(Csr<'py>),
+}
+
+impl<'py> Table<'py> {
+    /// Sparse is whatever has an `indptr`; its row's columns must ascend strictly.
+    pub(crate) fn take(argument: &str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if object.hasattr("indptr")? {
+            return Ok(Self::Sparse(Csr::take(object)?));
+        }
+        Ok(Self::Dense(Rows::take(argument, object)?))
+    }
+
+    /// What the library reads.
+    pub(crate) fn points(&self) -> PyResult<Points<'_>> {
+        match self {
+            Self::Dense(rows) => Ok(rows.points()),
+            Self::Sparse(rows) => rows.points(),
+        }
+    }
+
+    /// Whether results should be `f32`.
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(self, Self::Dense(Rows::F32(_)) | Self::Sparse(Csr { values: Values::F32(_), .. }))
+    }
+}
+
+/// The arrays of a SciPy CSR matrix, held for reading.
+pub(crate) struct Csr<'py> {
+    columns: usize,
+    starts: Integers<'py>,
+    indices: Integers<'py>,
+    values: Values<'py>,
+}
+
+enum Integers<'py> {
+    I32(PyReadonlyArray1<'py, i32>),
+    I64(PyReadonlyArray1<'py, i64>),
+}
+
+enum Values<'py> {
+    F32(PyReadonlyArray1<'py, f32>),
+    F64(PyReadonlyArray1<'py, f64>),
+}
+
+fn one<'py, T: Element>(object: &Bound<'py, PyAny>) -> Option<PyReadonlyArray1<'py, T>> {
+    object.cast::<PyArray1<T>>().ok().and_then(|array| array.try_readonly().ok())
+}
+
+impl<'py> Integers<'py> {
+    fn take(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let array = object.getattr(name)?;
+        one(&array).map(Self::I32).or_else(|| one(&array).map(Self::I64)).ok_or_else(|| {
+            PyTypeError::new_err(format!("{name}: expected a one-dimensional array of int32 or int64"))
+        })
+    }
+
+    fn get(&self) -> PyResult<Indices<'_>> {
+        let flat = |_| PyValueError::new_err("indices: expected contiguous arrays");
+        Ok(match self {
+            Self::I32(array) => Indices::I32(array.as_slice().map_err(flat)?),
+            Self::I64(array) => Indices::I64(array.as_slice().map_err(flat)?),
+        })
+    }
+}
+
+impl<'py> Csr<'py> {
+    fn take(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let (_, columns): (usize, usize) = object.getattr("shape")?.extract()?;
+        let data = object.getattr("data")?;
+        let values =
+            one(&data).map(Values::F32).or_else(|| one(&data).map(Values::F64)).ok_or_else(|| {
+                PyTypeError::new_err("data: expected a one-dimensional array of float32 or float64")
+            })?;
+        let (starts, indices) = (Integers::take("indptr", object)?, Integers::take("indices", object)?);
+        Ok(Self { columns, starts, indices, values })
+    }
+
+    fn points(&self) -> PyResult<Points<'_>> {
+        let flat = |_| PyValueError::new_err("data: expected a contiguous array");
+        let values = match &self.values {
+            Values::F32(array) => SparseValues::F32(array.as_slice().map_err(flat)?),
+            Values::F64(array) => SparseValues::F64(array.as_slice().map_err(flat)?),
+        };
+        let rows = SparseRows::new(self.columns, self.starts.get()?, self.indices.get()?, values);
+        Ok(Points::Sparse(rows.map_err(to_python)?))
+    }
 }

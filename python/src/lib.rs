@@ -9,6 +9,7 @@ mod devices;
 mod distance;
 mod errors;
 mod guard;
+mod kmeans;
 mod lora;
 mod nearest;
 mod work;
@@ -28,6 +29,8 @@ mod _core {
     use super::distance::{distances, nearest_rows};
     #[pymodule_export]
     use super::errors::{DeviceError, DeviceMemoryError, DeviceNotFoundError, InternalError};
+    #[pymodule_export]
+    use super::kmeans::{Fit, Model, first_centroids, fit};
     #[pymodule_export]
     use super::lora::{LoraAdapter, LoraLease, LoraPool, LoraStep};
     #[pymodule_export]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import tilefold
 
-PUBLIC = ["__init__.pyi", "_core.pyi", "accel/__init__.pyi", "lora/__init__.pyi", "metrics/__init__.pyi"]
+FOLDERS = ["accel", "cluster", "lora", "metrics"]
+PUBLIC = ["__init__.pyi", "_core.pyi", *(f"{folder}/__init__.pyi" for folder in FOLDERS)]
 
 
 def test_stubs_agree_with_the_package(tmp_path):

@@ -1,5 +1,5 @@
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -9,15 +9,19 @@ __all__ = [
     "DeviceError",
     "DeviceMemoryError",
     "DeviceNotFoundError",
+    "Fit",
     "InternalError",
     "LoraAdapter",
     "LoraLease",
     "LoraPool",
     "LoraStep",
+    "Model",
     "_panic_for_test",
     "adapters",
     "device_name",
     "distances",
+    "first_centroids",
+    "fit",
     "nearest_rows",
     "run_command",
     "threads",
@@ -30,6 +34,47 @@ class DeviceError(RuntimeError): ...
 class DeviceNotFoundError(DeviceError): ...
 class DeviceMemoryError(MemoryError): ...
 
+@final
+class Model:
+    @staticmethod
+    def from_centroids(centroids: NDArray[np.float64], selector: str) -> Model: ...
+    @staticmethod
+    def from_bytes(bytes: bytes) -> Model: ...
+    def to_bytes(self) -> bytes: ...
+    def centroids(self) -> NDArray[np.float64]: ...
+    def predict(self, x: Any, selector: str) -> tuple[NDArray[np.int32], str]: ...
+    def transform(self, x: Any, selector: str, single: bool) -> NDArray[Any]: ...
+    def score(self, x: Any, weights: NDArray[np.float64] | None, selector: str) -> float: ...
+
+@final
+class Fit:
+    @property
+    def model(self) -> Model: ...
+    @property
+    def labels(self) -> NDArray[np.int32]: ...
+    @property
+    def inertia(self) -> float: ...
+    @property
+    def n_iter(self) -> int: ...
+    @property
+    def converged(self) -> bool: ...
+    @property
+    def changed(self) -> int: ...
+    @property
+    def shift(self) -> float: ...
+    @property
+    def device(self) -> str: ...
+
+def fit(
+    x: Any,
+    weights: NDArray[np.float64] | None,
+    asked: dict[str, Any],
+    selector: str,
+    callback: Callable[[int, int, float, int, float], Any] | None = None,
+) -> Fit: ...
+def first_centroids(
+    x: Any, weights: NDArray[np.float64] | None, n_clusters: int, seed: int, selector: str
+) -> NDArray[np.float64]: ...
 @final
 class LoraAdapter:
     def __new__(cls, updates: Sequence[tuple[str, Any, Any, float]]) -> LoraAdapter: ...

@@ -117,6 +117,7 @@ impl Frame {
                         Some(flat) => load_flat(flat, &self.offset, self.scale, out),
                         None => load_strided(view, &self.offset, self.scale, out),
                     },
+                    Points::Sparse(rows) => rows.load(&self.offset, self.scale, out),
                     $(Points::$variant(view) => load_strided(view, &self.offset, self.scale, out),)*
                 }
             };
@@ -147,7 +148,10 @@ impl Frame {
 pub(crate) fn value_at(points: &Points, row: usize, column: usize) -> f64 {
     macro_rules! value {
         ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {
-            match points { $(Points::$variant(view) => view[[row, column]].widen(),)* }
+            match points {
+                Points::Sparse(rows) => rows.value_at(row, column),
+                $(Points::$variant(view) => view[[row, column]].widen(),)*
+            }
         };
     }
     each_element!(value)
@@ -284,6 +288,7 @@ pub(crate) fn widen_row(points: &Points, row: usize, out: &mut [f64]) {
     macro_rules! widen {
         ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {
             match points {
+                Points::Sparse(rows) => rows.widen_row(row, out),
                 $(Points::$variant(view) => {
                     for (value, out) in view.row(row).iter().zip(out) { *out = value.widen(); }
                 })*

@@ -11,6 +11,7 @@ mod npy;
 mod npz;
 mod points;
 pub(crate) mod records;
+mod sparse;
 pub(crate) mod storage;
 mod table;
 mod vecs;
@@ -18,5 +19,6 @@ mod write;
 
 pub use npz::{CompressedRows, write_csr_npz_to};
 pub use points::{ElementType, Points};
+pub use sparse::{Indices, SparseRows, SparseValues};
 pub use table::{ReadOptions, Table, read_vector_f64};
 pub use write::{AtomicFile, NpyElement, NpyRowWriter, write_csv, write_csv_to, write_npy, write_npy_to};

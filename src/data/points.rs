@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 use ndarray::ArrayView2;
 
+use super::sparse::SparseRows;
 use crate::error::{Error, Result};
 
 /// Calls a macro once for every element type that [`Points`] can hold.
@@ -49,6 +50,8 @@ macro_rules! declare {
         #[non_exhaustive]
         pub enum Points<'a> {
             $(#[doc = concat!("Rows of `", $name, "`.")] $variant(ArrayView2<'a, $type>),)*
+            /// Rows that store what is not 0.
+            Sparse(SparseRows<'a>),
         }
 
         $(impl<'a> From<ArrayView2<'a, $type>> for Points<'a> {
@@ -60,27 +63,41 @@ macro_rules! declare {
         impl Points<'_> {
             /// Number of points.
             pub fn rows(&self) -> usize {
-                match self { $(Self::$variant(view) => view.nrows(),)* }
+                match self {
+                    Self::Sparse(rows) => rows.rows(),
+                    $(Self::$variant(view) => view.nrows(),)*
+                }
             }
 
             /// Number of features.
             pub fn columns(&self) -> usize {
-                match self { $(Self::$variant(view) => view.ncols(),)* }
+                match self {
+                    Self::Sparse(rows) => rows.columns(),
+                    $(Self::$variant(view) => view.ncols(),)*
+                }
             }
 
             /// The element type.
             pub fn element_type(&self) -> ElementType {
-                match self { $(Self::$variant(_) => ElementType::$variant,)* }
+                match self {
+                    Self::Sparse(rows) if rows.is_double() => ElementType::F64,
+                    Self::Sparse(_) => ElementType::F32,
+                    $(Self::$variant(_) => ElementType::$variant,)*
+                }
             }
 
             /// A narrower borrow of the same rows.
             pub fn view(&self) -> Points<'_> {
-                match self { $(Self::$variant(view) => Points::$variant(view.view()),)* }
+                match self {
+                    Self::Sparse(rows) => Points::Sparse(rows.clone()),
+                    $(Self::$variant(view) => Points::$variant(view.view()),)*
+                }
             }
 
             /// Rows `start .. start + count`.
             pub(crate) fn slice_rows(&self, start: usize, count: usize) -> Points<'_> {
                 match self {
+                    Self::Sparse(rows) => Points::Sparse(rows.slice_rows(start, count)),
                     $(Self::$variant(view) => {
                         Points::$variant(view.slice(ndarray::s![start..start + count, ..]))
                     })*

@@ -45,6 +45,15 @@ impl Encoder {
 
     /// Writes the file: to a temporary name first, renamed once it is whole.
     pub fn write(self, path: &Path, kind: Kind) -> Result<()> {
+        let bytes = self.finish(kind);
+        let mut file = AtomicFile::create(path)?;
+        let failed = |source| Error::File { path: path.to_owned(), action: "writing", source };
+        file.write_all(&bytes).map_err(failed)?;
+        file.commit()
+    }
+
+    /// The bytes of the file.
+    pub fn finish(self, kind: Kind) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + self.0.len() + CHECKSUM_BYTES);
         bytes.extend(MAGIC);
         bytes.extend(kind.tag);
@@ -52,10 +61,7 @@ impl Encoder {
         bytes.extend((self.0.len() as u64).to_le_bytes());
         bytes.extend(self.0);
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        let mut file = AtomicFile::create(path)?;
-        let failed = |source| Error::File { path: path.to_owned(), action: "writing", source };
-        file.write_all(&bytes).map_err(failed)?;
-        file.commit()
+        bytes
     }
 }
 
@@ -73,6 +79,11 @@ impl<'a> Decoder<'a> {
         let failed = |source| Error::File { path: path.to_owned(), action: "reading", source };
         let mut bytes = Vec::new();
         File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed)?;
+        Self::of(path, bytes, kind)
+    }
+
+    /// Verifies what a file held; `path` names it in errors.
+    pub fn of(path: &'a Path, bytes: Vec<u8>, kind: Kind) -> Result<Self> {
         let decoder = Self { path, kind, at: HEADER_BYTES, bytes };
         decoder.verify()?;
         Ok(decoder)

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use ndarray::Array1;
+use ndarray::{Array1, Array2};
 
 use super::checkpoint::Memory;
 use super::cpu::Cpu;
+use super::init;
 use super::lloyd::{Iteration, Run};
 use super::model::Model;
 use super::params::{Init, Params};
@@ -92,6 +93,26 @@ pub fn fit<'a>(device: &Device, points: impl Into<Points<'a>>, params: &Params) 
     points.check_not_empty("points")?;
     params.check(points.rows(), points.columns())?;
     Data::new(device, points, params)?.fit(params)
+}
+
+/// The first centroids that a fit with these parameters starts its first run from, one per row, in input units.
+///
+/// Errors: as [`fit`].
+pub fn first_centroids<'a>(
+    device: &Device,
+    points: impl Into<Points<'a>>,
+    params: &Params,
+) -> Result<Array2<f64>> {
+    let points = points.into();
+    points.check_not_empty("points")?;
+    params.check(points.rows(), points.columns())?;
+    let data = Data::new(device, points, params)?;
+    let problem = &data.problem;
+    let chosen = device.host_pool().install(|| init::choose(problem, params, 0))?;
+    let frame = &problem.frame;
+    Ok(Array2::from_shape_fn((params.n_clusters, problem.columns), |(cluster, column)| {
+        chosen[cluster * problem.columns + column] / frame.scale + frame.offset[column]
+    }))
 }
 
 /// Points prepared for several fits: scanned, centred and, on a GPU, resident there.

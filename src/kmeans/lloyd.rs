@@ -2,6 +2,7 @@
 //!
 //! Labels are certified and sums are integers, so everything below sees the same numbers whatever device made them.
 
+use super::finish;
 use super::grid::Sums;
 use super::params::{Control, Params, Progress};
 use super::problem::Problem;
@@ -154,11 +155,19 @@ pub(crate) fn run(
         // What is saved has not ended by a stop: a later fit goes on from it.
         after(&state)?;
     }
+    if let (Some(before), true) = (&state.before, finish::is_needed(params)) {
+        if resumed_at_end {
+            passes.assign(&Codebook::new(before, problem.columns))?;
+        }
+        let finished = finish::centroids(problem, params, passes.labels()?, before, &state.centroids)?;
+        state.settled &= finished == state.centroids;
+        state.centroids = finished;
+    }
     if !state.settled || resumed_at_end {
         // Labels belong to the returned centroids.
         passes.assign(&Codebook::new(&state.centroids, problem.columns))?;
     }
-    finish(problem, passes, state, stopped)
+    finish(problem, params, passes, state, stopped)
 }
 
 fn stops(params: &Params, state: &State) -> bool {
@@ -173,8 +182,17 @@ fn stops(params: &Params, state: &State) -> bool {
     callback(&progress) == Control::Stop
 }
 
-fn finish(problem: &Problem, passes: &mut dyn Passes, state: State, stopped: bool) -> Result<Run> {
+fn finish(
+    problem: &Problem,
+    params: &Params,
+    passes: &mut dyn Passes,
+    state: State,
+    stopped: bool,
+) -> Result<Run> {
     let labels = passes.labels()?;
+    if let Some(scaled) = finish::inertia(problem, params, &labels, &state.centroids) {
+        return Ok(Run { inertia: problem.inertia(scaled), state, labels, stopped });
+    }
     let mut scaled = spread(problem, passes.sums(), &state.centroids);
     let is_sure = scaled > 1e-6 * problem.total_square
         && scaled > 1e7 * spread_error(problem, &labels, &state.centroids);

@@ -6,6 +6,7 @@
 mod checkpoint;
 mod codec;
 mod cpu;
+mod finish;
 mod fit;
 #[cfg(feature = "gpu")]
 mod gpu;
@@ -27,7 +28,7 @@ mod reference;
 mod relocate;
 mod runs;
 
-pub use fit::{Data, Fit, Seconds, fit};
+pub use fit::{Data, Fit, Seconds, first_centroids, fit};
 pub use lloyd::Iteration;
 pub use model::{LARGEST_TOP, Labels, Model, Nearest};
 pub use params::{Callback, Control, Init, Params, Progress, Prune};

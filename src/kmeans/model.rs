@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView2};
 use rayon::prelude::*;
 
 use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
+use super::init;
 use super::label::{self, Rows, Top};
 use super::lloyd::Pass;
 use super::problem::{SUM_BLOCK, check_weights};
 use super::reference;
 use crate::cancel::Cancel;
 use crate::data::Points;
-use crate::data::frame::Frame;
+use crate::data::frame::{Frame, scan};
 #[cfg(feature = "gpu")]
 use crate::device::Gpu;
 use crate::device::{Backend, Device, Prediction};
@@ -33,6 +34,27 @@ pub struct Model {
 }
 
 impl Model {
+    /// A model with given centroids, one per row, in input units. Their frame is chosen around the centroids, as a fit
+    /// chooses one around its points.
+    ///
+    /// Errors: no centroids, values that are not finite or beyond 1e300.
+    ///
+    /// ```
+    /// use ndarray::array;
+    /// use tilefold::{Device, kmeans::Model};
+    ///
+    /// let model = Model::from_centroids(&Device::cpu(), array![[0.0, 0.0], [9.0, 9.0]].view())?;
+    /// let labels = model.predict(&Device::cpu(), array![[1.0_f32, 0.0], [9.0, 8.0]].view())?.labels;
+    /// assert_eq!(labels, array![0, 1]);
+    /// # Ok::<(), tilefold::Error>(())
+    /// ```
+    pub fn from_centroids(device: &Device, centroids: ArrayView2<f64>) -> Result<Self> {
+        let points = Points::from(centroids);
+        let scan = device.host_pool().install(|| scan("centroids", &points, &Cancel::new()))?;
+        let framed = init::given(&scan.frame, centroids.outer_iter().map(|row| row.to_vec()))?;
+        Ok(Self { frame: scan.frame, centroids: framed, inertia: 0.0, n_iter: 0, converged: false })
+    }
+
     /// Number of centroids.
     pub fn n_clusters(&self) -> usize {
         self.centroids.len() / self.columns()
@@ -148,22 +170,30 @@ impl Model {
     /// Errors: no points, another number of columns, values that are not finite or lie more than 2^40 times the
     /// spread of the training data away.
     pub fn predict<'a>(&self, device: &Device, points: impl Into<Points<'a>>) -> Result<Labels> {
+        self.predict_with(device, points, &Cancel::new())
+    }
+
+    /// [`Model::predict`] that another thread can stop.
+    pub fn predict_with<'a>(
+        &self,
+        device: &Device,
+        points: impl Into<Points<'a>>,
+        cancel: &Cancel,
+    ) -> Result<Labels> {
         let points = points.into();
         self.check(&points)?;
-        let cancel = Cancel::new();
-        let rows = self.rows(&points, &cancel);
+        let rows = self.rows(&points, cancel);
         let backend = device.resolve(&self.predicted(&points));
-        let ((labels, pass), ran_on) = match &backend {
-            Backend::Reference => ((self.predict_reference(&points)?, Pass::default()), backend.name()),
-            Backend::Cpu(pool) => (pool.install(|| self.predict_cpu(&rows))?, backend.name()),
+        let ((labels, pass), ran_on) = device.host_pool().install(|| match &backend {
+            Backend::Reference => Ok(((self.predict_reference(&rows)?, Pass::default()), backend.name())),
+            Backend::Cpu(_) => Ok((self.predict_cpu(&rows)?, backend.name())),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
                 let (book, n_clusters) = (self.codebook(), self.n_clusters());
                 let on_gpu = |gpu: &Gpu, _| super::gpu::predict(gpu, &rows, &book, n_clusters);
-                device
-                    .on_gpu_or_cpu(gpu, on_gpu, || device.host_pool().install(|| self.predict_cpu(&rows)))?
+                device.on_gpu_or_cpu(gpu, on_gpu, || self.predict_cpu(&rows))
             }
-        };
+        })?;
         let [screened, rechecked] =
             [pass.screened, pass.rechecked].map(|count| count as f64 / points.rows() as f64);
         Ok(Labels { labels: labels.into(), screened, rechecked, device: ran_on })
@@ -193,16 +223,15 @@ impl Model {
         let cancel = Cancel::new();
         let rows = self.rows(&points, &cancel);
         let backend = device.resolve(&self.predicted(&points));
-        let top = match &backend {
-            Backend::Reference => self.nearest_reference(&points, count)?,
-            Backend::Cpu(pool) => pool.install(|| label::top(&rows, &book, count))?,
+        let top = device.host_pool().install(|| match &backend {
+            Backend::Reference => self.nearest_reference(&points, count),
+            Backend::Cpu(_) => label::top(&rows, &book, count),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
                 let on_gpu = |gpu: &Gpu, _| super::gpu::top(gpu, &rows, &book, count);
-                let on_cpu = || device.host_pool().install(|| label::top(&rows, &book, count));
-                device.on_gpu_or_cpu(gpu, on_gpu, on_cpu)?.0
+                Ok(device.on_gpu_or_cpu(gpu, on_gpu, || label::top(&rows, &book, count))?.0)
             }
-        };
+        })?;
         let shape = (points.rows(), count);
         let indices = Array2::from_shape_fn(shape, |(row, rank)| top[row].indices[rank]);
         let distances =
@@ -215,12 +244,23 @@ impl Model {
     /// Direct differences in `f64` of centred values, so `f64` points get `f64` accuracy and a point on a centroid
     /// gets 0. Runs on the host whatever the device. Errors: as [`Model::predict`].
     pub fn transform<'a>(&self, device: &Device, points: impl Into<Points<'a>>) -> Result<Array2<f64>> {
+        self.transform_with(device, points, &Cancel::new())
+    }
+
+    /// [`Model::transform`] that another thread can stop.
+    pub fn transform_with<'a>(
+        &self,
+        device: &Device,
+        points: impl Into<Points<'a>>,
+        cancel: &Cancel,
+    ) -> Result<Array2<f64>> {
         let points = points.into();
         self.check(&points)?;
         let columns = self.columns();
         let mut distances = Array2::zeros((points.rows(), self.n_clusters()));
         device.host_pool().install(|| {
             distances.outer_iter_mut().into_par_iter().enumerate().try_for_each(|(row, mut distances)| {
+                cancel.check()?;
                 let x = self.frame.load_row("points", &points, row)?;
                 for (distance, centroid) in distances.iter_mut().zip(self.centroids.chunks_exact(columns)) {
                     *distance = wide_square(&x, centroid).sqrt() / self.frame.scale;
@@ -240,13 +280,25 @@ impl Model {
         points: impl Into<Points<'a>>,
         weights: Option<&[f64]>,
     ) -> Result<f64> {
+        self.score_with(device, points, weights, &Cancel::new())
+    }
+
+    /// [`Model::score`] that another thread can stop.
+    pub fn score_with<'a>(
+        &self,
+        device: &Device,
+        points: impl Into<Points<'a>>,
+        weights: Option<&[f64]>,
+        cancel: &Cancel,
+    ) -> Result<f64> {
         let points = points.into();
         check_weights(weights, points.rows())?;
-        let labels = self.predict(device, points.view())?.labels;
+        let labels = self.predict_with(device, points.view(), cancel)?.labels;
         let columns = self.columns();
         let blocks: Vec<Result<f64>> = device.host_pool().install(|| {
             let starts: Vec<usize> = (0..points.rows()).step_by(SUM_BLOCK).collect();
             let block = |start: usize| {
+                cancel.check()?;
                 let mut sum = 0.0;
                 for row in start..(start + SUM_BLOCK).min(points.rows()) {
                     let x = self.frame.load_row("points", &points, row)?;
@@ -284,11 +336,12 @@ impl Model {
         Ok((blocks.into_iter().flat_map(|block| block.0).collect(), pass))
     }
 
-    fn predict_reference(&self, points: &Points) -> Result<Vec<u32>> {
+    fn predict_reference(&self, rows: &Rows) -> Result<Vec<u32>> {
         let mut x = vec![0.0_f32; self.columns()];
-        (0..points.rows())
+        (0..rows.points.rows())
             .map(|row| {
-                self.frame.load("points", points, row, &mut x)?;
+                rows.cancel.check()?;
+                self.frame.load("points", rows.points, row, &mut x)?;
                 let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
                 Ok(reference::nearest(&x, &self.centroids).0)
             })
@@ -309,18 +362,35 @@ impl Model {
     /// Writes the model: parameters, offset, `f64` centroids, version and checksum. The file appears whole or not at
     /// all, and its bytes do not depend on the device.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.encoder().write(path.as_ref(), KIND)
+    }
+
+    /// What [`Model::save`] writes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.encoder().finish(KIND)
+    }
+
+    fn encoder(&self) -> Encoder {
         let mut encoder = Encoder::default();
         encoder.frame(&self.frame);
         encoder.f64s(&self.centroids);
         encoder.f64(self.inertia);
         encoder.u64(self.n_iter);
         encoder.u64(u64::from(self.converged));
-        encoder.write(path.as_ref(), KIND)
+        encoder
     }
 
     /// Reads a model written by [`Model::save`]. A damaged file, or one of another version, is an error.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let mut decoder = Decoder::open(path.as_ref(), KIND)?;
+        Self::decode(Decoder::open(path.as_ref(), KIND)?)
+    }
+
+    /// A model from the bytes that [`Model::to_bytes`] gave. Errors: as [`Model::load`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::decode(Decoder::of(Path::new("model"), bytes.to_owned(), KIND)?)
+    }
+
+    fn decode(mut decoder: Decoder) -> Result<Self> {
         let model = Self {
             frame: decoder.frame()?,
             centroids: decoder.f64s()?,

@@ -8,6 +8,7 @@ use ndarray::Array2;
 #[cfg(feature = "gpu")]
 use super::plan::Update;
 use crate::cancel::Cancel;
+use crate::data::ElementType;
 use crate::error::{Error, Result};
 
 /// How the first centroids are chosen.
@@ -109,6 +110,11 @@ pub struct Params {
     pub checkpoint: Option<PathBuf>,
     /// Exact pruning on the CPU.
     pub prune: Prune,
+    /// Type that callers will hold the centroids in: before the final labels centroids are rounded to what it holds in
+    /// input units, so that labels and distances are those of the centroids that callers see. `None` keeps all digits, and
+    /// so does `F32` where data lies so far from the origin that the rounding would exceed that of the points themselves.
+    /// With `F64` the centroids and the inertia of `f64` points come from the points as given, not as the tiles round them.
+    pub centroid_type: Option<ElementType>,
     /// Off only in tests: rows inside the error bound keep the tile's label.
     pub(crate) recheck: bool,
     #[cfg(feature = "gpu")]
@@ -147,6 +153,7 @@ impl Params {
             cancel: Cancel::new(),
             checkpoint: None,
             prune: Prune::Auto,
+            centroid_type: None,
             recheck: true,
             #[cfg(feature = "gpu")]
             update: None,
@@ -222,6 +229,12 @@ impl Params {
     /// Sets whether the CPU prunes.
     pub fn prune(mut self, prune: Prune) -> Self {
         self.prune = prune;
+        self
+    }
+
+    /// Sets the type that the centroids are rounded to.
+    pub fn centroid_type(mut self, centroid_type: ElementType) -> Self {
+        self.centroid_type = Some(centroid_type);
         self
     }
 

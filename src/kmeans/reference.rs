@@ -24,6 +24,8 @@ pub(crate) struct Outcome {
     pub centroids: Vec<f64>,
     /// Index of the nearest centroid of each row, ties to the lowest.
     pub labels: Vec<u32>,
+    /// Centroids and labels of the last iteration, which led to `centroids`.
+    pub before: (Vec<f64>, Vec<u32>),
     /// Sum over rows of weight times squared distance to the centroid.
     pub inertia: f64,
     /// Whether a rule other than `max_iter` ended it.
@@ -71,6 +73,7 @@ pub(crate) fn lloyd<E>(
 ) -> Result<Outcome, E> {
     let columns = definition.columns;
     let mut labels: Option<Vec<u32>> = None;
+    let mut before = centroids.clone();
     let (mut n_iter, mut converged, mut goes_on) = (0, false, true);
     while goes_on && !converged && n_iter < definition.max_iter {
         n_iter += 1;
@@ -85,17 +88,23 @@ pub(crate) fn lloyd<E>(
         let shift = squared_distance(&next, &centroids);
         let inertia =
             nearest.iter().zip(definition.weights).map(|((_, distance), weight)| weight * distance).sum();
-        centroids = next;
+        before = std::mem::replace(&mut centroids, next);
         converged = (labels.is_some() && changed == 0) || shift <= definition.tolerance;
         labels = Some(new);
         goes_on = after(&Step { inertia, changed: changed as u64, shift })?;
     }
+    let before = (before, labels.unwrap_or_default());
+    let (labels, inertia) = assign(definition, &centroids);
+    Ok(Outcome { centroids, labels, before, inertia, converged, n_iter })
+}
+
+/// The nearest centroid of each row, and the sum of weighted squared distances.
+pub(crate) fn assign(definition: &Definition, centroids: &[f64]) -> (Vec<u32>, f64) {
     let nearest: Vec<(u32, f64)> =
-        definition.x.chunks_exact(columns).map(|x| nearest(x, &centroids)).collect();
+        definition.x.chunks_exact(definition.columns).map(|x| nearest(x, centroids)).collect();
     let inertia =
         nearest.iter().zip(definition.weights).map(|((_, distance), weight)| weight * distance).sum();
-    let labels = nearest.iter().map(|nearest| nearest.0).collect();
-    Ok(Outcome { centroids, labels, inertia, converged, n_iter })
+    (nearest.iter().map(|nearest| nearest.0).collect(), inertia)
 }
 
 /// Weighted means of the clusters; empty clusters take the rows farthest from their centroids.

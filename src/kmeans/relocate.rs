@@ -52,6 +52,22 @@ pub(super) fn fill_empty(
     sums: &mut Sums,
 ) -> Result<()> {
     let empty: Vec<u32> = (0..sums.weights.len() as u32).filter(|&k| sums.weights[k as usize] == 0).collect();
+    let mut x = vec![0.0; problem.columns];
+    for (row, cluster) in moves(problem, labels, centroids, &empty)? {
+        problem.load(row, &mut x)?;
+        problem.grid.add(&x, problem.weight(row), -1, labels[row], sums);
+        problem.grid.add(&x, problem.weight(row), 1, cluster, sums);
+    }
+    Ok(())
+}
+
+/// Which row each of the empty clusters takes, by the rule of [`fill_empty`].
+pub(super) fn moves(
+    problem: &Problem,
+    labels: &[u32],
+    centroids: &[f64],
+    empty: &[u32],
+) -> Result<Vec<(usize, u32)>> {
     let blocks = by_block(problem, labels, centroids, |start, distances| {
         let mut far: Vec<(f64, usize)> = distances
             .enumerate()
@@ -64,13 +80,7 @@ pub(super) fn fill_empty(
     })?;
     let mut far = blocks.concat();
     sort_farthest_first(&mut far);
-    let mut x = vec![0.0; problem.columns];
-    for (&cluster, &(_, row)) in empty.iter().zip(&far) {
-        problem.load(row, &mut x)?;
-        problem.grid.add(&x, problem.weight(row), -1, labels[row], sums);
-        problem.grid.add(&x, problem.weight(row), 1, cluster, sums);
-    }
-    Ok(())
+    Ok(empty.iter().zip(far).map(|(&cluster, (_, row))| (row, cluster)).collect())
 }
 
 fn sort_farthest_first(far: &mut [(f64, usize)]) {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::checkpoint::{Checkpoint, Memory};
+use super::finish;
 use super::fit::Seconds;
 use super::init;
 use super::lloyd::{self, Iteration, Passes, Run, State};
@@ -77,7 +78,7 @@ pub(super) fn fit_reference(problem: &Problem, params: &Params, seconds: &mut Se
         seconds.init += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let (mut history, mut stopped) = (Vec::new(), false);
-        let outcome = reference::lloyd(&definition, start, |step| {
+        let mut outcome = reference::lloyd(&definition, start, |step| {
             params.cancel.check()?;
             let inertia = problem.inertia(step.inertia);
             let shift = step.shift / problem.frame.scale / problem.frame.scale;
@@ -88,8 +89,14 @@ pub(super) fn fit_reference(problem: &Problem, params: &Params, seconds: &mut Se
             stopped = params.callback.as_ref().is_some_and(|call| call(&progress) == Control::Stop);
             Ok::<bool, Error>(!stopped)
         })?;
+        if finish::is_needed(params) {
+            let (before, labels) = std::mem::take(&mut outcome.before);
+            outcome.centroids = finish::centroids(problem, params, labels, &before, &outcome.centroids)?;
+            (outcome.labels, outcome.inertia) = reference::assign(&definition, &outcome.centroids);
+        }
         seconds.iterate += begin.elapsed().as_secs_f64();
-        let inertia = problem.inertia(outcome.inertia);
+        let scaled = finish::inertia(problem, params, &outcome.labels, &outcome.centroids);
+        let inertia = problem.inertia(scaled.unwrap_or(outcome.inertia));
         if best.as_ref().is_none_or(|best| inertia < best.inertia) {
             let mut state = State::new(run, outcome.centroids);
             state.history = history;

@@ -40,7 +40,7 @@ fn gather(problem: &Problem, rows: &[usize]) -> Result<Vec<f64>> {
 }
 
 /// Given centroids in the frame of the data.
-fn given(frame: &Frame, centroids: impl Iterator<Item = Vec<f64>>) -> Result<Vec<f64>> {
+pub(super) fn given(frame: &Frame, centroids: impl Iterator<Item = Vec<f64>>) -> Result<Vec<f64>> {
     let mut framed = Vec::new();
     for (row, centroid) in centroids.enumerate() {
         let length = if frame.unit_rows {

@@ -1,0 +1,5 @@
+"""Clustering estimators with scikit-learn's interface."""
+
+from ._kmeans import KMeans
+
+__all__ = ["KMeans"]

@@ -1,0 +1,35 @@
+"""Input in the forms that estimators take: what scikit-learn accepts, and tensors and tables that speak a protocol."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.validation import validate_data
+
+
+def as_array_like(X):
+    """What scikit-learn cannot read by itself: host tensors (`__dlpack__`) and Arrow streams. Anything else as it is."""
+    if sp.issparse(X) or hasattr(X, "__array__") or hasattr(X, "__dataframe__"):
+        return X
+    if hasattr(X, "__dlpack__"):
+        return np.from_dlpack(X)
+    if hasattr(X, "__arrow_c_stream__") and not hasattr(X, "columns"):
+        import pyarrow
+
+        return pyarrow.table(X)
+    return X
+
+
+def validated(estimator, X, *, reset):
+    """X as float32 or float64 in C order, or as CSR whose columns ascend; copied only where it must be converted."""
+    X = validate_data(
+        estimator,
+        as_array_like(X),
+        accept_sparse="csr",
+        dtype=[np.float64, np.float32],
+        order="C",
+        copy=False,
+        reset=reset,
+    )
+    if sp.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
