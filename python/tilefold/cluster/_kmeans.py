@@ -24,15 +24,13 @@ from ._input import validated
 from ._progress import Progress
 
 try:
-    from sklearn.callback import CallbackSupportMixin
-except ImportError:  # scikit-learn before 1.9
-
-    class CallbackSupportMixin:
-        """Callbacks came with scikit-learn 1.9."""
+    from sklearn.callback import CallbackSupportMixin as _CallbackSupport
+except ImportError:  # callbacks came with scikit-learn 1.9
+    _CallbackSupport = type("_CallbackSupport", (), {})
 
 
 class KMeans(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+    _CallbackSupport, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
 ):
     """K-means clustering by Lloyd's algorithm, with labels equal to float64 and the same bits on every device.
 
