@@ -9,6 +9,7 @@ import pytest
 import sklearn.cluster
 import sklearn.metrics
 import tilefold
+import tilefold.cluster
 from conftest import PYTHON
 from sklearn.metrics import pairwise as pairwise_module
 from tilefold import accel, metrics
@@ -36,6 +37,9 @@ def asked(module, name):
 
 
 def test_users_get_tilefolds_and_everybody_else_scikit_learns(installed):
+    from sklearn.cluster import KMeans, k_means
+
+    assert KMeans is tilefold.cluster.KMeans is sklearn.cluster.KMeans and k_means is accel.k_means
     for name in FUNCTIONS:
         assert asked("__main__", name) is asked("a_users.package", name) is getattr(metrics, name)
         assert getattr(pairwise_module, name) is getattr(metrics, name)
@@ -58,15 +62,15 @@ def test_scikit_learns_own_calls_stay_its_own(installed):
 
 def test_uninstalling_gives_everything_back():
     theirs = {name: getattr(sklearn.metrics, name) for name in FUNCTIONS}
-    before = tilefold.get_config()
+    kmeans, before = sklearn.cluster.KMeans, tilefold.get_config()
     accel.install(device="cpu:1", fallback="raise")
     accel.install()
-    assert accel.is_installed()
+    assert accel.is_installed() and sklearn.cluster.KMeans is not kmeans
     assert tilefold.get_config() == {**before, "device": "cpu:1", "fallback": "raise"}
     accel.uninstall()
     accel.uninstall()
     assert not accel.is_installed() and tilefold.get_config() == before
-    assert type(sklearn.metrics) is types.ModuleType
+    assert type(sklearn.metrics) is types.ModuleType and sklearn.cluster.KMeans is kmeans
     assert {name: getattr(sklearn.metrics, name) for name in FUNCTIONS} == theirs
     with pytest.raises(ValueError, match="fallback"):
         accel.install(fallback="never")
@@ -75,13 +79,38 @@ def test_uninstalling_gives_everything_back():
 
 def test_pickles_and_workers_find_what_they_look_for(installed):
     import joblib
+    from sklearn.cluster import KMeans
 
     x = np.random.default_rng(0).normal(size=(50, 3))
+    model = KMeans(3, random_state=0).fit(x)
+    again = pickle.loads(pickle.dumps(model))
+    assert type(again) is KMeans and (again.predict(x) == model.labels_).all()
     assert pickle.loads(pickle.dumps(sklearn.metrics.pairwise_distances)) is metrics.pairwise_distances
     theirs = asked("sklearn", "pairwise_distances")
     # Processes of joblib import scikit-learn's function by its name.
     found = joblib.Parallel(n_jobs=2)(joblib.delayed(theirs)(x) for _ in range(2))
     np.testing.assert_allclose(found[0], metrics.pairwise_distances(x), atol=1e-12)
+
+
+def test_k_means_is_the_function_of_scikit_learn(installed):
+    x = np.random.default_rng(0).normal(size=(80, 3))
+    start = x[:4]
+    theirs = asked_of_cluster("sklearn", "k_means")
+    ours = sklearn.cluster.k_means
+    for options in ({}, {"return_n_iter": True}, {"sample_weight": np.arange(1, 81), "algorithm": "elkan"}):
+        expected = theirs(x, 4, init=start, n_init=1, **options)
+        found = ours(x, 4, init=start, n_init=1, **options)
+        assert len(found) == len(expected)
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+        assert (found[1] == expected[1]).all()
+        np.testing.assert_allclose(found[2], expected[2], rtol=1e-6)
+        assert found[3:] == expected[3:]
+
+
+def asked_of_cluster(module, name):
+    home = types.ModuleType(module)
+    exec(f"from sklearn.cluster import {name} as found", vars(home))
+    return home.found
 
 
 def run(*arguments, **options):
@@ -93,22 +122,26 @@ PROGRAM = """
 import sys
 import helper
 import numpy
+from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances
-pairwise_distances(numpy.arange(40.0).reshape(20, 2))
-print(pairwise_distances.__module__.partition(".")[0], __name__, sys.argv[1:], helper.found is pairwise_distances)
+x = numpy.arange(40.0).reshape(20, 2)
+KMeans(3, random_state=0).fit(x)
+pairwise_distances(x)
+print(KMeans.__module__.partition(".")[0], __name__, sys.argv[1:], helper.KMeans is KMeans)
 """
 
 
 def test_a_script_a_module_and_code_run_unchanged(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
-    (tmp_path / "helper.py").write_text("from sklearn.metrics import pairwise_distances as found\n")
+    (tmp_path / "helper.py").write_text("from sklearn.cluster import KMeans\n")
     expected = "tilefold __main__ ['--profile', 'x'] True\n"
     for program in (["program.py"], ["-m", "program"], ["-c", PROGRAM]):
         result = run("--device", "cpu", "--profile", *program, "--profile", "x", cwd=tmp_path)
         assert (result.returncode, result.stdout) == (0, expected), result.stderr
         rows = result.stderr.splitlines()
         assert rows[0].split() == ["call", "calls", "seconds", "device", "reason"], result.stderr
-        assert any(row.startswith("pairwise_distances(euclidean) ") and "cpu (" in row for row in rows), result.stderr
+        assert any(row.startswith("KMeans.fit ") and "cpu (" in row for row in rows), result.stderr
+        assert any(row.startswith("pairwise_distances(euclidean) ") for row in rows), result.stderr
     result = run("-c", "import sys; sys.exit(3)")
     assert result.returncode == 3
     result = run("--fallback", "never", "-c", "")

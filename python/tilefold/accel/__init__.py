@@ -1,4 +1,4 @@
-"""scikit-learn's pairwise distances replaced by tilefold's, without a change of the program.
+"""scikit-learn's KMeans, k_means and pairwise distances replaced by tilefold's, without a change of the program.
 
     python -m tilefold.accel script.py         # a script
     %load_ext tilefold.accel                   # a notebook
@@ -13,11 +13,13 @@ from .._profile import reset as reset_profile
 from .._profile import rows as profile
 from .._profile import table as profile_table
 from ._install import install, is_installed, uninstall
+from ._k_means import k_means
 
 __all__ = [
     "Row",
     "install",
     "is_installed",
+    "k_means",
     "load_ipython_extension",
     "profile",
     "profile_table",

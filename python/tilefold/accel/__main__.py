@@ -12,7 +12,7 @@ def main(arguments=None):
     """Runs what the arguments name, as `python` itself would."""
     parser = argparse.ArgumentParser(
         prog="python -m tilefold.accel",
-        description="Runs a Python program whose scikit-learn pairwise distances are tilefold's.",
+        description="Runs a Python program whose scikit-learn KMeans, k_means and pairwise distances are tilefold's.",
         usage="%(prog)s [--device D] [--fallback F] [--profile] (SCRIPT | -m MODULE | -c CODE) [ARGUMENT ...]",
     )
     parser.add_argument("--device", help="what work runs on, as in tilefold.set_config")

@@ -36,7 +36,11 @@ class _Shared(types.ModuleType):
 def _replacements():
     """Module, name, and what users get."""
     from .. import metrics
+    from ..cluster import KMeans
+    from ._k_means import k_means
 
+    yield "sklearn.cluster", "KMeans", KMeans
+    yield "sklearn.cluster", "k_means", k_means
     for name in metrics.__all__:
         for module in ("sklearn.metrics", "sklearn.metrics.pairwise"):
             if hasattr(importlib.import_module(module), name):

@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from .. import _core
 from .._config import get_config
 from .._devices import FallbackWarning, run_on
+from .._profile import measured
 from ._input import validated
 from ._progress import Progress
 
@@ -168,10 +169,12 @@ class KMeans(
         weights = None if sample_weight is None else _checked_weights(sample_weight, X)
         progress = Progress(self, X, y, self._n_init)
         try:
-            asked = self._asked(X, weights, check_random_state(self.random_state))
-            fitted, reason = run_on(
-                self.device, lambda selector: _core.fit(X, weights, asked, selector, progress.call), stacklevel=4
-            )
+            with measured("KMeans.fit") as entry:
+                asked = self._asked(X, weights, check_random_state(self.random_state))
+                fitted, reason = run_on(
+                    self.device, lambda selector: _core.fit(X, weights, asked, selector, progress.call), stacklevel=4
+                )
+                entry.device, entry.reason = fitted.device, reason or ""
         finally:
             progress.close()
         self._keep(fitted, reason, X.dtype)
@@ -315,7 +318,9 @@ class KMeans(
         """
         check_is_fitted(self)
         X = validated(self, X, reset=False)
-        found, _ = run_on(self.device, lambda selector: self._fitted_model(selector).predict(X, selector))
+        with measured("KMeans.predict") as entry:
+            found, reason = run_on(self.device, lambda selector: self._fitted_model(selector).predict(X, selector))
+            entry.device, entry.reason = found[1], reason or ""
         return found[0]
 
     def fit_transform(self, X, y=None, sample_weight=None):
@@ -338,18 +343,22 @@ class KMeans(
         check_is_fitted(self)
         X = validated(self, X, reset=False)
         single = X.dtype == np.float32 and self.cluster_centers_.dtype == np.float32
-        return run_on(
-            self.device, lambda selector: self._fitted_model(selector).transform(X, selector, single)
-        )[0]
+        with measured("KMeans.transform") as entry:
+            entry.device, entry.reason = "cpu", "float64, which GPUs lack"
+            return run_on(
+                self.device, lambda selector: self._fitted_model(selector).transform(X, selector, single)
+            )[0]
 
     def score(self, X, y=None, sample_weight=None):
         """Minus the sum of weighted squared distances to the nearest centroids."""
         check_is_fitted(self)
         X = validated(self, X, reset=False)
         weights = None if sample_weight is None else _checked_weights(sample_weight, X)
-        return run_on(
-            self.device, lambda selector: self._fitted_model(selector).score(X, weights, selector)
-        )[0]
+        with measured("KMeans.score") as entry:
+            entry.device, entry.reason = "cpu", "float64, which GPUs lack"
+            return run_on(
+                self.device, lambda selector: self._fitted_model(selector).score(X, weights, selector)
+            )[0]
 
 
 def _seed(random_state):
