@@ -6,7 +6,7 @@ use crate::tile::choose::LISTED;
 use crate::tile::family::{Fold, candidates};
 use crate::tile::matrix::shape::MatrixTile;
 use crate::tile::shape::TileShape;
-use crate::tile::{kernels, matrix};
+use crate::tile::{kernels, kernels_collect, matrix};
 use crate::{distance, kmeans, lora, measure};
 
 /// One rendered kernel.
@@ -62,6 +62,9 @@ pub fn mirrors() -> Vec<Mirror> {
             rows, columns, depth, first_row, first_column, split_columns, first_split, stride, unscale, ratio,
         }
         matrix::kernels::MatrixCertifyParams { rows, splits, stride, first_row, ratio, square }
+        kernels_collect::CollectParams { rows, columns, depth, first_row, first_column, room }
+        kernels_collect::TightenParams { first_row, count, room, most }
+        kernels_collect::DeliverParams { first_row, rows, room, kept }
         kernels::RelabelParams { pairs }
         kernels::Partial { best, second, column }
         kernels::Listed { row, label, before, limit }
@@ -130,6 +133,7 @@ pub fn shaders() -> Result<Vec<Shader>> {
     }
     for shape in candidates(Fold::Store) {
         add(variant(&shape), kernels::store_kernel(&shape)?);
+        add(variant(&shape), kernels_collect::collect_kernel(&shape)?);
     }
     for (units, tile) in matrix_tiles() {
         let MatrixTile { depth_step, resident, .. } = tile;
@@ -142,6 +146,8 @@ pub fn shaders() -> Result<Vec<Shader>> {
     add(String::new(), kernels::certify_kernel(true)?);
     add(String::new(), kernels::relabel_kernel()?);
     add(String::new(), kernels::shortlist_kernel()?);
+    add(String::new(), kernels_collect::tighten_kernel()?);
+    add(String::new(), kernels_collect::deliver_kernel()?);
     for (variant, kernel) in kmeans::gpu_kernels::kernels()? {
         add(variant, kernel);
     }

@@ -53,6 +53,8 @@ mod measure_roofs;
 mod measure_verify;
 mod neighbours;
 mod neighbours_cli;
+#[cfg(feature = "gpu")]
+mod neighbours_gpu;
 mod neighbours_radius;
 mod neighbours_rules;
 mod readers;

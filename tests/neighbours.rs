@@ -375,3 +375,24 @@ fn thousands_of_equal_rows() {
     let apart = nearest(&Device::cpu(), twins.view(), queries, &params).unwrap();
     assert!(apart.indices.outer_iter().all(|found| found.to_vec() == [0, 1, 2, 3, 4]));
 }
+
+/// Whole numbers, so the formula's distances are exact and so must the indices be.
+#[test]
+#[cfg_attr(without_data, ignore = "TILEFOLD_DATA is not set")]
+fn the_nearest_of_sift_are_exact() {
+    let folder = std::env::var_os("TILEFOLD_DATA").expect("TILEFOLD_DATA names the folder of the data");
+    let path = std::path::Path::new(&folder).join("sift-5k.tsv");
+    // The last column is a number of the row.
+    let options = tilefold::data::ReadOptions::default().columns(0..128);
+    let table = tilefold::Table::open_with(path, &options).unwrap();
+    let tilefold::Points::F64(points) = table.points() else { panic!("text is f64") };
+    let points = points.mapv(|value| value as f32);
+    let some = points.slice(ndarray::s![..;25, ..]);
+    let found =
+        nearest(&Device::cpu(), points.view(), some, &Params::new(Metric::SquaredEuclidean, 10)).unwrap();
+    let queries = wide(some);
+    check(&found, (Metric::SquaredEuclidean, false), &wide(points.view()), &queries, |_, _| false, 0.0);
+    let each =
+        nearest_of_each(&Device::cpu(), points.view(), &Params::new(Metric::SquaredEuclidean, 10)).unwrap();
+    assert_eq!(each.indices.slice(ndarray::s![..;25, ..]), found.indices);
+}

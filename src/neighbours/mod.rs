@@ -22,17 +22,21 @@
 //! - For [`Metric::InnerProduct`], a similarity, the nearest have the largest values.
 //! - NaN and infinity are refused, as are rows of zeros with [`Metric::Cosine`] and values that the type cannot hold.
 //! - No matrix of queries and points is ever made: points are prepared window by window.
+//! - GPUs search for the nearest and farthest of the metrics that tiles screen; radii, and every other metric, are searched
+//!   by the CPU also where the device is a GPU, and the result's `device` says so.
 //! - Squared Euclidean, Euclidean, cosine and inner product are screened by tiles; every other metric is measured pair by
 //!   pair in `f64`, which is slow.
 //! - Where more than a few thousand points lie as near as the last neighbour, within what `f32` can tell apart beside the
 //!   data's spread, all of those are measured in `f64`.
 //!
 //! Read in this order: [`Params`] and [`RadiusParams`], `reference` (the definition), `screen` (what tiles see, and why
-//! they can be trusted), `plan` (how it is cut), `fold` and `judge` (what is kept and decided), `cpu`.
+//! they can be trusted), `plan` (how it is cut), `fold` and `judge` (what is kept and decided), `cpu` and `gpu`.
 
 mod cpu;
 mod filter;
 mod fold;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod graph;
 mod judge;
 mod mirror;

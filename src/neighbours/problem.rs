@@ -27,6 +27,7 @@ pub(super) struct Part {
 }
 
 /// Rows of a table, ascending.
+#[derive(Clone)]
 pub(super) enum Selection {
     /// All of so many.
     All(usize),
@@ -55,6 +56,15 @@ impl Selection {
         match self {
             Self::All(_) => (start as u32..(start + count) as u32).collect(),
             Self::Ids(ids) => ids[start..start + count].to_vec(),
+        }
+    }
+
+    /// Number `at` of them.
+    #[cfg(feature = "gpu")]
+    pub fn get(&self, at: usize) -> u32 {
+        match self {
+            Self::All(_) => at as u32,
+            Self::Ids(ids) => ids[at],
         }
     }
 

@@ -4,6 +4,8 @@ use ndarray::Array2;
 
 use super::cpu;
 use super::fold::{Best, Count, Fold, Within as WithinFold};
+#[cfg(feature = "gpu")]
+use super::gpu;
 use super::params::{Params, RadiusParams};
 use super::plan::result_bytes;
 use super::problem::{Part, Problem};
@@ -144,6 +146,14 @@ fn search<F: Fold>(
             return Ok(backend.name());
         }
         Backend::Cpu(_) => backend.name(),
+        #[cfg(feature = "gpu")]
+        Backend::Gpu(gpu) if let (Some(screen), Some(count)) = (&screen, fold.count()) => {
+            host.install(|| {
+                let on_gpu = |part| gpu::search(gpu, problem, screen, part, fold, count, &mut visit);
+                parts.iter().try_for_each(on_gpu)
+            })?;
+            return Ok(backend.name());
+        }
         #[cfg(feature = "gpu")]
         Backend::Gpu(_) => format!("{}; neighbours on {}", backend.name(), Backend::Cpu(&host).name()),
     };

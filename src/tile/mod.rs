@@ -13,6 +13,8 @@ pub(crate) mod gpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu_book;
 #[cfg(feature = "gpu")]
+pub(crate) mod gpu_collect;
+#[cfg(feature = "gpu")]
 pub(crate) mod gpu_decide;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu_shortlist;
@@ -22,6 +24,8 @@ pub(crate) mod gpu_sizes;
 pub(crate) mod gpu_tile;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;
+#[cfg(feature = "gpu")]
+pub(crate) mod kernels_collect;
 #[cfg(feature = "gpu")]
 pub(crate) mod matrix;
 #[cfg(feature = "gpu")]

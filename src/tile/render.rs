@@ -32,6 +32,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("measure/write.wgsl", include_str!("../../shaders/measure/write.wgsl")),
     ("tile/candidates.wgsl", include_str!("../../shaders/tile/candidates.wgsl")),
     ("tile/certify.wgsl", include_str!("../../shaders/tile/certify.wgsl")),
+    ("tile/collect.wgsl", include_str!("../../shaders/tile/collect.wgsl")),
+    ("tile/deliver.wgsl", include_str!("../../shaders/tile/deliver.wgsl")),
     ("tile/fetch.wgsl", include_str!("../../shaders/tile/fetch.wgsl")),
     ("tile/load.wgsl", include_str!("../../shaders/tile/load.wgsl")),
     ("tile/matrix_nearest.wgsl", include_str!("../../shaders/tile/matrix_nearest.wgsl")),
@@ -44,6 +46,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("tile/shortlist.wgsl", include_str!("../../shaders/tile/shortlist.wgsl")),
     ("tile/store.wgsl", include_str!("../../shaders/tile/store.wgsl")),
     ("tile/relabel.wgsl", include_str!("../../shaders/tile/relabel.wgsl")),
+    ("tile/tighten.wgsl", include_str!("../../shaders/tile/tighten.wgsl")),
 ];
 
 /// All templates, parsed once per process.

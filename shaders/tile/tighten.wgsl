@@ -1,0 +1,125 @@
+// Computes  for each row: its limit, lowered to the count-th least upper value of its list plus the row's gap, and the
+//           list without the entries above it.
+// Mapping   A workgroup owns one row. The count-th least upper value is found by its bits, eight at a time from the top: a
+//           histogram of the next eight bits among the values that share the bits found so far.
+// Bounds    A list that was counted beyond its room, or that keeps more than `most` entries, is lost: its length says so
+//           and its limit lets nothing more in. Lists shorter than count stay as they are.
+// Numerics  Bits of an f32 with the sign folded in order as unsigned integers. The limit is raised by 2^-20 of the
+//           magnitudes that were added: more than four roundings, whichever way they go.
+// Mirror    crate::tile::kernels_collect::TightenParams
+
+struct TightenParams {
+    first_row: u32,
+    count: u32,
+    room: u32,
+    most: u32,
+}
+
+@group(0) @binding(0) var<storage, read> gaps: array<f32>;
+@group(0) @binding(1) var<storage, read_write> limits: array<f32>;
+/// For each row the length of its list, then its entries: value, upper value, column.
+@group(0) @binding(2) var<storage, read_write> lists: array<u32>;
+@group(0) @binding(3) var<uniform> params: TightenParams;
+
+var<workgroup> shared_bins: array<atomic<u32>, 256>;
+var<workgroup> shared_prefix: u32;
+var<workgroup> shared_left: u32;
+var<workgroup> shared_kept: atomic<u32>;
+var<workgroup> shared_length: u32;
+
+fn ordered(bits: u32) -> u32 {
+    return bits ^ select(0x80000000u, 0xffffffffu, (bits >> 31u) != 0u);
+}
+
+fn value_of(key: u32) -> f32 {
+    return bitcast<f32>(key ^ select(0xffffffffu, 0x80000000u, (key >> 31u) != 0u));
+}
+
+@compute @workgroup_size(64)
+fn tighten(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
+    let row = params.first_row + workgroup.x;
+    let start = row * (3u * params.room + 1u);
+    if local == 0u {
+        shared_length = lists[start];
+        shared_prefix = 0u;
+        shared_left = params.count;
+        atomicStore(&shared_kept, 0u);
+    }
+    let length = workgroupUniformLoad(&shared_length);
+    if length > params.room {
+        if local == 0u {
+            lists[start] = params.room + 1u;
+            limits[row] = -3e38;
+        }
+        return;
+    }
+    if length < params.count {
+        return;
+    }
+    {%- for shift in [24, 16, 8, 0] %}
+    for (var bin = local; bin < 256u; bin += 64u) {
+        atomicStore(&shared_bins[bin], 0u);
+    }
+    workgroupBarrier();
+    {
+        let prefix = shared_prefix;
+        for (var slot = local; slot < length; slot += 64u) {
+            let key = ordered(lists[start + 2u + 3u * slot]);
+            {%- if shift == 24 %}
+            atomicAdd(&shared_bins[key >> 24u], 1u);
+            {%- else %}
+            if (key >> {{ shift + 8 }}u) == (prefix >> {{ shift + 8 }}u) {
+                atomicAdd(&shared_bins[(key >> {{ shift }}u) & 0xffu], 1u);
+            }
+            {%- endif %}
+        }
+    }
+    workgroupBarrier();
+    if local == 0u {
+        var left = shared_left;
+        var bin = 0u;
+        for (; bin < 255u; bin += 1u) {
+            let here = atomicLoad(&shared_bins[bin]);
+            if here >= left {
+                break;
+            }
+            left -= here;
+        }
+        shared_left = left;
+        shared_prefix |= bin << {{ shift }}u;
+    }
+    workgroupBarrier();
+    {%- endfor %}
+    let last = value_of(shared_prefix);
+    let gap = gaps[row];
+    let lowered = last + gap + (abs(last) + gap) * 0x1p-20f;
+    let limit = min(limits[row], lowered);
+    // Entries move to the front, never beyond the ones that were read.
+    for (var first = 0u; first < length; first += 64u) {
+        let slot = first + local;
+        var value = 0u;
+        var upper = 0u;
+        var column = 0u;
+        if slot < length {
+            value = lists[start + 1u + 3u * slot];
+            upper = lists[start + 2u + 3u * slot];
+            column = lists[start + 3u + 3u * slot];
+        }
+        storageBarrier();
+        workgroupBarrier();
+        if slot < length && bitcast<f32>(value) <= limit {
+            let to = atomicAdd(&shared_kept, 1u);
+            lists[start + 1u + 3u * to] = value;
+            lists[start + 2u + 3u * to] = upper;
+            lists[start + 3u + 3u * to] = column;
+        }
+        storageBarrier();
+        workgroupBarrier();
+    }
+    if local == 0u {
+        let kept = atomicLoad(&shared_kept);
+        let is_lost = kept > params.most;
+        lists[start] = select(kept, params.room + 1u, is_lost);
+        limits[row] = select(limit, -3e38, is_lost);
+    }
+}

@@ -1,0 +1,145 @@
+//! Neighbours on the GPU: lists are collected there, window by window; the host decides in `f64` among what they hold.
+//!
+//! Queries come in blocks whose lists fit the device. Where all points fit one window they stay there for all blocks. Rows
+//! that the device lost, because more columns than it keeps are within the band, are searched again on the host: which
+//! those are changes no bit, because the host decides on all of them in the same way.
+
+use rayon::prelude::*;
+
+use super::cpu;
+use super::fold::Fold;
+use super::judge::Scratch;
+use super::problem::{Part, Problem, Selection};
+use super::screen::{Screen, Side};
+use crate::device::Gpu;
+use crate::error::Result;
+use crate::tile::bound::DEVICE_UNIT;
+use crate::tile::choose::Task;
+use crate::tile::cpu::collect::rounded_up;
+use crate::tile::family::Fold as TileFold;
+use crate::tile::gpu_collect::{CollectSizes, Collector, Columns};
+use crate::tile::tune::cache::table_of;
+
+/// The answers of one part, through `visit`. `count` are wanted of each query.
+pub(super) fn search<F: Fold>(
+    gpu: &Gpu,
+    problem: &Problem,
+    screen: &Screen,
+    part: &Part,
+    fold: &F,
+    count: usize,
+    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
+) -> Result<()> {
+    let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
+    let mut limits = gpu.limits();
+    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
+    let task = Task { fold: TileFold::Store, rows, columns, depth };
+    let shape = table_of(gpu).shape(&task, &limits);
+    // A row that does not count for itself is dropped on the host.
+    let wanted = count + usize::from(problem.leaves_out_self);
+    let sizes = CollectSizes::new(shape, (rows, columns, depth), wanted, &limits)?;
+    let mut collector = Collector::new(gpu, sizes, problem.cancel.clone())?;
+    let whole = if columns <= sizes.window {
+        Some(upload(&collector, problem, screen, part, 0, columns)?)
+    } else {
+        None
+    };
+    let mut lost = Vec::new();
+    for start in (0..rows).step_by(sizes.rows) {
+        let queries = part.queries.range(start, sizes.rows.min(rows - start));
+        let (x, gaps) = prepare(problem, screen, &queries, collector.chain());
+        let on_device = collector.rows(&x, &gaps)?;
+        match &whole {
+            Some(whole) => collector.meet(&on_device, whole)?,
+            None => {
+                for first in (0..columns).step_by(sizes.window) {
+                    let here = sizes.window.min(columns - first);
+                    let window = upload(&collector, problem, screen, part, first, here)?;
+                    collector.meet(&on_device, &window)?;
+                }
+            }
+        }
+        let found = collector.deliver(&on_device)?;
+        for (query, answer) in decide(problem, part, fold, &queries, &found)? {
+            match answer {
+                Some(answer) => visit(query, answer)?,
+                None => lost.push(query),
+            }
+        }
+    }
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let part = Part { queries: Selection::Ids(lost), points: part.points.clone() };
+    cpu::search(problem, Some(screen), &part, fold, visit)
+}
+
+fn upload(
+    collector: &Collector,
+    problem: &Problem,
+    screen: &Screen,
+    part: &Part,
+    first: usize,
+    count: usize,
+) -> Result<Columns> {
+    problem.cancel.check()?;
+    let (depth, chain) = (screen.depth(), collector.chain());
+    let numbers = part.points.range(first, count);
+    let (mut y, mut norms) = (vec![0.0; count * depth], vec![(0.0, 0.0); count]);
+    let prepared = y.par_chunks_exact_mut(depth).zip(&mut norms).zip(&numbers).with_min_len(64);
+    prepared.for_each_init(
+        || vec![0.0; depth],
+        |wide, ((row, norm), &number)| {
+            let square = screen.load(Side::Points, &problem.points, number as usize, wide, row);
+            *norm = screen.half_norm(square, DEVICE_UNIT, chain);
+        },
+    );
+    collector.columns(first, &y, &norms)
+}
+
+/// Rows with the share of each in a difference of two values.
+fn prepare(problem: &Problem, screen: &Screen, queries: &[u32], chain: usize) -> (Vec<f32>, Vec<f32>) {
+    let depth = screen.depth();
+    let bound = screen.bound(DEVICE_UNIT, chain);
+    let (mut x, mut gaps) = (vec![0.0; queries.len() * depth], vec![0.0; queries.len()]);
+    let prepared = x.par_chunks_exact_mut(depth).zip(&mut gaps).zip(queries).with_min_len(64);
+    prepared.for_each_init(
+        || vec![0.0; depth],
+        |wide, ((row, gap), &query)| {
+            let square = screen.load(Side::Queries, problem.queries(), query as usize, wide, row);
+            *gap = rounded_up(Screen::gap(&bound, square));
+        },
+    );
+    (x, gaps)
+}
+
+/// The answers of queries from the columns that the device found; `None` where it lost them.
+fn decide<F: Fold>(
+    problem: &Problem,
+    part: &Part,
+    fold: &F,
+    queries: &[u32],
+    found: &[Option<Vec<u32>>],
+) -> Result<Vec<(u32, Option<F::Answer>)>> {
+    let judge = problem.judge();
+    let columns = part.points.len();
+    let answers = queries.par_iter().zip(found).map_init(Scratch::default, |scratch, (&query, found)| {
+        problem.cancel.check()?;
+        // A device that names a column that does not exist, or none at all, is not believed.
+        let Some(found) = found.as_ref().filter(|found| found.iter().all(|&at| (at as usize) < columns))
+        else {
+            return Ok((query, None));
+        };
+        let left_out = problem.left_out(query);
+        let numbers = found.iter().map(|&at| part.points.get(at as usize));
+        scratch.load(problem, query);
+        judge.measure(numbers.filter(|&number| left_out != Some(number)), scratch);
+        if scratch.found.len() < fold.count().unwrap_or_default() {
+            return Ok((query, None));
+        }
+        let mut answer = F::Answer::default();
+        fold.add(&judge, query, &mut scratch.found, &mut answer);
+        Ok((query, Some(answer)))
+    });
+    answers.collect()
+}

@@ -1,0 +1,297 @@
+//! The collecting fold on the GPU: each row's list of the columns that may be among its `count` least.
+//!
+//! `collect` adds to the lists what is within the limits, one step of columns at a time; `tighten` lowers the limits and
+//! drops what is above them, as [`super::cpu::collect`] does. A list has room for what it may keep and for all columns of
+//! a step, so no order of columns can overflow it; what it may keep is bounded, and a row that would keep more is lost: the
+//! caller decides it elsewhere.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
+
+use super::gpu_book::ABSENT;
+use super::kernels_collect::{
+    CollectParams, DeliverParams, TightenParams, collect_kernel, deliver_kernel, tighten_kernel,
+};
+use super::shape::{TileShape, WIDEST};
+use crate::cancel::Cancel;
+use crate::device::{DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
+use crate::error::{Error, Result};
+
+/// Columns of a step at most.
+const STEP: usize = 1024;
+/// Steps are multiples of it, so that every offset into a window is aligned.
+const STEP_UNIT: usize = 64;
+/// Limit of rows that nothing was found for: below absent columns, above all others.
+const NO_LIMIT: f32 = 5e37;
+
+/// How a search is cut for a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CollectSizes {
+    /// The tile: its shape changes no decision.
+    pub shape: TileShape,
+    /// Number of features.
+    pub depth: usize,
+    /// Columns wanted.
+    pub count: usize,
+    /// Rows whose lists are on the device at once.
+    pub rows: usize,
+    /// Columns that are on the device at once.
+    pub window: usize,
+    /// Columns between two lowerings of the limits.
+    pub step: usize,
+}
+
+impl CollectSizes {
+    /// Sizes within the limits for so many rows and columns.
+    pub fn new(
+        shape: TileShape,
+        (rows, columns, depth): (usize, usize, usize),
+        count: usize,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let row_bytes = 4 * depth as u64;
+        let bytes = limits.window_bytes.min(limits.max_binding_bytes).min(limits.budget_bytes / 4);
+        let most_columns = (bytes / row_bytes).max(STEP_UNIT as u64).min(1 << 20) as usize;
+        let window = most_columns.min(columns.next_multiple_of(STEP_UNIT)) / STEP_UNIT * STEP_UNIT;
+        let mut sizes = Self { shape, depth, count, rows: 1, window, step: STEP.min(window) };
+        if sizes.step < window {
+            sizes.window = window / sizes.step * sizes.step;
+        }
+        let most_rows = (bytes / row_bytes.max(sizes.list_bytes())).clamp(1, 1 << 15);
+        sizes.rows = (most_rows as usize).min(rows);
+        let needed_bytes = sizes.bytes();
+        let largest = (sizes.window as u64 * row_bytes).max(sizes.rows as u64 * sizes.list_bytes());
+        if needed_bytes > limits.budget_bytes || largest > limits.max_binding_bytes {
+            let limit_bytes = limits.budget_bytes.min(limits.max_binding_bytes);
+            let what = format!("lists of neighbours and {STEP_UNIT} rows of {depth} features");
+            return Err(Error::TooLarge { what, needed_bytes, limit_bytes });
+        }
+        Ok(sizes)
+    }
+
+    /// Entries that a list may keep.
+    fn most(&self) -> usize {
+        2 * self.count + 64
+    }
+
+    /// Entries that a list has room for.
+    fn room(&self) -> usize {
+        self.most() + self.step
+    }
+
+    /// Columns of a row that are handed out.
+    fn kept(&self) -> usize {
+        self.count + self.count / 2 + 48
+    }
+
+    fn list_bytes(&self) -> u64 {
+        4 * (3 * self.room() as u64 + 1)
+    }
+
+    /// Device memory of it all.
+    fn bytes(&self) -> u64 {
+        let of_row = 4 * self.depth as u64 + 8 + self.list_bytes() + 4 * (self.kept() as u64 + 1);
+        let of_column = 4 * self.depth as u64 + 8;
+        self.rows as u64 * of_row + (self.window as u64 + u64::from(WIDEST)) * of_column
+    }
+}
+
+/// What collects for rows of one search.
+pub(crate) struct Collector {
+    gpu: Gpu,
+    sizes: CollectSizes,
+    collect: Arc<Pipeline>,
+    tighten: Arc<Pipeline>,
+    deliver: Arc<Pipeline>,
+    pacer: Pacer,
+    cancel: Cancel,
+}
+
+/// Rows on the device with their lists.
+pub(crate) struct Rows {
+    count: usize,
+    x: DeviceBuffer,
+    gaps: DeviceBuffer,
+    limits: DeviceBuffer,
+    lists: DeviceBuffer,
+}
+
+/// Columns on the device.
+pub(crate) struct Columns {
+    first: usize,
+    count: usize,
+    y: DeviceBuffer,
+    norms: DeviceBuffer,
+}
+
+impl Collector {
+    pub fn new(gpu: &Gpu, sizes: CollectSizes, cancel: Cancel) -> Result<Self> {
+        Ok(Self {
+            gpu: gpu.clone(),
+            sizes,
+            collect: gpu.pipeline(&collect_kernel(&sizes.shape)?)?,
+            tighten: gpu.pipeline(&tighten_kernel()?)?,
+            deliver: gpu.pipeline(&deliver_kernel()?)?,
+            pacer: Pacer::new(),
+            cancel,
+        })
+    }
+
+    /// Longest chain of additions of its products.
+    pub fn chain(&self) -> usize {
+        self.sizes.shape.chain(self.sizes.depth, self.gpu.keeps_order())
+    }
+
+    /// Brings rows to the device, with the share 2 S of each.
+    pub fn rows(&self, x: &[f32], gaps: &[f32]) -> Result<Rows> {
+        let lists = self.gpu.buffer("lists", gaps.len() as u64 * self.sizes.list_bytes())?;
+        let mut batch = self.gpu.batch("clear lists");
+        batch.clear(&lists)?;
+        batch.submit()?;
+        Ok(Rows {
+            count: gaps.len(),
+            x: self.upload("rows", cast_slice(x))?,
+            gaps: self.upload("gaps", cast_slice(gaps))?,
+            limits: self.upload("limits", cast_slice(&vec![NO_LIMIT; gaps.len()]))?,
+            lists,
+        })
+    }
+
+    /// Brings columns from number `first` on to the device, with the half norm less the error of each, and the error.
+    pub fn columns(&self, first: usize, y: &[f32], norms: &[(f32, f32)]) -> Result<Columns> {
+        let mut padded: Vec<[f32; 2]> = norms.iter().map(|&(half_norm, error)| [half_norm, error]).collect();
+        padded.resize(norms.len().next_multiple_of(WIDEST as usize), [ABSENT, 0.0]);
+        let (y, norms_buffer) =
+            (self.upload("columns", cast_slice(y))?, self.upload("norms", cast_slice(&padded))?);
+        Ok(Columns { first, count: norms.len(), y, norms: norms_buffer })
+    }
+
+    fn upload(&self, label: &'static str, bytes: &[u8]) -> Result<DeviceBuffer> {
+        let buffer = self.gpu.buffer(label, bytes.len() as u64)?;
+        self.gpu.write(&buffer, 0, bytes)?;
+        Ok(buffer)
+    }
+
+    /// All rows meet all columns. Where one step of all rows is a long dispatch, rows take turns; where it is a short one,
+    /// several steps share a submission.
+    pub fn meet(&mut self, rows: &Rows, columns: &Columns) -> Result<()> {
+        let CollectSizes { depth, step, .. } = self.sizes;
+        let units = depth as f64 * step.min(columns.count) as f64;
+        let steps = columns.count.div_ceil(step);
+        let mut first_row = 0;
+        while first_row < rows.count {
+            let left = (rows.count - first_row) as u64;
+            let turn =
+                self.pacer.rows(left, units).next_multiple_of(u64::from(self.sizes.shape.rows)).min(left);
+            let mut done = 0;
+            while done < steps {
+                self.cancel.check()?;
+                let together = self.pacer.rows((steps - done) as u64, units * turn as f64) as usize;
+                let begin = Instant::now();
+                let mut batch = self.gpu.batch("collect");
+                for at in done..done + together {
+                    self.record(&mut batch, rows, columns, (first_row, turn as usize), at * step)?;
+                }
+                batch.submit_and_wait()?;
+                self.pacer.record(units * turn as f64 * together as f64, begin.elapsed());
+                done += together;
+            }
+            first_row += turn as usize;
+        }
+        Ok(())
+    }
+
+    /// One step of columns, from `start` of the window on, for some rows.
+    fn record<'a>(
+        &self,
+        batch: &mut crate::device::Batch<'a>,
+        rows: &'a Rows,
+        columns: &'a Columns,
+        (first_row, count): (usize, usize),
+        start: usize,
+    ) -> Result<()> {
+        let CollectSizes { shape, depth, step, .. } = self.sizes;
+        let here = step.min(columns.count - start);
+        let room = self.sizes.room() as u32;
+        let params = CollectParams {
+            rows: count as u32,
+            columns: here as u32,
+            depth: depth as u32,
+            first_row: first_row as u32,
+            first_column: (columns.first + start) as u32,
+            room,
+        };
+        let padded = (here as u32).next_multiple_of(shape.columns);
+        let bindings = [
+            rows.x.whole(),
+            columns.y.slice(4 * (start * depth) as u64, 4 * (here * depth) as u64),
+            columns.norms.slice(8 * start as u64, 8 * u64::from(padded)),
+            rows.limits.whole(),
+            rows.lists.whole(),
+        ];
+        let workgroups = [params.rows.div_ceil(shape.rows), params.columns.div_ceil(shape.columns), 1];
+        batch.dispatch(&self.collect, &bindings, bytes_of(&params), workgroups)?;
+        let params = TightenParams {
+            first_row: first_row as u32,
+            count: self.sizes.count as u32,
+            room,
+            most: self.sizes.most() as u32,
+        };
+        let bindings = [rows.gaps.whole(), rows.limits.whole(), rows.lists.whole()];
+        batch.dispatch(&self.tighten, &bindings, bytes_of(&params), [count as u32, 1, 1])
+    }
+
+    /// For each row its columns, or `None` for a row that is lost.
+    pub fn deliver(&self, rows: &Rows) -> Result<Vec<Option<Vec<u32>>>> {
+        let kept = self.sizes.kept();
+        let bytes = 4 * (rows.count * (kept + 1)) as u64;
+        let delivered = self.gpu.buffer("delivered", bytes)?;
+        let params = DeliverParams {
+            first_row: 0,
+            rows: rows.count as u32,
+            room: self.sizes.room() as u32,
+            kept: kept as u32,
+        };
+        let mut batch = self.gpu.batch("deliver");
+        let workgroups = [rows.count as u32, (params.kept + 1).div_ceil(64), 1];
+        batch.dispatch(
+            &self.deliver,
+            &[rows.lists.whole(), delivered.whole()],
+            bytes_of(&params),
+            workgroups,
+        )?;
+        let read = batch.submit_and_read(&[(&delivered, 0..bytes)])?;
+        let words: Vec<u32> = pod_collect_to_vec(&read[0]);
+        let list = |row: &[u32]| row.get(1..=row[0] as usize).map(<[u32]>::to_vec);
+        Ok(words.chunks_exact(kept + 1).map(list).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Every binding is within the limits, every offset aligned, and no step can overflow a list.
+        #[test]
+        fn sizes_stay_within_every_limit(
+            rows in 1_usize..3_000_000, columns in 1_usize..3_000_000, depth in 1_usize..3000,
+            count in 1_usize..=1025, window in 256_u64..1 << 28, budget in 1_u64 << 20..1 << 34,
+        ) {
+            let limits = Limits { window_bytes: window, budget_bytes: budget, ..Limits::for_tests() };
+            let Ok(sizes) = CollectSizes::new(TileShape::SMALLEST, (rows, columns, depth), count, &limits) else {
+                prop_assert!(budget < 1 << 24 || limits.max_binding_bytes < 1 << 24);
+                return Ok(());
+            };
+            prop_assert!(sizes.step.is_multiple_of(STEP_UNIT) && sizes.step > 0 && sizes.step <= sizes.window);
+            prop_assert!(sizes.window.is_multiple_of(sizes.step), "{sizes:?}");
+            prop_assert!(sizes.room() - sizes.most() >= sizes.step && sizes.kept() <= sizes.most());
+            prop_assert!(sizes.rows >= 1 && sizes.rows <= rows && sizes.rows < 65_536);
+            prop_assert!(sizes.bytes() <= budget, "{sizes:?}");
+            prop_assert!(sizes.rows as u64 * sizes.list_bytes() <= limits.max_binding_bytes);
+        }
+    }
+}
