@@ -49,7 +49,12 @@ macro_rules! mirrors {
 /// Structs shared with WGSL.
 pub fn mirrors() -> Vec<Mirror> {
     mirrors! {
-        distance::gpu::MeasureParams { first_row, rows, columns, depth, units, most, group_rows }
+        distance::gpu_kernels::MeasureParams {
+            first_row, rows, columns, depth, units, most, group_rows, kind, parts,
+        }
+        distance::gpu_kernels::AccumulateParams {
+            first_row, rows, columns, depth, unit, most, power, weighted,
+        }
         kernels::NearestParams {
             rows, columns, depth, first_row, first_column, split_columns, first_split, stride,
         }
@@ -121,7 +126,7 @@ pub fn shaders() -> Result<Vec<Shader>> {
             bindings: kernel.bindings.iter().map(binding).collect(),
         });
     };
-    for (variant, kernel) in distance::gpu::kernels()? {
+    for (variant, kernel) in distance::gpu_kernels::kernels()? {
         add(variant, kernel);
     }
     for shape in candidates(Fold::Nearest) {

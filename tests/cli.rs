@@ -329,6 +329,10 @@ fn distances_go_to_a_file() {
     assert_eq!(matrix(), ndarray::array![[0.0, 5.0], [5.0, 0.0]]);
     let output = succeed(&["distance", x, y, "--metric", "manhattan", "-o", out, "--json"]);
     assert_eq!(matrix(), ndarray::array![[0.0, 1.0, 3.0], [7.0, 6.0, 4.0]]);
+    let weights = folder.file("w.csv", "1,0.125\n");
+    let powered = ["--metric", "minkowski", "--p", "3", "--weights", as_str(&weights)];
+    succeed(&[&["distance", x], &powered[..], &["-o", out]].concat());
+    assert!((matrix()[[0, 1]] - 35.0_f64.cbrt()).abs() < 1e-12);
     let object = json(&output);
     assert_eq!((&object["rows"], &object["columns"]), (&Value::from(2), &Value::from(3)));
     assert_eq!((&object["metric"], &object["element_type"]), (&"manhattan".into(), &"f64".into()));
@@ -352,6 +356,19 @@ fn bad_input_of_distance_is_refused_by_name() {
         (vec![good, "--metric", "euclidean", "-o", "d.csv"], "--output"),
         (vec![good, "--metric", "euclidean", "-o", good], "--output"),
         (vec![good, "--metric", "euclidean"], "--output"),
+        (
+            vec![good, "--metric", "minkowski", "--p", "-1", "-o", out],
+            "--p: expected a finite number above 0",
+        ),
+        (vec![good, "--metric", "euclidean", "--p", "2", "-o", out], "--p: expected none"),
+        (vec![good, "--metric", "seuclidean", "-o", out], "--variances"),
+        (vec![good, "--metric", "seuclidean", "--variances", wide, "-o", out], "--variances: expected 2"),
+        (
+            vec![good, "--metric", "mahalanobis", "--inverse-covariance", wide, "-o", out],
+            "--inverse-covariance",
+        ),
+        (vec![good, "--metric", "jaccard", "-o", out], "X[0, "),
+        (vec![good, "--metric", "bit_hamming", "-o", out], "X: expected packed bits"),
     ] {
         refused(&arguments, &run(&[&["distance"][..], &arguments].concat()), name);
         assert_eq!(names_in(&folder), before, "{arguments:?} wrote something");

@@ -14,6 +14,8 @@ mod cli_stopped;
 mod devices;
 mod distance;
 mod distance_gpu;
+mod distance_metrics;
+mod distance_rules;
 mod kmeans;
 mod kmeans_bits;
 mod kmeans_exact;

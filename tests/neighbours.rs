@@ -129,7 +129,7 @@ fn tails(device: &Device) {
 
 fn every_metric(device: &Device) {
     let (points, queries) = (uniform(150, 19, 1.0, 3), uniform(40, 19, 1.0, 4));
-    for metric in Metric::ALL {
+    for metric in Metric::GEOMETRIC {
         for farthest in [false, true] {
             let params = Params::new(metric, 7).farthest(farthest);
             let found = nearest(device, points.view(), queries.view(), &params).unwrap();

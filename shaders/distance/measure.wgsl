@@ -1,5 +1,6 @@
 // Computes  result[r, c] = metric(x row r, y row c), for a window of X and a window of Y, row-major.
 //           {% if is_expanded %}Here |x|^2 + |y|^2 - 2 sum_d x[r, d] y[c, d]{% if root %}, and its root{% endif %}.
+{%- elif is_counted %}Here a ratio of numbers of features, from those that are 1 in both rows, sum_d x[r, d] y[c, d].
 {%- elif combine == "dot" %}Here sum_d x[r, d] y[c, d].
 {%- elif combine == "manhattan" %}Here sum_d |x[r, d] - y[c, d]|.
 {%- else %}Here max_d |x[r, d] - y[c, d]|.
@@ -17,7 +18,7 @@
 //           where those are so small that their squares underflow, a third time from differences times 2^64.
 {%- endif %}
 //           Results are kept within `most` before the units are applied: the host refuses those that reach 2^127.
-// Mirror    crate::distance::gpu::MeasureParams
+// Mirror    crate::distance::gpu_kernels::MeasureParams
 
 struct MeasureParams {
     // Row of the window that the first workgroup starts with.
@@ -33,6 +34,10 @@ struct MeasureParams {
     most: f32,
     // Row tiles that take turns under one column tile.
     group_rows: u32,
+    // Which metric of bits.
+    kind: u32,
+    // Rows of the originals that belong to a row: 2 where the second one holds what the first one leaves.
+    parts: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
@@ -44,6 +49,11 @@ struct MeasureParams {
 @group(0) @binding(5) var<storage, read> y_norms: array<f32>;
 @group(0) @binding(6) var<storage, read_write> results: array<f32>;
 @group(0) @binding(7) var<uniform> params: MeasureParams;
+{%- elif is_counted -%}
+@group(0) @binding(2) var<storage, read> x_norms: array<f32>;
+@group(0) @binding(3) var<storage, read> y_norms: array<f32>;
+@group(0) @binding(4) var<storage, read_write> results: array<f32>;
+@group(0) @binding(5) var<uniform> params: MeasureParams;
 {%- else -%}
 @group(0) @binding(2) var<storage, read_write> results: array<f32>;
 @group(0) @binding(3) var<uniform> params: MeasureParams;
@@ -62,11 +72,15 @@ const LIFT: f32 = 0x1p64f;
 const LOWER: f32 = 0x1p-64f;
 
 fn squared_difference(row: u32, column: u32, factor: f32) -> f32 {
-    let x_start = row * params.depth;
-    let y_start = column * params.depth;
+    let x_start = row * params.depth * params.parts;
+    let y_start = column * params.depth * params.parts;
     var sum = 0.0;
     for (var feature = 0u; feature < params.depth; feature += 1u) {
-        let difference = (x_originals[x_start + feature] - y_originals[y_start + feature]) * factor;
+        var difference = (x_originals[x_start + feature] - y_originals[y_start + feature]) * factor;
+        if params.parts == 2u {
+            let low = params.depth + feature;
+            difference += (x_originals[x_start + low] - y_originals[y_start + low]) * factor;
+        }
         sum = fma(difference, difference, sum);
     }
     return sum;
@@ -99,6 +113,34 @@ fn finish(row: u32, column: u32, product: f32) -> f32 {
 {%- else %}
     return lifted * (params.units.x * LOWER) * (params.units.y * LOWER);
 {%- endif %}
+}
+{% elif is_counted %}
+/// a / b, 0 where a is 0.
+fn ratio(a: f32, b: f32) -> f32 {
+    if a == 0.0 {
+        return 0.0;
+    }
+    return a / b;
+}
+
+/// All counts are whole numbers below 2^24.
+fn finish(row: u32, column: u32, both: f32) -> f32 {
+    let depth = f32(params.depth);
+    let x_only = x_norms[row] - both;
+    let y_only = y_norms[column] - both;
+    let only = x_only + y_only;
+    switch params.kind {
+        case 0u: { return ratio(only, both + only); }
+        case 1u: { return ratio(only, 2.0 * both + only); }
+        case 2u: { return 2.0 * only / (depth + only); }
+        case 3u: { return (depth - both) / depth; }
+        case 4u: { return ratio(2.0 * only, both + 2.0 * only); }
+        case 5u: {
+            let crossed = x_only * y_only;
+            return ratio(2.0 * crossed, both * (depth - both - only) + crossed);
+        }
+        default: { return only / depth; }
+    }
 }
 {% else %}
 fn finish(row: u32, column: u32, combined: f32) -> f32 {

@@ -181,9 +181,28 @@ pub(super) struct Distance {
     /// One column of the matrix for each row of this file [default: X].
     pub y: Option<PathBuf>,
 
-    /// sqeuclidean, euclidean, cosine, inner_product, manhattan or chebyshev.
+    /// sqeuclidean, euclidean, cosine, inner_product, manhattan (cityblock), chebyshev, minkowski, seuclidean, mahalanobis,
+    /// correlation, canberra, braycurtis, multiset_jaccard, hamming, nan_euclidean, haversine, hellinger, jensenshannon or
+    /// kldivergence; of rows of 0 and 1 jaccard, dice, rogerstanimoto, russellrao, sokalsneath, yule or matching; of
+    /// packed bits (u8, u32) bit_hamming or bit_jaccard.
     #[arg(long, value_name = "M")]
     pub metric: String,
+
+    /// Power of minkowski [default: 2].
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub p: Option<f64>,
+
+    /// One weight for each column, for minkowski [default: 1].
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+
+    /// One variance for each column, for seuclidean.
+    #[arg(long, value_name = "FILE")]
+    pub variances: Option<PathBuf>,
+
+    /// Inverse of the covariance, for mahalanobis: a square matrix.
+    #[arg(long, value_name = "FILE")]
+    pub inverse_covariance: Option<PathBuf>,
 
     /// Where the matrix goes: .npy, f32, or f64 if an input needs it.
     #[arg(short, long, value_name = "OUT.npy")]

@@ -4,16 +4,18 @@ use ndarray::ArrayViewMut2;
 #[cfg(feature = "gpu")]
 use ndarray::s;
 
+use super::bits::{self, Bits};
 #[cfg(feature = "gpu")]
 use super::gpu::GpuEngine;
 use super::matrix::Filled;
+use super::metric::{Domain, Metric};
 use super::operands::Operands;
-use super::params::{Metric, Params};
-use super::real::{Real, is_representable, too_large_a_result};
-use super::{Tables, cpu, reference};
+use super::params::{Constants, Params};
+use super::real::{Real, is_result, refused_result};
+use super::{Tables, cpu, domain, reference};
 use crate::cancel::Cancel;
 use crate::data::Points;
-use crate::data::frame::{self, raw_row};
+use crate::data::frame::raw_row;
 use crate::device::{Backend, CpuPool, Device, Prediction};
 use crate::error::Result;
 
@@ -30,13 +32,24 @@ enum Performer<'a, T: Real> {
         pool: CpuPool,
         operands: Operands<'a, T>,
     },
+    Bits {
+        pool: CpuPool,
+        bits: Bits,
+    },
     #[cfg(feature = "gpu")]
     Gpu(Box<GpuEngine<'a>>),
+}
+
+/// What tables were made into.
+enum Prepared<'a, T: Real> {
+    Rows(Operands<'a, T>),
+    Bits(Bits),
 }
 
 /// The input in `f64`, for the reference.
 struct Definition {
     metric: Metric,
+    constants: Constants,
     x: Vec<Vec<f64>>,
     /// `None`: X itself.
     y: Option<Vec<Vec<f64>>>,
@@ -51,22 +64,39 @@ impl<'a, T: Real> Engine<'a, T> {
         let predicted = Prediction { flops: 2.0 * rows * columns * depth, upload_bytes: 4.0 * moved };
         let backend = device.resolve(&predicted);
         let host = device.host_pool();
-        let operands = host.install(|| {
-            let scan = frame::scan_all(&tables.named(), &params.cancel)?;
-            Operands::<T>::new(params.metric, tables, &scan, &params.cancel)
+        let metric = params.metric;
+        let constants = params.constants(shape.depth)?;
+        let prepared = host.install(|| {
+            domain::check(metric, &tables.named(), &params.cancel)?;
+            Ok(if metric.domain() == Domain::Packed {
+                Prepared::Bits(Bits::new(metric, tables, &params.cancel)?)
+            } else {
+                Prepared::Rows(Operands::<T>::new(metric, &constants, tables, &params.cancel)?)
+            })
         })?;
-        let performer = match backend {
-            Backend::Reference => Performer::Reference(Definition::new(params.metric, tables)),
-            Backend::Cpu(pool) => Performer::Cpu { pool: pool.clone(), operands },
+        let performer = match (&backend, prepared) {
+            (Backend::Reference, _) => Performer::Reference(Definition::new(metric, constants, tables)),
+            (Backend::Cpu(pool), Prepared::Rows(operands)) => {
+                Performer::Cpu { pool: (*pool).clone(), operands }
+            }
+            (Backend::Cpu(pool), Prepared::Bits(bits)) => Performer::Bits { pool: (*pool).clone(), bits },
             #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => match T::single(operands) {
-                Ok(operands) => Performer::Gpu(Box::new(GpuEngine::new(gpu.clone(), operands)?)),
+            (Backend::Gpu(gpu), Prepared::Rows(operands)) => match T::single(operands) {
+                Ok(operands) => Performer::Gpu(Box::new(GpuEngine::new((*gpu).clone(), operands)?)),
                 Err(operands) => Performer::Cpu { pool: host.clone(), operands: *operands },
             },
+            #[cfg(feature = "gpu")]
+            (Backend::Gpu(_), Prepared::Bits(bits)) if T::IS_DOUBLE => {
+                Performer::Bits { pool: host.clone(), bits }
+            }
+            #[cfg(feature = "gpu")]
+            (Backend::Gpu(gpu), Prepared::Bits(bits)) => {
+                Performer::Gpu(Box::new(GpuEngine::new((*gpu).clone(), Operands::of_bits(bits))?))
+            }
         };
         let device = match (&backend, &performer) {
             #[cfg(feature = "gpu")]
-            (Backend::Gpu(_), Performer::Cpu { .. }) => {
+            (Backend::Gpu(_), Performer::Cpu { .. } | Performer::Bits { .. }) => {
                 format!("{}; f64 on {}", backend.name(), Backend::Cpu(&host).name())
             }
             _ => backend.name(),
@@ -80,6 +110,7 @@ impl<'a, T: Real> Engine<'a, T> {
         match &mut self.performer {
             Performer::Reference(definition) => definition.fill(first_row, &mut out, &self.cancel),
             Performer::Cpu { pool, operands } => cpu::fill(pool, operands, first_row, out, &self.cancel),
+            Performer::Bits { pool, bits } => cpu::bits::fill(pool, bits, first_row, out, &self.cancel),
             #[cfg(feature = "gpu")]
             Performer::Gpu(engine) => {
                 engine.fill(first_row, out.nrows(), &self.cancel, |row, column, values| {
@@ -102,9 +133,10 @@ impl<'a, T: Real> Engine<'a, T> {
 }
 
 impl Definition {
-    fn new(metric: Metric, tables: &Tables) -> Self {
-        let rows = |points: &Points| (0..points.rows()).map(|row| raw_row(points, row)).collect();
-        Self { metric, x: rows(&tables.x), y: tables.y.as_ref().map(rows) }
+    fn new(metric: Metric, constants: Constants, tables: &Tables) -> Self {
+        let of = if metric.domain() == Domain::Packed { bits::unpacked } else { raw_row };
+        let rows = |points: &Points| (0..points.rows()).map(|row| of(points, row)).collect();
+        Self { metric, constants, x: rows(&tables.x), y: tables.y.as_ref().map(rows) }
     }
 
     fn fill<T: Real>(&self, first_row: usize, out: &mut ArrayViewMut2<T>, cancel: &Cancel) -> Result<()> {
@@ -113,9 +145,9 @@ impl Definition {
             cancel.check()?;
             let row = first_row + index;
             for (column, (out, y)) in out.iter_mut().zip(y).enumerate() {
-                let value = reference::measure(self.metric, &self.x[row], y);
-                if !is_representable::<T>(value) {
-                    return Err(too_large_a_result::<T>(row, column, value));
+                let value = reference::measure_with(self.metric, &self.constants, &self.x[row], y);
+                if !is_result::<T>(self.metric, value) {
+                    return Err(refused_result::<T>(self.metric, row, column, value));
                 }
                 *out = T::rounded(value);
             }

@@ -3,73 +3,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use minijinja::context;
-
-use super::operands::{Form, Operands, Side};
-use super::params::Metric;
+use super::gpu_kernels::{self, AccumulateParams, MeasureParams, Way};
+use super::metric::Metric;
+use super::operands::{Form, Operands, Side, is_direction};
 use super::plan::Shape;
+use super::real::Real;
 use super::windows::{self, Layout, Windows};
 use crate::cancel::Cancel;
-use crate::device::{Binding, DeviceBuffer, Gpu, Kernel, Pacer, Pipeline, Slice};
+use crate::device::{DeviceBuffer, Gpu, Pacer, Pipeline, Slice};
 use crate::error::{Error, Result};
-use crate::tile::render::render;
-use crate::tile::shape::{Combine, TileShape};
+use crate::tile::shape::TileShape;
 use crate::tile::tune::cache::table_of;
-
-/// What the kernel is told. Mirror of `MeasureParams` in the shader.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(crate) struct MeasureParams {
-    pub first_row: u32,
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub units: [f32; 2],
-    pub most: f32,
-    pub group_rows: u32,
-}
-
-const EXPANDED: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Uniform,
-];
-const PLAIN: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-
-/// The kernel of a metric for one of the shapes that keep one order of sums.
-fn kernel(metric: Metric, shape: &TileShape) -> Result<Kernel> {
-    let (name, combine) = match metric {
-        Metric::SquaredEuclidean | Metric::Cosine => ("measure squares", Combine::Dot),
-        Metric::Euclidean => ("measure lengths", Combine::Dot),
-        Metric::InnerProduct => ("measure products", Combine::Dot),
-        Metric::Manhattan => ("measure manhattan", Combine::Manhattan),
-        Metric::Chebyshev => ("measure chebyshev", Combine::Chebyshev),
-    };
-    let is_expanded = Form::of(metric) == Form::Expanded;
-    let root = metric == Metric::Euclidean;
-    let source = render("distance/measure.wgsl", context! { is_expanded, root, ..shape.context(combine) })?;
-    let bindings = if is_expanded { EXPANDED } else { PLAIN };
-    Ok(Kernel { name, entry: "measure", source, bindings })
-}
-
-/// Every kernel that a plan can choose, with what tells it apart.
-#[cfg(feature = "test-hooks")]
-pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
-    let mut kernels = Vec::new();
-    // Cosine distances are squared distances of unit rows.
-    for metric in Metric::ALL.into_iter().filter(|&metric| metric != Metric::Cosine) {
-        for shape in crate::tile::family::candidates(crate::tile::family::Fold::Store) {
-            let name = format!("{metric}, {}", crate::shaders::variant(&shape));
-            kernels.push((name, kernel(metric, &shape)?));
-        }
-    }
-    Ok(kernels)
-}
 
 /// One prepared call.
 pub(super) struct GpuEngine<'a> {
@@ -83,6 +27,8 @@ pub(super) struct GpuEngine<'a> {
 /// What stays on the device between windows of X.
 struct Resident {
     pipeline: Arc<Pipeline>,
+    /// Factors of the features, for Minkowski.
+    weights: Option<DeviceBuffer>,
     /// All windows of Y, or none where they are uploaded one by one.
     y: Vec<Uploaded>,
 }
@@ -167,12 +113,21 @@ impl<'a> GpuEngine<'a> {
                     &moving
                 }
             };
-            let task = Task { gpu, operands, tile: windows.tile, pipeline: &resident.pipeline, x: &x, y };
+            let (tile, pipeline, weights) = (windows.tile, &resident.pipeline, resident.weights.as_ref());
+            let task = Task { gpu, operands, tile, pipeline, weights, x: &x, y };
             task.dispatch(&results, pacer, cancel)?;
             let bytes = gpu.read(&[(&results, 0..4 * (count * y.count) as u64)])?;
             let bytes: &[u8] = bytes.first().map_or(&[], Vec::as_slice);
-            let values: Cow<[f32]> = bytemuck::try_cast_slice(bytes)
+            let mut values: Cow<[f32]> = bytemuck::try_cast_slice(bytes)
                 .map_or_else(|_| bytemuck::pod_collect_to_vec(bytes).into(), Cow::Borrowed);
+            if operands.metric == Metric::NanEuclidean && values.contains(&<f32 as Real>::MISSING) {
+                let nothing_in_common = |value: &mut f32| *value = f32::NAN;
+                values
+                    .to_mut()
+                    .iter_mut()
+                    .filter(|value| **value == f32::MISSING)
+                    .for_each(nothing_in_common);
+            }
             for (row, values) in values.chunks_exact(y.count).enumerate() {
                 operands.check_results(first_row + row, y.first, values)?;
                 write(row, y.first, values);
@@ -187,8 +142,9 @@ fn cut(gpu: &Gpu, operands: &Operands<f32>, budget_bytes: u64) -> Result<Windows
     let shape =
         Shape { rows: operands.x.count(operands.depth), columns: operands.columns(), depth: operands.depth };
     let layout = Layout {
-        copies: 1 + u64::from(operands.x.has_originals()),
-        has_norms: operands.form == Form::Expanded,
+        copies: 1 + u64::from(operands.x.has_originals()) + u64::from(!operands.x.lows.is_empty()),
+        has_norms: !operands.x.norms.is_empty(),
+        tile: gpu_kernels::tile(operands.metric, shape),
     };
     let mut limits = gpu.limits();
     limits.budget_bytes = limits.budget_bytes.min(budget_bytes);
@@ -197,36 +153,54 @@ fn cut(gpu: &Gpu, operands: &Operands<f32>, budget_bytes: u64) -> Result<Windows
 
 impl Resident {
     fn new(gpu: &Gpu, operands: &Operands<f32>, windows: &Windows) -> Result<Self> {
-        let pipeline = gpu.pipeline(&kernel(operands.metric, &windows.tile)?)?;
+        let pipeline = gpu.pipeline(&gpu_kernels::kernel(operands.metric, &windows.tile)?)?;
+        let weights = match (operands.metric, operands.weights.as_slice()) {
+            (Metric::Minkowski, []) => Some(upload(gpu, "weights", &[1.0])?),
+            (Metric::Minkowski, weights) => Some(upload(gpu, "weights", weights)?),
+            _ => None,
+        };
         let columns = operands.columns();
         let starts =
             if windows.y_is_resident { (0..columns).step_by(windows.y_rows) } else { (0..0).step_by(1) };
-        let upload = |first| {
+        let window = |first| {
             Uploaded::new(gpu, operands.y(), operands.depth, first, windows.y_rows.min(columns - first))
         };
-        Ok(Self { pipeline, y: starts.map(upload).collect::<Result<_>>()? })
+        Ok(Self { pipeline, weights, y: starts.map(window).collect::<Result<_>>()? })
     }
 }
 
 impl Uploaded {
     fn new(gpu: &Gpu, side: &Side<f32>, depth: usize, first: usize, count: usize) -> Result<Self> {
-        let upload = |label, values: &[f32]| {
-            let buffer = gpu.buffer(label, 4 * values.len() as u64)?;
-            gpu.write(&buffer, 0, bytemuck::cast_slice(values))?;
-            Ok(buffer)
-        };
         let elements = first * depth..(first + count) * depth;
-        let originals = side
-            .has_originals()
-            .then(|| upload("originals", &side.originals()[elements.clone()]))
-            .transpose()?;
-        let norms = side.norms.get(first..first + count).map(|norms| upload("norms", norms)).transpose()?;
-        Ok(Self { first, count, rows: upload("rows", &side.rows[elements])?, originals, norms })
+        let originals = match (side.has_originals(), side.lows.get(elements.clone())) {
+            (false, _) => None,
+            (true, None | Some([])) => Some(upload(gpu, "originals", &side.originals()[elements.clone()])?),
+            // High and low part of a row, one after the other.
+            (true, Some(lows)) => {
+                let highs = side.originals()[elements.clone()].chunks_exact(depth);
+                let parts: Vec<f32> = highs
+                    .zip(lows.chunks_exact(depth))
+                    .flat_map(|(a, b)| [a, b])
+                    .flatten()
+                    .copied()
+                    .collect();
+                Some(upload(gpu, "originals", &parts)?)
+            }
+        };
+        let norms =
+            side.norms.get(first..first + count).map(|norms| upload(gpu, "norms", norms)).transpose()?;
+        Ok(Self { first, count, rows: upload(gpu, "rows", &side.rows[elements])?, originals, norms })
     }
 
     fn originals(&self) -> Slice<'_> {
         self.originals.as_ref().unwrap_or(&self.rows).whole()
     }
+}
+
+fn upload(gpu: &Gpu, label: &'static str, values: &[f32]) -> Result<DeviceBuffer> {
+    let buffer = gpu.buffer(label, 4 * values.len() as u64)?;
+    gpu.write(&buffer, 0, bytemuck::cast_slice(values))?;
+    Ok(buffer)
 }
 
 /// One window of X with one of Y.
@@ -235,6 +209,7 @@ struct Task<'t> {
     operands: &'t Operands<'t, f32>,
     tile: TileShape,
     pipeline: &'t Arc<Pipeline>,
+    weights: Option<&'t DeviceBuffer>,
     x: &'t Uploaded,
     y: &'t Uploaded,
 }
@@ -244,9 +219,13 @@ impl Task<'_> {
     fn dispatch(&self, results: &DeviceBuffer, pacer: &mut Pacer, cancel: &Cancel) -> Result<()> {
         let (x, y) = (self.x, self.y);
         let mut bindings = vec![x.rows.whole(), y.rows.whole()];
-        if let (Some(x_norms), Some(y_norms)) = (&x.norms, &y.norms) {
-            bindings.extend([x.originals(), y.originals(), x_norms.whole(), y_norms.whole()]);
+        if self.operands.form == Form::Expanded {
+            bindings.extend([x.originals(), y.originals()]);
         }
+        if let (Some(x_norms), Some(y_norms)) = (&x.norms, &y.norms) {
+            bindings.extend([x_norms.whole(), y_norms.whole()]);
+        }
+        bindings.extend(self.weights.map(DeviceBuffer::whole));
         bindings.push(results.slice(0, 4 * (x.count * y.count) as u64));
         let units_per_row = y.count as f64 * self.operands.depth as f64;
         let mut row = 0;
@@ -258,8 +237,16 @@ impl Task<'_> {
             let grid =
                 [(y.count as u32).div_ceil(self.tile.columns), (rows as u32).div_ceil(self.tile.rows), 1];
             let mut batch = self.gpu.batch("distances");
-            let params = self.params(row, row + rows);
-            batch.dispatch(self.pipeline, &bindings, bytemuck::bytes_of(&params), grid)?;
+            match gpu_kernels::way(self.operands.metric) {
+                Way::Accumulate => {
+                    let params = self.accumulate_params(row, row + rows);
+                    batch.dispatch(self.pipeline, &bindings, bytemuck::bytes_of(&params), grid)?;
+                }
+                _ => {
+                    let params = self.measure_params(row, row + rows);
+                    batch.dispatch(self.pipeline, &bindings, bytemuck::bytes_of(&params), grid)?;
+                }
+            }
             let elapsed = batch.submit_and_wait()?;
             pacer.record(rows as f64 * units_per_row, elapsed);
             row += rows;
@@ -267,20 +254,40 @@ impl Task<'_> {
         Ok(())
     }
 
-    fn params(&self, first_row: usize, rows: usize) -> MeasureParams {
+    /// From here on a result would reach 2^127, which the host refuses.
+    fn most(&self) -> f32 {
+        let [first, second] = self.operands.units;
+        (2.0_f64.powi(127) / first / second).min(f64::from(f32::MAX)) as f32
+    }
+
+    fn measure_params(&self, first_row: usize, rows: usize) -> MeasureParams {
         let operands = self.operands;
-        let units = operands.units;
-        // From here on a result would reach 2^127, which the host refuses.
-        let refused = 2.0_f64.powi(127) / units[0] / units[1];
-        let most = if operands.metric == Metric::Cosine { 4.0 } else { refused.min(f64::from(f32::MAX)) };
         MeasureParams {
             first_row: first_row as u32,
             rows: rows as u32,
             columns: self.y.count as u32,
             depth: operands.depth as u32,
-            units: units.map(|unit| unit as f32),
-            most: most as f32,
+            units: operands.units.map(|unit| unit as f32),
+            most: if is_direction(operands.metric) { 4.0 } else { self.most() },
             group_rows: self.tile.group_rows,
+            kind: gpu_kernels::kind(operands.metric),
+            parts: if operands.x.lows.is_empty() { 1 } else { 2 },
+        }
+    }
+
+    fn accumulate_params(&self, first_row: usize, rows: usize) -> AccumulateParams {
+        let operands = self.operands;
+        // The root of Jensen-Shannon is taken of a quarter of the sum.
+        let quarter = if operands.metric == Metric::JensenShannon { 0.25 } else { 1.0 };
+        AccumulateParams {
+            first_row: first_row as u32,
+            rows: rows as u32,
+            columns: self.y.count as u32,
+            depth: operands.depth as u32,
+            unit: (operands.units[0] * quarter) as f32,
+            most: self.most(),
+            power: operands.power as f32,
+            weighted: u32::from(!operands.weights.is_empty()),
         }
     }
 }

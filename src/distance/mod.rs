@@ -23,25 +23,43 @@
 //!   ones underflow. GPUs whose compiler reorders sums make m up
 //!   to D + 1. Data far from the origin loses nothing: rows are centred, which is exact wherever it can be, and entries
 //!   that would lose digits are computed from differences.
-//! - Distances are never negative and never NaN; equal rows have distance exactly 0, so the diagonal of X with itself is
-//!   0; the matrix of X with itself is symmetric to the bit.
+//! - The other metrics, by what they are computed as (`docs/decisions/0027-families-of-metrics.md` derives the bounds):
+//!   *transformed to Euclidean* (seuclidean, mahalanobis, hellinger) 2 u more than Euclidean, and (D + 8) 2^-52 of the
+//!   lengths of the two transformed rows, 2^-46 more of them in `f32`; *correlation* within an absolute (m + 16) u;
+//!   *counts* (hamming, and all metrics of bits) 10 u, from counts that are exact; *sums of terms* canberra (m + 8) u,
+//!   minkowski ((m + 16 + 8 log2 D) / p + 12) u, nan_euclidean ((m + 8) / 2 + 8) u and D 2^-60 of the spread in `f32`,
+//!   jensenshannon (m + 60) / 2 u and an absolute 4 u, kldivergence (m + 34) u and an absolute 8 u; *ratios of sums*
+//!   braycurtis and multiset_jaccard (2 m + 10) u; haversine 16 u and an absolute 8 u; bit_hamming exactly up to 2^24,
+//!   bit_jaccard 6 u. GPUs may take numbers below 2^-126 as 0 throughout, but for hamming.
+//! - Distances are never negative, and NaN only with nan_euclidean, where two rows have no feature in common. Equal rows
+//!   have distance exactly 0, except with russellrao and the inner product, so the diagonal of X with itself is
+//!   0; the matrix of X with itself is symmetric to the bit, except with kldivergence.
 //! - A value depends on its two rows, the metric and the data's centring alone: blocks, windows and threads change no
 //!   bit. Different devices may differ within the bounds.
 //! - What the type cannot hold (at least 2^127 in `f32`) is an error, never infinity. Results too small round to 0.
 //!
-//! Read in this order: [`Metric`] and [`Params`], `reference` (the definition), `operands` (what tiles see), `plan`
-//! and `windows` (how it is cut, and why the bounds hold), `cpu` and `gpu`.
+//! Read in this order: [`Metric`] and [`Params`], `domain` (which values a metric takes), `reference` (the definition),
+//! `operands` (what tiles see, from `rows` and `transform`), `plan` and `windows` (how it is cut, and why the bounds
+//! hold), `cpu` and `gpu`.
 
+mod bits;
 mod cpu;
+pub(crate) mod domain;
 mod engine;
+mod functions;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu_kernels;
 mod matrix;
+mod metric;
 mod operands;
 mod params;
 mod plan;
 pub(crate) mod real;
 pub(crate) mod reference;
+mod rows;
+mod transform;
 #[cfg(feature = "gpu")]
 mod windows;
 
@@ -52,17 +70,19 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use engine::Engine;
 pub use matrix::{Distances, Filled, Matrix, MatrixView, MatrixViewMut, RowBlock};
-use operands::zeroed;
-pub use params::{Metric, Params};
+pub(crate) use metric::Domain;
+pub use metric::Metric;
+pub use params::Params;
 use plan::Shape;
 use real::Real;
 
 /// The matrix of X (n x D) with itself: n x n.
 ///
 /// # Errors
-/// [`Error::Shape`] for no rows or columns; [`Error::Value`] for NaN, infinity, magnitudes beyond 1e300, a row of zeros
-/// with [`Metric::Cosine`], and results that the type cannot hold; [`Error::TooLarge`] beyond `max_bytes` or the
-/// memory; [`Error::Cancelled`]; the device's errors.
+/// [`Error::Shape`] for no rows or columns, and tables of a shape or type that the metric does not take;
+/// [`Error::Value`] for NaN, infinity, magnitudes beyond 1e300, what lies outside the domain of the [`Metric`], and
+/// results that the type cannot hold; [`Error::Parameter`] for parameters of the metric that are missing or wrong;
+/// [`Error::TooLarge`] beyond `max_bytes` or the memory; [`Error::Cancelled`]; the device's errors.
 pub fn pairwise<'a>(device: &Device, x: impl Into<Points<'a>>, params: &Params) -> Result<Distances> {
     whole(device, &Tables::new(&x.into(), None)?, params)
 }
@@ -143,7 +163,7 @@ pub fn stream<'a, 'b>(
 ) -> Result<Filled> {
     let x = x.into();
     let tables = Tables::new(&x, y.as_ref())?;
-    if tables.need_f64() {
+    if tables.need_f64(params.metric) {
         stream_of::<f64>(device, &tables, params, |first_row, rows| {
             sink(RowBlock { first_row, values: MatrixView::F64(rows.view()) })
         })
@@ -154,9 +174,13 @@ pub fn stream<'a, 'b>(
     }
 }
 
-/// Whether results of these tables are `f64`: what a [`Matrix`], and the blocks of [`stream`], will hold.
-pub fn needs_f64(x: &Points<'_>, y: Option<&Points<'_>>) -> bool {
+/// Whether results of a metric for these tables are `f64`: what a [`Matrix`], and the blocks of [`stream`], will hold.
+/// Those of packed bits are not.
+pub fn needs_f64(metric: Metric, x: &Points<'_>, y: Option<&Points<'_>>) -> bool {
     use ElementType::{F64, I32, I64, U32, U64};
+    if metric.domain() == Domain::Packed {
+        return false;
+    }
     let is_wide = |element| matches!(element, F64 | U32 | I32 | U64 | I64);
     is_wide(x.element_type()) || y.is_some_and(|y| is_wide(y.element_type()))
 }
@@ -194,13 +218,18 @@ impl<'a> Tables<'a> {
         Shape { rows: self.x.rows(), columns: self.y().rows(), depth: self.x.columns() }
     }
 
-    fn need_f64(&self) -> bool {
-        needs_f64(&self.x, self.y.as_ref())
+    /// The same of both tables, X first.
+    fn each<R>(&self, of: impl Fn(&'static str, &Points<'a>) -> Result<R>) -> Result<(R, Option<R>)> {
+        Ok((of("x", &self.x)?, self.y.as_ref().map(|y| of("y", y)).transpose()?))
+    }
+
+    fn need_f64(&self, metric: Metric) -> bool {
+        needs_f64(metric, &self.x, self.y.as_ref())
     }
 }
 
 fn whole(device: &Device, tables: &Tables, params: &Params) -> Result<Distances> {
-    if tables.need_f64() {
+    if tables.need_f64(params.metric) {
         let (array, device) = whole_of(device, tables, params)?;
         Ok(Distances { matrix: Matrix::F64(array), device })
     } else {
@@ -223,9 +252,10 @@ fn into(device: &Device, tables: &Tables, params: &Params, out: MatrixViewMut) -
         let got = format!("{} x {}", out.dim().0, out.dim().1);
         return Err(Error::shape("out", format!("{rows} x {columns}"), got));
     }
+    let needs_f64 = tables.need_f64(params.metric);
     match out {
         MatrixViewMut::F64(out) => fill(device, tables, params, out),
-        MatrixViewMut::F32(_) if tables.need_f64() => {
+        MatrixViewMut::F32(_) if needs_f64 => {
             Err(Error::shape("out", "an array of f64, as the input asks for", "an array of f32"))
         }
         MatrixViewMut::F32(out) => fill(device, tables, params, out),
@@ -258,6 +288,19 @@ fn stream_of<T: Real>(
         sink(first_row, &block)?;
     }
     Ok(engine.filled())
+}
+
+/// Zeros, or an error where the system has no memory for them.
+fn zeroed<T: bytemuck::Zeroable + Clone>(what: &str, rows: usize, columns: usize) -> Result<Vec<T>> {
+    let mut values: Vec<T> = Vec::new();
+    let needed_bytes = (rows as u64).saturating_mul(columns as u64).saturating_mul(size_of::<T>() as u64);
+    values.try_reserve_exact(rows.saturating_mul(columns)).map_err(|_| Error::TooLarge {
+        what: format!("{what} ({rows} x {columns}), which the system's memory does not hold"),
+        needed_bytes,
+        limit_bytes: isize::MAX as u64,
+    })?;
+    values.resize(rows * columns, T::zeroed());
+    Ok(values)
 }
 
 fn zeros<T: Real>(rows: usize, columns: usize) -> Result<Array2<T>> {

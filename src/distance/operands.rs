@@ -1,32 +1,41 @@
-//! The rows as the tiles see them: centred or normalised, scaled, with their squared norms.
+//! The rows as the tiles see them: centred or normalised, scaled, with what a result needs of each of them.
 //!
-//! Three kinds of tile ask for three kinds of rows:
+//! Every form of tile asks for its own rows:
 //!
-//! - *expanded* (squared Euclidean, Euclidean, cosine): `rows` are x' = (x - offset) * scale, or x / |x|, with norms;
-//!   `originals` are what entries that lose digits are recomputed from;
+//! - *expanded* (squared Euclidean, Euclidean, cosine, correlation, and what `transform` makes Euclidean): `rows` are x' =
+//!   (x - offset) * scale, or x / |x|, with squared norms; `originals` are what entries that lose digits are recomputed
+//!   from;
 //! - *product* (inner product): `rows` are x * scale, each table with a scale of its own;
-//! - *difference* (Manhattan, Chebyshev): `rows` are the originals.
+//! - *counts* (metrics of bits): `rows` are 0 and 1, with the number of ones;
+//! - *steps*: `rows` are the originals (Manhattan, Chebyshev, Minkowski, nan_euclidean), the values (Hamming, and ratios,
+//!   where they are scaled only if they would overflow), or shares of each row's sum;
+//! - *angle* (haversine): `rows` are latitude and longitude, with the latitude's cosine.
 //!
 //! Originals keep every bit of the input, so `x - y` is rounded once. In `f32` a column is taken centred where
 //! centring is exact for all its values, and as it stands (times the scale) elsewhere; there the column's values are
 //! at most 3 times its spread, because values of 24 bits that lie close together, far out, can be centred exactly.
+//! Transformed rows need more bits than `f32` has: their originals come in two parts, high and low.
 //! In `f64` they are the input itself, and `difference_scale` is applied to the difference. `f32` rows smaller than
 //! 2^-126 of the data's spread may be flushed to zero: an absolute error of that size.
 
 use std::borrow::Cow;
 
+use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::Tables;
-use super::params::Metric;
-use super::real::{Real, is_representable, too_large_a_result};
+use super::metric::Metric;
+use super::params::Constants;
+use super::real::{Real, is_result, refused_result};
+use super::rows::{Centring, around_origin, checked_rows, norms, plain, ratio_scale};
+use super::transform::{self, Transform};
+use super::{Tables, zeroed};
 use crate::cancel::Cancel;
 use crate::data::Points;
-use crate::data::frame::{self, exponent_above, power_of_two, widen_row};
+use crate::data::frame::{self, power_of_two, raw_row, widen_row};
 use crate::error::{Error, Result};
 
-/// Rows that one thread prepares at a time.
-const BLOCK_ROWS: usize = 256;
+/// Most features that `f32` counts without rounding.
+const MOST_COUNTED: usize = 1 << 24;
 
 /// How a result follows from rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,18 +44,50 @@ pub(super) enum Form {
     Expanded,
     /// `x.y`.
     Product,
-    /// Sum or maximum of `|x - y|`.
-    Difference,
+    /// `x.y` of 0 and 1, with the number of ones in each row.
+    Counts,
+    /// Something added up feature by feature.
+    Steps,
+    /// An angle between places.
+    Angle,
 }
 
 impl Form {
+    /// Packed bits have no operands of this kind.
     pub(super) fn of(metric: Metric) -> Self {
         match metric {
-            Metric::SquaredEuclidean | Metric::Euclidean | Metric::Cosine => Self::Expanded,
+            Metric::SquaredEuclidean
+            | Metric::Euclidean
+            | Metric::Cosine
+            | Metric::Correlation
+            | Metric::StandardizedEuclidean
+            | Metric::Mahalanobis
+            | Metric::Hellinger => Self::Expanded,
             Metric::InnerProduct => Self::Product,
-            Metric::Manhattan | Metric::Chebyshev => Self::Difference,
+            Metric::Jaccard
+            | Metric::Dice
+            | Metric::RogersTanimoto
+            | Metric::RussellRao
+            | Metric::SokalSneath
+            | Metric::Yule
+            | Metric::Matching => Self::Counts,
+            Metric::Haversine => Self::Angle,
+            _ => Self::Steps,
         }
     }
+}
+
+/// Whether a result is the root of a squared distance.
+pub(super) fn is_root(metric: Metric) -> bool {
+    matches!(
+        metric,
+        Metric::Euclidean | Metric::StandardizedEuclidean | Metric::Mahalanobis | Metric::Hellinger
+    )
+}
+
+/// Whether results are half the squared distance of unit rows.
+pub(super) fn is_direction(metric: Metric) -> bool {
+    matches!(metric, Metric::Cosine | Metric::Correlation)
 }
 
 /// One table, prepared.
@@ -56,18 +97,20 @@ pub(super) struct Side<'a, T: Real> {
     pub rows: Cow<'a, [T]>,
     /// Row-major originals where they differ from `rows`.
     originals: Option<Cow<'a, [T]>>,
-    /// Squared length of each of `rows`; empty unless the form is [`Form::Expanded`].
+    /// What the originals leave of values that need more bits; empty where they need none.
+    pub lows: Vec<T>,
+    /// One number for each row: squared lengths, numbers of ones, cosines; or none.
     pub norms: Vec<T>,
 }
 
 impl<'a, T: Real> Side<'a, T> {
-    fn with_norms(depth: usize, rows: Vec<T>, originals: Option<Cow<'a, [T]>>) -> Self {
+    pub(super) fn with_norms(depth: usize, rows: Vec<T>, originals: Option<Cow<'a, [T]>>) -> Self {
         let norms = norms(&rows, depth);
-        Self { rows: rows.into(), originals, norms }
+        Self { rows: rows.into(), originals, lows: Vec::new(), norms }
     }
 
-    fn without_norms(rows: Cow<'a, [T]>) -> Self {
-        Self { rows, originals: None, norms: Vec::new() }
+    pub(super) fn without_norms(rows: Cow<'a, [T]>) -> Self {
+        Self { rows, originals: None, lows: Vec::new(), norms: Vec::new() }
     }
 
     /// What differences are taken of.
@@ -93,59 +136,186 @@ impl<'a, T: Real> Side<'a, T> {
 pub(super) struct Operands<'a, T: Real> {
     pub metric: Metric,
     pub form: Form,
-    /// Number of features.
+    /// Number of features of prepared rows.
     pub depth: usize,
     pub x: Side<'a, T>,
     /// `None`: X itself.
     y: Option<Side<'a, T>>,
-    /// Powers of two (for cosine 1/2 and 1); a value is multiplied by one after the other.
+    /// Mostly powers of two; a value is multiplied by one after the other.
     pub units: [f64; 2],
     /// Differences of originals are multiplied by this.
     pub difference_scale: f64,
+    /// The power of Minkowski.
+    pub power: f64,
+    /// Factors of the features' differences, for Minkowski; or none.
+    pub weights: Vec<T>,
 }
 
 impl<'a, T: Real> Operands<'a, T> {
-    /// Prepares tables; `scan` is of both of them.
+    /// Prepares tables whose values the metric takes.
     pub(super) fn new(
         metric: Metric,
+        constants: &Constants,
         tables: &Tables<'a>,
-        scan: &frame::Scan,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let depth = tables.x.columns();
-        let exponent = exponent_above(scan.frame.scale).clamp(-T::EXPONENTS, T::EXPONENTS);
-        let unit = power_of_two(-exponent);
-        let frame = Centring { offset: &scan.frame.offset, scale: power_of_two(exponent), cancel };
-        let (x, y) = (&tables.x, tables.y.as_ref());
-        let (x, y, units) = match metric {
+        let of = |x, y, units| Self::of(metric, tables.x.columns(), x, y, units);
+        if metric == Metric::NanEuclidean {
+            return Self::with_missing(tables, cancel);
+        }
+        let scan = frame::scan_all(&tables.named(), cancel)?;
+        if let Some(transform) = Transform::of(metric, constants)? {
+            return Self::transformed(metric, &transform, tables, &scan.frame.offset, cancel);
+        }
+        let frame = Centring::new::<T>(&scan.frame, cancel);
+        let unit = 1.0 / frame.scale;
+        Ok(match metric {
             Metric::SquaredEuclidean | Metric::Euclidean => {
                 let is_exact = frame.is_exact::<T>(tables)?;
-                let side = |table: &Points<'a>| frame.expanded(table, &is_exact);
+                let (x, y) = tables.each(|_, table| frame.expanded(table, &is_exact))?;
                 let second = if metric == Metric::Euclidean { 1.0 } else { unit };
-                (side(x)?, y.map(side).transpose()?, [unit, second])
+                // Originals of f64 are the input itself, still to be scaled.
+                let difference_scale = if T::IS_DOUBLE { frame.scale } else { 1.0 };
+                Self { difference_scale, ..of(x, y, [unit, second]) }
             }
-            Metric::Cosine => {
-                let side = |name, table| Ok(Side::with_norms(depth, directions(name, table, cancel)?, None));
-                (side("x", x)?, y.map(|y| side("y", y)).transpose()?, [0.5, 1.0])
+            Metric::Cosine | Metric::Correlation => {
+                let is_centred = metric == Metric::Correlation;
+                let (x, y) = tables.each(|name, table| {
+                    let rows = checked_rows(name, table, cancel, |row, out| {
+                        transform::direction(is_centred, row, out)
+                    })?;
+                    Ok(Side::with_norms(table.columns(), rows, None))
+                })?;
+                of(x, y, [0.5, 1.0])
             }
             Metric::InnerProduct => {
-                let (x, x_exponent) = around_origin(x, cancel)?;
-                let y = y.map(|y| around_origin(y, cancel)).transpose()?;
-                let exponents = x_exponent + y.as_ref().map_or(x_exponent, |(_, exponent)| *exponent);
+                let (x, y) = tables.each(|_, table| around_origin(table, cancel))?;
+                let exponents = x.1 + y.as_ref().map_or(x.1, |(_, exponent)| *exponent);
                 let half = exponents.div_euclid(2);
-                (x, y.map(|(y, _)| y), [power_of_two(half), power_of_two(exponents - half)])
+                of(x.0, y.map(|(y, _)| y), [power_of_two(half), power_of_two(exponents - half)])
             }
-            Metric::Manhattan | Metric::Chebyshev => {
+            Metric::Manhattan | Metric::Chebyshev | Metric::Minkowski => {
                 let is_exact = frame.is_exact::<T>(tables)?;
-                let side = |table: &Points<'a>| Ok(Side::without_norms(frame.originals(table, &is_exact)?));
-                (side(x)?, y.map(side).transpose()?, [if T::IS_DOUBLE { 1.0 } else { unit }, 1.0])
+                let (x, y) =
+                    tables.each(|_, table| Ok(Side::without_norms(frame.originals(table, &is_exact)?)))?;
+                let made = of(x, y, [if T::IS_DOUBLE { 1.0 } else { unit }, 1.0]);
+                let Constants::Power { p, weights } = constants else { return Ok(made) };
+                let weights =
+                    weights.iter().flatten().map(|weight| T::rounded(weight.powf(1.0 / p))).collect();
+                Self { power: *p, weights, ..made }
             }
-        };
+            Metric::JensenShannon | Metric::KullbackLeibler => {
+                let (x, y) = tables.each(|name, table| {
+                    let rows = checked_rows(name, table, cancel, |row, out| transform::shares(row, out))?;
+                    Ok(Side::without_norms(rows.into()))
+                })?;
+                of(x, y, [1.0 / T::SHARES, 1.0])
+            }
+            Metric::Haversine => {
+                let (x, y) = tables.each(|_, table| {
+                    let rows = plain::<T>(table, 1.0, cancel)?;
+                    let cosine = |row: &[T]| T::rounded(row[0].into().cos().max(0.0));
+                    let norms = rows.par_chunks_exact(2).map(cosine).collect();
+                    let mut side = Side::without_norms(rows.into());
+                    side.norms = norms;
+                    Ok(side)
+                })?;
+                of(x, y, [1.0, 1.0])
+            }
+            _ if Form::of(metric) == Form::Counts => {
+                if !T::IS_DOUBLE && tables.x.columns() > MOST_COUNTED {
+                    let expected = format!("at most {MOST_COUNTED} columns, or f64 input");
+                    return Err(Error::shape("x", expected, tables.x.columns()));
+                }
+                let (x, y) = tables.each(|_, table| {
+                    Ok(Side::with_norms(table.columns(), plain(table, 1.0, cancel)?, None))
+                })?;
+                of(x, y, [1.0, 1.0])
+            }
+            _ => {
+                let scale = if metric == Metric::Hamming { 1.0 } else { ratio_scale::<T>(tables) };
+                let (x, y) = tables
+                    .each(|_, table| Ok(Side::without_norms(plain::<T>(table, scale, cancel)?.into())))?;
+                of(x, y, [1.0, 1.0])
+            }
+        })
+    }
+
+    fn of(metric: Metric, depth: usize, x: Side<'a, T>, y: Option<Side<'a, T>>, units: [f64; 2]) -> Self {
         let form = Form::of(metric);
-        // Only originals that are the input itself are still to be scaled.
-        let has_input = T::IS_DOUBLE && matches!(metric, Metric::SquaredEuclidean | Metric::Euclidean);
-        let difference_scale = if has_input { frame.scale } else { 1.0 };
-        Ok(Self { metric, form, depth, x, y, units, difference_scale })
+        Self { metric, form, depth, x, y, units, difference_scale: 1.0, power: 1.0, weights: Vec::new() }
+    }
+
+    /// Euclidean distances of transformed rows.
+    fn transformed(
+        metric: Metric,
+        transform: &Transform,
+        tables: &Tables,
+        offset: &[f64],
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let (x, y) = tables.each(|_, table| transform.apply(table, offset, cancel))?;
+        let x_points = Points::from(x.view());
+        let y_points = y.as_ref().map(|y| Points::from(y.view()));
+        let tables = Tables { x: x_points, y: y_points };
+        let scan = frame::scan_all(&tables.named(), cancel)?;
+        let frame = Centring::new::<T>(&scan.frame, cancel);
+        let unit = 1.0 / frame.scale;
+        let (x, y) = tables.each(|_, table| frame.split::<T>(table))?;
+        let second = if metric == Metric::Hellinger { std::f64::consts::FRAC_1_SQRT_2 } else { 1.0 };
+        let difference_scale = if T::IS_DOUBLE { frame.scale } else { 1.0 };
+        Ok(Self { difference_scale, ..Self::of(metric, tables.x.columns(), x, y, [unit, second]) })
+    }
+
+    /// Rows with NaN for what is missing: there is a value of the same column in its place while rows are prepared.
+    fn with_missing(tables: &Tables, cancel: &Cancel) -> Result<Self> {
+        let mut stand_ins = vec![f64::NAN; tables.x.columns()];
+        for (_, table) in tables.named() {
+            for row in 0..table.rows() {
+                let row = raw_row(table, row);
+                stand_ins.iter_mut().zip(row).for_each(|(stand_in, value)| {
+                    if stand_in.is_nan() {
+                        *stand_in = value;
+                    }
+                });
+                if !stand_ins.iter().any(|value| value.is_nan()) {
+                    break;
+                }
+            }
+        }
+        let (x, y) = tables.each(|_, table| {
+            let mut values: Vec<f64> = zeroed("a copy of the rows", table.rows(), table.columns())?;
+            for (row, out) in values.chunks_exact_mut(table.columns()).enumerate() {
+                widen_row(table, row, out);
+                for (value, &stand_in) in out.iter_mut().zip(&stand_ins) {
+                    if value.is_nan() {
+                        *value = if stand_in.is_nan() { 0.0 } else { stand_in };
+                    }
+                }
+            }
+            Array2::from_shape_vec((table.rows(), table.columns()), values)
+                .map_err(|error| Error::shape("rows", "a matrix", error))
+        })?;
+        let y_points = y.as_ref().map(|y| Points::from(y.view()));
+        let filled = Tables { x: Points::from(x.view()), y: y_points };
+        let scan = frame::scan_all(&filled.named(), cancel)?;
+        let frame = Centring::new::<T>(&scan.frame, cancel);
+        let is_exact = frame.is_exact::<T>(&filled)?;
+        let marked = |original: &Points, filled: &Points| {
+            let mut rows = frame.originals::<T>(filled, &is_exact)?.into_owned();
+            for (row, out) in rows.chunks_exact_mut(original.columns()).enumerate() {
+                for (value, out) in raw_row(original, row).iter().zip(out) {
+                    if value.is_nan() {
+                        *out = T::MISSING;
+                    }
+                }
+            }
+            Ok(Side::without_norms(rows.into()))
+        };
+        let x = marked(&tables.x, &filled.x)?;
+        let y = tables.y.as_ref().zip(filled.y.as_ref()).map(|(y, filled)| marked(y, filled)).transpose()?;
+        let unit = if T::IS_DOUBLE { 1.0 } else { 1.0 / frame.scale };
+        Ok(Self::of(Metric::NanEuclidean, tables.x.columns(), x, y, [unit, 1.0]))
     }
 
     /// The table that columns of the result belong to.
@@ -161,189 +331,31 @@ impl<'a, T: Real> Operands<'a, T> {
 
     /// Refuses results that are too large for `T`; `values` start at (row, column).
     pub(super) fn check_results(&self, row: usize, column: usize, values: &[T]) -> Result<()> {
-        let refused = values.iter().position(|&value| !is_representable::<T>(value.into()));
-        refused.map_or(Ok(()), |at| Err(too_large_a_result::<T>(row, column + at, values[at].into())))
+        let refused = values.iter().position(|&value| !is_result::<T>(self.metric, value.into()));
+        refused
+            .map_or(Ok(()), |at| Err(refused_result::<T>(self.metric, row, column + at, values[at].into())))
     }
 
     /// `metric` from the squared distance in tile units, in input units.
     pub(super) fn finished_square(&self, square: f64) -> f64 {
         let value = match self.metric {
-            Metric::Euclidean => square.sqrt(),
-            Metric::Cosine => square.min(4.0),
+            metric if is_root(metric) => square.sqrt(),
+            metric if is_direction(metric) => square.min(4.0),
             _ => square,
         };
         value * self.units[0] * self.units[1]
     }
 }
 
-/// Zeros, or an error where the system has no memory for them.
-pub(super) fn zeroed<T: Real>(what: &str, rows: usize, columns: usize) -> Result<Vec<T>> {
-    let mut values: Vec<T> = Vec::new();
-    let needed_bytes = (rows as u64).saturating_mul(columns as u64).saturating_mul(size_of::<T>() as u64);
-    values.try_reserve_exact(rows.saturating_mul(columns)).map_err(|_| Error::TooLarge {
-        what: format!("{what} ({rows} x {columns}), which the system's memory does not hold"),
-        needed_bytes,
-        limit_bytes: isize::MAX as u64,
-    })?;
-    values.resize(rows * columns, T::ZERO);
-    Ok(values)
-}
-
-/// Fills rows block by block in parallel; `fill` gets an input row in `f64` and its place.
-fn rows_from<T: Real>(
-    points: &Points,
-    cancel: &Cancel,
-    fill: impl Fn(usize, &[f64], &mut [T]) -> Result<()> + Sync,
-) -> Result<Vec<T>> {
-    let (count, depth) = (points.rows(), points.columns());
-    let mut rows: Vec<T> = zeroed("a prepared copy of the rows", count, depth)?;
-    rows.par_chunks_mut(BLOCK_ROWS * depth).enumerate().try_for_each(|(block, rows)| {
-        cancel.check()?;
-        let mut wide = vec![0.0; depth];
-        for (row, out) in rows.chunks_exact_mut(depth).enumerate() {
-            let row = block * BLOCK_ROWS + row;
-            widen_row(points, row, &mut wide);
-            fill(row, &wide, out)?;
-        }
-        Ok(())
-    })?;
-    Ok(rows)
-}
-
-/// How rows are centred and scaled.
-struct Centring<'s> {
-    offset: &'s [f64],
-    /// A power of two.
-    scale: f64,
-    cancel: &'s Cancel,
-}
-
-impl Centring<'_> {
-    /// Rows of the expanded form.
-    fn expanded<'a, T: Real>(&self, points: &Points<'a>, is_exact: &[bool]) -> Result<Side<'a, T>> {
-        let rows = self.rows(points)?;
-        let all_exact = is_exact.iter().all(|&exact| exact);
-        let originals = if all_exact { None } else { Some(self.originals(points, is_exact)?) };
-        Ok(Side::with_norms(points.columns(), rows, originals))
+#[cfg(feature = "gpu")]
+impl Operands<'static, f32> {
+    /// Words of bits, for the GPU: their patterns stand in `f32`, and nothing is computed with those.
+    pub(super) fn of_bits(bits: super::bits::Bits) -> Self {
+        let (metric, depth) = (bits.metric, bits.depth);
+        let (x, y) = bits.into_tables();
+        let side = |words: Vec<u32>| Side::without_norms(bytemuck::cast_vec::<u32, f32>(words).into());
+        Self::of(metric, depth, side(x), y.map(side), [1.0, 1.0])
     }
-
-    fn rows<T: Real>(&self, points: &Points) -> Result<Vec<T>> {
-        rows_from(points, self.cancel, |_, wide, out: &mut [T]| {
-            for ((out, value), offset) in out.iter_mut().zip(wide).zip(self.offset) {
-                *out = T::rounded((value - offset) * self.scale);
-            }
-            Ok(())
-        })
-    }
-
-    /// What differences are taken of: see the module's comment.
-    fn originals<'a, T: Real>(&self, points: &Points<'a>, is_exact: &[bool]) -> Result<Cow<'a, [T]>> {
-        if let Some(input) = T::borrowed(points) {
-            return Ok(input.into());
-        }
-        let rows = rows_from(points, self.cancel, |_, wide, out: &mut [T]| {
-            for (column, (out, value)) in out.iter_mut().zip(wide).enumerate() {
-                *out = T::rounded(match (T::IS_DOUBLE, is_exact[column]) {
-                    (true, _) => *value,
-                    (false, true) => (value - self.offset[column]) * self.scale,
-                    (false, false) => value * self.scale,
-                });
-            }
-            Ok(())
-        })?;
-        Ok(rows.into())
-    }
-
-    /// For each column, whether `(value - offset) * scale` is exact in `T` for every value of both tables. Always
-    /// false for `f64`, whose originals are the input.
-    fn is_exact<T: Real>(&self, tables: &Tables) -> Result<Vec<bool>> {
-        let mut is_exact = vec![!T::IS_DOUBLE; self.offset.len()];
-        if T::IS_DOUBLE {
-            return Ok(is_exact);
-        }
-        for (_, points) in tables.named() {
-            let blocks = 0..points.rows().div_ceil(BLOCK_ROWS);
-            let found: Result<Vec<Vec<bool>>> =
-                blocks.into_par_iter().map(|block| self.block_is_exact::<T>(points, block)).collect();
-            for block in found? {
-                is_exact.iter_mut().zip(block).for_each(|(all, block)| *all &= block);
-            }
-        }
-        Ok(is_exact)
-    }
-
-    fn block_is_exact<T: Real>(&self, points: &Points, block: usize) -> Result<Vec<bool>> {
-        self.cancel.check()?;
-        let mut is_exact = vec![true; self.offset.len()];
-        let mut wide = vec![0.0; self.offset.len()];
-        for row in block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(points.rows()) {
-            widen_row(points, row, &mut wide);
-            for ((exact, &value), &offset) in is_exact.iter_mut().zip(&wide).zip(self.offset) {
-                let difference = value - offset;
-                let scaled = difference * self.scale;
-                let rounded: f64 = T::rounded(scaled).into();
-                *exact &= subtraction_error(value, offset, difference) == 0.0 && rounded == scaled;
-            }
-        }
-        Ok(is_exact)
-    }
-}
-
-/// Rows of an inner product, and the exponent of the unit that they are in.
-fn around_origin<'a, T: Real>(points: &Points<'a>, cancel: &Cancel) -> Result<(Side<'a, T>, i32)> {
-    let largest = largest_magnitude(points);
-    let exponent = if largest == 0.0 { 0 } else { exponent_above(largest) };
-    let exponent = exponent.clamp(-T::EXPONENTS, T::EXPONENTS);
-    let offset = vec![0.0; points.columns()];
-    let frame = Centring { offset: &offset, scale: power_of_two(-exponent), cancel };
-    Ok((Side::without_norms(frame.rows(points)?.into()), exponent))
-}
-
-/// `a - b - difference`, exactly (Knuth's two-sum).
-fn subtraction_error(a: f64, b: f64, difference: f64) -> f64 {
-    let back = difference - a;
-    (a - (difference - back)) - (b + back)
-}
-
-/// Rows divided by their length in `f64`; a row of zeros is refused.
-fn directions<T: Real>(argument: &'static str, points: &Points, cancel: &Cancel) -> Result<Vec<T>> {
-    rows_from(points, cancel, |row, wide, out: &mut [T]| {
-        let peak = wide.iter().fold(0.0_f64, |peak, value| peak.max(value.abs()));
-        if peak == 0.0 {
-            let expected = "a row that is not all zeros: cosine needs a direction";
-            return Err(Error::Value { argument, row, column: 0, expected, got: 0.0 });
-        }
-        let unit = power_of_two(exponent_above(peak).clamp(-1000, 1000));
-        let length = wide.iter().map(|value| (value / unit) * (value / unit)).sum::<f64>().sqrt();
-        for (out, value) in out.iter_mut().zip(wide) {
-            *out = T::rounded(value / unit / length);
-        }
-        Ok(())
-    })
-}
-
-/// Squared lengths, summed in `f64` and rounded once.
-fn norms<T: Real>(rows: &[T], depth: usize) -> Vec<T> {
-    let square = |row: &[T]| {
-        row.iter().fold(0.0, |sum, &value| {
-            let value: f64 = value.into();
-            sum + value * value
-        })
-    };
-    rows.par_chunks_exact(depth).map(|row| T::rounded(square(row))).collect()
-}
-
-fn largest_magnitude(points: &Points) -> f64 {
-    let block_largest = |block: usize| {
-        let mut wide = vec![0.0; points.columns()];
-        let mut largest = 0.0_f64;
-        for row in block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(points.rows()) {
-            widen_row(points, row, &mut wide);
-            largest = wide.iter().fold(largest, |largest, value| largest.max(value.abs()));
-        }
-        largest
-    };
-    (0..points.rows().div_ceil(BLOCK_ROWS)).into_par_iter().map(block_largest).reduce(|| 0.0, f64::max)
 }
 
 #[cfg(test)]
@@ -358,10 +370,8 @@ mod tests {
         let values = array![[1e6_f32, 1.0e-9], [1e6 + 0.0625, 3.0], [1e6 + 8.0, -7.5e3]];
         let points = Points::from(values.view());
         let cancel = Cancel::new();
-        let scan = frame::scan("x", &points, &cancel).unwrap();
-        let operands =
-            Operands::<f32>::new(Metric::Manhattan, &Tables::new(&points, None).unwrap(), &scan, &cancel)
-                .unwrap();
+        let tables = Tables::new(&points, None).unwrap();
+        let operands = Operands::<f32>::new(Metric::Manhattan, &Constants::None, &tables, &cancel).unwrap();
         let unit = operands.units[0];
         for i in 0..3 {
             for j in 0..3 {
@@ -373,12 +383,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_error_of_a_subtraction_is_found() {
-        assert_eq!(subtraction_error(1.0, 0.5, 0.5), 0.0);
-        assert_ne!(subtraction_error(1.0, 1e-30, 1.0 - 1e-30), 0.0);
-        assert_ne!(subtraction_error(1e-30, 1.0, 1e-30 - 1.0), 0.0);
     }
 }

@@ -1,99 +1,34 @@
-//! What is computed, and the rules a call keeps.
+//! The rules a call keeps, and the parameters of the metrics that have some.
 
-use std::fmt;
-use std::str::FromStr;
+use ndarray::Array2;
 
+use super::metric::Metric;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 
-/// A distance (or, for [`Metric::InnerProduct`], a similarity) of two rows x and y.
-///
-/// ```
-/// use tilefold::distance::Metric;
-/// assert_eq!("l2".parse::<Metric>()?, Metric::Euclidean);
-/// assert_eq!(Metric::SquaredEuclidean.to_string(), "sqeuclidean");
-/// # Ok::<(), tilefold::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Metric {
-    /// `sum (x - y)^2`, in squared units of the input. Name: `sqeuclidean`.
-    SquaredEuclidean,
-    /// `sqrt(sum (x - y)^2)`. Names: `euclidean`, `l2`.
-    Euclidean,
-    /// `1 - x.y / (|x| |y|)`, in [0, 2]. Rows of zeros have no direction and are refused. Name: `cosine`.
-    Cosine,
-    /// `sum x y`, a similarity: larger is nearer. Names: `inner_product`, `dot`.
-    InnerProduct,
-    /// `sum |x - y|`. Names: `manhattan`, `cityblock`, `l1`.
-    Manhattan,
-    /// `max |x - y|`. Names: `chebyshev`, `linf`.
-    Chebyshev,
-}
-
-impl Metric {
-    /// Every metric.
-    pub const ALL: [Self; 6] = [
-        Self::SquaredEuclidean,
-        Self::Euclidean,
-        Self::Cosine,
-        Self::InnerProduct,
-        Self::Manhattan,
-        Self::Chebyshev,
-    ];
-
-    /// The name that [`Display`](fmt::Display) writes and [`FromStr`] reads.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SquaredEuclidean => "sqeuclidean",
-            Self::Euclidean => "euclidean",
-            Self::Cosine => "cosine",
-            Self::InnerProduct => "inner_product",
-            Self::Manhattan => "manhattan",
-            Self::Chebyshev => "chebyshev",
-        }
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(self.name())
-    }
-}
-
-impl FromStr for Metric {
-    type Err = Error;
-
-    /// The metric of a name, in any case; [`Error::Parameter`] lists the names.
-    fn from_str(text: &str) -> Result<Self> {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "sqeuclidean" => Ok(Self::SquaredEuclidean),
-            "euclidean" | "l2" => Ok(Self::Euclidean),
-            "cosine" => Ok(Self::Cosine),
-            "inner_product" | "dot" => Ok(Self::InnerProduct),
-            "manhattan" | "cityblock" | "l1" => Ok(Self::Manhattan),
-            "chebyshev" | "linf" => Ok(Self::Chebyshev),
-            _ => {
-                let names = Self::ALL.map(Self::name).join(", ");
-                let got: String = text.chars().take(40).collect();
-                Err(Error::parameter("metric", format!("one of {names}"), format!("{got:?}")))
-            }
-        }
-    }
-}
+/// How far from symmetric an inverse covariance may be, relative to its largest entry.
+const ASYMMETRY: f64 = 1e-6;
 
 /// Parameters of a distance matrix.
 ///
 /// ```
 /// use tilefold::distance::{Metric, Params};
-/// let params = Params::new(Metric::Cosine).max_bytes(1 << 30);
-/// assert_eq!(params.metric, Metric::Cosine);
+/// let params = Params::new(Metric::Minkowski).p(3.0).weights(vec![1.0, 0.5]).max_bytes(1 << 30);
+/// assert_eq!(params.metric, Metric::Minkowski);
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Params {
     /// What is computed.
     pub metric: Metric,
+    /// The power of [`Metric::Minkowski`]: finite, above 0. `None`: 2.
+    pub p: Option<f64>,
+    /// Weights of the columns for [`Metric::Minkowski`]: finite, not negative. `None`: 1 each.
+    pub weights: Option<Vec<f64>>,
+    /// Variances of the columns for [`Metric::StandardizedEuclidean`], which needs them: finite, above 0.
+    pub variances: Option<Vec<f64>>,
+    /// The inverse of the covariance for [`Metric::Mahalanobis`], which needs it: symmetric, positive semidefinite.
+    pub inverse_covariance: Option<Array2<f64>>,
     /// Most bytes that the result may take: the matrix, or one block of rows of a stream. `None`: whatever the
     /// system gives.
     pub max_bytes: Option<u64>,
@@ -104,7 +39,39 @@ pub struct Params {
 impl Params {
     /// Parameters for a metric.
     pub fn new(metric: Metric) -> Self {
-        Self { metric, max_bytes: None, cancel: Cancel::new() }
+        Self {
+            metric,
+            p: None,
+            weights: None,
+            variances: None,
+            inverse_covariance: None,
+            max_bytes: None,
+            cancel: Cancel::new(),
+        }
+    }
+
+    /// Sets the power of [`Metric::Minkowski`].
+    pub fn p(mut self, p: f64) -> Self {
+        self.p = Some(p);
+        self
+    }
+
+    /// Sets the weights of [`Metric::Minkowski`], one per column.
+    pub fn weights(mut self, weights: Vec<f64>) -> Self {
+        self.weights = Some(weights);
+        self
+    }
+
+    /// Sets the variances of [`Metric::StandardizedEuclidean`], one per column.
+    pub fn variances(mut self, variances: Vec<f64>) -> Self {
+        self.variances = Some(variances);
+        self
+    }
+
+    /// Sets the inverse covariance of [`Metric::Mahalanobis`].
+    pub fn inverse_covariance(mut self, inverse: Array2<f64>) -> Self {
+        self.inverse_covariance = Some(inverse);
+        self
     }
 
     /// Sets the most bytes that the result may take.
@@ -118,27 +85,158 @@ impl Params {
         self.cancel = cancel;
         self
     }
+
+    /// The metric's own parameters for rows of `depth` features, checked.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for one that is missing, out of its domain, or given to a metric that has no such
+    /// parameter; [`Error::Shape`] for one of the wrong size; [`Error::Value`] for an entry out of its domain.
+    pub(crate) fn constants(&self, depth: usize) -> Result<Constants> {
+        let metric = self.metric;
+        only_with("p", self.p.is_some(), metric, Metric::Minkowski)?;
+        only_with("weights", self.weights.is_some(), metric, Metric::Minkowski)?;
+        only_with("variances", self.variances.is_some(), metric, Metric::StandardizedEuclidean)?;
+        only_with("inverse_covariance", self.inverse_covariance.is_some(), metric, Metric::Mahalanobis)?;
+        match metric {
+            Metric::Minkowski => {
+                let p = self.p.unwrap_or(2.0);
+                if !(p > 0.0 && p.is_finite()) {
+                    let rule = "a finite number above 0 (chebyshev is the limit of large ones)";
+                    return Err(Error::parameter("p", rule, p));
+                }
+                if let Some(weights) = &self.weights {
+                    let expected = "a finite number of at least 0";
+                    check_columns("weights", weights, depth, expected, |w| w >= 0.0 && w.is_finite())?;
+                }
+                Ok(Constants::Power { p, weights: self.weights.clone() })
+            }
+            Metric::StandardizedEuclidean => {
+                let rule = "one variance per column with the metric seuclidean";
+                let variances = self.variances.as_ref().ok_or_else(|| missing("variances", rule))?;
+                let expected = "a finite number above 0";
+                check_columns("variances", variances, depth, expected, |v| v > 0.0 && v.is_finite())?;
+                Ok(Constants::Variances(variances.clone()))
+            }
+            Metric::Mahalanobis => {
+                let rule = "a square matrix with the metric mahalanobis";
+                let inverse =
+                    self.inverse_covariance.as_ref().ok_or_else(|| missing("inverse_covariance", rule))?;
+                Ok(Constants::Inverse(symmetric(inverse, depth)?))
+            }
+            _ => Ok(Constants::None),
+        }
+    }
+}
+
+/// Checked parameters of a metric.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Constants {
+    /// Most metrics have none.
+    None,
+    /// Of [`Metric::Minkowski`].
+    Power { p: f64, weights: Option<Vec<f64>> },
+    /// Of [`Metric::StandardizedEuclidean`].
+    Variances(Vec<f64>),
+    /// Of [`Metric::Mahalanobis`]: symmetric to the bit.
+    Inverse(Array2<f64>),
+}
+
+fn missing(name: &'static str, rule: &str) -> Error {
+    Error::parameter(name, rule, "none")
+}
+
+fn only_with(name: &'static str, is_given: bool, metric: Metric, owner: Metric) -> Result<()> {
+    if is_given && metric != owner {
+        return Err(Error::parameter(name, format!("none: it belongs to the metric {owner}"), metric));
+    }
+    Ok(())
+}
+
+fn check_columns(
+    argument: &'static str,
+    values: &[f64],
+    depth: usize,
+    expected: &'static str,
+    is_good: impl Fn(f64) -> bool,
+) -> Result<()> {
+    if values.len() != depth {
+        return Err(Error::shape(argument, format!("{depth}, one per column of x"), values.len()));
+    }
+    match values.iter().position(|&value| !is_good(value)) {
+        Some(column) => Err(Error::Value { argument, row: 0, column, expected, got: values[column] }),
+        None => Ok(()),
+    }
+}
+
+/// The symmetric part of an inverse covariance. Whether it is positive semidefinite shows when it is factored.
+fn symmetric(inverse: &Array2<f64>, depth: usize) -> Result<Array2<f64>> {
+    let argument = "inverse_covariance";
+    if inverse.dim() != (depth, depth) {
+        let (rows, columns) = inverse.dim();
+        return Err(Error::shape(
+            argument,
+            format!("{depth} x {depth}, as x has columns"),
+            format!("{rows} x {columns}"),
+        ));
+    }
+    let refused = |(row, column), expected, got| Err(Error::Value { argument, row, column, expected, got });
+    if let Some((at, &got)) = inverse.indexed_iter().find(|(_, value)| !(value.abs() <= 1e300)) {
+        return refused(at, "a finite number of at most 1e300", got);
+    }
+    let largest = inverse.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    let asymmetric = |&((row, column), &value): &((usize, usize), &f64)| {
+        (value - inverse[[column, row]]).abs() > ASYMMETRY * largest
+    };
+    if let Some((at, &got)) = inverse.indexed_iter().find(asymmetric) {
+        return refused(at, "the value of the entry across the diagonal", got);
+    }
+    Ok(Array2::from_shape_fn((depth, depth), |(row, column)| {
+        0.5 * (inverse[[row, column]] + inverse[[column, row]])
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::array;
+
     use super::*;
 
+    fn refused(params: &Params) -> String {
+        params.constants(2).unwrap_err().to_string()
+    }
+
     #[test]
-    fn names_are_read_back() {
-        for metric in Metric::ALL {
-            assert_eq!(metric.to_string().to_uppercase().parse::<Metric>().unwrap(), metric);
+    fn parameters_are_refused_by_name() {
+        let minkowski = || Params::new(Metric::Minkowski);
+        for p in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(refused(&minkowski().p(p)).starts_with("p: expected a finite number above 0"), "{p}");
         }
-        for (name, metric) in [
-            ("l2", Metric::Euclidean),
-            ("dot", Metric::InnerProduct),
-            ("cityblock", Metric::Manhattan),
-            ("l1", Metric::Manhattan),
-            ("linf", Metric::Chebyshev),
-        ] {
-            assert_eq!(name.parse::<Metric>().unwrap(), metric);
-        }
-        let message = "hamming".parse::<Metric>().unwrap_err().to_string();
-        assert!(message.contains("sqeuclidean") && message.contains("hamming"), "{message}");
+        assert_eq!(
+            refused(&minkowski().weights(vec![1.0])),
+            "weights: expected 2, one per column of x, got 1"
+        );
+        let message = refused(&minkowski().weights(vec![1.0, -1.0]));
+        assert!(message.starts_with("weights[0, 1]: expected a finite number of at least 0"), "{message}");
+        let message = refused(&Params::new(Metric::Euclidean).p(2.0));
+        assert_eq!(message, "p: expected none: it belongs to the metric minkowski, got euclidean");
+        let seuclidean = || Params::new(Metric::StandardizedEuclidean);
+        assert!(refused(&seuclidean()).starts_with("variances: expected one variance per column"));
+        assert!(refused(&seuclidean().variances(vec![1.0, 0.0])).starts_with("variances[0, 1]"));
+        let mahalanobis = || Params::new(Metric::Mahalanobis);
+        assert!(refused(&mahalanobis()).starts_with("inverse_covariance: expected a square matrix"));
+        let message = refused(&mahalanobis().inverse_covariance(array![[1.0]]));
+        assert!(message.contains("2 x 2") && message.contains("1 x 1"), "{message}");
+        let message = refused(&mahalanobis().inverse_covariance(array![[1.0, 0.5], [0.4, 1.0]]));
+        assert!(message.starts_with("inverse_covariance[0, 1]"), "{message}");
+    }
+
+    #[test]
+    fn parameters_have_defaults_where_a_metric_can_do_without() {
+        let constants = Params::new(Metric::Minkowski).constants(3).unwrap();
+        assert_eq!(constants, Constants::Power { p: 2.0, weights: None });
+        assert_eq!(Params::new(Metric::Cosine).constants(3).unwrap(), Constants::None);
+        let inverse = array![[1.0, 1e-9], [0.0, 1.0]];
+        let constants = Params::new(Metric::Mahalanobis).inverse_covariance(inverse).constants(2).unwrap();
+        assert_eq!(constants, Constants::Inverse(array![[1.0, 0.5e-9], [0.5e-9, 1.0]]));
     }
 }

@@ -31,8 +31,10 @@ pub(super) struct Windows {
 pub(super) struct Layout {
     /// Copies of each row: 2 where originals differ from the rows.
     pub copies: u64,
-    /// Whether a squared norm goes with each row.
+    /// Whether a number goes with each row.
     pub has_norms: bool,
+    /// The tile, where it is not a matter of tuning.
+    pub tile: Option<TileShape>,
 }
 
 /// Cuts a matrix for a device. Every binding is within the window, the output within [`BLOCK_BYTES`] too, and all
@@ -45,7 +47,7 @@ pub(super) fn cut(shape: Shape, layout: Layout, limits: &Limits, tuned: &Table) 
         return Err(Error::TooLarge { what, needed_bytes: row_bytes, limit_bytes: window_bytes });
     }
     let task = Task { fold: Fold::Store, rows: shape.rows, columns: shape.columns, depth: shape.depth };
-    let tile = tuned.shape(&task, limits);
+    let tile = layout.tile.unwrap_or_else(|| tuned.shape(&task, limits));
     let most = |side: u32| {
         (window_bytes / row_bytes).min(u64::from(limits.max_workgroups_per_dimension) * u64::from(side))
     };
@@ -106,7 +108,11 @@ mod tests {
     }
 
     fn check(shape: Shape, limits: &Limits) {
-        for layout in [Layout { copies: 2, has_norms: true }, Layout { copies: 1, has_norms: false }] {
+        for layout in [
+            Layout { copies: 2, has_norms: true, tile: None },
+            Layout { copies: 3, has_norms: true, tile: None },
+            Layout { copies: 1, has_norms: false, tile: Some(TileShape::plain(32, 32, 4, 4, 16)) },
+        ] {
             let Ok(found) = cut(shape, layout, limits, &Table::default()) else {
                 let row = 4 * shape.depth as u64;
                 let smallest = 2 * (row * layout.copies + 4) + 4;

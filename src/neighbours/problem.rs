@@ -5,7 +5,7 @@ use super::judge::Judge;
 use super::order::Order;
 use crate::cancel::Cancel;
 use crate::data::Points;
-use crate::distance::{Metric, needs_f64};
+use crate::distance::{Domain, Metric, domain, needs_f64};
 use crate::error::{Error, Result};
 
 /// The tables of a call.
@@ -98,6 +98,16 @@ impl<'a> Problem<'a> {
                 return Err(Error::shape(argument, "fewer than 2^32 - 1 rows", rows));
             }
         }
+        let takes = Metric::GEOMETRIC.contains(&metric)
+            || matches!(metric.domain(), Domain::NotNegative | Domain::Bits | Domain::Places)
+            || matches!(metric, Metric::Canberra | Metric::BrayCurtis | Metric::Hamming);
+        if !takes {
+            let rule = "a metric of neighbours: of finite numbers, one by one, without parameters of its own";
+            return Err(Error::parameter("metric", rule, metric));
+        }
+        let named: Vec<_> =
+            std::iter::once(("points", points)).chain(queries.map(|queries| ("queries", queries))).collect();
+        domain::check(metric, &named, cancel)?;
         let leaves_out_self = queries.is_none() && !includes_self;
         let queries = queries.map(Points::view);
         let cancel = cancel.clone();
@@ -119,7 +129,7 @@ impl<'a> Problem<'a> {
 
     /// Whether distances are handed out in `f64`.
     pub fn needs_f64(&self) -> bool {
-        needs_f64(&self.points, self.queries.as_ref())
+        needs_f64(self.metric, &self.points, self.queries.as_ref())
     }
 
     /// The parts of the work.

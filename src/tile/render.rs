@@ -9,7 +9,11 @@ use crate::error::{Error, Result};
 /// Every template by its path under `shaders/`.
 const TEMPLATES: &[(&str, &str)] = &[
     ("common/wide.wgsl", include_str!("../../shaders/common/wide.wgsl")),
+    ("distance/accumulate.wgsl", include_str!("../../shaders/distance/accumulate.wgsl")),
+    ("distance/functions.wgsl", include_str!("../../shaders/distance/functions.wgsl")),
+    ("distance/haversine.wgsl", include_str!("../../shaders/distance/haversine.wgsl")),
     ("distance/measure.wgsl", include_str!("../../shaders/distance/measure.wgsl")),
+    ("distance/steps.wgsl", include_str!("../../shaders/distance/steps.wgsl")),
     ("kmeans/count.wgsl", include_str!("../../shaders/kmeans/count.wgsl")),
     ("kmeans/scan.wgsl", include_str!("../../shaders/kmeans/scan.wgsl")),
     ("kmeans/scatter.wgsl", include_str!("../../shaders/kmeans/scatter.wgsl")),

@@ -20,7 +20,7 @@ pub(super) fn checks(battery: &Battery) -> Result<Vec<Check>> {
         .map(|shape| (shape, (1.0, 0.0)))
         .chain(changes.into_iter().map(|change| ((31, 34, 70), change)))
         .collect();
-    Metric::ALL
+    Metric::GEOMETRIC
         .into_iter()
         .map(|metric| {
             battery.check(
