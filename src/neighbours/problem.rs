@@ -105,8 +105,9 @@ impl<'a> Problem<'a> {
             let rule = "a metric of neighbours: of finite numbers, one by one, without parameters of its own";
             return Err(Error::parameter("metric", rule, metric));
         }
-        let named: Vec<_> =
-            std::iter::once(("points", points)).chain(queries.map(|queries| ("queries", queries))).collect();
+        let views = (points.view(), queries.map(Points::view));
+        let named: Vec<(&'static str, &Points)> =
+            std::iter::once(("points", &views.0)).chain(views.1.as_ref().map(|q| ("queries", q))).collect();
         domain::check(metric, &named, cancel)?;
         let leaves_out_self = queries.is_none() && !includes_self;
         let queries = queries.map(Points::view);
