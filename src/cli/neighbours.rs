@@ -46,7 +46,7 @@ pub(super) struct Neighbours {
     #[arg(long, value_name = "R", allow_negative_numbers = true, conflicts_with_all = ["count", "farthest"])]
     pub radius: Option<f64>,
 
-    /// sqeuclidean, euclidean, cosine, inner_product (those four are fast), or another metric of distance without parameters.
+    /// sqeuclidean, euclidean, cosine, inner_product, or any metric of distance without parameters; those four are the fast ones.
     #[arg(long, value_name = "M", default_value = "euclidean")]
     pub metric: String,
 

@@ -42,7 +42,7 @@ enum Performer<'a, T: Real> {
 
 /// What tables were made into.
 enum Prepared<'a, T: Real> {
-    Rows(Operands<'a, T>),
+    Rows(Box<Operands<'a, T>>),
     Bits(Bits),
 }
 
@@ -71,17 +71,17 @@ impl<'a, T: Real> Engine<'a, T> {
             Ok(if metric.domain() == Domain::Packed {
                 Prepared::Bits(Bits::new(metric, tables, &params.cancel)?)
             } else {
-                Prepared::Rows(Operands::<T>::new(metric, &constants, tables, &params.cancel)?)
+                Prepared::Rows(Box::new(Operands::<T>::new(metric, &constants, tables, &params.cancel)?))
             })
         })?;
         let performer = match (&backend, prepared) {
             (Backend::Reference, _) => Performer::Reference(Definition::new(metric, constants, tables)),
             (Backend::Cpu(pool), Prepared::Rows(operands)) => {
-                Performer::Cpu { pool: (*pool).clone(), operands }
+                Performer::Cpu { pool: (*pool).clone(), operands: *operands }
             }
             (Backend::Cpu(pool), Prepared::Bits(bits)) => Performer::Bits { pool: (*pool).clone(), bits },
             #[cfg(feature = "gpu")]
-            (Backend::Gpu(gpu), Prepared::Rows(operands)) => match T::single(operands) {
+            (Backend::Gpu(gpu), Prepared::Rows(operands)) => match T::single(*operands) {
                 Ok(operands) => Performer::Gpu(Box::new(GpuEngine::new((*gpu).clone(), operands)?)),
                 Err(operands) => Performer::Cpu { pool: host.clone(), operands: *operands },
             },
