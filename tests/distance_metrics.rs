@@ -214,7 +214,7 @@ fn bound(params: &Params, x: &[f64], y: &[f64], oracle: f64, unit: f64) -> f64 {
         }
         Metric::Haversine => (16.0 * oracle + 8.0) * unit,
         Metric::JensenShannon => ((m + 60.0) / 2.0 * oracle + 4.0) * unit,
-        Metric::KullbackLeibler => ((m + 34.0) * oracle + 8.0) * unit,
+        Metric::KullbackLeibler => ((m + 48.0) * oracle + 8.0) * unit,
         // Counts are exact.
         _ => 10.0 * unit * oracle,
     };

@@ -28,7 +28,7 @@
 //!   lengths of the two transformed rows, 2^-46 more of them in `f32`; *correlation* within an absolute (m + 16) u;
 //!   *counts* (hamming, and all metrics of bits) 10 u, from counts that are exact; *sums of terms* canberra (m + 8) u,
 //!   minkowski ((m + 16 + 8 log2 D) / p + 12) u, nan_euclidean ((m + 8) / 2 + 8) u and D 2^-60 of the spread in `f32`,
-//!   jensenshannon (m + 60) / 2 u and an absolute 4 u, kldivergence (m + 34) u and an absolute 8 u; *ratios of sums*
+//!   jensenshannon (m + 60) / 2 u and an absolute 4 u, kldivergence (m + 48) u and an absolute 8 u; *ratios of sums*
 //!   braycurtis and multiset_jaccard (2 m + 10) u; haversine 16 u and an absolute 8 u; bit_hamming exactly up to 2^24,
 //!   bit_jaccard 6 u. GPUs may take numbers below 2^-126 as 0 throughout, but for hamming.
 //! - Distances are never negative, and NaN only with nan_euclidean, where two rows have no feature in common. Equal rows
