@@ -1,10 +1,12 @@
 //! Distance matrices into NumPy arrays, and the nearest row of each row.
 
 use numpy::{
-    Element, PyArray1, PyArray2, PyArrayMethods, PyReadwriteArray2, PyUntypedArray, PyUntypedArrayMethods,
+    Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2, PyReadwriteArray2, PyUntypedArray,
+    PyUntypedArrayMethods,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use tilefold::distance::{MatrixViewMut, Metric, Params, between_into, pairwise_into};
 use tilefold::{Cancel, ElementType};
 
@@ -16,7 +18,7 @@ use crate::{devices, nearest, work};
 /// Fills `out` (`f32` or `f64`, any strides) with the distances of the rows of x and y, of x with itself for `None`,
 /// and returns the device in words.
 #[pyfunction]
-#[pyo3(signature = (x, y, out, metric, device))]
+#[pyo3(signature = (x, y, out, metric, device, parameters))]
 pub(crate) fn distances(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
@@ -24,6 +26,7 @@ pub(crate) fn distances(
     out: &Bound<'_, PyUntypedArray>,
     metric: &str,
     device: &str,
+    parameters: &Bound<'_, PyDict>,
 ) -> PyResult<String> {
     guarded(|| {
         let device = devices::device(py, device)?;
@@ -32,7 +35,7 @@ pub(crate) fn distances(
         let y = y.map(|y| Rows::take("y", y)).transpose()?;
         let mut out = Out::take(out)?;
         let cancel = Cancel::new();
-        let params = Params::new(metric).cancel(cancel.clone());
+        let params = with_parameters(Params::new(metric).cancel(cancel.clone()), parameters)?;
         let (x, y, out) = (x.points(), y.as_ref().map(Rows::points), out.view());
         let filled = work::run(py, &cancel, || match y {
             Some(y) => between_into(&device, x, y, &params, out),
@@ -72,6 +75,26 @@ pub(crate) fn nearest_rows<'py>(
         let indices = PyArray1::from_vec(py, found.indices);
         Ok((indices, PyArray1::from_vec(py, found.distances), found.device))
     })
+}
+
+/// The parameters of metrics that have some, by their names in Rust.
+fn with_parameters(mut params: Params, given: &Bound<'_, PyDict>) -> PyResult<Params> {
+    for (name, value) in given {
+        params = match name.extract::<String>()?.as_str() {
+            "p" => params.p(value.extract()?),
+            "weights" => params.weights(value.extract()?),
+            "variances" => params.variances(value.extract()?),
+            "inverse_covariance" => {
+                params.inverse_covariance(value.extract::<PyReadonlyArray2<'_, f64>>()?.as_array().to_owned())
+            }
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "parameters: expected one of a metric, got {other:?}"
+                )));
+            }
+        };
+    }
+    Ok(params)
 }
 
 /// An array to be filled.

@@ -11,9 +11,9 @@ class Engine:
         self._device = device
         self._entry = entry
 
-    def distances(self, x, y, core, out):
+    def distances(self, x, y, core, out, parameters):
         """Fills `out` with the distances of dense rows, of `x` with itself where `y` is None."""
-        self._run(lambda selector: (None, _core.distances(x, y, out, core, selector)))
+        self._run(lambda selector: (None, _core.distances(x, y, out, core, selector, parameters)))
 
     def nearest(self, x, y, core):
         """The index of the nearest row of `y` for each row of `x`, and its distance in `float64`."""

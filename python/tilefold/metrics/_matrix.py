@@ -9,19 +9,23 @@ LONGEST_OF_FLOAT32 = 65_536
 """Rows of more features are summed in `float64`: in `float32` sums of so many terms lose a fifth digit."""
 
 
-def matrix(X, Y, metric, engine, *, wide=False):
+def matrix(X, Y, metric, engine, parameters=None, *, wide=False):
     """Entry (i, j) is the distance of row i of X and row j of Y; X with itself where Y is X.
 
-    With `wide` results are `float64` whatever the rows are.
+    With `wide` results are `float64` whatever the rows are; those of bits always are.
     """
     kind = np.promote_types(result_type(X), result_type(Y))
+    wide = wide or metric.bits
     if not wide and X.shape[1] > LONGEST_OF_FLOAT32:
-        return matrix(X, Y, metric, engine, wide=True).astype(kind, copy=False)
+        return matrix(X, Y, metric, engine, parameters, wide=True).astype(kind, copy=False)
     out = np.empty((X.shape[0], Y.shape[0]), dtype=np.float64 if wide else kind)
     if metric.core == "cosine":
         _cosine(X, Y, engine, out)
     else:
-        _fill(X, Y, metric.core, engine, out)
+        _fill(X, Y, metric.core, engine, out, parameters or {})
+    if Y is X and metric.core == "russellrao":
+        # Equal rows have the share of their zeros, but scikit-learn leaves the diagonal out where X is alone.
+        np.fill_diagonal(out, 0)
     return out
 
 
@@ -41,10 +45,10 @@ def _cosine(X, Y, engine, out):
     out[:, y_zeros] = 1
 
 
-def _fill(X, Y, core, engine, out):
+def _fill(X, Y, core, engine, out, parameters=None):
     itself = Y is X
     if not issparse(X) and not issparse(Y):
-        engine.distances(X, None if itself else Y, core, out)
+        engine.distances(X, None if itself else Y, core, out, parameters or {})
         return
     for rows, x in blocks(X):
         for columns, y in blocks(Y):
@@ -52,6 +56,6 @@ def _fill(X, Y, core, engine, out):
                 continue
             target = out[rows, columns]
             same = itself and columns.start == rows.start
-            engine.distances(x, None if same else y, core, target)
+            engine.distances(x, None if same else y, core, target, parameters or {})
             if itself and not same:
                 out[columns, rows] = target.T

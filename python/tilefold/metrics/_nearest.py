@@ -2,11 +2,14 @@
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.utils import gen_batches
 
 from .._profile import measured
 from . import _scikit_learn as original
 from ._engine import Engine
-from ._input import blocks, checked, length, result_type, taken, with_ones, zero_rows
+from ._input import BLOCK_BYTES, blocks, checked, length, result_type, taken, with_ones, zero_rows
+from ._matrix import matrix
+from ._prepare import parameters, tables
 from ._rules import Call
 from ._table import TABLE
 
@@ -55,26 +58,50 @@ def pairwise_distances_argmin(X, Y, *, axis=1, metric="euclidean", metric_kwargs
 
 
 def _found(function, X, Y, axis, metric, metric_kwargs, device):
-    parameters = metric_kwargs or {}
-    call = Call(function, metric, parameters)
-    ours = not isinstance(axis, bool) and axis in (0, 1) and isinstance(parameters, dict) and metric != "precomputed"
+    given = metric_kwargs or {}
+    call = Call(function, metric, given)
+    ours = not isinstance(axis, bool) and axis in (0, 1) and isinstance(given, dict) and metric != "precomputed"
     # Whatever is no call at all goes to scikit-learn, which says so.
     reason = call.reason_against(X, Y) if ours else "not a call"
-    if reason is None and set(parameters) - {"squared"}:
+    if reason is None and TABLE[metric].core == "euclidean" and set(given) - {"squared"}:
         reason = "norms of the caller's"
     if reason is not None:
         options = {"axis": axis, "metric": metric, "metric_kwargs": metric_kwargs}
         work = lambda: getattr(original, function)(taken(X), taken(Y), **options)  # noqa: E731
         return call.by_scikit_learn(reason, work) if ours else work()
-    X, Y = checked(X, Y)
+    X, Y = _checked(metric, X, Y)
     if axis == 0:
         X, Y = Y, X
     with measured(call.title) as entry:
-        core = "sqeuclidean" if parameters.get("squared") else TABLE[metric].core
-        find = _nearest_direction if core == "cosine" else _nearest
-        indices, distances = find(X, Y, core, Engine(device, entry))
-    kind = np.promote_types(result_type(X), result_type(Y))
+        core = "sqeuclidean" if given.get("squared") else TABLE[metric].core
+        engine = Engine(device, entry)
+        if not TABLE[metric].bounded:
+            indices, distances = _nearest_of_matrix(X, Y, metric, engine, parameters(metric, X, Y, given))
+        elif core == "cosine":
+            indices, distances = _nearest_direction(X, Y, core, engine)
+        else:
+            indices, distances = _nearest(X, Y, core, engine)
+    kind = np.float64 if TABLE[metric].bits else np.promote_types(result_type(X), result_type(Y))
     return indices, distances.astype(kind, copy=False)
+
+
+def _checked(metric, X, Y):
+    """As for a matrix, but that sparse rows are taken: scikit-learn's search takes them too."""
+    if TABLE[metric].bounded:
+        return checked(X, Y)
+    return tables(metric, X, Y)
+
+
+def _nearest_of_matrix(X, Y, metric, engine, given):
+    """From distances in `float64`, rows by rows; NaN counts as nearest, as in scikit-learn."""
+    rows = max(1, BLOCK_BYTES // (8 * length(Y)))
+    indices, distances = np.empty(length(X), dtype=np.int64), np.empty(length(X))
+    for part in gen_batches(length(X), rows):
+        block = X if part == slice(0, length(X)) else X[part]
+        found = matrix(block, Y, TABLE[metric], engine, given, wide=True)
+        indices[part] = found.argmin(axis=1)
+        distances[part] = found[np.arange(len(found)), indices[part]]
+    return indices, distances
 
 
 def _nearest(X, Y, core, engine):

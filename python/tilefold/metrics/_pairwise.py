@@ -13,6 +13,7 @@ from . import _scikit_learn as original
 from ._engine import Engine
 from ._input import checked, length, taken
 from ._matrix import matrix
+from ._prepare import parameters, tables
 from ._rules import Call
 from ._table import PRODUCT, TABLE
 
@@ -57,11 +58,10 @@ def pairwise_distances(X, Y=None, metric="euclidean", *, n_jobs=None, ensure_all
         if metric == "precomputed":
             entry.device = "none"
             return original.pairwise_distances(taken(X), taken(Y), metric, **options)
-        if kwds:
+        if kwds and TABLE[metric].core == "euclidean":
             return _euclidean(X, Y, Engine(device, entry), **kwds)
-        X, Y = checked(X, Y)
-        call.refuse_sparse(X, Y)
-        return matrix(X, Y, TABLE[metric], Engine(device, entry))
+        X, Y = tables(metric, X, Y)
+        return matrix(X, Y, TABLE[metric], Engine(device, entry), parameters(metric, X, Y, kwds))
 
 
 def euclidean_distances(X, Y=None, *, Y_norm_squared=None, squared=False, X_norm_squared=None, device=None):
@@ -128,25 +128,26 @@ def pairwise_distances_chunked(
     """
     call = Call("pairwise_distances_chunked", metric, kwds)
     options = {"reduce_func": reduce_func, "metric": metric, "n_jobs": n_jobs, "working_memory": working_memory, **kwds}
-    # Norms belong to whole tables, not to blocks of rows.
-    reason = call.reason_against(X, Y) or ("norms of the caller's" if kwds else None)
+    reason = call.reason_against(X, Y)
+    if reason is None and kwds and metric != "precomputed" and TABLE[metric].core == "euclidean":
+        # Norms belong to whole tables, not to blocks of rows.
+        reason = "norms of the caller's"
     if reason is not None or metric == "precomputed":
         work = lambda: original.pairwise_distances_chunked(taken(X), taken(Y), **options)  # noqa: E731
         return work() if metric == "precomputed" else call.by_scikit_learn(reason, work)
     if not (reduce_func is None or callable(reduce_func)):
         # scikit-learn knows how to say what is wrong.
         return original.pairwise_distances_chunked(taken(X), taken(Y), **options)
-    X, Y = checked(X, Y)
-    call.refuse_sparse(X, Y)
-    return _chunks(X, Y, call, reduce_func, working_memory, device)
+    X, Y = tables(metric, X, Y)
+    return _chunks(X, Y, call, parameters(metric, X, Y, kwds), reduce_func, working_memory, device)
 
 
-def _chunks(X, Y, call, reduce_func, working_memory, device):
+def _chunks(X, Y, call, given, reduce_func, working_memory, device):
     for rows in gen_batches(length(X), _rows_of_a_block(length(X), length(Y), working_memory)):
         with measured(call.title) as entry:
             # The whole of X keeps its identity: X with itself is done once.
             block = X if rows == slice(0, length(X)) else X[rows]
-            found = matrix(block, Y, TABLE[call.metric], Engine(device, entry))
+            found = matrix(block, Y, TABLE[call.metric], Engine(device, entry), given)
         if reduce_func is not None:
             expected = length(found)
             found = reduce_func(found, rows.start)

@@ -3,7 +3,6 @@
 import warnings
 
 import sklearn
-from scipy.sparse import issparse
 from sklearn.metrics import pairwise
 
 from .._config import get_config
@@ -42,14 +41,11 @@ class Call:
             return "array API dispatch"
         if self.metric not in TABLE:
             return "a metric that tilefold lacks"
-        allowed = _NORMS if TABLE[self.metric].core == "euclidean" else set()
-        unknown = sorted(set(self.parameters) - allowed)
-        return f"the metric's parameter {unknown[0]}" if unknown else None
-
-    def refuse_sparse(self, X, Y):
-        """As scikit-learn does for the metrics that it leaves to SciPy."""
-        if not TABLE[self.metric].sparse and (issparse(X) or issparse(Y)):
-            raise TypeError("scipy distance metrics do not support sparse matrices.")
+        metric = TABLE[self.metric]
+        unknown = sorted(set(self.parameters) - (_NORMS if metric.core == "euclidean" else set(metric.parameters)))
+        if unknown:
+            return f"the metric's parameter {unknown[0]}"
+        return "an infinite power" if self.parameters.get("p") == float("inf") else None
 
     def by_scikit_learn(self, reason, work):
         """Lets scikit-learn do it, as the setting `fallback` says."""
