@@ -12,6 +12,7 @@ mod guard;
 mod kmeans;
 mod lora;
 mod nearest;
+mod neighbours;
 mod work;
 
 use pyo3::prelude::*;
@@ -33,6 +34,8 @@ mod _core {
     use super::kmeans::{Fit, Model, first_centroids, fit};
     #[pymodule_export]
     use super::lora::{LoraAdapter, LoraLease, LoraPool, LoraStep};
+    #[pymodule_export]
+    use super::neighbours::{nearest_neighbours, neighbours_within};
     #[pymodule_export]
     use super::{_panic_for_test, version};
 

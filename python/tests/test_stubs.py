@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tilefold
 
-FOLDERS = ["accel", "cluster", "lora", "metrics"]
+FOLDERS = ["accel", "cluster", "lora", "metrics", "neighbors"]
 PUBLIC = ["__init__.pyi", "_core.pyi", *(f"{folder}/__init__.pyi" for folder in FOLDERS)]
 
 

@@ -22,7 +22,9 @@ __all__ = [
     "distances",
     "first_centroids",
     "fit",
+    "nearest_neighbours",
     "nearest_rows",
+    "neighbours_within",
     "run_command",
     "threads",
     "use_threads",
@@ -128,6 +130,12 @@ def distances(
 def nearest_rows(
     x: NDArray[np.floating], y: NDArray[np.floating], metric: str, device: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]: ...
+def nearest_neighbours(
+    points: NDArray[Any], queries: NDArray[Any] | None, count: int, metric: str, device: str
+) -> tuple[NDArray[np.int64], NDArray[np.floating], str]: ...
+def neighbours_within(
+    points: NDArray[Any], queries: NDArray[Any] | None, radius: float, metric: str, is_sorted: bool, device: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating], str]: ...
 def run_command(arguments: Sequence[str | os.PathLike[str]]) -> int: ...
 def threads() -> int: ...
 def use_threads(count: int | None = None) -> None: ...

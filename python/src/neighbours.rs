@@ -1,0 +1,90 @@
+//! The nearest rows of each row, and all within a radius.
+
+use numpy::{PyArray1, PyArray2};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use tilefold::Cancel;
+use tilefold::distance::{Matrix, Metric};
+use tilefold::neighbours::{Params, RadiusParams, Values, nearest, nearest_of_each, within, within_of_each};
+
+use crate::arrays::Rows;
+use crate::errors::to_python;
+use crate::guard::guarded;
+use crate::{devices, work};
+
+/// Indices, distances, and the device in words.
+type Nearest<'py> = (Bound<'py, PyArray2<i64>>, Bound<'py, PyAny>, String);
+/// Where the neighbours of each row begin, their indices and distances, and the device in words.
+type Within<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyAny>, String);
+
+/// The `count` nearest rows of `points` for each row of `queries`; for each of `points` without itself for `None`.
+#[pyfunction]
+#[pyo3(signature = (points, queries, count, metric, device))]
+pub(crate) fn nearest_neighbours<'py>(
+    py: Python<'py>,
+    points: &Bound<'py, PyAny>,
+    queries: Option<&Bound<'py, PyAny>>,
+    count: usize,
+    metric: &str,
+    device: &str,
+) -> PyResult<Nearest<'py>> {
+    guarded(|| {
+        let device = devices::device(py, device)?;
+        let metric: Metric = metric.parse().map_err(to_python)?;
+        let points = Rows::take("points", points)?;
+        let queries = queries.map(|queries| Rows::take("queries", queries)).transpose()?;
+        let cancel = Cancel::new();
+        let params = Params::new(metric, count).includes_self(false).cancel(cancel.clone());
+        let (points, queries) = (points.points(), queries.as_ref().map(Rows::points));
+        let found = work::run(py, &cancel, || match queries {
+            Some(queries) => nearest(&device, points, queries, &params),
+            None => nearest_of_each(&device, points, &params),
+        })?;
+        let indices = PyArray2::from_owned_array(py, found.indices.mapv(i64::from));
+        let distances = match found.distances {
+            Matrix::F32(distances) => PyArray2::from_owned_array(py, distances).into_any(),
+            Matrix::F64(distances) => PyArray2::from_owned_array(py, distances).into_any(),
+        };
+        Ok((indices, distances, found.device))
+    })
+}
+
+/// All rows of `points` within `radius` of each row of `queries`; of each of `points` without itself for `None`.
+#[pyfunction]
+#[pyo3(signature = (points, queries, radius, metric, is_sorted, device))]
+pub(crate) fn neighbours_within<'py>(
+    py: Python<'py>,
+    points: &Bound<'py, PyAny>,
+    queries: Option<&Bound<'py, PyAny>>,
+    radius: f64,
+    metric: &str,
+    is_sorted: bool,
+    device: &str,
+) -> PyResult<Within<'py>> {
+    guarded(|| {
+        let device = devices::device(py, device)?;
+        let metric: Metric = metric.parse().map_err(to_python)?;
+        let points = Rows::take("points", points)?;
+        let queries = queries.map(|queries| Rows::take("queries", queries)).transpose()?;
+        let cancel = Cancel::new();
+        let params = RadiusParams::new(metric, radius).sorted(is_sorted).includes_self(false);
+        let params = params.cancel(cancel.clone());
+        let (points, queries) = (points.points(), queries.as_ref().map(Rows::points));
+        let found = work::run(py, &cancel, || match queries {
+            Some(queries) => within(&device, points, queries, &params),
+            None => within_of_each(&device, points, &params),
+        })?;
+        let offsets: Vec<i64> = found
+            .offsets
+            .iter()
+            .map(|&offset| i64::try_from(offset))
+            .collect::<Result<_, _>>()
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let indices = found.indices.iter().map(|&index| i64::from(index)).collect();
+        let distances = match found.distances {
+            Values::F32(distances) => PyArray1::from_vec(py, distances).into_any(),
+            Values::F64(distances) => PyArray1::from_vec(py, distances).into_any(),
+        };
+        Ok((PyArray1::from_vec(py, offsets), PyArray1::from_vec(py, indices), distances, found.device))
+    })
+}
