@@ -76,7 +76,8 @@ pub(super) use wgpu_side::{Found, describe, enumerate};
 
 #[cfg(feature = "gpu")]
 mod wgpu_side {
-    use std::sync::OnceLock;
+    use std::ptr;
+    use std::sync::atomic::{AtomicPtr, Ordering};
 
     use super::{Adapter, DeviceType};
     use crate::device::limits::{Limits, MatrixUnits};
@@ -87,26 +88,42 @@ mod wgpu_side {
         pub(in crate::device) adapter: wgpu::Adapter,
     }
 
-    /// One instance serves the whole process: loading the drivers takes tens of milliseconds.
+    /// One instance serves the whole process: loading the drivers takes tens of milliseconds. A forked child gets its own,
+    /// since the parent's threads are not there; a lock could be held by one of those, so there is none.
     fn instance() -> Option<&'static wgpu::Instance> {
-        static INSTANCE: OnceLock<Option<wgpu::Instance>> = OnceLock::new();
-        let open = || {
-            // An instance without any backend would panic.
-            if wgpu::Instance::enabled_backend_features().is_empty() {
-                return None;
+        static OPENED: AtomicPtr<(u32, Option<wgpu::Instance>)> = AtomicPtr::new(ptr::null_mut());
+        let process = std::process::id();
+        loop {
+            let known = OPENED.load(Ordering::Acquire);
+            // SAFETY: what is stored there came from a box that is never freed.
+            if let Some((opener, instance)) = unsafe { known.as_ref() }
+                && *opener == process
+            {
+                return instance.as_ref();
             }
-            Some(wgpu::Instance::new(wgpu::InstanceDescriptor {
-                // No validation layers: they print to stderr, and error scopes report what this crate needs.
-                flags: wgpu::InstanceFlags::empty(),
-                // Over-commitment becomes an out-of-memory error of the call, not a lost device.
-                memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
-                    for_resource_creation: Some(90),
-                    for_device_loss: None,
-                },
-                ..wgpu::InstanceDescriptor::new_without_display_handle()
-            }))
-        };
-        INSTANCE.get_or_init(open).as_ref()
+            let opened = Box::into_raw(Box::new((process, open_instance())));
+            if OPENED.compare_exchange(known, opened, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                // SAFETY: nobody else has seen this box.
+                drop(unsafe { Box::from_raw(opened) });
+            }
+        }
+    }
+
+    fn open_instance() -> Option<wgpu::Instance> {
+        // An instance without any backend would panic.
+        if wgpu::Instance::enabled_backend_features().is_empty() {
+            return None;
+        }
+        Some(wgpu::Instance::new(wgpu::InstanceDescriptor {
+            // No validation layers: they print to stderr, and error scopes report what this crate needs.
+            flags: wgpu::InstanceFlags::empty(),
+            // Over-commitment becomes an out-of-memory error of the call, not a lost device.
+            memory_budget_thresholds: wgpu::MemoryBudgetThresholds {
+                for_resource_creation: Some(90),
+                for_device_loss: None,
+            },
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        }))
     }
 
     /// Every adapter with its description, in the order in which the backends list them.
