@@ -316,7 +316,7 @@ class KMeans(
         labels : ndarray of shape (n_samples,)
             Labels as int32.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "cluster_centers_")
         X = validated(self, X, reset=False)
         with measured("KMeans.predict") as entry:
             found, reason = run_on(self.device, lambda selector: self._fitted_model(selector).predict(X, selector))
@@ -340,7 +340,7 @@ class KMeans(
         distances : ndarray of shape (n_samples, n_clusters)
             float32 where X and the centroids are, else float64.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "cluster_centers_")
         X = validated(self, X, reset=False)
         single = X.dtype == np.float32 and self.cluster_centers_.dtype == np.float32
         with measured("KMeans.transform") as entry:
@@ -351,7 +351,7 @@ class KMeans(
 
     def score(self, X, y=None, sample_weight=None):
         """Minus the sum of weighted squared distances to the nearest centroids."""
-        check_is_fitted(self)
+        check_is_fitted(self, "cluster_centers_")
         X = validated(self, X, reset=False)
         weights = None if sample_weight is None else _checked_weights(sample_weight, X)
         with measured("KMeans.score") as entry:
