@@ -20,15 +20,17 @@ def as_array_like(X):
 
 def validated(estimator, X, *, reset):
     """X as float32 or float64 in C order, or as CSR whose columns ascend; copied only where it must be converted."""
-    X = validate_data(
-        estimator,
-        as_array_like(X),
-        accept_sparse="csr",
-        dtype=[np.float64, np.float32],
-        order="C",
-        copy=False,
-        reset=reset,
-    )
+    # Sums that overflow are part of the check for values that are not finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        X = validate_data(
+            estimator,
+            as_array_like(X),
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            order="C",
+            copy=False,
+            reset=reset,
+        )
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
