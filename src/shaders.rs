@@ -102,7 +102,8 @@ fn matrix_tiles() -> Vec<(String, MatrixTile)> {
     let kinds =
         [(8, 8, false), (8, 32, false), (16, 32, false), (16, 64, false), (16, 32, true), (8, 32, true)];
     let tiles = kinds.iter().flat_map(|&(size, subgroup, is_plain)| {
-        let units = MatrixUnits { size, smallest_subgroup: subgroup, largest_subgroup: subgroup, is_plain };
+        let (smallest_subgroup, largest_subgroup) = (subgroup, subgroup);
+        let units = MatrixUnits { size, smallest_subgroup, largest_subgroup, reads_elements: true, is_plain };
         let kind = if is_plain { "plain" } else { "units" };
         let name = format!("{kind} {size}x{size}, subgroups of {subgroup}");
         MatrixTile::all(&units).into_iter().map(move |tile| (name.clone(), tile))
@@ -141,8 +142,8 @@ pub fn shaders() -> Result<Vec<Shader>> {
         add(variant(&shape), kernels_collect::collect_kernel(&shape)?);
     }
     for (units, tile) in matrix_tiles() {
-        let MatrixTile { depth_step, resident, .. } = tile;
-        let variant = format!("{units}, step {depth_step}, resident {resident}");
+        let MatrixTile { depth_step, kind, .. } = tile;
+        let variant = format!("{units}, step {depth_step}, {kind:?}");
         add(variant, matrix::kernels::nearest_kernel(&tile, "")?);
     }
     add(String::new(), matrix::kernels::narrow_kernel()?);

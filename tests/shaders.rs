@@ -65,6 +65,27 @@ fn every_kernel_is_valid_for_every_backend() {
     assert_eq!(names.len(), PARSED.len(), "two variants share a name");
 }
 
+/// Matrix units read workgroup memory at multiples of 16 bytes, and drivers lay its variables out one after the other
+/// by the alignment of their elements: what is no multiple of 16 bytes long displaces the others.
+#[test]
+fn workgroup_memory_of_matrix_kernels_is_aligned() {
+    let misplaced = |module: &Module| -> Vec<String> {
+        let mut layouter = naga::proc::Layouter::default();
+        layouter.update(module.to_ctx()).expect("types with a size");
+        let shared = module.global_variables.iter().filter(|(_, v)| v.space == AddressSpace::WorkGroup);
+        let odd = shared.filter(|(_, variable)| !layouter[variable.ty].size.is_multiple_of(16));
+        odd.map(|(_, variable)| variable.name.clone().unwrap_or_default()).collect()
+    };
+    let mut seen = 0;
+    for (shader, module, _) in PARSED.iter().filter(|(shader, ..)| uses_matrices(shader)) {
+        assert_eq!(misplaced(module), Vec::<String>::new(), "{}", shader.name);
+        seen += 1;
+    }
+    assert!(seen >= 4);
+    let planted = "var<workgroup> a: array<vec4<f32>, 3>; var<workgroup> b: u32;";
+    assert_eq!(misplaced(&naga::front::wgsl::parse_str(planted).expect("WGSL")), ["b"]);
+}
+
 /// What the WGSL declares at `@group(0)`, in order of the binding numbers.
 fn declared(module: &Module) -> Vec<&'static str> {
     let mut bindings: Vec<(u32, &'static str)> = module

@@ -10,39 +10,7 @@
 //           (crate::tile::matrix::bound). Ties keep the lowest column within an invocation; a tie between two makes
 //           the second equal to the best, which certifies nothing.
 // Mirror    crate::tile::matrix::kernels::MatrixNearestParams, crate::tile::kernels::Partial
-{% if not plain %}
-enable wgpu_cooperative_matrix;
-{%- endif %}
-enable f16;
-
-struct MatrixNearestParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    first_row: u32,
-    first_column: u32,
-    split_columns: u32,
-    first_split: u32,
-    stride: u32,
-    unscale: f32,
-    ratio: f32,
-}
-
-struct Partial {
-    best: f32,
-    second: f32,
-    column: u32,
-}
-
-@group(0) @binding(0) var<storage, read> x: array<vec4<f16>>;
-@group(0) @binding(1) var<storage, read> y: array<vec4<f16>>;
-/// Half norm and weight of each column.
-@group(0) @binding(2) var<storage, read> columns: array<vec2<f32>>;
-@group(0) @binding(3) var<storage, read> norms: array<f32>;
-@group(0) @binding(4) var<storage, read> residuals: array<f32>;
-@group(0) @binding(5) var<storage, read_write> partials: array<Partial>;
-@group(0) @binding(6) var<uniform> params: MatrixNearestParams;
-
+{% include "tile/matrix_bindings.wgsl" %}
 var<workgroup> shared_x: array<f16, {{ 64 * x_stride }}>;
 var<workgroup> shared_y: array<f16, {{ 64 * y_stride }}>;
 /// The tile, by columns: neighbouring invocations of the fold then read neighbouring words.
@@ -50,7 +18,8 @@ var<workgroup> shared_tile: array<f32, {{ 64 * tile_stride }}>;
 var<workgroup> shared_columns: array<vec2<f32>, 64>;
 var<workgroup> shared_best: array<u32, {{ invocations }}>;
 {%- if not plain %}
-var<workgroup> shared_turns: u32;
+// Of 16 bytes, as the size of every variable is a multiple of: matrix units want their operands at such addresses.
+var<workgroup> shared_turns: vec4<u32>;
 {%- endif %}
 
 /// The row of x that stands at position i of this dispatch.
@@ -92,9 +61,9 @@ fn matrix_nearest(
     let turns = {{ (blocks + invocations // subgroup - 1) // (invocations // subgroup) }}u;
     {%- else %}
     if local == 0u {
-        shared_turns = ({{ blocks }}u + subgroups - 1u) / subgroups;
+        shared_turns = vec4<u32>(({{ blocks }}u + subgroups - 1u) / subgroups);
     }
-    let turns = workgroupUniformLoad(&shared_turns);
+    let turns = workgroupUniformLoad(&shared_turns).x;
     {%- endif %}
     let row_tile = workgroup.x * 64u;
     let own_row = local % 64u;

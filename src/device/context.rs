@@ -184,9 +184,13 @@ impl Gpu {
             MatrixUse::Always => units,
             MatrixUse::Never => None,
             #[cfg(any(test, feature = "test-hooks"))]
-            MatrixUse::Plain(size) => {
-                Some(MatrixUnits { size, smallest_subgroup: 32, largest_subgroup: 32, is_plain: true })
-            }
+            MatrixUse::Plain(size) => Some(MatrixUnits {
+                size,
+                smallest_subgroup: 32,
+                largest_subgroup: 32,
+                reads_elements: true,
+                is_plain: true,
+            }),
         }
     }
 

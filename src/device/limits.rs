@@ -37,6 +37,8 @@ pub struct MatrixUnits {
     pub smallest_subgroup: u32,
     /// Most invocations of a subgroup.
     pub largest_subgroup: u32,
+    /// Kernels can read the elements of matrices that an invocation holds: where this crate writes SPIR-V.
+    pub reads_elements: bool,
     /// Plain WGSL stands in for the units, in the project's own tests.
     pub is_plain: bool,
 }
@@ -146,7 +148,14 @@ impl MatrixUnits {
             && smallest_subgroup.is_power_of_two()
             && largest_subgroup.is_power_of_two()
             && (smallest_subgroup..=128).contains(&largest_subgroup);
-        is_known.then_some(Self { size, smallest_subgroup, largest_subgroup, is_plain: false })
+        let reads_elements = info.backend == wgpu::Backend::Vulkan;
+        is_known.then_some(Self {
+            size,
+            smallest_subgroup,
+            largest_subgroup,
+            reads_elements,
+            is_plain: false,
+        })
     }
 }
 
@@ -172,7 +181,13 @@ impl Limits {
 impl Limits {
     /// The same with matrix units of 16, in subgroups of 32 or 64.
     pub(crate) fn with_matrix_units(self) -> Self {
-        let units = MatrixUnits { size: 16, smallest_subgroup: 32, largest_subgroup: 64, is_plain: false };
+        let units = MatrixUnits {
+            size: 16,
+            smallest_subgroup: 32,
+            largest_subgroup: 64,
+            reads_elements: true,
+            is_plain: false,
+        };
         Self { matrix: Some(units), ..self }
     }
 

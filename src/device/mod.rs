@@ -36,6 +36,8 @@ mod selector;
 #[cfg(feature = "gpu")]
 mod spirv;
 #[cfg(feature = "gpu")]
+mod spirv_elements;
+#[cfg(feature = "gpu")]
 mod upload;
 
 #[cfg(feature = "gpu")]

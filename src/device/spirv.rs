@@ -18,18 +18,19 @@ use rspirv::dr::{Instruction, Module, Operand, load_words};
 use rspirv::spirv::{Capability, MemoryAccess, MemoryModel, MemorySemantics, Op, Scope, StorageClass, Word};
 
 use super::pipelines::Kernel;
+use super::spirv_elements::with_elements;
 
 /// The words of a kernel under the Vulkan memory model. `checked` keeps naga's checks of indices and loops; they cover
 /// the first element of a cooperative load or store alone.
 pub(super) fn compile(kernel: &Kernel, checked: bool) -> Result<Vec<u32>, String> {
-    let words = to_vulkan_memory_model(&naga_words(kernel, checked)?)?;
+    let words = to_vulkan_memory_model(&with_elements(&naga_words(kernel, checked)?)?)?;
     match faults(&words)?.as_slice() {
         [] => Ok(words),
         [first, ..] => Err(format!("{}: {first}", kernel.name)),
     }
 }
 
-fn naga_words(kernel: &Kernel, checked: bool) -> Result<Vec<u32>, String> {
+pub(super) fn naga_words(kernel: &Kernel, checked: bool) -> Result<Vec<u32>, String> {
     use naga::back::spv;
     use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
     use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -46,7 +47,8 @@ fn naga_words(kernel: &Kernel, checked: bool) -> Result<Vec<u32>, String> {
     let options = spv::Options {
         // The least that every device with such matrices reads.
         lang_version: (1, 5),
-        flags: spv::WriterFlags::empty(),
+        // Names, by which `with_elements` finds its variables.
+        flags: spv::WriterFlags::DEBUG,
         bounds_check_policies: BoundsCheckPolicies {
             index: policy,
             buffer: policy,
@@ -181,7 +183,7 @@ const BARRIER: MemorySemantics = MemorySemantics::ACQUIRE_RELEASE
     .union(MemorySemantics::MAKE_AVAILABLE)
     .union(MemorySemantics::MAKE_VISIBLE);
 
-fn read(words: &[u32]) -> Result<Module, String> {
+pub(super) fn read(words: &[u32]) -> Result<Module, String> {
     load_words(words).map_err(|error| format!("SPIR-V does not parse: {error}"))
 }
 

@@ -155,7 +155,7 @@ impl Labeller {
             && screen.pays()
         {
             let rows = window.rows as u64;
-            let whole = u64::from(Screen::CUT.rows);
+            let whole = u64::from(screen.rows());
             let screened = &*screen;
             let [left, changed] = tiers.pass(
                 &mut self.screen_pacer,

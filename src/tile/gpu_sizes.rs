@@ -2,7 +2,6 @@
 
 use super::kernels::{Listed, Partial, ROOM};
 use super::matrix::book::DeviceHalfBook;
-use super::matrix::screen::Screen;
 use super::matrix::shape::MatrixTile;
 use super::shape::TileShape;
 
@@ -82,7 +81,7 @@ impl LabellerSizes {
     }
 
     fn cuts(&self) -> impl Iterator<Item = Cut> {
-        [self.shape.cut()].into_iter().chain(self.matrix.map(|_| Screen::CUT))
+        [self.shape.cut()].into_iter().chain(self.matrix.map(|tile| tile.cut()))
     }
 
     /// Rows per dispatch at most, whole tiles: fewer where many windows of centroids leave a partial result for each
@@ -150,7 +149,7 @@ mod tests {
             shape in proptest::sample::select(candidates(Fold::Nearest)), window_rows in 1_usize..3_000_000, columns in 1_usize..2_000_000,
             column_window in 1_usize..400, kept in 1..=100_usize, paced in 1_u64..2_000_000, screens: bool,
         ) {
-            let units = MatrixUnits { size: 16, smallest_subgroup: 32, largest_subgroup: 32, is_plain: true };
+            let units = MatrixUnits { size: 16, smallest_subgroup: 32, largest_subgroup: 32, reads_elements: true, is_plain: true };
             let matrix = MatrixTile::choose(&units, 64, &Limits::for_tests()).filter(|_| screens);
             let column_window = 128 * column_window;
             let sizes = LabellerSizes { shape, matrix, window_rows, column_window, columns, depth: 64 };

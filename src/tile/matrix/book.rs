@@ -2,10 +2,11 @@
 
 use bytemuck::cast_slice;
 use half::f16;
+use rayon::prelude::*;
 
 use super::bound::{Column, Factors, ratio};
 use super::halves::exponent_for;
-use super::shape::{MatrixTile, SIDE};
+use super::shape::MatrixTile;
 use crate::device::{DeviceBuffer, Gpu, Slice};
 use crate::error::Result;
 use crate::tile::codebook::Codebook;
@@ -40,25 +41,29 @@ impl HalfBook {
     pub fn new(tile: &MatrixTile, book: &Codebook) -> Self {
         let (depth, padded_depth) = (book.depth, tile.padded_depth(book.depth));
         let squares: Vec<f64> =
-            book.exact.chunks_exact(depth).map(|centroid| centroid.iter().map(|c| c * c).sum()).collect();
+            book.exact.par_chunks_exact(depth).map(|centroid| centroid.iter().map(|c| c * c).sum()).collect();
         // An f64 sum of squares errs by far less than the slack of the bound, the scale's margin and the f32 root.
         let norms: Vec<f64> = squares.iter().map(|square| square.sqrt() * (1.0 + 1e-9)).collect();
         let exponent = exponent_for(norms.iter().fold(0.0, |largest, &norm| norm.max(largest)));
         let (scale, unscale) = (2.0_f64.powi(exponent), 2.0_f64.powi(-exponent));
         let factors = Factors::of(depth);
-        let mut halves = vec![f16::ZERO; MatrixTile::padded(book.len()) * padded_depth];
-        let mut columns: Vec<Column> = Vec::with_capacity(book.len());
-        for ((centroid, halves), &norm) in
-            book.exact.chunks_exact(depth).zip(halves.chunks_exact_mut(padded_depth)).zip(&norms)
-        {
-            let mut residual = 0.0;
-            for (&c, half) in centroid.iter().zip(halves) {
-                *half = narrowed(c * scale);
-                let difference = c - f64::from(*half) * unscale;
-                residual += difference * difference;
-            }
-            columns.push(factors.column(norm, residual.sqrt()));
-        }
+        let mut halves = vec![f16::ZERO; MatrixTile::padded_columns(book.len()) * padded_depth];
+        // Hundreds of thousands of numbers a pass: on one thread they would take longer than the device's part.
+        let columns: Vec<Column> = book
+            .exact
+            .par_chunks_exact(depth)
+            .zip(halves.par_chunks_exact_mut(padded_depth))
+            .zip(&norms)
+            .map(|((centroid, halves), &norm)| {
+                let mut residual = 0.0;
+                for (&c, half) in centroid.iter().zip(halves) {
+                    *half = narrowed(c * scale);
+                    let difference = c - f64::from(*half) * unscale;
+                    residual += difference * difference;
+                }
+                factors.column(norm, residual.sqrt())
+            })
+            .collect();
         let ratio = ratio(&columns);
         let errors: Vec<[f32; 2]> = columns
             .iter()
@@ -69,7 +74,7 @@ impl HalfBook {
             .zip(&errors)
             .map(|(square, &[weight, constant])| [(0.5 * square - f64::from(constant)) as f32, weight])
             .collect();
-        terms.resize(MatrixTile::padded(book.len()), [ABSENT, 0.0]);
+        terms.resize(MatrixTile::padded_columns(book.len()), [ABSENT, 0.0]);
         Self { exponent, halves, terms, errors, ratio, square: factors.square() }
     }
 }
@@ -117,7 +122,8 @@ impl DeviceHalfBook {
             .step_by(column_window)
             .map(|first| {
                 let columns = column_window.min(book.len() - first);
-                let padded = first * padded_depth..(first + MatrixTile::padded(columns)) * padded_depth;
+                let padded =
+                    first * padded_depth..(first + MatrixTile::padded_columns(columns)) * padded_depth;
                 let y = upload("half centroids", cast_slice(&host.halves[padded]))?;
                 Ok(HalfWindow { first: first as u32, columns: columns as u32, y })
             })
@@ -134,7 +140,7 @@ impl DeviceHalfBook {
 
     /// Bytes of device memory for at most `columns` columns in windows of `column_window`.
     pub fn bytes(tile: &MatrixTile, columns: u64, column_window: u64, depth: usize) -> u64 {
-        let padded = columns + u64::from(SIDE) * columns.div_ceil(column_window);
+        let padded = columns + MatrixTile::padded_columns(1) as u64 * columns.div_ceil(column_window);
         padded * (2 * tile.padded_depth(depth) as u64 + 16)
     }
 
@@ -146,7 +152,7 @@ impl DeviceHalfBook {
     /// The windows.
     pub fn parts(&self) -> impl Iterator<Item = HalfPart<'_>> {
         self.windows.iter().map(|window| {
-            let padded = u64::from(window.columns.next_multiple_of(SIDE));
+            let padded = MatrixTile::padded_columns(window.columns as usize) as u64;
             HalfPart {
                 first: window.first,
                 columns: window.columns,

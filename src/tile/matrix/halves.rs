@@ -25,6 +25,7 @@ pub(crate) struct Halves {
     /// The rows were multiplied by this power of two.
     pub exponent: i32,
     padded_depth: usize,
+    tile_rows: u32,
 }
 
 /// The exponent that brings vectors up to `largest` long into the range of `f16`.
@@ -41,17 +42,18 @@ impl Halves {
             residuals: gpu.buffer("residuals", 4 * rows as u64)?,
             exponent: 0,
             padded_depth,
+            tile_rows: tile.rows(),
         })
     }
 
     /// Bytes of device memory for `rows` rows in `windows` windows.
     pub fn bytes(tile: &MatrixTile, rows: u64, windows: u64, depth: usize) -> u64 {
-        (rows + windows * MatrixTile::padded(1) as u64) * (2 * tile.padded_depth(depth) as u64 + 4)
+        (rows + windows * u64::from(tile.rows())) * (2 * tile.padded_depth(depth) as u64 + 4)
     }
 
     /// Whether a tile can read them.
     pub fn serves(&self, tile: &MatrixTile, depth: usize) -> bool {
-        self.padded_depth == tile.padded_depth(depth)
+        self.padded_depth == tile.padded_depth(depth) && self.tile_rows == tile.rows()
     }
 
     /// Rounds `rows` rows of `x`, none longer than `largest`.
@@ -65,7 +67,7 @@ impl Halves {
     ) -> Result<()> {
         self.exponent = exponent_for(f64::from(largest));
         let pipeline = gpu.pipeline(&narrow_kernel()?)?;
-        let padded_rows = MatrixTile::padded(rows) as u32;
+        let padded_rows = rows.next_multiple_of(self.tile_rows as usize) as u32;
         let workgroups = padded_rows.div_ceil(ROWS_PER_WORKGROUP);
         let across = workgroups.min(gpu.limits().max_workgroups_per_dimension);
         let params = NarrowParams {

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::shape::MatrixTile;
+use super::shape::{Kind, MatrixTile};
 use crate::device::{Binding, Kernel};
 use crate::error::Result;
 use crate::tile::render::render;
@@ -77,8 +77,13 @@ pub(crate) fn narrow_kernel() -> Result<Kernel> {
 
 /// The nearest kernel of one tile. A `fault` of the self-test makes a plain one wrong.
 pub(crate) fn nearest_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
-    let source = render("tile/matrix_nearest.wgsl", tile.context(fault))?;
-    Ok(Kernel { name: "matrix_nearest", entry: "matrix_nearest", source, bindings: NEAREST })
+    let (name, template) = match tile.kind {
+        Kind::Shared(_) => ("matrix_nearest", "tile/matrix_nearest.wgsl"),
+        Kind::Held(_) => ("matrix_held", "tile/matrix_held.wgsl"),
+        Kind::Streamed => ("matrix_streamed", "tile/matrix_streamed.wgsl"),
+    };
+    let source = render(template, tile.context(fault))?;
+    Ok(Kernel { name, entry: name, source, bindings: NEAREST })
 }
 
 /// The certificate under the bound of `f16` products.

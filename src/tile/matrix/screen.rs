@@ -7,11 +7,11 @@ use bytemuck::bytes_of;
 use super::book::DeviceHalfBook;
 use super::halves::Halves;
 use super::kernels::{MatrixCertifyParams, MatrixNearestParams, certify_kernel, nearest_kernel};
-use super::shape::{MatrixTile, SIDE};
+use super::shape::MatrixTile;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
 use crate::tile::gpu::Task;
-use crate::tile::gpu_sizes::{Cut, Room};
+use crate::tile::gpu_sizes::Room;
 
 /// Share of the rows left uncertified above which a screen does not pay: matrix units are several times as fast as
 /// plain tiles, but what they leave is done twice.
@@ -38,8 +38,6 @@ pub(crate) struct Outputs<'a> {
 }
 
 impl Screen {
-    pub const CUT: Cut = Cut { rows: SIDE, columns: SIDE };
-
     pub fn new(gpu: &Gpu, tile: MatrixTile) -> Result<Self> {
         Ok(Self {
             tile,
@@ -47,6 +45,11 @@ impl Screen {
             certify: gpu.pipeline(&certify_kernel()?)?,
             pays: true,
         })
+    }
+
+    /// Rows of its tile.
+    pub fn rows(&self) -> u32 {
+        self.tile.rows()
     }
 
     /// Whether enough rows were certified so far.
@@ -86,7 +89,7 @@ impl Screen {
         let room = Room { partials: outputs.room, windows: book.windows() as u64 };
         let mut splits = 0;
         for part in book.parts() {
-            let split_columns = Self::CUT.split_columns(rows, part.columns, room.splits(rows));
+            let split_columns = self.tile.cut().split_columns(rows, part.columns, room.splits(rows));
             let here = part.columns.div_ceil(split_columns);
             let params = MatrixNearestParams {
                 rows,
@@ -108,7 +111,12 @@ impl Screen {
                 halves.residuals.whole(),
                 outputs.partials.whole(),
             ];
-            batch.dispatch(&self.nearest, &arguments, bytes_of(&params), [rows.div_ceil(SIDE), here, 1])?;
+            batch.dispatch(
+                &self.nearest,
+                &arguments,
+                bytes_of(&params),
+                [rows.div_ceil(self.rows()), here, 1],
+            )?;
             splits += here;
         }
         let params = MatrixCertifyParams {

@@ -18,19 +18,15 @@ use half::f16;
 use super::book::narrowed;
 use super::bound::additions;
 use super::kernels::{MatrixNearestParams, nearest_kernel};
-use super::shape::{MatrixTile, SIDE};
+use super::shape::MatrixTile;
 use crate::device::{Gpu, MatrixUnits};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 use crate::tile::bound::DEVICE_UNIT;
 use crate::tile::kernels::Partial;
 
-/// Rows of a table: several workgroups.
-const ROWS: usize = 2 * SIDE as usize;
-/// Columns of a table.
-const COLUMNS: usize = SIDE as usize;
-/// Depths: of rows that stay in workgroup memory where there is room, and of rows that never do.
-const DEPTHS: [usize; 2] = [40, 140];
+/// Depths: of rows that a tile keeps where it can, few and many features, and of rows that it never keeps.
+const DEPTHS: [usize; 3] = [40, 128, 140];
 /// Half norm of absent columns.
 const ABSENT: f32 = 1e38;
 
@@ -69,7 +65,7 @@ fn examine(gpu: &Gpu, units: &MatrixUnits, fault: &str) -> Result<Option<String>
         let Some(tile) = MatrixTile::choose(units, depth, &gpu.limits()) else {
             return Ok(Some("no tile fits the device".into()));
         };
-        for table in [Table::of_whole_numbers(depth), Table::that_rounds_badly(depth)] {
+        for table in [Table::of_whole_numbers(&tile, depth), Table::that_rounds_badly(&tile, depth)] {
             match table.wrong(gpu, &tile, fault) {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
@@ -84,6 +80,9 @@ fn examine(gpu: &Gpu, units: &MatrixUnits, fault: &str) -> Result<Option<String>
 
 /// Operands of one test.
 struct Table {
+    /// Rows of several workgroups, and columns of one tile.
+    rows: usize,
+    columns: usize,
     depth: usize,
     x: Vec<f16>,
     y: Vec<f16>,
@@ -92,22 +91,23 @@ struct Table {
 }
 
 impl Table {
-    fn new(depth: usize, is_exact: bool, value: impl Fn(usize, usize) -> f64) -> Self {
+    fn new(tile: &MatrixTile, depth: usize, is_exact: bool, value: impl Fn(usize, usize) -> f64) -> Self {
+        let [rows, columns] = [2 * tile.rows(), tile.columns()].map(|count| count as usize);
         let fill = |first: usize, count: usize| {
             (0..count * depth).map(|at| narrowed(value(first + at / depth, at % depth))).collect()
         };
-        Self { depth, x: fill(0, ROWS), y: fill(ROWS, COLUMNS), is_exact }
+        Self { rows, columns, depth, x: fill(0, rows), y: fill(rows, columns), is_exact }
     }
 
     /// Up to 127 in magnitude: sums stay below 2^24.
-    fn of_whole_numbers(depth: usize) -> Self {
+    fn of_whole_numbers(tile: &MatrixTile, depth: usize) -> Self {
         let draws = Stream::new(1, 0);
-        Self::new(depth, true, |row, d| (draws.unit((row * depth + d) as u64) * 255.0).floor() - 127.0)
+        Self::new(tile, depth, true, |row, d| (draws.unit((row * depth + d) as u64) * 255.0).floor() - 127.0)
     }
 
-    fn that_rounds_badly(depth: usize) -> Self {
+    fn that_rounds_badly(tile: &MatrixTile, depth: usize) -> Self {
         let draws = Stream::new(2, 0);
-        Self::new(depth, false, |row, d| {
+        Self::new(tile, depth, false, |row, d| {
             let draw = draws.unit((row * depth + d) as u64);
             match row % 4 {
                 // One large product, then small ones of one sign just below half a unit of the sum.
@@ -133,8 +133,8 @@ impl Table {
     /// The first wrong value, in words.
     fn wrong(&self, gpu: &Gpu, tile: &MatrixTile, fault: &str) -> Result<Option<String>> {
         let partials = self.run(gpu, tile, fault)?;
-        for (pair, partials) in partials.chunks_exact(ROWS).enumerate() {
-            let columns = [pair, pair + COLUMNS / 2];
+        for (pair, partials) in partials.chunks_exact(self.rows).enumerate() {
+            let columns = [pair, pair + self.columns / 2];
             for (row, partial) in partials.iter().enumerate() {
                 let [(a, a_error), (b, b_error)] = columns.map(|column| self.expected(row, column));
                 let is_near = |value: f32, exact: f64, error: f64| (f64::from(value) - exact).abs() <= error;
@@ -184,37 +184,42 @@ impl Table {
             let behind = vec![f16::ZERO; depth - self.depth];
             values.chunks_exact(self.depth).flat_map(|row| [row, &behind].concat()).collect()
         };
-        let pairs = COLUMNS / 2;
-        let terms: Vec<[f32; 2]> = (0..pairs * COLUMNS)
+        let pairs = self.columns / 2;
+        let terms: Vec<[f32; 2]> = (0..pairs * self.columns)
             .map(|at| {
-                let is_present = at % COLUMNS % pairs == at / COLUMNS;
+                let is_present = at % self.columns % pairs == at / self.columns;
                 [if is_present { 0.0 } else { ABSENT }, 0.0]
             })
             .collect();
         let x = upload("test rows", cast_slice(&padded(&self.x)))?;
         let y = upload("test columns", cast_slice(&padded(&self.y)))?;
         let terms = upload("test terms", cast_slice(&terms))?;
-        let zeros = upload("test norms", cast_slice(&[0.0_f32; ROWS]))?;
-        let partials = gpu.buffer("test partials", (pairs * ROWS * size_of::<Partial>()) as u64)?;
+        let zeros = upload("test norms", cast_slice(&vec![0.0_f32; self.rows]))?;
+        let partials = gpu.buffer("test partials", (pairs * self.rows * size_of::<Partial>()) as u64)?;
         let pipeline = gpu.pipeline(&nearest_kernel(tile, fault)?)?;
         let mut batch = gpu.batch("self-test");
         for pair in 0..pairs {
             let params = MatrixNearestParams {
-                rows: ROWS as u32,
-                columns: COLUMNS as u32,
+                rows: self.rows as u32,
+                columns: self.columns as u32,
                 depth: depth as u32,
                 first_row: 0,
                 first_column: 0,
-                split_columns: COLUMNS as u32,
+                split_columns: self.columns as u32,
                 first_split: pair as u32,
-                stride: ROWS as u32,
+                stride: self.rows as u32,
                 unscale: 1.0,
                 ratio: 0.0,
             };
-            let bytes = 8 * COLUMNS as u64;
+            let bytes = 8 * self.columns as u64;
             let terms = terms.slice(pair as u64 * bytes, bytes);
             let arguments = [x.whole(), y.whole(), terms, zeros.whole(), zeros.whole(), partials.whole()];
-            batch.dispatch(&pipeline, &arguments, bytes_of(&params), [ROWS as u32 / SIDE, 1, 1])?;
+            batch.dispatch(
+                &pipeline,
+                &arguments,
+                bytes_of(&params),
+                [self.rows as u32 / tile.rows(), 1, 1],
+            )?;
         }
         let read = batch.submit_and_read(&[(&partials, 0..partials.size_bytes())])?;
         Ok(pod_collect_to_vec(&read[0]))
