@@ -143,7 +143,7 @@ impl<'a> Batch<'a> {
     /// Hands the steps to the device without waiting for them.
     pub(crate) fn submit(self) -> Result<()> {
         if self.gpu.is_profiled() {
-            return self.perform(&[], true).map(|_| ());
+            return self.perform(&[], true, |_| ()).map(|_| ());
         }
         self.launch(&[], false).map(|_| ())
     }
@@ -151,21 +151,36 @@ impl<'a> Batch<'a> {
     /// Performs the steps and waits. Returns how long the device worked, by its own clock where it has one, else
     /// the time from the submission to its end.
     pub(crate) fn submit_and_wait(self) -> Result<Duration> {
-        self.perform(&[], true).map(|finished| finished.elapsed)
+        self.perform(&[], true, |_| ()).map(|finished| finished.elapsed)
     }
 
     /// Performs the steps and returns the bytes of each range as they are then.
     pub(crate) fn submit_and_read(self, ranges: &[(&DeviceBuffer, Range<u64>)]) -> Result<Vec<Vec<u8>>> {
+        self.submit_and_take(ranges, |bytes| bytes.iter().map(|bytes| bytes.to_vec()).collect())
+    }
+
+    /// Performs the steps and hands the bytes of each range, as they are then, to `take` where they lie: of no
+    /// particular alignment.
+    pub(crate) fn submit_and_take<R>(
+        self,
+        ranges: &[(&DeviceBuffer, Range<u64>)],
+        take: impl FnOnce(&[&[u8]]) -> R,
+    ) -> Result<R> {
         let is_timed = self.gpu.is_profiled();
-        self.perform(ranges, is_timed).map(|finished| finished.data)
+        self.perform(ranges, is_timed, take).map(|finished| finished.taken)
     }
 
     /// Performs the steps and waits for them, timed by the device's clock where that is wanted and there is one.
-    fn perform(self, ranges: &[(&DeviceBuffer, Range<u64>)], is_timed: bool) -> Result<Finished> {
+    fn perform<R>(
+        self,
+        ranges: &[(&DeviceBuffer, Range<u64>)],
+        is_timed: bool,
+        take: impl FnOnce(&[&[u8]]) -> R,
+    ) -> Result<Finished<R>> {
         let has_dispatches = self.steps.iter().any(Step::is_dispatch);
         let (gpu, label) = (self.gpu.clone(), self.label);
         let is_timed = is_timed && has_dispatches && self.live.limits.has_timestamps;
-        let finished = self.launch(ranges, is_timed)?.finish()?;
+        let finished = self.launch(ranges, is_timed)?.finish(take)?;
         if has_dispatches {
             gpu.record_batch(label, finished.elapsed);
         }

@@ -217,13 +217,14 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let is_kept = !self.is_spoilt.load(Ordering::Relaxed)
-            && !self.live.loss.is_raised()
-            && (self.kind != Kind::Staging || self.capacity <= MAX_IDLE_STAGING_BYTES);
+        let mapping = std::mem::take(&mut *lock(&self.mapping));
+        // Who reads results wants a buffer that the device has.
+        let is_fit = self.kind != Kind::Staging
+            || (matches!(mapping, Mapping::None) && self.capacity <= MAX_IDLE_STAGING_BYTES);
+        let is_kept = is_fit && !self.is_spoilt.load(Ordering::Relaxed) && !self.live.loss.is_raised();
         let mut pool = lock(&self.live.pool);
         pool.unbook(self.kind, self.capacity);
         if is_kept {
-            let mapping = std::mem::take(&mut *lock(&self.mapping));
             pool.put(self.kind, self.capacity, Idle { raw: self.raw.clone(), mapping });
         }
     }

@@ -89,22 +89,23 @@ pub(super) struct InFlight {
 }
 
 /// What a submission left behind.
-pub(super) struct Finished {
+pub(super) struct Finished<R> {
     /// How long the device worked.
     pub(super) elapsed: Duration,
-    /// The bytes of each range.
-    pub(super) data: Vec<Vec<u8>>,
+    /// What was made of the results.
+    pub(super) taken: R,
 }
 
 impl InFlight {
-    /// Waits for the end and brings the results to the host.
-    pub(super) fn finish(mut self) -> Result<Finished> {
+    /// Waits for the end and hands out the bytes of each range.
+    pub(super) fn finish<R>(mut self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<Finished<R>> {
         const OPERATION: &str = "reading results";
         let (context, live) = (&self.context, &self.live);
         let Some(staging) = &mut self.staging else {
             context.wait(live, self.submission, "waiting for work")?;
-            let data = self.reads.spans.iter().map(|_| Vec::new()).collect();
-            return Ok(Finished { elapsed: self.started.elapsed(), data });
+            let elapsed = self.started.elapsed();
+            let nothing: Vec<&[u8]> = self.reads.spans.iter().map(|_| [].as_slice()).collect();
+            return Ok(Finished { elapsed, taken: take(&nothing) });
         };
         let raw = staging.raw.clone();
         let (read, submission) = (wgpu::MapMode::Read, Some(self.submission));
@@ -122,12 +123,13 @@ impl InFlight {
                 return Err(error);
             }
         };
-        let data = self.reads.spans.iter().map(|span| view[span.clone()].to_vec()).collect();
+        let bytes: Vec<&[u8]> = self.reads.spans.iter().map(|span| &view[span.clone()]).collect();
+        let taken = take(&bytes);
         let ticks = if self.is_timed { device_time(live, &view) } else { None };
         drop(view);
         raw.unmap();
         *staging.mapping() = Mapping::None;
-        Ok(Finished { elapsed: ticks.unwrap_or(elapsed), data })
+        Ok(Finished { elapsed: ticks.unwrap_or(elapsed), taken })
     }
 }
 

@@ -30,6 +30,8 @@ mod pipelines;
 #[cfg(feature = "gpu")]
 mod profile;
 #[cfg(feature = "gpu")]
+mod readback;
+#[cfg(feature = "gpu")]
 mod retry;
 #[cfg(any(feature = "gpu", test))]
 mod selector;

@@ -1,8 +1,6 @@
 //! Who fills a block of rows: the part that is the same for every call.
 
 use ndarray::ArrayViewMut2;
-#[cfg(feature = "gpu")]
-use ndarray::s;
 
 use super::bits::{self, Bits};
 #[cfg(feature = "gpu")]
@@ -17,6 +15,8 @@ use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::raw_row;
 use crate::device::{Backend, CpuPool, Device, Prediction};
+#[cfg(feature = "gpu")]
+use crate::error::Error;
 use crate::error::Result;
 
 /// One prepared call.
@@ -37,7 +37,10 @@ enum Performer<'a, T: Real> {
         bits: Bits,
     },
     #[cfg(feature = "gpu")]
-    Gpu(Box<GpuEngine<'a>>),
+    Gpu {
+        pool: CpuPool,
+        engine: Box<GpuEngine<'a>>,
+    },
 }
 
 /// What tables were made into.
@@ -82,7 +85,10 @@ impl<'a, T: Real> Engine<'a, T> {
             (Backend::Cpu(pool), Prepared::Bits(bits)) => Performer::Bits { pool: (*pool).clone(), bits },
             #[cfg(feature = "gpu")]
             (Backend::Gpu(gpu), Prepared::Rows(operands)) => match T::single(*operands) {
-                Ok(operands) => Performer::Gpu(Box::new(GpuEngine::new((*gpu).clone(), operands)?)),
+                Ok(operands) => Performer::Gpu {
+                    pool: host.clone(),
+                    engine: Box::new(GpuEngine::new((*gpu).clone(), operands)?),
+                },
                 Err(operands) => Performer::Cpu { pool: host.clone(), operands: *operands },
             },
             #[cfg(feature = "gpu")]
@@ -91,7 +97,8 @@ impl<'a, T: Real> Engine<'a, T> {
             }
             #[cfg(feature = "gpu")]
             (Backend::Gpu(gpu), Prepared::Bits(bits)) => {
-                Performer::Gpu(Box::new(GpuEngine::new((*gpu).clone(), Operands::of_bits(bits))?))
+                let engine = Box::new(GpuEngine::new((*gpu).clone(), Operands::of_bits(bits))?);
+                Performer::Gpu { pool: host.clone(), engine }
             }
         };
         let device = match (&backend, &performer) {
@@ -112,17 +119,15 @@ impl<'a, T: Real> Engine<'a, T> {
             Performer::Cpu { pool, operands } => cpu::fill(pool, operands, first_row, out, &self.cancel),
             Performer::Bits { pool, bits } => cpu::bits::fill(pool, bits, first_row, out, &self.cancel),
             #[cfg(feature = "gpu")]
-            Performer::Gpu(engine) => {
-                engine.fill(first_row, out.nrows(), &self.cancel, |row, column, values| {
-                    // Here `T` is f32.
-                    let values: &[T] = bytemuck::cast_slice(values);
-                    let mut target = out.slice_mut(s![row, column..column + values.len()]);
-                    match target.as_slice_mut() {
-                        Some(target) => target.copy_from_slice(values),
-                        None => target.iter_mut().zip(values).for_each(|(target, &value)| *target = value),
-                    }
-                })
-            }
+            Performer::Gpu { pool, engine } => match T::single_out(out) {
+                Some(out) => pool.install(|| engine.fill(first_row, out, &self.cancel)),
+                // Operands of another type are the CPU's: `new` saw to that.
+                None => Err(Error::DeviceRefused {
+                    device: self.filled.device.clone(),
+                    operation: "distances",
+                    reason: "results other than f32".into(),
+                }),
+            },
         }
     }
 

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use ndarray::{ArrayViewMut2, Axis, s};
+
 use super::gpu_kernels::{self, AccumulateParams, MeasureParams, Way};
 use super::metric::Metric;
 use super::operands::{Form, Operands, Side, is_direction};
@@ -14,6 +16,9 @@ use crate::device::{DeviceBuffer, Gpu, Pacer, Pipeline, Slice};
 use crate::error::{Error, Result};
 use crate::tile::shape::TileShape;
 use crate::tile::tune::cache::table_of;
+
+/// What one thread takes out of a result at a time.
+const PART_BYTES: usize = 256 << 10;
 
 /// One prepared call.
 pub(super) struct GpuEngine<'a> {
@@ -48,24 +53,20 @@ impl<'a> GpuEngine<'a> {
         Ok(Self { gpu, operands, windows, resident: None, pacer: Pacer::new() })
     }
 
-    /// Computes `count` rows from `first_row` on. `write` gets the row (from 0), the first column and the values of
-    /// each piece of a row.
+    /// Fills `out` with rows from `first_row` on.
     ///
     /// A device that is lost is opened again once; one without memory gets smaller windows while there are any.
     pub(super) fn fill(
         &mut self,
         first_row: usize,
-        count: usize,
+        mut out: ArrayViewMut2<'_, f32>,
         cancel: &Cancel,
-        mut write: impl FnMut(usize, usize, &[f32]),
     ) -> Result<()> {
-        let mut done = 0;
+        let (mut done, count) = (0, out.nrows());
         while done < count {
             let rows = self.windows.x_rows.min(count - done);
-            let outcome = self.fill_window(first_row + done, rows, cancel, |row, column, values| {
-                write(done + row, column, values);
-            });
-            match outcome {
+            let window = out.slice_mut(s![done..done + rows, ..]);
+            match self.fill_window(first_row + done, window, cancel) {
                 Ok(()) => done += rows,
                 Err(error @ Error::DeviceLost { .. }) => {
                     self.resident = None;
@@ -85,10 +86,10 @@ impl<'a> GpuEngine<'a> {
     fn fill_window(
         &mut self,
         first_row: usize,
-        count: usize,
+        mut out: ArrayViewMut2<'_, f32>,
         cancel: &Cancel,
-        mut write: impl FnMut(usize, usize, &[f32]),
     ) -> Result<()> {
+        let count = out.nrows();
         let Self { gpu, operands, windows, resident, pacer } = self;
         let resident = match resident {
             Some(resident) => resident,
@@ -116,25 +117,45 @@ impl<'a> GpuEngine<'a> {
             let (tile, pipeline, weights) = (windows.tile, &resident.pipeline, resident.weights.as_ref());
             let task = Task { gpu, operands, tile, pipeline, weights, x: &x, y };
             task.dispatch(&results, pacer, cancel)?;
-            let bytes = gpu.read(&[(&results, 0..4 * (count * y.count) as u64)])?;
-            let bytes: &[u8] = bytes.first().map_or(&[], Vec::as_slice);
-            let mut values: Cow<[f32]> = bytemuck::try_cast_slice(bytes)
-                .map_or_else(|_| bytemuck::pod_collect_to_vec(bytes).into(), Cow::Borrowed);
-            if operands.metric == Metric::NanEuclidean && values.contains(&<f32 as Real>::MISSING) {
-                let nothing_in_common = |value: &mut f32| *value = f32::NAN;
-                values
-                    .to_mut()
-                    .iter_mut()
-                    .filter(|value| **value == f32::MISSING)
-                    .for_each(nothing_in_common);
-            }
-            for (row, values) in values.chunks_exact(y.count).enumerate() {
-                operands.check_results(first_row + row, y.first, values)?;
-                write(row, y.first, values);
-            }
+            let block = out.slice_mut(s![.., y.first..y.first + y.count]);
+            take_results(gpu, &results, operands, (first_row, y.first), block)?;
         }
         Ok(())
     }
+}
+
+/// Brings a block of results to where it belongs. It begins at a row and a column of the whole matrix.
+fn take_results(
+    gpu: &Gpu,
+    results: &DeviceBuffer,
+    operands: &Operands<f32>,
+    (first_row, first_column): (usize, usize),
+    mut block: ArrayViewMut2<'_, f32>,
+) -> Result<()> {
+    let (rows, columns) = block.dim();
+    let part_rows = (PART_BYTES / 4 / columns).clamp(1, rows);
+    let parts = block.axis_chunks_iter_mut(Axis(0), part_rows).enumerate();
+    let mut parts: Vec<_> = parts.map(|(index, part)| (first_row + index * part_rows, part)).collect();
+    gpu.read_parts(results, rows * columns, part_rows * columns, &mut parts, |values, (row, part)| {
+        for ((index, values), mut to) in values.chunks_exact(columns).enumerate().zip(part.outer_iter_mut()) {
+            let values = with_missing(operands.metric, values);
+            operands.check_results(*row + index, first_column, &values)?;
+            match to.as_slice_mut() {
+                Some(to) => to.copy_from_slice(&values),
+                None => to.iter_mut().zip(&*values).for_each(|(to, &value)| *to = value),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Values of a row with NaN where two rows have no feature in common: kernels write a number that stands for it.
+fn with_missing(metric: Metric, values: &[f32]) -> Cow<'_, [f32]> {
+    const MISSING: f32 = <f32 as Real>::MISSING;
+    if metric != Metric::NanEuclidean || !values.contains(&MISSING) {
+        return Cow::Borrowed(values);
+    }
+    values.iter().map(|&value| if value == MISSING { f32::NAN } else { value }).collect()
 }
 
 /// Cuts the matrix for this device, within `budget_bytes` too.

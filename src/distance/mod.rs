@@ -291,16 +291,20 @@ fn stream_of<T: Real>(
 }
 
 /// Zeros, or an error where the system has no memory for them.
-fn zeroed<T: bytemuck::Zeroable + Clone>(what: &str, rows: usize, columns: usize) -> Result<Vec<T>> {
-    let mut values: Vec<T> = Vec::new();
+fn zeroed<T: bytemuck::Zeroable>(what: &str, rows: usize, columns: usize) -> Result<Vec<T>> {
     let needed_bytes = (rows as u64).saturating_mul(columns as u64).saturating_mul(size_of::<T>() as u64);
-    values.try_reserve_exact(rows.saturating_mul(columns)).map_err(|_| Error::TooLarge {
+    let refused = || Error::TooLarge {
         what: format!("{what} ({rows} x {columns}), which the system's memory does not hold"),
         needed_bytes,
         limit_bytes: isize::MAX as u64,
-    })?;
-    values.resize(rows * columns, T::zeroed());
-    Ok(values)
+    };
+    if needed_bytes > isize::MAX as u64 {
+        return Err(refused());
+    }
+    match bytemuck::allocation::try_zeroed_slice_box(rows * columns) {
+        Ok(values) => Ok(values.into_vec()),
+        Err(()) => Err(refused()),
+    }
 }
 
 fn zeros<T: Real>(rows: usize, columns: usize) -> Result<Array2<T>> {

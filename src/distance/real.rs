@@ -6,6 +6,9 @@ use std::ops::{Add, Div, Mul, Sub};
 use super::functions;
 use super::metric::Metric;
 #[cfg(feature = "gpu")]
+use ndarray::ArrayViewMut2;
+
+#[cfg(feature = "gpu")]
 use super::operands::Operands;
 use crate::data::Points;
 use crate::error::{Error, Result};
@@ -58,6 +61,9 @@ pub(super) trait Real:
     fn single(
         operands: Operands<'_, Self>,
     ) -> std::result::Result<Operands<'_, f32>, Box<Operands<'_, Self>>>;
+    /// The place of results as one of `f32`, where it is.
+    #[cfg(feature = "gpu")]
+    fn single_out(out: ArrayViewMut2<'_, Self>) -> Option<ArrayViewMut2<'_, f32>>;
 }
 
 impl Real for f32 {
@@ -102,6 +108,10 @@ impl Real for f32 {
     ) -> std::result::Result<Operands<'_, f32>, Box<Operands<'_, Self>>> {
         Ok(operands)
     }
+    #[cfg(feature = "gpu")]
+    fn single_out(out: ArrayViewMut2<'_, Self>) -> Option<ArrayViewMut2<'_, f32>> {
+        Some(out)
+    }
 }
 
 impl Real for f64 {
@@ -145,6 +155,10 @@ impl Real for f64 {
         operands: Operands<'_, Self>,
     ) -> std::result::Result<Operands<'_, f32>, Box<Operands<'_, Self>>> {
         Err(Box::new(operands))
+    }
+    #[cfg(feature = "gpu")]
+    fn single_out(_: ArrayViewMut2<'_, Self>) -> Option<ArrayViewMut2<'_, f32>> {
+        None
     }
 }
 

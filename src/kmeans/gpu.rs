@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytemuck::{cast_slice, pod_collect_to_vec};
+use bytemuck::cast_slice;
 
 use super::gpu_sums::{Labelled, Summer};
 use super::grid::Sums;
@@ -21,6 +21,8 @@ use crate::tile::gpu_shortlist::Shortlister;
 use crate::tile::matrix;
 use crate::tile::tune::cache::table_of;
 
+/// Labels that one thread takes at a time.
+const LABELS_PART: usize = 16 << 10;
 /// Label of a row that has none yet.
 const NO_LABEL: u32 = u32::MAX;
 
@@ -241,6 +243,18 @@ fn upload_weights(gpu: &Gpu, problem: &Problem, start: usize, rows: usize) -> Re
     Ok(Some(buffer))
 }
 
+/// Brings the labels of as many rows as `to` has. A device that wrote anything else must not index out of our tables.
+fn read_labels(gpu: &Gpu, labels: &DeviceBuffer, n_clusters: usize, to: &mut [u32]) -> Result<()> {
+    let rows = to.len();
+    let mut parts: Vec<&mut [u32]> = to.chunks_mut(LABELS_PART).collect();
+    gpu.read_parts(labels, rows, LABELS_PART, &mut parts, |labels: &[u32], to| {
+        to.copy_from_slice(labels);
+        let Some(wrong) = labels.iter().find(|&&label| label as usize >= n_clusters) else { return Ok(()) };
+        let reason = format!("label {wrong} of {n_clusters} clusters came back");
+        Err(Error::DeviceRefused { device: gpu.name(), operation: "labelling", reason })
+    })
+}
+
 /// Takes the labels of `rows` rows away.
 fn forget(gpu: &Gpu, labels: &DeviceBuffer, rows: usize) -> Result<()> {
     gpu.write_rows(labels, 1, &mut vec![(); rows], |_, labels, _| {
@@ -286,16 +300,10 @@ impl Passes for GpuPasses<'_, '_> {
     }
 
     fn labels(&mut self) -> Result<Vec<u32>> {
-        let mut labels = Vec::with_capacity(self.problem.rows);
-        for window in &self.labels {
-            let read = self.gpu.read(&[(window, 0..window.size_bytes())])?;
-            labels.extend(pod_collect_to_vec::<u8, u32>(&read[0]));
-        }
-        // A device that wrote anything else must not index out of our tables.
-        let n_clusters = self.sums.weights.len() as u32;
-        if let Some(wrong) = labels.iter().find(|&&label| label >= n_clusters) {
-            let reason = format!("label {wrong} of {n_clusters} clusters came back");
-            return Err(Error::DeviceRefused { device: self.gpu.name(), operation: "labelling", reason });
+        let mut labels = vec![0; self.problem.rows];
+        let windows = self.plan.windows(self.problem.rows);
+        for ((start, rows), window) in windows.zip(&self.labels) {
+            read_labels(&self.gpu, window, self.sums.weights.len(), &mut labels[start..start + rows])?;
         }
         Ok(labels)
     }
@@ -313,16 +321,14 @@ pub(crate) fn predict(
     let device_book = labeller.book(book)?;
     let labels = gpu.buffer("labels", 4 * plan.window_rows as u64)?;
     forget(gpu, &labels, plan.window_rows)?;
-    let (mut result, mut pass) = (Vec::with_capacity(shape.rows), Pass::default());
+    let (mut result, mut pass) = (vec![0; shape.rows], Pass::default());
     each_window(gpu, rows, &plan, |window, largest| {
         let load =
             |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, window.start + row, x);
         let tile::Labelled { changed, screened, rechecked } =
             labeller.label(&device_book, largest, window, &labels, &load)?;
         pass = pass.plus(Pass { changed, screened, rechecked, products: 0 });
-        let read = gpu.read(&[(&labels, 0..4 * window.rows as u64)])?;
-        result.extend(pod_collect_to_vec::<u8, u32>(&read[0]));
-        Ok(())
+        read_labels(gpu, &labels, n_clusters, &mut result[window.start..window.start + window.rows])
     })?;
     Ok((result, pass))
 }
