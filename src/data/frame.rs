@@ -9,6 +9,7 @@
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
+use super::columns::{NO_BIT, add_extents, add_sums};
 use super::element::Element;
 use super::points::{Points, each_element};
 use crate::cancel::Cancel;
@@ -17,6 +18,8 @@ use crate::simd::widest;
 
 /// Rows per block of the passes below; sums are taken per block, then over blocks in order.
 const BLOCK_ROWS: usize = 1024;
+/// Elements that are widened at a time: they stay in the nearest cache.
+const GROUP_ELEMENTS: usize = 1024;
 /// Largest |x'| that a tile accepts: new points may lie this many times farther out than the training data.
 const LARGEST: f32 = (1_u64 << 40) as f32;
 /// Largest magnitude of an input value; beyond it sums and differences of `f64` could overflow.
@@ -269,18 +272,35 @@ fn scan_block(
     pivot: &[f64],
     unit: f64,
 ) -> Result<Vec<Column>> {
-    let mut columns = vec![Column::EMPTY; pivot.len()];
-    let mut row64 = vec![0.0_f64; pivot.len()];
-    for row in 0..rows.rows() {
-        widen_row(rows, row, &mut row64);
-        if let Some(column) = row64.iter().position(|v| !(v.abs() <= LARGEST_INPUT)) {
-            let got = row64[column];
-            let expected = if got.is_finite() { "a magnitude of at most 1e300" } else { "a finite number" };
-            return Err(Error::Value { argument, row: start + row, column, expected, got });
+    let count = pivot.len();
+    // One vector per quantity, so that a row is added with vectors as wide as the processor has.
+    let (mut min, mut max) = (vec![f64::INFINITY; count], vec![f64::NEG_INFINITY; count]);
+    let mut lowest_bit = vec![NO_BIT; count];
+    let (mut sum, mut sum_squares) = (vec![0.0; count], vec![0.0; count]);
+    let group = (GROUP_ELEMENTS / count).clamp(1, BLOCK_ROWS);
+    let mut wide = vec![0.0_f64; group * count];
+    for first in (0..rows.rows()).step_by(group) {
+        let wide = &mut wide[..group.min(rows.rows() - first) * count];
+        for (row, wide) in wide.chunks_exact_mut(count).enumerate() {
+            widen_row(rows, first + row, wide);
         }
-        add_row(&row64, pivot, unit, &mut columns);
+        let fits = wide.iter().fold(true, |fits, value| fits & (value.abs() <= LARGEST_INPUT));
+        if !fits && let Some(at) = wide.iter().position(|value| !(value.abs() <= LARGEST_INPUT)) {
+            let (row, column, got) = (start + first + at / count, at % count, wide[at]);
+            let expected = if got.is_finite() { "a magnitude of at most 1e300" } else { "a finite number" };
+            return Err(Error::Value { argument, row, column, expected, got });
+        }
+        add_extents(wide, &mut min, &mut max, &mut lowest_bit);
+        add_sums(wide, pivot, unit, &mut sum, &mut sum_squares);
     }
-    Ok(columns)
+    let column = |at: usize| Column {
+        min: min[at],
+        max: max[at],
+        sum: sum[at],
+        sum_squares: sum_squares[at],
+        lowest_bit: lowest_bit[at] as i32,
+    };
+    Ok((0..count).map(column).collect())
 }
 
 /// One row in `f64`, as it stands in the input, into `out`.
@@ -298,35 +318,14 @@ pub(crate) fn widen_row(points: &Points, row: usize, out: &mut [f64]) {
     each_element!(widen);
 }
 
-widest! {
-    fn add_row(row: &[f64], pivot: &[f64], unit: f64, columns: &mut [Column]) = add_row_body;
-}
-
-#[inline(always)]
-fn add_row_body(row: &[f64], pivot: &[f64], unit: f64, columns: &mut [Column]) {
-    for ((&value, pivot), column) in row.iter().zip(pivot).zip(columns) {
-        let difference = (value - pivot) * unit;
-        column.min = column.min.min(value);
-        column.max = column.max.max(value);
-        column.sum += difference;
-        column.sum_squares += difference * difference;
-        column.lowest_bit = column.lowest_bit.min(lowest_bit(value));
-    }
-}
-
-/// Exponent of the lowest set bit of a finite number; a large exponent for zero, which restricts nothing.
-#[inline(always)]
-fn lowest_bit(value: f64) -> i32 {
-    let bits = value.to_bits();
-    let exponent = ((bits >> 52) & 0x7ff) as i32;
-    let fraction = bits & ((1 << 52) - 1);
-    let mantissa = if exponent == 0 { fraction } else { fraction | (1 << 52) };
-    if mantissa == 0 { 4096 } else { mantissa.trailing_zeros() as i32 + exponent.max(1) - 1075 }
-}
-
 impl Column {
-    const EMPTY: Self =
-        Self { min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, sum_squares: 0.0, lowest_bit: 4096 };
+    const EMPTY: Self = Self {
+        min: f64::INFINITY,
+        max: f64::NEG_INFINITY,
+        sum: 0.0,
+        sum_squares: 0.0,
+        lowest_bit: NO_BIT as i32,
+    };
 
     fn merge(&mut self, other: &Self) {
         self.min = self.min.min(other.min);
@@ -446,7 +445,5 @@ mod tests {
         assert_eq!(exponent_above(1.5), 1);
         assert_eq!(exponent_above(2.0), 1);
         assert_eq!(exponent_above(5e-324), -1074);
-        assert_eq!(lowest_bit(0.75), -2);
-        assert_eq!(lowest_bit(5e-324), -1074);
     }
 }

@@ -3,6 +3,7 @@
 //! [`Table::open`] reads `.npy`, `.csv`/`.tsv`/`.txt`, `.fvecs`/`.bvecs`/`.ivecs` and IDX files (plain or gzipped);
 //! [`write_npy`], [`write_csv`] and [`NpyRowWriter`] write through an [`AtomicFile`].
 
+mod columns;
 mod csv;
 mod element;
 pub(crate) mod frame;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use ndarray::{Array1, Array2};
+use rayon::prelude::*;
 
 use super::checkpoint::Memory;
 use super::cpu::Cpu;
@@ -172,7 +173,7 @@ impl<'a> Data<'a> {
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => self.fit_gpu(gpu, params, &mut seconds),
         })?;
-        Ok(result(problem, params, best, ran_on, seconds))
+        Ok(self.device.host_pool().install(|| result(problem, params, best, ran_on, seconds)))
     }
 
     fn fit_cpu(&self, params: &Params, seconds: &mut Seconds) -> Result<Run> {
@@ -201,9 +202,26 @@ impl<'a> Data<'a> {
     }
 }
 
+/// Number of rows with each label.
+fn sizes(labels: &[u32], n_clusters: usize) -> Vec<u64> {
+    // Each part has sizes of its own, which are to be fewer than its labels.
+    let part = labels.len().div_ceil(rayon::current_num_threads()).max(n_clusters).max(1 << 16);
+    let parts = labels.par_chunks(part).map(|labels| {
+        let mut sizes = vec![0_u64; n_clusters];
+        labels.iter().for_each(|&label| sizes[label as usize] += 1);
+        sizes
+    });
+    parts.reduce(
+        || vec![0; n_clusters],
+        |mut sizes, others| {
+            sizes.iter_mut().zip(others).for_each(|(size, other)| *size += other);
+            sizes
+        },
+    )
+}
+
 fn result(problem: &Problem, params: &Params, best: Run, device: String, seconds: Seconds) -> Fit {
-    let mut cluster_sizes = vec![0; params.n_clusters];
-    best.labels.iter().for_each(|&label| cluster_sizes[label as usize] += 1);
+    let cluster_sizes = sizes(&best.labels, params.n_clusters);
     let distinct = cluster_sizes.iter().filter(|&&size| size > 0).count();
     if distinct < params.n_clusters && !matches!(params.init, Init::Centroids(_)) {
         tracing::warn!(distinct, n_clusters = params.n_clusters, "fewer distinct points than clusters");

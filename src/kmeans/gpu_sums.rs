@@ -8,7 +8,8 @@
 
 use std::sync::Arc;
 
-use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
+use bytemuck::{bytes_of, cast_slice, pod_read_unaligned};
+use rayon::prelude::*;
 
 use super::gpu_kernels::{
     ROWS_PER_WORKGROUP, RowsParams, SumParams, TransferParams, count_kernel, features_across,
@@ -189,18 +190,24 @@ impl Summer {
         batch.dispatch(pipeline, &bindings, bytes_of(&params), [count.div_ceil(rows_per_workgroup), 1, 1])
     }
 
+    /// Brings the sums to the host.
     pub fn read(&self, gpu: &Gpu, columns: usize, into: &mut Sums) -> Result<()> {
-        let read = gpu
-            .read(&[(&self.totals, 0..self.totals.size_bytes()), (&self.sums, 0..self.sums.size_bytes())])?;
-        let totals: Vec<u32> = pod_collect_to_vec(&read[0]);
-        let sums: Vec<i64> =
-            pod_collect_to_vec::<u8, u64>(&read[1]).into_iter().map(|sum| sum as i64).collect();
-        let features = self.shape.summed() as usize;
-        for (cluster, row) in sums.chunks_exact(features).enumerate() {
-            into.totals[cluster * columns..(cluster + 1) * columns].copy_from_slice(&row[..columns]);
-            into.weights[cluster] =
-                if features > columns { row[columns] } else { i64::from(totals[cluster]) };
-        }
-        Ok(())
+        let ranges = [(&self.sums, 0..self.sums.size_bytes()), (&self.totals, 0..self.totals.size_bytes())];
+        let row_bytes = 8 * self.shape.summed() as usize;
+        let least = super::lloyd::fewest_clusters(columns);
+        gpu.batch("read").submit_and_take(&ranges, |bytes| {
+            let rows = bytes[0].par_chunks_exact(row_bytes).zip(bytes[1].par_chunks_exact(4));
+            let clusters = into.totals.par_chunks_exact_mut(columns).zip(&mut into.weights);
+            clusters.zip(rows).with_min_len(least).for_each(|((totals, weight), (row, count))| {
+                let (row, behind) = row.split_at(8 * columns);
+                for (total, bytes) in totals.iter_mut().zip(row.chunks_exact(8)) {
+                    *total = pod_read_unaligned(bytes);
+                }
+                *weight = match behind {
+                    [] => i64::from(pod_read_unaligned::<u32>(count)),
+                    weight => pod_read_unaligned(weight),
+                };
+            });
+        })
     }
 }

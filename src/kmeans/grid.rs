@@ -16,6 +16,8 @@ const ROUND: f64 = 6_755_399_441_055_744.0;
 pub(crate) struct Grid {
     /// Grid spacing is `2^exponents[d]`.
     pub exponents: Vec<i32>,
+    /// `2^exponents[d]`.
+    steps: Vec<f64>,
     /// `2^-exponents[d]`.
     inverse: Vec<f64>,
     /// Bits of the largest multiple.
@@ -53,7 +55,8 @@ impl Grid {
         let exponent = |&largest: &f64| if largest == 0.0 { 0 } else { exponent_above(largest) - bits };
         let exponents: Vec<i32> = largest.iter().map(exponent).collect();
         let inverse = exponents.iter().map(|&exponent| power_of_two(-exponent)).collect();
-        Self { exponents, inverse, bits }
+        let steps = exponents.iter().map(|&exponent| power_of_two(exponent)).collect();
+        Self { exponents, steps, inverse, bits }
     }
 
     /// What one unit of a weight sum stands for; weights are at most 1.
@@ -85,7 +88,7 @@ impl Grid {
 
     /// The real value of a sum of feature `column`.
     pub fn value(&self, sum: i64, column: usize) -> f64 {
-        sum as f64 * power_of_two(self.exponents[column])
+        sum as f64 * self.steps[column]
     }
 }
 

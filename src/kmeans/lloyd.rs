@@ -2,10 +2,12 @@
 //!
 //! Labels are certified and sums are integers, so everything below sees the same numbers whatever device made them.
 
+use rayon::prelude::*;
+
 use super::finish;
 use super::grid::Sums;
 use super::params::{Control, Params, Progress};
-use super::problem::Problem;
+use super::problem::{Problem, SUM_BLOCK};
 use super::relocate;
 use crate::error::Result;
 use crate::tile::codebook::Codebook;
@@ -89,6 +91,15 @@ impl State {
     /// A run that has not begun.
     pub fn new(run: usize, centroids: Vec<f64>) -> Self {
         Self { run, centroids, before: None, history: Vec::new(), ended: None, settled: false }
+    }
+
+    /// Becomes a copy of another state, in the memory it has.
+    pub fn copy_from(&mut self, other: &Self) {
+        let Self { run, centroids, before, history, ended, settled } = self;
+        (*run, *ended, *settled) = (other.run, other.ended, other.settled);
+        centroids.clone_from(&other.centroids);
+        before.clone_from(&other.before);
+        history.clone_from(&other.history);
     }
 
     /// As it goes on from a file, perhaps under another `max_iter` than it was saved under.
@@ -205,17 +216,26 @@ fn finish(
 /// `sum w |x - c|^2 = sum w |x|^2 - 2 sum c . S + sum n |c|^2`, between x'. Loses digits where it is far below the
 /// first term.
 fn spread(problem: &Problem, sums: &Sums, centroids: &[f64]) -> f64 {
-    let mut result = problem.total_square;
-    let clusters = sums.totals.chunks_exact(problem.columns).zip(centroids.chunks_exact(problem.columns));
-    for ((totals, centroid), &weight) in clusters.zip(&sums.weights) {
-        let (mut cross, mut square) = (0.0, 0.0);
-        for (column, (&total, &c)) in totals.iter().zip(centroid).enumerate() {
-            cross += c * problem.grid.value(total, column);
-            square += c * c;
-        }
-        result += weight_value(problem, weight) * square - 2.0 * cross;
-    }
-    result
+    let columns = problem.columns;
+    let clusters = sums.totals.par_chunks_exact(columns).zip(centroids.par_chunks_exact(columns));
+    let terms = clusters.zip(&sums.weights).with_min_len(fewest_clusters(columns));
+    let terms: Vec<f64> = terms
+        .map(|((totals, centroid), &weight)| {
+            let (mut cross, mut square) = (0.0, 0.0);
+            for (column, (&total, &c)) in totals.iter().zip(centroid).enumerate() {
+                cross += c * problem.grid.value(total, column);
+                square += c * c;
+            }
+            weight_value(problem, weight) * square - 2.0 * cross
+        })
+        .collect();
+    terms.into_iter().fold(problem.total_square, |sum, term| sum + term)
+}
+
+/// Clusters that are worth a thread's while.
+pub(super) fn fewest_clusters(columns: usize) -> usize {
+    const ELEMENTS: usize = 1 << 13;
+    ELEMENTS.div_ceil(columns)
 }
 
 /// Largest error of [`spread`] by the rounding of rows and weights to the grid: half a step per row and feature.
@@ -229,7 +249,9 @@ fn spread_error(problem: &Problem, labels: &[u32], centroids: &[f64]) -> f64 {
             centroid.iter().enumerate().map(steps).sum::<f64>() + 0.5 * weight_step * square
         })
         .collect();
-    labels.iter().map(|&label| per_row[label as usize]).sum()
+    let of_block = |labels: &[u32]| labels.iter().map(|&label| per_row[label as usize]).sum::<f64>();
+    let blocks: Vec<f64> = labels.par_chunks(SUM_BLOCK).map(of_block).collect();
+    blocks.into_iter().sum()
 }
 
 /// The real value of a sum of weights.
@@ -244,22 +266,23 @@ struct Update {
 
 /// New centroids from the sums, empty clusters relocated.
 fn update(problem: &Problem, params: &Params, passes: &mut dyn Passes, centroids: &[f64]) -> Result<Update> {
-    let sums = if passes.sums().weights.contains(&0) {
+    let filled = if passes.sums().weights.contains(&0) {
         let (labels, mut sums) = (passes.labels()?, passes.sums().clone());
         relocate::fill_empty(problem, &labels, centroids, &mut sums)?;
-        sums
+        Some(sums)
     } else {
-        passes.sums().clone()
+        None
     };
+    let sums = filled.as_ref().unwrap_or_else(|| passes.sums());
     let columns = problem.columns;
     let mut new = centroids.to_vec();
-    for (cluster, (new, totals)) in
-        new.chunks_exact_mut(columns).zip(sums.totals.chunks_exact(columns)).enumerate()
-    {
-        if sums.weights[cluster] > 0 {
-            mean(problem, params, totals, weight_value(problem, sums.weights[cluster]), new);
+    let clusters = new.par_chunks_exact_mut(columns).zip(sums.totals.par_chunks_exact(columns));
+    let clusters = clusters.zip(&sums.weights).with_min_len(fewest_clusters(columns));
+    clusters.for_each(|((new, totals), &weight)| {
+        if weight > 0 {
+            mean(problem, params, totals, weight_value(problem, weight), new);
         }
-    }
+    });
     // As scikit-learn: a cluster that stays empty moves onto the heaviest one.
     let heaviest = (0..sums.weights.len()).rev().max_by_key(|&cluster| sums.weights[cluster]).unwrap_or(0);
     for cluster in 0..sums.weights.len() {

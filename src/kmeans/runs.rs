@@ -41,7 +41,10 @@ pub(super) fn fit_passes(
         seconds.init += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let finished = lloyd::run(problem, params, passes, state, |state| {
-            memory.state = Some(state.clone());
+            match &mut memory.state {
+                Some(kept) => kept.copy_from(state),
+                None => memory.state = Some(state.clone()),
+            }
             checkpoint.as_ref().map_or(Ok(()), |checkpoint| checkpoint.save(memory))
         })?;
         seconds.iterate += begin.elapsed().as_secs_f64();

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use rayon::prelude::*;
+
 #[cfg(feature = "gpu")]
 use super::bound::DEVICE_UNIT;
 use super::bound::{Bound, Extent, HOST_UNIT, rounded_up};
@@ -39,50 +41,38 @@ pub(crate) struct Screen {
 impl Codebook {
     /// Prepares row-major centroids of `depth` features.
     pub fn new(centroids: &[f64], depth: usize) -> Self {
-        let count = centroids.len() / depth;
+        // A thread is only worth its while for some thousand elements.
+        let prepared = centroids.par_chunks_exact(depth).with_min_len((1_usize << 13).div_ceil(depth));
+        let prepared: Vec<Prepared> = prepared.map(Prepared::of).collect();
         // Hash of a centroid's bits to the kept ones that have it.
-        let mut seen: HashMap<u64, Vec<usize>> = HashMap::with_capacity(count);
-        let mut book = Self {
-            depth,
-            given: Vec::with_capacity(count),
-            exact: Vec::with_capacity(centroids.len()),
-            rounded: Vec::with_capacity(centroids.len()),
-            half_norms: Vec::with_capacity(count),
-            squares: Vec::with_capacity(count),
-            sizes: Vec::with_capacity(count),
-            centroid_norm: 0.0,
-            centroid_residual: 0.0,
-        };
-        for (index, centroid) in centroids.chunks_exact(depth).enumerate() {
-            let kept = seen.entry(hash(centroid)).or_default();
-            let equal = |&at: &usize| book.exact[at * depth..(at + 1) * depth] == *centroid;
-            if !kept.iter().any(equal) {
-                kept.push(book.len());
-                book.keep(index as u32, centroid);
+        let mut seen: HashMap<u64, Vec<u32>> = HashMap::with_capacity(prepared.len());
+        let at = |index: u32| &centroids[index as usize * depth..(index as usize + 1) * depth];
+        let mut given = Vec::with_capacity(prepared.len());
+        for (index, prepared) in (0..).zip(&prepared) {
+            let kept = seen.entry(prepared.hash).or_default();
+            if !kept.iter().any(|&other| at(other) == at(index)) {
+                kept.push(index);
+                given.push(index);
             }
         }
-        book
-    }
-
-    fn keep(&mut self, index: u32, centroid: &[f64]) {
-        let (mut squares, mut rounded_squares, mut residual) = (0.0_f64, 0.0_f64, 0.0_f64);
-        for &c in centroid {
-            let rounded = c as f32;
-            let difference = c - f64::from(rounded);
-            squares += c * c;
-            rounded_squares += f64::from(rounded) * f64::from(rounded);
-            residual += difference * difference;
-            self.rounded.push(rounded);
+        let exact: Vec<f64> = if given.len() == prepared.len() {
+            centroids.to_vec()
+        } else {
+            given.iter().flat_map(|&index| at(index)).copied().collect()
+        };
+        let kept = || given.iter().map(|&index| &prepared[index as usize]);
+        let largest = |size: fn(&Prepared) -> f64| kept().fold(0.0_f64, |most, one| most.max(size(one)));
+        Self {
+            depth,
+            rounded: exact.iter().map(|&c| c as f32).collect(),
+            half_norms: kept().map(|one| (0.5 * one.square) as f32).collect(),
+            squares: kept().map(|one| one.square).collect(),
+            sizes: kept().map(|one| (one.norm, one.residual)).collect(),
+            centroid_norm: largest(|one| one.norm),
+            centroid_residual: largest(|one| one.residual),
+            exact,
+            given,
         }
-        self.given.push(index);
-        self.exact.extend_from_slice(centroid);
-        self.half_norms.push((0.5 * squares) as f32);
-        self.squares.push(squares);
-        // Rounding of these f64 sums is covered by the slack that `Bound` adds.
-        let (norm, residual) = (squares.max(rounded_squares).sqrt(), residual.sqrt());
-        self.sizes.push((norm, residual));
-        self.centroid_norm = self.centroid_norm.max(norm);
-        self.centroid_residual = self.centroid_residual.max(residual);
     }
 
     /// Number of distinct centroids.
@@ -142,6 +132,32 @@ impl Codebook {
             centroid_norm: self.centroid_norm,
             centroid_residual: self.centroid_residual,
         }
+    }
+}
+
+/// What one centroid alone decides.
+struct Prepared {
+    hash: u64,
+    /// `|c|^2`.
+    square: f64,
+    /// Upper bound on |c| and |c~|. Rounding of the sums here is covered by the slack that [`Bound`] adds.
+    norm: f64,
+    /// |c - c~|.
+    residual: f64,
+}
+
+impl Prepared {
+    fn of(centroid: &[f64]) -> Self {
+        let (mut square, mut rounded_square, mut residual) = (0.0_f64, 0.0_f64, 0.0_f64);
+        for &c in centroid {
+            let rounded = f64::from(c as f32);
+            let difference = c - rounded;
+            square += c * c;
+            rounded_square += rounded * rounded;
+            residual += difference * difference;
+        }
+        let (norm, residual) = (square.max(rounded_square).sqrt(), residual.sqrt());
+        Self { hash: hash(centroid), square, norm, residual }
     }
 }
 
