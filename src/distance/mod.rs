@@ -290,7 +290,8 @@ fn stream_of<T: Real>(
     Ok(engine.filled())
 }
 
-/// Zeros, or an error where the system has no memory for them.
+/// Zeros, or an error where the system has no memory for them. Their pages are touched by whoever writes them first: by
+/// all threads, not by this one.
 fn zeroed<T: bytemuck::Zeroable>(what: &str, rows: usize, columns: usize) -> Result<Vec<T>> {
     let needed_bytes = (rows as u64).saturating_mul(columns as u64).saturating_mul(size_of::<T>() as u64);
     let refused = || Error::TooLarge {
