@@ -11,6 +11,8 @@ use super::failure::Failure;
 use super::output;
 use crate::cancel::Cancel;
 use crate::device::{Device, DeviceType, adapters};
+use crate::distance::Metric;
+use crate::error::Error;
 use crate::measure::record::{Ceilings, Record, Run, Runs};
 use crate::measure::{Benchmark, DataSet, DeviceFacts, Machine, Workload, now, roofs, run as measure};
 
@@ -168,7 +170,12 @@ fn benchmarks(arguments: &Bench) -> Result<Vec<Benchmark>, Failure> {
         arguments.workload.iter().map(|text| text.parse()).collect::<Result<_, _>>()?
     };
     let sets = arguments.data.iter().map(|text| text.parse()).collect::<Result<Vec<DataSet>, _>>()?;
-    let metric = arguments.metric.parse()?;
+    let metric: Metric = arguments.metric.parse()?;
+    if !Metric::GEOMETRIC.contains(&metric) {
+        // Rows of other metrics would have to be drawn from their domains.
+        let names = Metric::GEOMETRIC.map(Metric::name).join(", ");
+        return Err(Error::parameter("metric", format!("one of {names}"), metric).into());
+    }
     let mut all = Vec::new();
     for workload in workloads {
         let [n, d, k] = usual_shape(workload, arguments.quick);
