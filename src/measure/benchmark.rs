@@ -189,6 +189,7 @@ pub(super) struct Parts {
 pub(super) fn profiled<R>(device: &Device, work: impl FnOnce() -> Result<R>) -> Result<(R, Parts)> {
     #[cfg(feature = "gpu")]
     if let Backend::Gpu(gpu) = device.resolve(&LARGE) {
+        super::on_gpu::wake(gpu)?;
         gpu.start_profile();
         let outcome = work();
         let profile = gpu.end_profile();

@@ -92,7 +92,8 @@ pub(crate) fn sweep(
             break;
         }
         let (seconds, verified) = match trial.warm(shape).and_then(|()| trial.run(shape)) {
-            Ok(outcome) => (Some(outcome.seconds), trial.is_right(&outcome)),
+            Ok(outcome) if trial.is_right(&outcome) => (Some(trial.time(shape)?), true),
+            Ok(outcome) => (Some(outcome.seconds), false),
             // A compiler that refuses one text may take the next.
             Err(Error::DeviceRefused { .. }) => (None, false),
             Err(error) => return Err(error),
@@ -140,7 +141,7 @@ fn halve(
                 if Instant::now() > deadline {
                     return Ok(());
                 }
-                times[at].push(trial.run(&measured[at].shape)?.seconds);
+                times[at].push(trial.time(&measured[at].shape)?);
             }
             let median = median(&mut times[at].clone());
             (measured[at].seconds, measured[at].repetitions) = (Some(median), times[at].len());

@@ -3,6 +3,8 @@
 //! Its values are small whole numbers, so that every sum is exact in `f32` in any order: whatever a candidate adds
 //! first, its results have the bits of the simplest kernel's.
 
+use std::time::{Duration, Instant};
+
 use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
 use rayon::prelude::*;
 
@@ -20,6 +22,8 @@ use crate::tile::shape::{TileShape, WIDEST};
 const TALLEST: usize = 256;
 /// Most bytes of results at once.
 const RESULT_BYTES: u64 = 64 << 20;
+/// How long a GPU works before what it takes counts.
+const AWAKE: Duration = Duration::from_millis(150);
 /// Column of a row whose best and second-best values are equal: which of them wins is the candidate's own choice.
 const TIED: u32 = u32::MAX;
 
@@ -169,6 +173,18 @@ impl Trial {
     /// Works on all rows, with checksums of what came out.
     pub fn run(&self, shape: &TileShape) -> Result<Outcome> {
         self.work(shape, |rows| self.checksum(shape, rows).map(Some))
+    }
+
+    /// Seconds of a pass over all rows, the last of as many as fill [`AWAKE`]: an idle GPU clocks down (an H100 to a sixth),
+    /// and what the host does between two passes is idling.
+    pub fn time(&self, shape: &TileShape) -> Result<f64> {
+        let begin = Instant::now();
+        loop {
+            let seconds = self.work(shape, |_| Ok(None))?.seconds;
+            if begin.elapsed() >= AWAKE || self.gpu.is_software() {
+                return Ok(seconds);
+            }
+        }
     }
 
     fn work(&self, shape: &TileShape, mut look: impl FnMut(usize) -> Result<Option<u32>>) -> Result<Outcome> {
