@@ -9,6 +9,9 @@ use super::{Measured, Results};
 /// Stages in the order of a run; others follow in the order of the alphabet.
 const ORDER: [&str; 7] = ["upload", "compile", "init", "labels", "sums", "iterate", "other"];
 
+/// Characters of a device's name beside a bar.
+const MOST_CHARACTERS: usize = 32;
+
 /// Stages of a run with their seconds, in order.
 fn stages(measured: &Measured) -> Vec<(String, f64)> {
     let mut all = measured.run.seconds.stages.clone();
@@ -63,17 +66,22 @@ fn chart(bars: &[Measured]) -> String {
         }
     }
     let (left, width, row) = (250.0, 590.0, 48.0);
-    let height = 62.0 + row * bars.len() as f64;
-    let mut drawing = Drawing::new([960.0, height + 20.0], "Share of each stage in the time of k-means runs");
-    let top = 14.0 + legend(&mut drawing, &names, [left, 18.0], 680.0);
+    let start = |height: f64| {
+        let mut drawing = Drawing::new([960.0, height], "Share of each stage in the time of k-means runs");
+        let top = 14.0 + legend(&mut drawing, &names, [left, 18.0], 680.0);
+        (drawing, top)
+    };
+    // A GPU has many stages: how many lines their legend takes decides the height.
+    let (_, top) = start(0.0);
+    let (mut drawing, top) = start(top + row * bars.len() as f64);
     for (index, bar) in bars.iter().enumerate() {
         let y = top + row * index as f64;
         let listed = stages(bar);
         let total: f64 = listed.iter().map(|stage| stage.1).sum();
-        let title = format!("{} {}", bar.run.workload, bar.run.data);
-        let device = short_device(&bar.record.device);
-        drawing.text([left - 12.0, y + 11.0], "end", "", &title);
-        drawing.text([left - 12.0, y + 26.0], "end", "tick", &format!("{device}, {}", short(bar)));
+        drawing.text([left - 12.0, y + 11.0], "end", "", &format!("{}, {}", bar.run.data, short(bar)));
+        // What does not fit beside the bars would leave the picture; the caption has the whole name.
+        let device: String = short_device(&bar.record.device).chars().take(MOST_CHARACTERS).collect();
+        drawing.text([left - 12.0, y + 26.0], "end", "tick", &device);
         let mut x = left;
         for (name, stage) in &listed {
             let length = width * stage / total;
