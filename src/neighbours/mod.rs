@@ -19,8 +19,8 @@
 //!   any number of threads and any window, and for queries together or one by one.
 //! - Values are the metric's in `f64`, rounded once to the result's type: `f32`, or `f64` where a table holds `f64` or
 //!   32- or 64-bit integers. Two values that are apart in `f64` may round to the same `f32`.
-//! - For [`Metric::InnerProduct`], a similarity, the nearest have the largest values.
-//! - NaN and infinity are refused, as are rows of zeros with [`Metric::Cosine`] and values that the type cannot hold.
+//! - For [`InnerProduct`](crate::distance::Metric::InnerProduct), a similarity, the nearest have the largest values.
+//! - NaN and infinity are refused, as are rows of zeros with [`Cosine`](crate::distance::Metric::Cosine) and values that the type cannot hold.
 //! - No matrix of queries and points is ever made: points are prepared window by window.
 //! - GPUs search for the nearest and farthest of the metrics that tiles screen; radii, and every other metric, are searched
 //!   by the CPU also where the device is a GPU, and the result's `device` says so.
