@@ -23,19 +23,8 @@ struct ShortlistParams {
 @group(0) @binding(2) var<storage, read_write> found: array<u32>;
 @group(0) @binding(3) var<uniform> params: ShortlistParams;
 
-var<workgroup> shared_bins: array<atomic<u32>, 256>;
-var<workgroup> shared_prefix: u32;
-var<workgroup> shared_left: u32;
+{% include "tile/select_keys.wgsl" %}
 var<workgroup> shared_found: atomic<u32>;
-
-fn ordered(value: f32) -> u32 {
-    let bits = bitcast<u32>(value);
-    return bits ^ select(0x80000000u, 0xffffffffu, (bits >> 31u) != 0u);
-}
-
-fn value_of(key: u32) -> f32 {
-    return bitcast<f32>(key ^ select(0xffffffffu, 0x80000000u, (key >> 31u) != 0u));
-}
 
 @compute @workgroup_size(64)
 fn shortlist(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -46,40 +35,9 @@ fn shortlist(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id)
         shared_left = params.count;
         atomicStore(&shared_found, 0u);
     }
-    {%- for shift in [24, 16, 8, 0] %}
-    for (var bin = local; bin < 256u; bin += 64u) {
-        atomicStore(&shared_bins[bin], 0u);
-    }
-    workgroupBarrier();
-    {
-        let prefix = shared_prefix;
-        for (var column = local; column < params.columns; column += 64u) {
-            let key = ordered(values[start + column]);
-            {%- if shift == 24 %}
-            atomicAdd(&shared_bins[key >> 24u], 1u);
-            {%- else %}
-            if (key >> {{ shift + 8 }}u) == (prefix >> {{ shift + 8 }}u) {
-                atomicAdd(&shared_bins[(key >> {{ shift }}u) & 0xffu], 1u);
-            }
-            {%- endif %}
-        }
-    }
-    workgroupBarrier();
-    if local == 0u {
-        var left = shared_left;
-        var bin = 0u;
-        for (; bin < 255u; bin += 1u) {
-            let here = atomicLoad(&shared_bins[bin]);
-            if here >= left {
-                break;
-            }
-            left -= here;
-        }
-        shared_left = left;
-        shared_prefix |= bin << {{ shift }}u;
-    }
-    workgroupBarrier();
-    {%- endfor %}
+    {%- set length = "params.columns" %}
+    {%- set key_bits = "bitcast<u32>(values[start + slot])" %}
+    {%- include "tile/select.wgsl" %}
     let gap = 2.0 * (params.slope * norms[params.first_row + row] + params.constant);
     let limit = value_of(shared_prefix) + gap;
     let out = row * (params.room + 1u);

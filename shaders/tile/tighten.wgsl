@@ -21,19 +21,9 @@ struct TightenParams {
 @group(0) @binding(2) var<storage, read_write> lists: array<u32>;
 @group(0) @binding(3) var<uniform> params: TightenParams;
 
-var<workgroup> shared_bins: array<atomic<u32>, 256>;
-var<workgroup> shared_prefix: u32;
-var<workgroup> shared_left: u32;
+{% include "tile/select_keys.wgsl" %}
 var<workgroup> shared_kept: atomic<u32>;
 var<workgroup> shared_length: u32;
-
-fn ordered(bits: u32) -> u32 {
-    return bits ^ select(0x80000000u, 0xffffffffu, (bits >> 31u) != 0u);
-}
-
-fn value_of(key: u32) -> f32 {
-    return bitcast<f32>(key ^ select(0xffffffffu, 0x80000000u, (key >> 31u) != 0u));
-}
 
 @compute @workgroup_size(64)
 fn tighten(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -56,40 +46,9 @@ fn tighten(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     if length < params.count {
         return;
     }
-    {%- for shift in [24, 16, 8, 0] %}
-    for (var bin = local; bin < 256u; bin += 64u) {
-        atomicStore(&shared_bins[bin], 0u);
-    }
-    workgroupBarrier();
-    {
-        let prefix = shared_prefix;
-        for (var slot = local; slot < length; slot += 64u) {
-            let key = ordered(lists[start + 2u + 3u * slot]);
-            {%- if shift == 24 %}
-            atomicAdd(&shared_bins[key >> 24u], 1u);
-            {%- else %}
-            if (key >> {{ shift + 8 }}u) == (prefix >> {{ shift + 8 }}u) {
-                atomicAdd(&shared_bins[(key >> {{ shift }}u) & 0xffu], 1u);
-            }
-            {%- endif %}
-        }
-    }
-    workgroupBarrier();
-    if local == 0u {
-        var left = shared_left;
-        var bin = 0u;
-        for (; bin < 255u; bin += 1u) {
-            let here = atomicLoad(&shared_bins[bin]);
-            if here >= left {
-                break;
-            }
-            left -= here;
-        }
-        shared_left = left;
-        shared_prefix |= bin << {{ shift }}u;
-    }
-    workgroupBarrier();
-    {%- endfor %}
+    {%- set length = "length" %}
+    {%- set key_bits = "lists[start + 2u + 3u * slot]" %}
+    {%- include "tile/select.wgsl" %}
     let last = value_of(shared_prefix);
     let gap = gaps[row];
     let lowered = last + gap + (abs(last) + gap) * 0x1p-20f;

@@ -56,6 +56,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("tile/product.wgsl", include_str!("../../shaders/tile/product.wgsl")),
     ("tile/put.wgsl", include_str!("../../shaders/tile/put.wgsl")),
     ("tile/stage.wgsl", include_str!("../../shaders/tile/stage.wgsl")),
+    ("tile/select.wgsl", include_str!("../../shaders/tile/select.wgsl")),
+    ("tile/select_keys.wgsl", include_str!("../../shaders/tile/select_keys.wgsl")),
     ("tile/shortlist.wgsl", include_str!("../../shaders/tile/shortlist.wgsl")),
     ("tile/store.wgsl", include_str!("../../shaders/tile/store.wgsl")),
     ("tile/relabel.wgsl", include_str!("../../shaders/tile/relabel.wgsl")),
