@@ -55,6 +55,7 @@ mod measure_roofs;
 mod measure_verify;
 mod neighbours;
 mod neighbours_cli;
+mod neighbours_exact;
 #[cfg(feature = "gpu")]
 mod neighbours_gpu;
 mod neighbours_radius;

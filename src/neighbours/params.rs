@@ -33,6 +33,8 @@ pub struct Params {
     pub max_bytes: Option<u64>,
     /// Stops the work from another thread.
     pub cancel: Cancel,
+    /// Whether tiles are taken with the error that they may have.
+    pub(super) recheck: bool,
 }
 
 impl Params {
@@ -46,6 +48,7 @@ impl Params {
             filters: None,
             max_bytes: None,
             cancel: Cancel::new(),
+            recheck: true,
         }
     }
 
@@ -76,6 +79,14 @@ impl Params {
     /// Sets the token that stops the work.
     pub fn cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;
+        self
+    }
+
+    /// Takes the values of tiles for exact: for tests that must then fail.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn without_recheck(mut self) -> Self {
+        self.recheck = false;
         self
     }
 
@@ -136,6 +147,8 @@ pub struct RadiusParams {
     pub max_bytes: Option<u64>,
     /// Stops the work from another thread.
     pub cancel: Cancel,
+    /// Whether tiles are taken with the error that they may have.
+    pub(super) recheck: bool,
 }
 
 impl RadiusParams {
@@ -149,6 +162,7 @@ impl RadiusParams {
             filters: None,
             max_bytes: None,
             cancel: Cancel::new(),
+            recheck: true,
         }
     }
 
@@ -179,6 +193,14 @@ impl RadiusParams {
     /// Sets the token that stops the work.
     pub fn cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;
+        self
+    }
+
+    /// Takes the values of tiles for exact: for tests that must then fail.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn without_recheck(mut self) -> Self {
+        self.recheck = false;
         self
     }
 

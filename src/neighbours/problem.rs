@@ -17,6 +17,8 @@ pub(super) struct Problem<'a> {
     pub farthest: bool,
     /// Whether point i does not count for query i.
     pub leaves_out_self: bool,
+    /// Whether tiles are taken with the error that they may have.
+    pub recheck: bool,
     pub cancel: Cancel,
 }
 
@@ -82,7 +84,7 @@ impl<'a> Problem<'a> {
         points: &'a Points<'_>,
         queries: Option<&'a Points<'_>>,
         (metric, farthest): (Metric, bool),
-        includes_self: bool,
+        (includes_self, recheck): (bool, bool),
         cancel: &Cancel,
     ) -> Result<Self> {
         points.check_not_empty("points")?;
@@ -112,7 +114,7 @@ impl<'a> Problem<'a> {
         let leaves_out_self = queries.is_none() && !includes_self;
         let queries = queries.map(Points::view);
         let cancel = cancel.clone();
-        Ok(Self { points: points.view(), queries, metric, farthest, leaves_out_self, cancel })
+        Ok(Self { points: points.view(), queries, metric, farthest, leaves_out_self, recheck, cancel })
     }
 
     pub fn queries(&self) -> &Points<'a> {

@@ -25,7 +25,8 @@ pub(super) fn nearest(
     params: &Params,
 ) -> Result<Neighbours> {
     let goal = (params.metric, params.farthest);
-    let problem = Problem::new(points, queries, goal, params.includes_self, &params.cancel)?;
+    let rules = (params.includes_self, params.recheck);
+    let problem = Problem::new(points, queries, goal, rules, &params.cancel)?;
     let parts = problem.parts(params.filters.as_ref())?;
     params.check(problem.available(&parts))?;
     let (rows, count) = (problem.queries().rows(), params.count);
@@ -105,8 +106,8 @@ fn radius_problem<'a>(
     queries: Option<&'a Points<'_>>,
     params: &RadiusParams,
 ) -> Result<(Problem<'a>, Vec<Part>)> {
-    let problem =
-        Problem::new(points, queries, (params.metric, false), params.includes_self, &params.cancel)?;
+    let rules = (params.includes_self, params.recheck);
+    let problem = Problem::new(points, queries, (params.metric, false), rules, &params.cancel)?;
     params.check(problem.queries().rows())?;
     let parts = problem.parts(params.filters.as_ref())?;
     Ok((problem, parts))
@@ -136,10 +137,7 @@ fn search<F: Fold>(
     let predicted = Prediction { flops: 2.0 * products, upload_bytes: 4.0 * elements as f64 };
     let backend = device.resolve(&predicted);
     let host = device.host_pool();
-    let Problem { metric, farthest, .. } = *problem;
-    let screen = host.install(|| {
-        Screen::new(metric, farthest, &problem.points, problem.other_queries(), &problem.cancel)
-    })?;
+    let screen = host.install(|| Screen::new(problem))?;
     let name = match &backend {
         Backend::Reference => {
             parts.iter().try_for_each(|part| define(problem, part, fold, &mut visit))?;

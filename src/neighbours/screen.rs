@@ -15,6 +15,7 @@
 
 use rayon::prelude::*;
 
+use super::problem::Problem;
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{self, exponent_above, power_of_two, widen_row};
@@ -79,17 +80,15 @@ pub(super) struct Screen {
     sign: f64,
     /// At least the length of any prepared row.
     largest_norm: f64,
+    /// Whether tiles are taken with the error that they may have; tests alone do without.
+    has_bound: bool,
 }
 
 impl Screen {
     /// Refuses what cannot be measured, and chooses the frame. `None` where no tile screens this metric.
-    pub fn new(
-        metric: Metric,
-        farthest: bool,
-        points: &Points,
-        queries: Option<&Points>,
-        cancel: &Cancel,
-    ) -> Result<Option<Self>> {
+    pub fn new(problem: &Problem) -> Result<Option<Self>> {
+        let Problem { points, metric, farthest, recheck: has_bound, cancel, .. } = problem;
+        let (metric, has_bound, queries) = (*metric, *has_bound, problem.other_queries());
         let views = (points.view(), queries.map(Points::view));
         let named: Vec<(&'static str, &Points)> =
             std::iter::once(("points", &views.0)).chain(views.1.as_ref().map(|q| ("queries", q))).collect();
@@ -114,8 +113,8 @@ impl Screen {
                 (origin, points_scale, queries_scale, (depth as f64).sqrt() * (1.0 + 1e-6))
             }
         };
-        let sign = if farthest { -1.0 } else { 1.0 };
-        Ok(Some(Self { metric, form, offset, points_scale, queries_scale, sign, largest_norm }))
+        let sign = if *farthest { -1.0 } else { 1.0 };
+        Ok(Some(Self { metric, form, offset, points_scale, queries_scale, sign, largest_norm, has_bound }))
     }
 
     /// Number of features.
@@ -156,7 +155,8 @@ impl Screen {
 
     /// The half norm of a column less its own error, and that error.
     pub fn half_norm(&self, square: f64, unit: f64, chain: usize) -> (f32, f32) {
-        let error = Extent { centroid_norm: square.sqrt(), ..self.extent(unit, chain) }.column_error();
+        let of_column = Extent { centroid_norm: square.sqrt(), ..self.extent(unit, chain) };
+        let error = if self.has_bound { of_column.column_error() } else { 0.0 };
         let half = match self.form {
             Form::Centred => 0.5 * square,
             Form::Direction => 0.5,
@@ -167,7 +167,11 @@ impl Screen {
 
     /// The bound on a row's share, for products that go through `chain` additions of relative error `unit`.
     pub fn bound(&self, unit: f64, chain: usize) -> Bound {
-        Bound::of(&self.extent(unit, chain))
+        if self.has_bound {
+            Bound::of(&self.extent(unit, chain))
+        } else {
+            Bound { slope: 0.0, constant: 0.0, square: 0.0 }
+        }
     }
 
     /// 2 S of a row with this squared length.
@@ -191,7 +195,7 @@ impl Screen {
                 (-scaled, scaled.abs())
             }
         };
-        let slack = if size.is_finite() { SLACK * size } else { 0.0 };
+        let slack = if size.is_finite() && self.has_bound { SLACK * size } else { 0.0 };
         Reach { outer: middle + slack, inner: middle - slack }
     }
 

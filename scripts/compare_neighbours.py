@@ -1,0 +1,190 @@
+"""Compares `tilefold neighbours` with scikit-learn's BallTree and with faiss.
+
+Started by scripts/compare-neighbours. On every device:
+
+* haversine: places that lie as airports do (dense near cities, sparse elsewhere, some at the poles, on both sides of the
+  date line, twice at the same place), all within a radius and the nearest, against BallTree. No pair's distance may be so
+  near to the radius that rounding could decide; then the indices must be the same.
+* SIFT: the 10 nearest of 5,000 descriptors against faiss's exact index. Descriptors are whole numbers, so faiss's `f32`
+  distances are exact and must be equal; indices must be equal but among equal distances.
+
+`--self-test` damages each answer and demands that the comparison finds it. Exits 1 when anything disagrees.
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+from sklearn.neighbors import BallTree
+
+SEED = 20240229
+EARTH_KM = 6371.0088
+# BallTree and the library both compute haversine in f64; angles below pi lie within this of the true ones.
+ANGLE_ERROR = 1e-12
+
+
+def airports(count, seed):
+    """Latitudes and longitudes in radians: cities of very different size, and places far from any."""
+    draws = np.random.default_rng(seed)
+    cities = np.column_stack((draws.normal(25, 25, count // 20), draws.uniform(-180, 180, count // 20)))
+    size = draws.pareto(1.2, len(cities)) + 0.1
+    home = draws.choice(len(cities), size=count, p=size / size.sum())
+    places = cities[home] + draws.standard_t(2, size=(count, 2)) * 0.7
+    remote = draws.uniform(size=count) < 0.1
+    places[remote] = np.column_stack((
+        np.degrees(np.arcsin(draws.uniform(-1, 1, remote.sum()))),
+        draws.uniform(-180, 180, remote.sum()),
+    ))
+    places[:, 0] = np.clip(places[:, 0], -90, 90)
+    places[:, 1] = (places[:, 1] + 180) % 360 - 180
+    places[:8] = [(90, 0), (90, 77), (-90, 0), (-90, 180), (10, 180), (10, -180), (0, 179.99), (0, -179.99)]
+    places[8:16] = places[16:24]
+    return np.radians(places)
+
+
+def run(command, device, folder, points, queries, arguments):
+    """The sparse matrix that tilefold writes."""
+    paths = {name: folder / f"{name}.npy" for name in ("points", "queries")}
+    graph = folder / "graph.npz"
+    np.save(paths["points"], points)
+    np.save(paths["queries"], queries)
+    call = [*command, "neighbours", str(paths["points"]), "--queries", str(paths["queries"]), *arguments]
+    call += ["--device", device, "-q", "--graph", str(graph)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(arguments)} on {device}: {done.stderr}")
+    return sparse.load_npz(graph)
+
+
+def rows_of(graph):
+    return zip(np.split(graph.indices, graph.indptr[1:-1]), np.split(graph.data, graph.indptr[1:-1]), strict=True)
+
+
+def within_agrees(graph, expected, distances):
+    """Whether a graph has exactly the expected neighbours of each row, with their distances."""
+    for (indices, values), wanted, angles in zip(rows_of(graph), expected, distances, strict=True):
+        order = np.argsort(wanted)
+        if not np.array_equal(indices, wanted[order]):
+            return False
+        if not np.all(np.abs(values - angles[order]) <= ANGLE_ERROR):
+            return False
+    return True
+
+
+def nearest_agree(graph, expected, exact):
+    """Whether the distances of each row are the expected ones, and each stands for a point that has it.
+
+    `exact(row, indices)` gives the distances of a row's points.
+    """
+    count = expected.shape[1]
+    if not np.all(np.diff(graph.indptr) == count):
+        return False
+    for row, (indices, values) in enumerate(rows_of(graph)):
+        if len(set(indices)) != count:
+            return False
+        if not np.all(np.abs(np.sort(values) - np.sort(expected[row])) <= ANGLE_ERROR):
+            return False
+        if not np.all(np.abs(exact(row, indices) - values) <= ANGLE_ERROR):
+            return False
+    return True
+
+
+def damaged(graph):
+    """The same with one neighbour exchanged for one that it is not."""
+    graph = graph.copy()
+    row = int(np.flatnonzero(np.diff(graph.indptr))[0])
+    own = graph.indices[graph.indptr[row] : graph.indptr[row + 1]]
+    others = np.setdiff1d(np.arange(graph.shape[1]), own)
+    graph.indices[graph.indptr[row]] = others[-1]
+    return graph
+
+
+def haversine(command, devices, folder, is_self_test):
+    """Yields a line per comparison, and whether it agrees."""
+    # The reference measures every pair twice in plain loops: it gets fewer.
+    for device in devices:
+        count = 1500 if device == "reference" else 6000
+        points, queries = airports(count, SEED), airports(count // 6, SEED + 1)
+        tree = BallTree(points, metric="haversine")
+        for kilometres in (30.0, 500.0, 2500.0, 15000.0):
+            radius = kilometres / EARTH_KM
+            near = tree.query_radius(queries, radius + ANGLE_ERROR, count_only=True)
+            if not np.array_equal(near, tree.query_radius(queries, radius - ANGLE_ERROR, count_only=True)):
+                raise SystemExit(f"{kilometres} km: a pair is too near to the radius")
+            expected, distances = tree.query_radius(queries, radius, return_distance=True)
+            arguments = ["--metric", "haversine", "--radius", repr(radius)]
+            graph = run(command, device, folder, points, queries, arguments)
+            found = sum(map(len, expected))
+            agrees = within_agrees(graph, expected, distances)
+            if is_self_test:
+                agrees &= not within_agrees(damaged(graph), expected, distances)
+            yield f"haversine, {kilometres:7.0f} km {device}: {found} pairs as BallTree has them", agrees
+        expected, _ = tree.query(queries, k=10)
+
+        def exact(row, indices, points=points, queries=queries):
+            delta = points[indices] - queries[row]
+            cosines = np.cos(points[indices, 0]) * np.cos(queries[row, 0])
+            square = np.sin(delta[:, 0] / 2) ** 2 + cosines * np.sin(delta[:, 1] / 2) ** 2
+            return 2 * np.arctan2(np.sqrt(square), np.sqrt(1 - square))
+
+        graph = run(command, device, folder, points, queries, ["--metric", "haversine", "-k", "10"])
+        agrees = nearest_agree(graph, expected, exact)
+        if is_self_test:
+            agrees &= not nearest_agree(damaged(graph), expected, exact)
+        yield f"haversine, 10 nearest {device}: as BallTree's", agrees
+
+
+def sift(command, devices, folder, data, is_self_test):
+    """The 10 nearest of descriptors among all of them."""
+    import faiss
+
+    points = np.loadtxt(data, delimiter="\t", usecols=range(128), dtype=np.float32)
+    index = faiss.IndexFlatL2(128)
+    index.add(points)
+    for device in devices:
+        queries = points[:: 25 if device == "reference" else 1]
+        expected, _ = index.search(queries, 10)
+
+        def exact(row, indices, queries=queries):
+            return ((points[indices] - queries[row]).astype(float) ** 2).sum(axis=1)
+
+        graph = run(command, device, folder, points, queries, ["--metric", "sqeuclidean", "-k", "10"])
+        agrees = nearest_agree(graph, expected, exact)
+        if is_self_test:
+            agrees &= not nearest_agree(damaged(graph), expected, exact)
+        yield f"SIFT, 10 nearest of {len(queries)} {device}: as faiss {faiss.__version__} has them", agrees
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tilefold", required=True)
+    gpu = "" if os.environ.get("TILEFOLD_WITHOUT_GPU") == "1" else "," + (os.environ.get("TILEFOLD_GPU") or "gpu")
+    parser.add_argument("--devices", default="reference,cpu" + gpu)
+    parser.add_argument("--self-test", action="store_true")
+    arguments = parser.parse_args()
+    command = [*shlex.split(os.environ.get("TILEFOLD_RUNNER", "")), arguments.tilefold]
+    devices = arguments.devices.split(",")
+    data = Path(os.environ.get("TILEFOLD_DATA", ".")) / "sift-5k.tsv"
+    agree = True
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = [haversine(command, devices, Path(folder), arguments.self_test)]
+        if data.exists():
+            outcomes.append(sift(command, devices, Path(folder), data, arguments.self_test))
+        else:
+            print("SIFT: not compared, TILEFOLD_DATA names no folder that has sift-5k.tsv")
+        for outcome in outcomes:
+            for line, agrees in outcome:
+                print(f"{line}{'' if agrees else ': WRONG'}", flush=True)
+                agree &= bool(agrees)
+    if not agree:
+        sys.exit("tilefold and its peers disagree")
+
+
+if __name__ == "__main__":
+    main()
