@@ -6,7 +6,7 @@ use crate::tile::choose::LISTED;
 use crate::tile::family::{Fold, candidates};
 use crate::tile::matrix::shape::MatrixTile;
 use crate::tile::shape::TileShape;
-use crate::tile::{kernels, kernels_collect, matrix};
+use crate::tile::{kernels, kernels_collect, kernels_within, matrix};
 use crate::{distance, kmeans, lora, measure};
 
 /// One rendered kernel.
@@ -70,6 +70,8 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels_collect::CollectParams { rows, columns, depth, first_row, first_column, room }
         kernels_collect::TightenParams { first_row, count, room, most }
         kernels_collect::DeliverParams { first_row, rows, room, kept }
+        kernels_within::WithinParams { rows, columns, depth, first_row, first_column, room }
+        kernels_within::Limits { upper, lower, left_out }
         kernels::RelabelParams { pairs }
         kernels::Partial { best, second, column }
         kernels::Listed { row, label, before, limit }
@@ -140,6 +142,7 @@ pub fn shaders() -> Result<Vec<Shader>> {
     for shape in candidates(Fold::Store) {
         add(variant(&shape), kernels::store_kernel(&shape)?);
         add(variant(&shape), kernels_collect::collect_kernel(&shape)?);
+        add(variant(&shape), kernels_within::within_kernel(&shape)?);
     }
     for (units, tile) in matrix_tiles() {
         let MatrixTile { depth_step, kind, .. } = tile;

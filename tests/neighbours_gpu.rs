@@ -3,7 +3,10 @@
 use ndarray::{Axis, concatenate};
 use tilefold::Device;
 use tilefold::distance::Metric;
-use tilefold::neighbours::{Params, RadiusParams, nearest, nearest_of_each, within};
+use tilefold::neighbours::{
+    Filter, Filters, Params, RadiusParams, count_within, count_within_of_each, nearest, nearest_of_each,
+    within, within_of_each,
+};
 
 use crate::neighbours::{SCREENED, bits};
 use crate::support::backends::gpu;
@@ -59,15 +62,15 @@ fn rows_that_the_device_loses_are_found_on_the_host() {
 fn who_searched_is_named() {
     let device = gpu();
     let points = uniform(30, 3, 1.0, 65);
-    let found =
-        within(&device, points.view(), points.view(), &RadiusParams::new(Metric::Euclidean, 0.5)).unwrap();
-    assert!(
-        found.device.starts_with(&device.name()) && found.device.contains("neighbours on cpu"),
-        "{}",
-        found.device
-    );
-    let found = nearest_of_each(&device, points.view(), &Params::new(Metric::Manhattan, 2)).unwrap();
-    assert!(found.device.contains("neighbours on cpu"), "{}", found.device);
+    for (metric, is_on_gpu) in [(Metric::Euclidean, true), (Metric::Manhattan, false)] {
+        let around = within_of_each(&device, points.view(), &RadiusParams::new(metric, 0.5)).unwrap();
+        let counted = count_within_of_each(&device, points.view(), &RadiusParams::new(metric, 0.5)).unwrap();
+        let found = nearest_of_each(&device, points.view(), &Params::new(metric, 2)).unwrap();
+        for name in [around.device, counted.device, found.device] {
+            assert!(name.starts_with(&device.name()), "{name}");
+            assert_eq!(name.contains("neighbours on cpu"), !is_on_gpu, "{name}");
+        }
+    }
 }
 
 #[test]
@@ -77,4 +80,55 @@ fn a_budget_too_small_is_told() {
     let points = uniform(300, 60, 1.0, 66);
     let outcome = nearest_of_each(&device, points.view(), &Params::new(Metric::Euclidean, 3));
     assert!(matches!(outcome, Err(tilefold::Error::TooLarge { .. })), "{outcome:?}");
+    let outcome = within_of_each(&device, points.view(), &RadiusParams::new(Metric::Euclidean, 3.0));
+    assert!(matches!(outcome, Err(tilefold::Error::TooLarge { .. })), "{outcome:?}");
+}
+
+/// Windows of few points and lists of few pairs: the rows go through the kernel again in groups whose pairs fit.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn windows_and_groups_change_no_bit_of_radii() {
+    let device = gpu();
+    let (points, queries) = (uniform(900, 7, 1.0, 67), uniform(300, 7, 1.0, 68));
+    for (metric, radius) in [
+        (Metric::SquaredEuclidean, 4.0),
+        (Metric::Euclidean, f64::INFINITY),
+        (Metric::Cosine, 0.7),
+        (Metric::InnerProduct, 0.1),
+    ] {
+        let params = RadiusParams::new(metric, radius);
+        let expected = within(&Device::cpu(), points.view(), queries.view(), &params).unwrap();
+        assert!(expected.indices.len() > 20_000, "{metric}: {}", expected.indices.len());
+        for window_bytes in [1 << 11, 1 << 13, 1 << 15, 1 << 28] {
+            let narrow = device.clone().with_window_bytes(window_bytes);
+            let found = within(&narrow, points.view(), queries.view(), &params).unwrap();
+            assert_eq!((&found.offsets, &found.indices), (&expected.offsets, &expected.indices), "{metric}");
+            assert_eq!(found.distances, expected.distances, "{metric} in windows of {window_bytes}");
+            let counted = count_within(&narrow, points.view(), queries.view(), &params).unwrap();
+            assert_eq!(
+                counted.total as usize,
+                expected.indices.len(),
+                "{metric} in windows of {window_bytes}"
+            );
+            let each = within_of_each(&narrow, queries.view(), &params.clone().includes_self(false)).unwrap();
+            let own = within_of_each(&Device::cpu(), queries.view(), &params.clone().includes_self(false));
+            assert_eq!(each.indices, own.unwrap().indices, "{metric} in windows of {window_bytes}");
+        }
+    }
+}
+
+/// Counting alone lists hardly a pair, and leaves out a row's own place.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn counts_leave_out_a_rows_own_place() {
+    let device = gpu();
+    let points = uniform(400, 3, 1.0, 69);
+    let ids: Vec<u32> = (0..400).filter(|id| id % 3 != 1).collect();
+    for radius in [0.0, 0.5, 100.0] {
+        let params = RadiusParams::new(Metric::Euclidean, radius).includes_self(false);
+        let params = params.filters(Filters::for_all(Filter::Ids(ids.clone())));
+        let counted = count_within_of_each(&device, points.view(), &params).unwrap();
+        let expected = count_within_of_each(&Device::reference(), points.view(), &params).unwrap();
+        assert_eq!(counted.counts, expected.counts, "{radius}");
+    }
 }

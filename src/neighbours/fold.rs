@@ -11,12 +11,18 @@ use crate::tile::cpu::collect::Block;
 pub(super) trait Fold: Sync {
     /// What one query comes to.
     type Answer: Send + Default;
+    /// Whether it is enough to count columns that are surely within the reach.
+    #[cfg(feature = "gpu")]
+    const COUNTS: bool = false;
     /// How many are wanted; `None`: all within the reach.
     fn count(&self) -> Option<usize>;
     /// The values of T within which columns can be wanted; `None`: any.
     fn reach(&self, screen: &Screen, query: u32, square: f64) -> Option<Reach>;
     /// Takes from a row's list, after a window, what need not stay there.
     fn between(&self, judge: &Judge, row: Row, scratch: &mut Scratch, answer: &mut Self::Answer);
+    /// Adds so many columns that are surely within the reach, if it [counts](Self::COUNTS) them.
+    #[cfg(feature = "gpu")]
+    fn add_sure(&self, _count: u32, _answer: &mut Self::Answer) {}
     /// Adds what was measured to the answer.
     fn add(&self, judge: &Judge, query: u32, found: &mut Vec<Neighbour>, answer: &mut Self::Answer);
 }
@@ -112,6 +118,8 @@ pub(super) struct Count<'a> {
 
 impl Fold for Count<'_> {
     type Answer = u64;
+    #[cfg(feature = "gpu")]
+    const COUNTS: bool = true;
 
     fn count(&self) -> Option<usize> {
         None
@@ -133,6 +141,11 @@ impl Fold for Count<'_> {
         scratch.load(row.problem, row.query);
         judge.measure(entries.iter().map(|entry| entry.column), scratch);
         self.add(judge, row.query, &mut scratch.found, answer);
+    }
+
+    #[cfg(feature = "gpu")]
+    fn add_sure(&self, count: u32, answer: &mut Self::Answer) {
+        *answer += u64::from(count);
     }
 
     fn add(&self, judge: &Judge, query: u32, found: &mut Vec<Neighbour>, answer: &mut Self::Answer) {

@@ -39,22 +39,23 @@ pub(super) fn search<F: Fold>(
     let wanted = count + usize::from(problem.leaves_out_self);
     let sizes = CollectSizes::new(shape, (rows, columns, depth), wanted, &limits)?;
     let mut collector = Collector::new(gpu, sizes, problem.cancel.clone())?;
+    let chain = collector.chain();
     let whole = if columns <= sizes.window {
-        Some(upload(&collector, problem, screen, part, 0, columns)?)
+        Some(upload(gpu, chain, problem, screen, part, (0, columns))?)
     } else {
         None
     };
     let mut lost = Vec::new();
     for start in (0..rows).step_by(sizes.rows) {
         let queries = part.queries.range(start, sizes.rows.min(rows - start));
-        let (x, gaps) = prepare(problem, screen, &queries, collector.chain());
+        let (x, gaps) = prepare(problem, screen, &queries, chain);
         let on_device = collector.rows(&x, &gaps)?;
         match &whole {
             Some(whole) => collector.meet(&on_device, whole)?,
             None => {
                 for first in (0..columns).step_by(sizes.window) {
                     let here = sizes.window.min(columns - first);
-                    let window = upload(&collector, problem, screen, part, first, here)?;
+                    let window = upload(gpu, chain, problem, screen, part, (first, here))?;
                     collector.meet(&on_device, &window)?;
                 }
             }
@@ -74,16 +75,17 @@ pub(super) fn search<F: Fold>(
     cpu::search(problem, Some(screen), &part, fold, visit)
 }
 
-fn upload(
-    collector: &Collector,
+/// Brings `count` points of a part, from its number `first` on, to the device.
+pub(super) fn upload(
+    gpu: &Gpu,
+    chain: usize,
     problem: &Problem,
     screen: &Screen,
     part: &Part,
-    first: usize,
-    count: usize,
+    (first, count): (usize, usize),
 ) -> Result<Columns> {
     problem.cancel.check()?;
-    let (depth, chain) = (screen.depth(), collector.chain());
+    let depth = screen.depth();
     let numbers = part.points.range(first, count);
     let (mut y, mut norms) = (vec![0.0; count * depth], vec![(0.0, 0.0); count]);
     let prepared = y.par_chunks_exact_mut(depth).zip(&mut norms).zip(&numbers).with_min_len(64);
@@ -94,7 +96,7 @@ fn upload(
             *norm = screen.half_norm(square, DEVICE_UNIT, chain);
         },
     );
-    collector.columns(first, &y, &norms)
+    Columns::upload(gpu, first, &y, &norms)
 }
 
 /// Rows with the share of each in a difference of two values.

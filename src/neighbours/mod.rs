@@ -22,8 +22,8 @@
 //! - For [`InnerProduct`](crate::distance::Metric::InnerProduct), a similarity, the nearest have the largest values.
 //! - NaN and infinity are refused, as are rows of zeros with [`Cosine`](crate::distance::Metric::Cosine) and values that the type cannot hold.
 //! - No matrix of queries and points is ever made: points are prepared window by window.
-//! - GPUs search for the nearest and farthest of the metrics that tiles screen; radii, and every other metric, are searched
-//!   by the CPU also where the device is a GPU, and the result's `device` says so.
+//! - GPUs search with the metrics that tiles screen; every other metric is measured by the CPU also where the device is a
+//!   GPU, and the result's `device` says so.
 //! - Squared Euclidean, Euclidean, cosine and inner product are screened by tiles; every other metric is measured pair by
 //!   pair in `f64`, which is slow.
 //! - Where more than a few thousand points lie as near as the last neighbour, within what `f32` can tell apart beside the
@@ -37,6 +37,8 @@ mod filter;
 mod fold;
 #[cfg(feature = "gpu")]
 mod gpu;
+#[cfg(feature = "gpu")]
+mod gpu_within;
 mod graph;
 mod judge;
 mod mirror;

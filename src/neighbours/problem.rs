@@ -70,11 +70,11 @@ impl Selection {
         }
     }
 
-    /// Whether a row is among them.
-    fn contains(&self, row: u32) -> bool {
+    /// The number of a row that is among them.
+    pub fn place(&self, row: u32) -> Option<u32> {
         match self {
-            Self::All(count) => (row as usize) < *count,
-            Self::Ids(ids) => ids.binary_search(&row).is_ok(),
+            Self::All(count) => ((row as usize) < *count).then_some(row),
+            Self::Ids(ids) => ids.binary_search(&row).ok().map(|at| at as u32),
         }
     }
 }
@@ -153,7 +153,7 @@ impl<'a> Problem<'a> {
     pub fn available(&self, parts: &[Part]) -> usize {
         let of = |part: &Part| {
             let ids = part.queries.range(0, part.queries.len());
-            let loses_one = self.leaves_out_self && ids.iter().any(|&id| part.points.contains(id));
+            let loses_one = self.leaves_out_self && ids.iter().any(|&id| part.points.place(id).is_some());
             part.points.len() - usize::from(loses_one)
         };
         parts.iter().map(of).min().unwrap_or(0)

@@ -4,14 +4,14 @@ use ndarray::Array2;
 
 use super::cpu;
 use super::fold::{Best, Count, Fold, Within as WithinFold};
-#[cfg(feature = "gpu")]
-use super::gpu;
 use super::params::{Params, RadiusParams};
 use super::plan::result_bytes;
 use super::problem::{Part, Problem};
 use super::reference::{self, Neighbour};
 use super::results::{Counts, Neighbours, Room, Within, zeros};
 use super::screen::Screen;
+#[cfg(feature = "gpu")]
+use super::{gpu, gpu_within};
 use crate::data::Points;
 use crate::data::frame::raw_row;
 use crate::device::{Backend, Device, Prediction};
@@ -145,10 +145,12 @@ fn search<F: Fold>(
         }
         Backend::Cpu(_) => backend.name(),
         #[cfg(feature = "gpu")]
-        Backend::Gpu(gpu) if let (Some(screen), Some(count)) = (&screen, fold.count()) => {
+        Backend::Gpu(gpu) if let Some(screen) = &screen => {
             host.install(|| {
-                let on_gpu = |part| gpu::search(gpu, problem, screen, part, fold, count, &mut visit);
-                parts.iter().try_for_each(on_gpu)
+                parts.iter().try_for_each(|part| match fold.count() {
+                    Some(count) => gpu::search(gpu, problem, screen, part, fold, count, &mut visit),
+                    None => gpu_within::search(gpu, problem, screen, part, fold, &mut visit),
+                })
             })?;
             return Ok(backend.name());
         }

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 /// Columns of a step at most.
 const STEP: usize = 1024;
 /// Steps are multiples of it, so that every offset into a window is aligned.
-const STEP_UNIT: usize = 64;
+pub(super) const STEP_UNIT: usize = 64;
 /// Limit of rows that nothing was found for: below absent columns, above all others.
 const NO_LIMIT: f32 = 5e37;
 
@@ -53,12 +53,8 @@ impl CollectSizes {
     ) -> Result<Self> {
         let row_bytes = 4 * depth as u64;
         let bytes = limits.window_bytes.min(limits.max_binding_bytes).min(limits.budget_bytes / 4);
-        let most_columns = (bytes / row_bytes).max(STEP_UNIT as u64).min(1 << 20) as usize;
-        let window = most_columns.min(columns.next_multiple_of(STEP_UNIT)) / STEP_UNIT * STEP_UNIT;
-        let mut sizes = Self { shape, depth, count, rows: 1, window, step: STEP.min(window) };
-        if sizes.step < window {
-            sizes.window = window / sizes.step * sizes.step;
-        }
+        let (window, step) = window_of(bytes / row_bytes, columns, STEP);
+        let mut sizes = Self { shape, depth, count, rows: 1, window, step };
         let most_rows = (bytes / row_bytes.max(sizes.list_bytes())).clamp(1, 1 << 15);
         sizes.rows = (most_rows as usize).min(rows);
         let needed_bytes = sizes.bytes();
@@ -98,6 +94,14 @@ impl CollectSizes {
     }
 }
 
+/// Columns of a window of which `most` fit, in whole steps of at most `step` columns, and those of a step.
+pub(super) fn window_of(most: u64, columns: usize, step: usize) -> (usize, usize) {
+    let most = most.max(STEP_UNIT as u64).min(1 << 20) as usize;
+    let window = most.min(columns.next_multiple_of(STEP_UNIT)) / STEP_UNIT * STEP_UNIT;
+    let step = step.min(window);
+    (window / step * step, step)
+}
+
 /// What collects for rows of one search.
 pub(crate) struct Collector {
     gpu: Gpu,
@@ -120,10 +124,28 @@ pub(crate) struct Rows {
 
 /// Columns on the device.
 pub(crate) struct Columns {
-    first: usize,
-    count: usize,
-    y: DeviceBuffer,
-    norms: DeviceBuffer,
+    pub(super) first: usize,
+    pub(super) count: usize,
+    pub(super) y: DeviceBuffer,
+    pub(super) norms: DeviceBuffer,
+}
+
+impl Columns {
+    /// Brings columns from number `first` on to the device, with the half norm less the error of each, and the error.
+    pub fn upload(gpu: &Gpu, first: usize, y: &[f32], norms: &[(f32, f32)]) -> Result<Self> {
+        let mut padded: Vec<[f32; 2]> = norms.iter().map(|&(half_norm, error)| [half_norm, error]).collect();
+        padded.resize(norms.len().next_multiple_of(WIDEST as usize), [ABSENT, 0.0]);
+        let count = norms.len();
+        let (y, norms) = (upload(gpu, "columns", cast_slice(y))?, upload(gpu, "norms", cast_slice(&padded))?);
+        Ok(Self { first, count, y, norms })
+    }
+}
+
+/// Brings bytes to a buffer of their own.
+pub(super) fn upload(gpu: &Gpu, label: &'static str, bytes: &[u8]) -> Result<DeviceBuffer> {
+    let buffer = gpu.buffer(label, bytes.len() as u64)?;
+    gpu.write(&buffer, 0, bytes)?;
+    Ok(buffer)
 }
 
 impl Collector {
@@ -152,26 +174,11 @@ impl Collector {
         batch.submit()?;
         Ok(Rows {
             count: gaps.len(),
-            x: self.upload("rows", cast_slice(x))?,
-            gaps: self.upload("gaps", cast_slice(gaps))?,
-            limits: self.upload("limits", cast_slice(&vec![NO_LIMIT; gaps.len()]))?,
+            x: upload(&self.gpu, "rows", cast_slice(x))?,
+            gaps: upload(&self.gpu, "gaps", cast_slice(gaps))?,
+            limits: upload(&self.gpu, "limits", cast_slice(&vec![NO_LIMIT; gaps.len()]))?,
             lists,
         })
-    }
-
-    /// Brings columns from number `first` on to the device, with the half norm less the error of each, and the error.
-    pub fn columns(&self, first: usize, y: &[f32], norms: &[(f32, f32)]) -> Result<Columns> {
-        let mut padded: Vec<[f32; 2]> = norms.iter().map(|&(half_norm, error)| [half_norm, error]).collect();
-        padded.resize(norms.len().next_multiple_of(WIDEST as usize), [ABSENT, 0.0]);
-        let (y, norms_buffer) =
-            (self.upload("columns", cast_slice(y))?, self.upload("norms", cast_slice(&padded))?);
-        Ok(Columns { first, count: norms.len(), y, norms: norms_buffer })
-    }
-
-    fn upload(&self, label: &'static str, bytes: &[u8]) -> Result<DeviceBuffer> {
-        let buffer = self.gpu.buffer(label, bytes.len() as u64)?;
-        self.gpu.write(&buffer, 0, bytes)?;
-        Ok(buffer)
     }
 
     /// All rows meet all columns. Where one step of all rows is a long dispatch, rows take turns; where it is a short one,

@@ -23,9 +23,13 @@ pub(crate) mod gpu_sizes;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu_tile;
 #[cfg(feature = "gpu")]
+pub(crate) mod gpu_within;
+#[cfg(feature = "gpu")]
 pub(crate) mod kernels;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels_collect;
+#[cfg(feature = "gpu")]
+pub(crate) mod kernels_within;
 #[cfg(feature = "gpu")]
 pub(crate) mod matrix;
 #[cfg(feature = "gpu")]

@@ -62,6 +62,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("tile/store.wgsl", include_str!("../../shaders/tile/store.wgsl")),
     ("tile/relabel.wgsl", include_str!("../../shaders/tile/relabel.wgsl")),
     ("tile/tighten.wgsl", include_str!("../../shaders/tile/tighten.wgsl")),
+    ("tile/within.wgsl", include_str!("../../shaders/tile/within.wgsl")),
 ];
 
 /// All templates, parsed once per process.
