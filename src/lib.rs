@@ -12,6 +12,7 @@ mod device;
 pub mod distance;
 mod error;
 pub mod kmeans;
+pub mod kmedoids;
 pub mod lora;
 pub mod measure;
 pub mod neighbours;

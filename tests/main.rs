@@ -31,6 +31,7 @@ mod kmeans_rules;
 mod kmeans_sparse;
 mod kmeans_stop;
 mod kmeans_update;
+mod kmedoids;
 mod lora;
 mod lora_bugs;
 mod lora_cli;

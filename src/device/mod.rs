@@ -316,6 +316,11 @@ impl Device {
         self.pool.clone()
     }
 
+    /// Whether this is the definition of every result.
+    pub(crate) fn is_reference(&self) -> bool {
+        matches!(self.choice, Choice::Reference)
+    }
+
     /// Whether this device chooses between GPU and CPU by itself.
     #[cfg(feature = "gpu")]
     pub(crate) fn is_auto(&self) -> bool {

@@ -131,6 +131,11 @@ impl<'a, T: Real> Engine<'a, T> {
         }
     }
 
+    /// The device in words.
+    pub(super) fn device(&self) -> &str {
+        &self.filled.device
+    }
+
     /// What is reported once everything is filled.
     pub(super) fn filled(self) -> Filled {
         self.filled

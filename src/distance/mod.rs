@@ -58,6 +58,7 @@ mod params;
 mod plan;
 pub(crate) mod real;
 pub(crate) mod reference;
+mod row_maker;
 mod rows;
 mod transform;
 #[cfg(feature = "gpu")]
@@ -75,6 +76,7 @@ pub use metric::Metric;
 pub use params::Params;
 use plan::Shape;
 use real::Real;
+pub(crate) use row_maker::RowMaker;
 
 /// The matrix of X (n x D) with itself: n x n.
 ///
@@ -292,7 +294,7 @@ fn stream_of<T: Real>(
 
 /// Zeros, or an error where the system has no memory for them. Their pages are touched by whoever writes them first: by
 /// all threads, not by this one.
-fn zeroed<T: bytemuck::Zeroable>(what: &str, rows: usize, columns: usize) -> Result<Vec<T>> {
+pub(crate) fn zeroed<T: bytemuck::Zeroable>(what: &str, rows: usize, columns: usize) -> Result<Vec<T>> {
     let needed_bytes = (rows as u64).saturating_mul(columns as u64).saturating_mul(size_of::<T>() as u64);
     let refused = || Error::TooLarge {
         what: format!("{what} ({rows} x {columns}), which the system's memory does not hold"),

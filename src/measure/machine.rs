@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::memory::free_bytes;
 use crate::device::{Device, DeviceType, adapters};
 
 /// The machine.
@@ -30,7 +31,7 @@ impl Machine {
             threads: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
             simd: format!("{:?}", crate::simd::level()).to_ascii_lowercase(),
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-            free_memory_bytes: free_memory_bytes(),
+            free_memory_bytes: free_bytes(),
         }
     }
 }
@@ -80,12 +81,6 @@ fn cpu_name() -> Option<String> {
     };
     // Windows sets the variable.
     from_file().or_else(|| std::env::var("PROCESSOR_IDENTIFIER").ok())
-}
-
-fn free_memory_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The time in UTC: `2026-01-31T12:00:00Z`.

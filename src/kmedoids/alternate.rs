@@ -1,0 +1,59 @@
+//! Assign objects, then take the best medoid within each cluster, until nothing changes.
+
+use rayon::prelude::*;
+
+use super::assignment::assign;
+use super::columns::Columns;
+use super::entry::Entry;
+use super::grid::Grid;
+use super::results::Walk;
+use crate::cancel::Cancel;
+use crate::error::Result;
+
+/// Improves medoids in place.
+///
+/// A cluster's medoid becomes the object of the cluster with the smallest sum of dissimilarities of the cluster's objects,
+/// ties to the lowest index, where that sum is smaller than the old medoid's. So the loss falls with every step but the last.
+pub(super) fn improve<T: Entry>(
+    columns: &Columns<T>,
+    grid: Grid,
+    medoids: &mut [usize],
+    max_iter: usize,
+    cancel: &Cancel,
+) -> Result<Walk> {
+    let objects = columns.objects();
+    let mut walk = Walk::default();
+    while walk.iterations < max_iter && !walk.converged {
+        walk.iterations += 1;
+        let chosen = columns.of(medoids)?;
+        let labels = assign(&chosen, objects, grid).labels;
+        let mut members = vec![Vec::new(); medoids.len()];
+        labels.iter().enumerate().for_each(|(object, &label)| members[label as usize].push(object as u32));
+        let sum_of = |column: &[T], place: usize| {
+            members[place].iter().map(|&object| grid.integer(column[object as usize].wide())).sum::<i64>()
+        };
+        let mut sums = Vec::with_capacity(objects);
+        columns.for_each_block(|first, block| {
+            cancel.check()?;
+            let block = block.par_chunks_exact(objects).enumerate();
+            sums.par_extend(block.map(|(index, column)| sum_of(column, labels[first + index] as usize)));
+            Ok(())
+        })?;
+        let old: Vec<usize> = medoids.to_vec();
+        let mut swaps = 0;
+        for (place, column) in chosen.chunks_exact(objects).enumerate() {
+            let others = members[place].iter().map(|&object| object as usize);
+            let best =
+                others.filter(|object| !old.contains(object)).map(|object| (sums[object], object)).min();
+            if let Some((sum, object)) = best
+                && sum < sum_of(column, place)
+            {
+                medoids[place] = object;
+                swaps += 1;
+            }
+        }
+        walk.swaps += swaps;
+        walk.converged = swaps == 0;
+    }
+    Ok(walk)
+}

@@ -1,0 +1,51 @@
+//! What medoids mean for the objects: labels, loss and silhouette, from the medoids' columns alone.
+
+use rayon::prelude::*;
+
+use super::entry::Entry;
+use super::grid::Grid;
+
+/// Labels and sums for given medoids.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Assignment {
+    pub labels: Vec<u32>,
+    /// The loss in units of the grid.
+    pub loss: i64,
+    /// The mean of 1 - d1 / d2; `None` with a single medoid.
+    pub silhouette: Option<f64>,
+}
+
+/// Objects of one part.
+const PART: usize = 4096;
+
+/// Assigns every object; `columns` are those of the medoids, one after the other.
+pub(super) fn assign<T: Entry>(columns: &[T], objects: usize, grid: Grid) -> Assignment {
+    let count = columns.len() / objects;
+    let ratios = Grid::new(1.0, objects as u64);
+    let mut labels = vec![0_u32; objects];
+    let parts = labels.par_chunks_mut(PART).enumerate().map(|(part, labels)| {
+        let start = part * PART;
+        let mut nearest = vec![T::INFINITY; labels.len()];
+        let mut second = vec![T::INFINITY; labels.len()];
+        for (place, column) in columns.chunks_exact(objects).enumerate() {
+            for (at, &d) in column[start..start + labels.len()].iter().enumerate() {
+                if d < nearest[at] {
+                    second[at] = nearest[at];
+                    nearest[at] = d;
+                    labels[at] = place as u32;
+                } else if d < second[at] {
+                    second[at] = d;
+                }
+            }
+        }
+        let loss: i64 = nearest.iter().map(|d| grid.integer(d.wide())).sum();
+        let ratio = |(nearest, second): (&T, &T)| {
+            let is_apart = *nearest > T::default();
+            if is_apart { ratios.integer(nearest.wide() / second.wide()) } else { 0 }
+        };
+        (loss, nearest.iter().zip(&second).map(ratio).sum::<i64>())
+    });
+    let (loss, sum) = parts.reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    let silhouette = (count > 1).then(|| 1.0 - ratios.value(sum) / objects as f64);
+    Assignment { labels, loss, silhouette }
+}

@@ -1,0 +1,150 @@
+//! Where dissimilarities come from: a matrix that is held, or one that is made anew, block by block.
+//!
+//! Column c has the dissimilarities of all objects to candidate c, one after the other, whatever the caller's layout was:
+//! all that a swap needs is one column, and the medoids' columns.
+
+use std::borrow::Cow;
+use std::sync::Mutex;
+
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use rayon::prelude::*;
+
+use super::dissimilarities::not_finite;
+use super::entry::Entry;
+use crate::distance::RowMaker;
+use crate::error::{Error, Result};
+
+/// Most bytes of a block that is made anew.
+const BLOCK_BYTES: usize = 64 << 20;
+
+/// Columns of dissimilarities.
+pub(super) enum Columns<'a, T: Entry> {
+    /// All of them.
+    Held { values: Cow<'a, [T]>, objects: usize },
+    /// The rows of a symmetric metric, which are its columns.
+    Made { maker: Box<Mutex<RowMaker<'a>>>, objects: usize },
+}
+
+impl<'a, T: Entry> Columns<'a, T> {
+    /// Columns in memory, one after the other.
+    pub fn held(values: Cow<'a, [T]>, objects: usize) -> Self {
+        Self::Held { values, objects }
+    }
+
+    /// Columns that `maker` makes: as many as there are objects.
+    pub fn made(maker: RowMaker<'a>, objects: usize) -> Self {
+        Self::Made { maker: Box::new(Mutex::new(maker)), objects }
+    }
+
+    /// Objects: entries of a column.
+    pub fn objects(&self) -> usize {
+        match self {
+            Self::Held { objects, .. } | Self::Made { objects, .. } => *objects,
+        }
+    }
+
+    /// Candidates: columns.
+    pub fn candidates(&self) -> usize {
+        match self {
+            Self::Held { values, objects } => values.len() / objects,
+            Self::Made { objects, .. } => *objects,
+        }
+    }
+
+    /// All columns where they are held.
+    pub fn whole(&self) -> Option<&[T]> {
+        match self {
+            Self::Held { values, .. } => Some(values),
+            Self::Made { .. } => None,
+        }
+    }
+
+    /// Hands out all columns in order, in blocks: the first column's number, and the columns.
+    pub fn for_each_block(&self, mut visit: impl FnMut(usize, &[T]) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Held { values, .. } => visit(0, values),
+            Self::Made { objects, .. } => {
+                let count = (BLOCK_BYTES / size_of::<T>() / objects).clamp(1, *objects);
+                let mut block = Vec::new();
+                for first in (0..*objects).step_by(count) {
+                    let count = count.min(objects - first);
+                    block.resize(count * objects, T::default());
+                    self.make(first, &mut block)?;
+                    visit(first, &block)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Columns of these candidates, one after the other.
+    pub fn of(&self, candidates: &[usize]) -> Result<Vec<T>> {
+        let objects = self.objects();
+        let mut columns = vec![T::default(); candidates.len() * objects];
+        match self {
+            Self::Held { values, .. } => {
+                let places = columns.par_chunks_exact_mut(objects).zip(candidates);
+                places.for_each(|(place, &candidate)| {
+                    place.copy_from_slice(&values[candidate * objects..][..objects]);
+                });
+            }
+            Self::Made { .. } => {
+                for (place, &candidate) in columns.chunks_exact_mut(objects).zip(candidates) {
+                    self.make(candidate, place)?;
+                }
+            }
+        }
+        Ok(columns)
+    }
+
+    /// The entries of some objects in the columns of some candidates, column by column.
+    pub fn part(&self, candidates: &[usize], objects: &[usize]) -> Result<Vec<T>> {
+        if let Some(values) = self.whole() {
+            let entries = candidates.par_iter().flat_map_iter(|candidate| {
+                let column = &values[candidate * self.objects()..][..self.objects()];
+                objects.iter().map(|&object| column[object])
+            });
+            return Ok(entries.collect());
+        }
+        let mut part = Vec::with_capacity(candidates.len() * objects.len());
+        for &candidate in candidates {
+            let column = self.of(&[candidate])?;
+            part.extend(objects.iter().map(|&object| column[object]));
+        }
+        Ok(part)
+    }
+
+    fn make(&self, first: usize, block: &mut [T]) -> Result<()> {
+        let Self::Made { maker, objects } = self else {
+            return Err(Error::shape("columns", "columns that are made", "columns that are held"));
+        };
+        let count = block.len() / objects;
+        let out = ArrayViewMut2::from_shape((count, *objects), &mut *block);
+        let out = out.map_err(|error| Error::shape("columns", format!("{count} x {objects}"), error))?;
+        let mut maker = maker.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        maker.fill(first, T::place(out))?;
+        drop(maker);
+        match block.par_chunks_exact(*objects).position_any(|row| !row.iter().all(|d| d.wide().is_finite())) {
+            Some(row) => Err(not_finite("distances", first + row, &block[row * objects..][..*objects])),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A matrix with its rows as columns.
+pub(super) fn transposed<T: Entry>(matrix: &ArrayView2<T>) -> Array2<T> {
+    let mut turned = Array2::from_elem((matrix.ncols(), matrix.nrows()), T::default());
+    const BLOCK: usize = 32;
+    let rows = turned.axis_chunks_iter_mut(ndarray::Axis(0), BLOCK).into_par_iter().enumerate();
+    rows.for_each(|(index, mut block)| {
+        for first in (0..matrix.nrows()).step_by(BLOCK) {
+            let last = (first + BLOCK).min(matrix.nrows());
+            for (row, mut out) in block.outer_iter_mut().enumerate() {
+                for column in first..last {
+                    out[column] = matrix[[column, index * BLOCK + row]];
+                }
+            }
+        }
+    });
+    turned
+}

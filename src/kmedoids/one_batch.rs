@@ -1,0 +1,66 @@
+//! FasterPAM whose loss is measured on a sample of the objects: all objects are candidates, and each object of the sample
+//! stands for those that it is the nearest of the sample to.
+
+use rayon::prelude::*;
+
+use super::columns::Columns;
+use super::entry::Entry;
+use super::grid::Grid;
+use super::objective::Loss;
+use super::params::{Init, Params};
+use super::problem::Found;
+use super::random::{Draws, distinct};
+use super::state::State;
+use super::swaps::eager;
+use crate::error::Result;
+
+/// Medoids by dissimilarities of the sample alone: `values` has one column per candidate, of the objects in `batch`.
+pub(super) fn search<T: Entry>(
+    values: Vec<T>,
+    batch: &[usize],
+    params: &Params,
+    draws: &mut Draws,
+) -> Result<Found> {
+    let size = batch.len();
+    let weights = weights(&values, size);
+    let largest = values.par_iter().map(|d| d.wide().abs()).reduce(|| 0.0, f64::max);
+    let grid = Grid::new(largest, weights.iter().map(|&weight| u64::from(weight)).sum());
+    let columns = Columns::held(values.into(), size);
+    let medoids = match &params.init {
+        Init::Given(medoids) => medoids.clone(),
+        Init::Random => distinct(columns.candidates(), params.n_clusters, draws),
+        // The others choose among the objects that they measure.
+        init if params.n_clusters <= size => {
+            let values = columns.part(batch, &(0..size).collect::<Vec<_>>())?;
+            let sample = Columns::held(values.into(), size);
+            let chosen = super::init::choose(&sample, grid, (init, params.n_clusters), params, draws)?;
+            chosen.into_iter().map(|at| batch[at]).collect()
+        }
+        _ => distinct(columns.candidates(), params.n_clusters, draws),
+    };
+    let mut state = State::new(Loss { grid }, &columns, Some(&weights), medoids)?;
+    let walk = eager(&mut state, &columns, params.max_iter, &params.cancel)?;
+    Ok(Found { medoids: state.medoids().to_vec(), walk, tried: Vec::new() })
+}
+
+/// How many candidates each object of the sample is the nearest to, ties to the first.
+fn weights<T: Entry>(values: &[T], size: usize) -> Vec<u32> {
+    let nearest = |column: &[T]| {
+        let mut best = (T::INFINITY, 0);
+        for (at, &d) in column.iter().enumerate() {
+            if d < best.0 {
+                best = (d, at);
+            }
+        }
+        best.1
+    };
+    let count = |mut counts: Vec<u32>, column: &[T]| {
+        counts[nearest(column)] += 1;
+        counts
+    };
+    let add = |mut counts: Vec<u32>, others: Vec<u32>| {
+        counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
+        counts
+    };
+    values.par_chunks_exact(size).fold(|| vec![0; size], count).reduce(|| vec![0; size], add)
+}

@@ -1,0 +1,255 @@
+//! Clustering of points under a metric: how much of the matrix of their distances is ever held.
+
+use std::time::Instant;
+
+use ndarray::{Array2, ArrayView2, Axis};
+use rayon::prelude::*;
+
+use super::assignment::assign;
+use super::columns::{Columns, transposed};
+use super::dissimilarities::{Checked, not_finite};
+use super::entry::Entry;
+use super::grid::Grid;
+use super::one_batch;
+use super::params::{Method, Params};
+use super::random::{Draws, distinct};
+use super::results::{Fit, Seconds};
+use super::run::{batch_size, cluster};
+use crate::data::memory::free_bytes;
+use crate::data::points::{Points, each_element};
+use crate::data::sparse::SparseRows;
+use crate::device::{Backend, Device};
+use crate::distance::{self, MatrixViewMut, Metric, RowMaker, needs_f64};
+use crate::error::{Error, Result};
+
+/// Bytes for a matrix where the system does not say what is free.
+const USUAL_BYTES: u64 = 4 << 30;
+
+/// Medoids of points.
+pub(super) fn fit(device: &Device, points: &Points, params: &Params) -> Result<Fit> {
+    points.check_not_empty("points")?;
+    params.check(points.rows())?;
+    let metric = params.metric.metric;
+    if metric == Metric::InnerProduct {
+        let rule = "a dissimilarity (cosine is the one that belongs to inner products)";
+        return Err(Error::parameter("metric", rule, metric));
+    }
+    device.host_pool().install(|| {
+        if needs_f64(metric, points, None) {
+            fit_as::<f64>(device, points, params)
+        } else {
+            fit_as::<f32>(device, points, params)
+        }
+    })
+}
+
+fn fit_as<T: Entry>(device: &Device, points: &Points, params: &Params) -> Result<Fit> {
+    if let Method::OneBatch { size } = params.method {
+        return fit_one_batch::<T>(device, points, size, params);
+    }
+    let begin = Instant::now();
+    let objects = points.rows();
+    let matrix_bytes = (objects as u64).saturating_mul(objects as u64).saturating_mul(size_of::<T>() as u64);
+    let most = params.max_bytes.unwrap_or_else(|| free_bytes().map_or(USUAL_BYTES, |free| free / 2));
+    let is_symmetric = params.metric.metric.is_symmetric();
+    // Samples need so few of the columns that making all of them would be the larger work.
+    let is_sampled = match params.method {
+        Method::Clara { samples, size } => {
+            let size = size.unwrap_or(40 + 2 * params.n_clusters) + params.n_clusters;
+            samples.saturating_mul(size) < objects
+        }
+        _ => false,
+    };
+    let metric = distance::Params { cancel: params.cancel.clone(), max_bytes: None, ..params.metric.clone() };
+    let mut maker = RowMaker::new(device, points, None, &metric)?;
+    let made_by = Some(maker.device());
+    let seconds = |begin: Instant| Seconds { matrix: begin.elapsed().as_secs_f64(), ..Seconds::default() };
+    if matrix_bytes <= most && !(is_sampled && is_symmetric) {
+        let mut matrix = distances(objects, objects)?;
+        maker.fill(0, T::place(matrix.view_mut()))?;
+        let largest = largest(&matrix.view())?;
+        if !is_symmetric {
+            matrix = transposed(&matrix.view());
+        }
+        let columns = Columns::held(matrix.into_raw_vec_and_offset().0.into(), objects);
+        return cluster(device, columns, checked(largest), params, seconds(begin), made_by);
+    }
+    if !is_symmetric {
+        let what =
+            format!("distances of {objects} x {objects} rows, which are not symmetric with this metric");
+        return Err(Error::TooLarge { what, needed_bytes: matrix_bytes, limit_bytes: most });
+    }
+    let largest = farthest::<T>(&mut maker, objects, params)?;
+    let columns = Columns::<T>::made(maker, objects);
+    cluster(device, columns, checked(largest), params, seconds(begin), made_by)
+}
+
+fn checked(largest: f64) -> Checked {
+    Checked { largest, has_negative: false, is_symmetric: true }
+}
+
+/// An array for distances, or an error where the system has no memory for it.
+fn distances<T: Entry>(rows: usize, columns: usize) -> Result<Array2<T>> {
+    let values = distance::zeroed("distances", rows, columns)?;
+    Array2::from_shape_vec((rows, columns), values)
+        .map_err(|error| Error::shape("distances", format!("{rows} x {columns}"), error))
+}
+
+/// The largest value; nothing but finite numbers.
+fn largest<T: Entry>(matrix: &ArrayView2<T>) -> Result<f64> {
+    let rows = matrix.axis_iter(Axis(0)).into_par_iter().enumerate().map(|(row, values)| {
+        let largest = values.iter().fold(0.0_f64, |largest, d| largest.max(d.wide()));
+        match values.iter().all(|d| d.wide().is_finite()) {
+            true => Ok(largest),
+            false => Err(not_finite("distances", row, &values.to_vec())),
+        }
+    });
+    rows.try_reduce(|| 0.0, |a, b| Ok(a.max(b)))
+}
+
+/// A bound of all distances: by the triangle inequality from those of one point where the metric keeps it, else by making
+/// all of them once.
+fn farthest<T: Entry>(maker: &mut RowMaker, objects: usize, params: &Params) -> Result<f64> {
+    let reach = match params.metric.metric {
+        Metric::Euclidean | Metric::Manhattan | Metric::Chebyshev => Some(2.0),
+        Metric::StandardizedEuclidean | Metric::Mahalanobis | Metric::Hellinger | Metric::Haversine => {
+            Some(2.0)
+        }
+        Metric::SquaredEuclidean => Some(4.0),
+        _ => None,
+    };
+    let count = if reach.is_some() { 1 } else { (64 << 20) / size_of::<T>() / objects };
+    let mut block = distances::<T>(count.clamp(1, objects), objects)?;
+    let mut farthest = 0.0_f64;
+    for first in (0..objects).step_by(block.nrows()) {
+        params.cancel.check()?;
+        let count = block.nrows().min(objects - first);
+        let mut rows = block.slice_mut(ndarray::s![..count, ..]);
+        maker.fill(first, T::place(rows.view_mut()))?;
+        farthest = farthest.max(largest(&rows.view())?);
+        if let Some(reach) = reach {
+            // Rounding of the values that are made later.
+            return Ok(reach * farthest * 1.001);
+        }
+    }
+    Ok(farthest)
+}
+
+/// OneBatchPAM of points: an n x m matrix, and another one of n x k for the labels.
+fn fit_one_batch<T: Entry>(
+    device: &Device,
+    points: &Points,
+    size: Option<usize>,
+    params: &Params,
+) -> Result<Fit> {
+    let begin = Instant::now();
+    if device.is_reference() {
+        let rule = "on the reference device a method that draws no swaps and weighs no objects";
+        return Err(Error::parameter("method", rule, format!("{:?}", params.method)));
+    }
+    let objects = points.rows();
+    let mut draws = Draws::new(params.seed, 0);
+    let mut batch = distinct(objects, batch_size(size, objects, params.n_clusters), &mut draws);
+    batch.sort_unstable();
+    let (values, made_by) = to_some::<T>(device, points, &batch, params)?;
+    let matrix = begin.elapsed().as_secs_f64();
+    let found = one_batch::search(values, &batch, params, &mut draws)?;
+    let improve = begin.elapsed().as_secs_f64() - matrix;
+    let (columns, _) = from_all::<T>(device, points, &found.medoids, params)?;
+    let largest = columns.par_iter().map(|d| d.wide()).reduce(|| 0.0, f64::max);
+    let grid = Grid::new(largest, objects as u64);
+    let assignment = assign(&columns, objects, grid);
+    let ran_on = Backend::Cpu(&device.host_pool()).name();
+    Ok(Fit {
+        labels: assignment.labels,
+        loss: grid.value(assignment.loss),
+        silhouette: assignment.silhouette,
+        medoids: found.medoids,
+        n_iter: found.walk.iterations,
+        n_swaps: found.walk.swaps,
+        converged: found.walk.converged,
+        tried: Vec::new(),
+        device: if made_by == ran_on { ran_on } else { format!("{made_by}; swaps on {ran_on}") },
+        seconds: Seconds { matrix, init: 0.0, improve },
+    })
+}
+
+/// Distances of some objects to every point as their medoid: for each point those of all of them.
+fn to_some<T: Entry>(
+    device: &Device,
+    points: &Points,
+    some: &[usize],
+    params: &Params,
+) -> Result<(Vec<T>, String)> {
+    let (rows, made_by) = with_rows(points, some, |few| {
+        if params.metric.metric.is_symmetric() {
+            made::<T>(device, points, few, params)
+        } else {
+            let (matrix, made_by) = made(device, few, points, params)?;
+            Ok((transposed(&matrix.view()), made_by))
+        }
+    })?;
+    Ok((rows.into_raw_vec_and_offset().0, made_by))
+}
+
+/// Distances of every point to some objects as its medoids: for each of those the distances of all points.
+fn from_all<T: Entry>(
+    device: &Device,
+    points: &Points,
+    some: &[usize],
+    params: &Params,
+) -> Result<(Vec<T>, String)> {
+    let (rows, made_by) = with_rows(points, some, |few| {
+        if params.metric.metric.is_symmetric() {
+            made::<T>(device, few, points, params)
+        } else {
+            let (matrix, made_by) = made(device, points, few, params)?;
+            Ok((transposed(&matrix.view()), made_by))
+        }
+    })?;
+    Ok((rows.into_raw_vec_and_offset().0, made_by))
+}
+
+/// The matrix of two tables.
+fn made<T: Entry>(device: &Device, x: &Points, y: &Points, params: &Params) -> Result<(Array2<T>, String)> {
+    let bytes = (x.rows() as u64).saturating_mul(y.rows() as u64).saturating_mul(size_of::<T>() as u64);
+    if let Some(limit_bytes) = params.max_bytes.filter(|&limit| bytes > limit) {
+        let what = format!("distances of {} x {} rows", x.rows(), y.rows());
+        return Err(Error::TooLarge { what, needed_bytes: bytes, limit_bytes });
+    }
+    let metric = distance::Params { cancel: params.cancel.clone(), max_bytes: None, ..params.metric.clone() };
+    let mut maker = RowMaker::new(device, x, Some(y), &metric)?;
+    let mut matrix = distances(x.rows(), y.rows())?;
+    let place: MatrixViewMut = T::place(matrix.view_mut());
+    maker.fill(0, place)?;
+    largest(&matrix.view())?;
+    Ok((matrix, maker.device()))
+}
+
+/// Hands out a copy of some rows, in the table's own type.
+fn with_rows<R>(points: &Points, rows: &[usize], visit: impl FnOnce(&Points) -> Result<R>) -> Result<R> {
+    macro_rules! copy {
+        ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {
+            match points {
+                Points::Sparse(sparse) => {
+                    let dense = dense_rows(sparse, rows);
+                    if sparse.is_double() {
+                        visit(&dense.view().into())
+                    } else {
+                        visit(&dense.mapv(|value| value as f32).view().into())
+                    }
+                }
+                $(Points::$variant(view) => visit(&view.select(Axis(0), rows).view().into()),)*
+            }
+        };
+    }
+    each_element!(copy)
+}
+
+fn dense_rows(sparse: &SparseRows, rows: &[usize]) -> Array2<f64> {
+    let mut dense = Array2::zeros((rows.len(), sparse.columns()));
+    for (mut out, &row) in dense.outer_iter_mut().zip(rows) {
+        sparse.stored(row).for_each(|(column, value)| out[column] = value);
+    }
+    dense
+}

@@ -1,0 +1,217 @@
+//! One clustering: columns, the grid of their sums, and the methods that are the same for all devices.
+
+use super::alternate;
+use super::assignment::{Assignment, assign};
+use super::columns::Columns;
+use super::entry::Entry;
+use super::grid::Grid;
+use super::init;
+use super::objective::{Loss, Silhouette};
+use super::params::{Init, Method, Params};
+use super::random::{Draws, distinct};
+use super::results::Walk;
+use super::state::{State, Swap};
+use super::swaps::{eager, steepest};
+use crate::error::Result;
+
+/// Objects that are clustered around some of themselves.
+pub(super) struct Problem<'a, T: Entry> {
+    pub columns: Columns<'a, T>,
+    pub grid: Grid,
+}
+
+/// Medoids, how they were found, and the numbers of medoids that were tried.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub medoids: Vec<usize>,
+    pub walk: Walk,
+    pub tried: Vec<(usize, f64)>,
+}
+
+impl<T: Entry> Problem<'_, T> {
+    /// Number of objects.
+    pub fn objects(&self) -> usize {
+        self.columns.objects()
+    }
+
+    /// First medoids.
+    pub fn first(&self, params: &Params, draws: &mut Draws) -> Result<Vec<usize>> {
+        init::choose(&self.columns, self.grid, (&params.init, params.n_clusters), params, draws)
+    }
+
+    /// What medoids mean for the objects.
+    pub fn assign(&self, medoids: &[usize]) -> Result<Assignment> {
+        Ok(assign(&self.columns.of(medoids)?, self.objects(), self.grid))
+    }
+
+    /// Improves medoids on the processor.
+    pub fn improve(&self, medoids: Vec<usize>, params: &Params, draws: &mut Draws) -> Result<Found> {
+        let Params { max_iter, cancel, .. } = params;
+        let columns = &self.columns;
+        match params.method {
+            Method::FasterPam | Method::OneBatch { .. } => {
+                let mut state = State::new(Loss { grid: self.grid }, columns, None, medoids)?;
+                let walk = eager(&mut state, columns, *max_iter, cancel)?;
+                Ok(Found { medoids: state.medoids().to_vec(), walk, tried: Vec::new() })
+            }
+            Method::Pam | Method::Clara { .. } => {
+                let mut state = State::new(Loss { grid: self.grid }, columns, None, medoids)?;
+                let walk = steepest(&mut state, columns, *max_iter, cancel)?;
+                Ok(Found { medoids: state.medoids().to_vec(), walk, tried: Vec::new() })
+            }
+            Method::Alternating => {
+                let mut medoids = medoids;
+                let walk = alternate::improve(columns, self.grid, &mut medoids, *max_iter, cancel)?;
+                Ok(Found { medoids, walk, tried: Vec::new() })
+            }
+            Method::Clarans { searches, patience } => {
+                self.clarans(medoids, (searches, patience), params, draws)
+            }
+            Method::FasterMsc => {
+                let mut state = State::new(self.silhouette(), columns, None, medoids)?;
+                let walk = eager(&mut state, columns, *max_iter, cancel)?;
+                Ok(Found { medoids: state.medoids().to_vec(), walk, tried: Vec::new() })
+            }
+            Method::PamMedSil => {
+                let mut state = State::new(self.silhouette(), columns, None, medoids)?;
+                let walk = steepest(&mut state, columns, *max_iter, cancel)?;
+                Ok(Found { medoids: state.medoids().to_vec(), walk, tried: Vec::new() })
+            }
+            Method::DynMsc { fewest } => self.fewer(medoids, fewest, params),
+        }
+    }
+
+    fn silhouette(&self) -> Silhouette {
+        Silhouette { grid: Grid::new(1.0, self.objects() as u64) }
+    }
+
+    /// From many medoids to few, keeping those with the best silhouette, the fewest among equals.
+    fn fewer(&self, first: Vec<usize>, fewest: usize, params: &Params) -> Result<Found> {
+        let objective = self.silhouette();
+        let mut best: Option<(i64, Vec<usize>)> = None;
+        let (mut medoids, mut tried) = (first, Vec::new());
+        let mut walk = Walk { converged: true, ..Walk::default() };
+        loop {
+            let mut state = State::new(objective, &self.columns, None, medoids)?;
+            walk = walk.then(eager(&mut state, &self.columns, params.max_iter, &params.cancel)?);
+            medoids = state.medoids().to_vec();
+            tried.push((medoids.len(), 1.0 - objective.grid.value(state.sum()) / self.objects() as f64));
+            if best.as_ref().is_none_or(|(sum, _)| state.sum() <= *sum) {
+                best = Some((state.sum(), medoids.clone()));
+            }
+            if medoids.len() == fewest {
+                break;
+            }
+            let removal = state.removal();
+            let missed_least = (0..removal.len()).min_by_key(|&place| (removal[place], place));
+            medoids.remove(missed_least.unwrap_or_default());
+        }
+        let medoids = best.map(|(_, medoids)| medoids).unwrap_or_default();
+        Ok(Found { medoids, walk, tried })
+    }
+
+    /// Searches by swaps drawn at random.
+    fn clarans(
+        &self,
+        first: Vec<usize>,
+        (searches, patience): (usize, Option<u64>),
+        params: &Params,
+        draws: &mut Draws,
+    ) -> Result<Found> {
+        let (objects, count) = (self.objects(), first.len());
+        let neighbours = count as u64 * (objects - count) as u64;
+        let patience = patience.unwrap_or((neighbours / 80).max(250).min(neighbours));
+        let mut best: Option<(i64, Vec<usize>)> = None;
+        let mut walk = Walk { converged: true, ..Walk::default() };
+        for search in 0..searches {
+            let medoids = if search == 0 { first.clone() } else { self.first(params, draws)? };
+            let mut state = State::new(Loss { grid: self.grid }, &self.columns, None, medoids)?;
+            let mut scratch = state.scratch();
+            let mut in_vain = 0;
+            // All objects are medoids: there is nothing to draw.
+            while in_vain < patience && count < objects {
+                params.cancel.check()?;
+                let place = draws.below(count as u64) as usize;
+                let candidate = loop {
+                    let drawn = draws.below(objects as u64) as usize;
+                    if !state.is_medoid(drawn) {
+                        break drawn;
+                    }
+                };
+                let change = match self.columns.whole() {
+                    Some(values) => {
+                        let column = &values[candidate * objects..][..objects];
+                        let change = state.change(place, column, &mut scratch);
+                        if change < 0 {
+                            state.replace(Swap { change, candidate, place }, column);
+                        }
+                        change
+                    }
+                    None => {
+                        let column = self.columns.of(&[candidate])?;
+                        let change = state.change(place, &column, &mut scratch);
+                        if change < 0 {
+                            state.replace(Swap { change, candidate, place }, &column);
+                        }
+                        change
+                    }
+                };
+                in_vain = if change < 0 { 0 } else { in_vain + 1 };
+                walk.swaps += usize::from(change < 0);
+            }
+            walk.iterations += 1;
+            if best.as_ref().is_none_or(|(sum, _)| state.sum() < *sum) {
+                best = Some((state.sum(), state.medoids().to_vec()));
+            }
+        }
+        let medoids = best.map(|(_, medoids)| medoids).unwrap_or_default();
+        Ok(Found { medoids, walk, tried: Vec::new() })
+    }
+
+    /// The problem of some of the objects alone.
+    pub fn sample(&self, objects: &[usize]) -> Result<Problem<'static, T>> {
+        let values = self.columns.part(objects, objects)?;
+        Ok(Problem { columns: Columns::held(values.into(), objects.len()), grid: self.grid })
+    }
+
+    /// PAM on samples; the medoids with the smallest loss over all objects win.
+    pub fn clara(
+        &self,
+        (samples, size): (usize, Option<usize>),
+        params: &Params,
+        draws: &mut Draws,
+        improve: impl Fn(&Problem<'static, T>, Vec<usize>, &mut Draws) -> Result<Found>,
+    ) -> Result<Found> {
+        let (objects, count) = (self.objects(), params.n_clusters);
+        let size = size.unwrap_or(40 + 2 * count).min(objects);
+        let mut best: Option<(i64, Vec<usize>)> = match &params.init {
+            // What the caller hopes for is in the first sample.
+            Init::Given(medoids) => Some((self.assign(medoids)?.loss, medoids.clone())),
+            _ => None,
+        };
+        let mut walk = Walk { converged: true, ..Walk::default() };
+        for _ in 0..samples {
+            params.cancel.check()?;
+            let known = best.as_ref().map(|(_, medoids)| medoids.clone()).unwrap_or_default();
+            let drawn = distinct(objects, size, draws).into_iter().filter(|object| !known.contains(object));
+            let mut sample: Vec<usize> = known.iter().copied().chain(drawn).take(size).collect();
+            sample.sort_unstable();
+            let problem = self.sample(&sample)?;
+            let first = match &params.init {
+                Init::Given(_) => {
+                    known.iter().map(|medoid| sample.binary_search(medoid).unwrap_or_default()).collect()
+                }
+                _ => problem.first(params, draws)?,
+            };
+            let found = improve(&problem, first, draws)?;
+            walk = walk.then(found.walk);
+            let medoids: Vec<usize> = found.medoids.iter().map(|&at| sample[at]).collect();
+            let loss = self.assign(&medoids)?.loss;
+            if best.as_ref().is_none_or(|(least, _)| loss < *least) {
+                best = Some((loss, medoids));
+            }
+        }
+        let medoids = best.map(|(_, medoids)| medoids).unwrap_or_default();
+        Ok(Found { medoids, walk, tried: Vec::new() })
+    }
+}
