@@ -15,7 +15,7 @@ use crate::support::lloyd;
 
 on_every_backend! {
     results_of_scikit_learn, relocated_cluster_of_scikit_learn, relocation_order_of_scikit_learn,
-    weighted_relocation_of_scikit_learn, duplicates_of_scikit_learn, fewer_points_than_clusters, far_init,
+    tied_relocation_of_scikit_learn, weighted_relocation_of_scikit_learn, duplicates_of_scikit_learn, fewer_points_than_clusters, far_init,
     identical_points, two_distinct_points, strict_convergence, max_iter_is_reached, whole_weights_repeat_rows,
     scaled_weights, zero_weights_do_not_matter, wide_range_of_weights, spherical_mode, spherical_relocation,
     n_init_keeps_the_best, seeds_reproduce, init_rows_are_distinct, init_finds_separated_blobs, warm_start,
@@ -44,9 +44,20 @@ fn relocated_cluster_of_scikit_learn(device: &Device) {
     let points = array![[0.0_f32, 0.0], [0.5, 0.0], [0.5, 1.0], [1.0, 1.0]];
     let fit = fit(device, &points, &given(array![[0.5, 0.5], [3.0, 3.0]]));
     assert!((fit.inertia - 0.25).abs() < 1e-14 && fit.n_iter == 3, "{} {}", fit.inertia, fit.n_iter);
-    // Rows 0 and 3 are equally far; ties go to the lowest row.
-    assert_eq!(fit.labels.to_vec(), [1, 1, 0, 0]);
-    assert_eq!(fit.model.centroids(), array![[0.75, 1.0], [0.25, 0.0]]);
+    // Rows 0 and 3 are equally far; ties go to the highest row. scikit-learn's test takes either.
+    assert_eq!(fit.labels.to_vec(), [0, 0, 1, 1]);
+    assert_eq!(fit.model.centroids(), array![[0.25, 0.0], [0.75, 1.0]]);
+}
+
+/// scikit-learn's `test_nonuniform_strategies` of KBinsDiscretizer: centres in the middle of five bins, of which two are
+/// empty, and three rows equally far from theirs. The rows 5 and 2 are taken, in this order.
+fn tied_relocation_of_scikit_learn(device: &Device) {
+    let points = array![[0.0_f32], [0.5], [2.0], [3.0], [9.0], [10.0]];
+    let params = given(array![[1.0], [3.0], [5.0], [7.0], [9.0]]);
+    let first = fit(device, &points, &params.clone().max_iter(1));
+    assert_eq!(first.model.centroids(), array![[0.25], [3.0], [10.0], [2.0], [9.0]]);
+    let fit = fit(device, &points, &params);
+    assert_eq!(fit.labels.to_vec(), [0, 0, 3, 1, 4, 2]);
 }
 
 fn relocation_order_of_scikit_learn(device: &Device) {

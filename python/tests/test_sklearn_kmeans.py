@@ -21,11 +21,6 @@ SUITES = {
 }
 
 
-# Left out, and counted by nobody: six points of which three are equally far from their centres when two clusters are
-# empty. scikit-learn takes those that NumPy's argpartition happens to leave last; tilefold takes the lowest rows.
-LEFT_OUT = "not (test_nonuniform_strategies and kmeans)"
-
-
 @pytest.mark.parametrize("suite", SUITES)
 def test_scikit_learns_tests_of_k_means_pass(suite, device, tmp_path):
     least, modules = SUITES[suite]
@@ -37,8 +32,6 @@ def test_scikit_learns_tests_of_k_means_pass(suite, device, tmp_path):
         "SKLEARN_TESTS_GLOBAL_RANDOM_SEED": seeds,
     }
     command = [*PYTHON, "-m", "pytest", "-p", "tilefold.sklearn_plugin", "-p", "no:cacheprovider", "-q"]
-    if suite == "users":
-        command += ["-k", LEFT_OUT]
     command += ["--pyargs", *modules]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=1500)
     assert result.returncode == 0, result.stdout[-4000:]

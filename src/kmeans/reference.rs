@@ -153,7 +153,7 @@ fn means(definition: &Definition, nearest: &[(u32, f64)], old: &[f64]) -> Vec<f6
     new
 }
 
-/// Which row each empty cluster takes: the farthest first, ties to the lowest row, none at distance 0 or weight 0.
+/// Which row each empty cluster takes: the farthest first, ties to the highest row, none at distance 0 or weight 0.
 fn moves(definition: &Definition, nearest: &[(u32, f64)], n_clusters: usize) -> Vec<(usize, usize)> {
     let mut occupied = vec![false; n_clusters];
     for (row, &(label, _)) in nearest.iter().enumerate() {
@@ -163,6 +163,6 @@ fn moves(definition: &Definition, nearest: &[(u32, f64)], n_clusters: usize) -> 
     }
     let mut far: Vec<usize> =
         (0..nearest.len()).filter(|&row| nearest[row].1 > 0.0 && definition.weights[row] > 0.0).collect();
-    far.sort_by(|&a, &b| nearest[b].1.total_cmp(&nearest[a].1).then(a.cmp(&b)));
+    far.sort_by(|&a, &b| nearest[b].1.total_cmp(&nearest[a].1).then(b.cmp(&a)));
     (0..n_clusters).filter(|&cluster| !occupied[cluster]).zip(far).collect()
 }

@@ -44,7 +44,8 @@ pub(super) fn direct_inertia(problem: &Problem, labels: &[u32], centroids: &[f64
 
 /// Gives each empty cluster the point farthest from its own centroid, as scikit-learn does: the farthest point goes
 /// to the first empty cluster, the next to the second, and each is taken out of the sums of its old cluster. Ties go
-/// to the lowest row; rows of weight 0 are not taken. Nothing happens when all distances are 0.
+/// to the highest row, the order in which scikit-learn reads a partition of the rows by distance from its end; rows of
+/// weight 0 are not taken. Nothing happens when all distances are 0.
 pub(super) fn fill_empty(
     problem: &Problem,
     labels: &[u32],
@@ -84,5 +85,5 @@ pub(super) fn moves(
 }
 
 fn sort_farthest_first(far: &mut [(f64, usize)]) {
-    far.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    far.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
 }
