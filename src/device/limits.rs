@@ -65,7 +65,7 @@ pub(crate) enum MatrixUse {
     /// Nowhere.
     Never,
     /// As `Always`, with plain WGSL in their place, for matrices of this size.
-    #[cfg(any(test, feature = "test-hooks"))]
+    #[cfg(all(feature = "gpu", any(test, feature = "test-hooks")))]
     Plain(u32),
 }
 

@@ -14,7 +14,8 @@ const ROUND: f64 = 6_755_399_441_055_744.0;
 /// The grid of each feature.
 #[derive(Debug, Clone)]
 pub(crate) struct Grid {
-    /// Grid spacing is `2^exponents[d]`.
+    /// Grid spacing is `2^exponents[d]`, as kernels take it.
+    #[cfg(feature = "gpu")]
     pub exponents: Vec<i32>,
     /// `2^exponents[d]`.
     steps: Vec<f64>,
@@ -56,7 +57,13 @@ impl Grid {
         let exponents: Vec<i32> = largest.iter().map(exponent).collect();
         let inverse = exponents.iter().map(|&exponent| power_of_two(-exponent)).collect();
         let steps = exponents.iter().map(|&exponent| power_of_two(exponent)).collect();
-        Self { exponents, steps, inverse, bits }
+        Self {
+            #[cfg(feature = "gpu")]
+            exponents,
+            steps,
+            inverse,
+            bits,
+        }
     }
 
     /// What one unit of a weight sum stands for; weights are at most 1.

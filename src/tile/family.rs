@@ -15,6 +15,7 @@ pub(crate) enum Fold {
     Store,
 }
 
+#[cfg(any(feature = "cli", test))]
 impl Fold {
     /// In a word.
     pub const fn name(self) -> &'static str {

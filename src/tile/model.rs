@@ -35,6 +35,7 @@ pub(crate) struct Speeds {
     pub units: f64,
 }
 
+#[cfg(any(feature = "cli", test))]
 impl Speeds {
     /// Multiply-adds per second of one multiprocessor of any recent GPU, roughly: no API tells how many there are.
     const UNIT_FLOPS: f64 = 4e11;
@@ -87,6 +88,7 @@ impl Default for Costs {
 }
 
 /// One measurement to fit to.
+#[cfg(any(feature = "cli", test))]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
     pub task: Task,
@@ -95,17 +97,20 @@ pub(crate) struct Point {
 }
 
 impl Costs {
-    /// How much a fit trusts each cost it starts from, in shares of all measurements.
-    const TRUST: f64 = 1e-5;
-    /// No term becomes cheaper than this share of what it was.
-    const LEAST: f64 = 0.02;
-
     fn of(&self, fold: Fold) -> &Counts {
         match fold {
             Fold::Nearest => &self.nearest,
             Fold::Store => &self.store,
         }
     }
+}
+
+#[cfg(any(feature = "cli", test))]
+impl Costs {
+    /// How much a fit trusts each cost it starts from, in shares of all measurements.
+    const TRUST: f64 = 1e-5;
+    /// No term becomes cheaper than this share of what it was.
+    const LEAST: f64 = 0.02;
 
     /// Costs with the least squared relative error over measurements of one device, none negative; those that the
     /// measurements say nothing of stay. Coordinate descent from these costs.
@@ -142,6 +147,7 @@ impl Costs {
 
 /// Factors, none below `least`, for which the shares of each measurement add up to 1 as nearly as possible: coordinate
 /// descent on the normal equations, with `trust` in a factor of 1.
+#[cfg(any(feature = "cli", test))]
 fn least_squares(shares: &[Counts], trust: f64, least: f64) -> Counts {
     let mut products = [[0.0; TERMS]; TERMS];
     let mut sums = [trust; TERMS];

@@ -79,6 +79,7 @@ pub(super) fn load(file: &Path, key: &Key) -> Option<Table> {
 }
 
 /// Adds a table to what `file` holds for this key.
+#[cfg(any(feature = "cli", test))]
 pub(super) fn store(file: &Path, key: &Key, table: &Table) -> std::io::Result<()> {
     let mut merged = load(file, key).unwrap_or_default();
     merged.merge(table);
@@ -112,6 +113,7 @@ pub(crate) fn table_of(gpu: &Gpu) -> Arc<Table> {
 }
 
 /// Remembers a table on disk, for this process too. Where that fails only time is lost later.
+#[cfg(feature = "cli")]
 pub(crate) fn remember(gpu: &Gpu, table: &Table) -> Option<PathBuf> {
     let file = file_of(gpu)?;
     if let Err(error) = store(&file, &Key::of(gpu.adapter()), table) {

@@ -64,11 +64,6 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Of a device of which only its roofs are known.
-    pub fn of(speeds: Speeds) -> Self {
-        Self { speeds: Some(speeds), ..Self::default() }
-    }
-
     /// The candidate for a problem: that of its class or of the nearest number of rows, where it was measured; else
     /// what the model predicts, where the device's roofs are known; else a good choice for any device.
     pub fn shape(&self, task: &Task, limits: &Limits) -> TileShape {
@@ -83,6 +78,14 @@ impl Table {
         let (_, entry) = near.min_by_key(|(distance, _)| *distance)?;
         // What a file names is looked up among the candidates: it can name nothing else.
         candidate_named(&entry.candidate, task.fold, task.depth, limits)
+    }
+}
+
+#[cfg(any(feature = "cli", test))]
+impl Table {
+    /// Of a device of which only its roofs are known.
+    pub fn of(speeds: Speeds) -> Self {
+        Self { speeds: Some(speeds), ..Self::default() }
     }
 
     /// Remembers a choice in the place of an older one.
