@@ -3,10 +3,13 @@
 //! Plainly: two loops and a sum. What differs, and why the bits cannot depend on it:
 //!
 //! 1. Vectors lie across outputs, so each output is one chain of fused multiply-adds over the rank, in order, and one
-//!    more that scales it and adds it to y; then it is rounded to y's type. An output depends on its row alone.
+//!    more for each route that scales it and adds it to y; then it is rounded to y's type. An output depends on its row
+//!    alone.
 //! 2. A block of up to 4 rows by 4 vectors of outputs is held in registers. Outputs at the end of a piece that fill no
 //!    vector go through a small buffer, with the same operations.
 //! 3. All rows are done with some outputs, whose weights then stay in the first-level cache, before the next outputs.
+//! 4. Sums are kept first and added to y by [`Combine`]: so the product is compiled once for each type of weights, not for
+//!    each pair of types, which made a tenth of the whole library.
 
 use std::ops::Range;
 
@@ -19,17 +22,8 @@ use crate::lora::values::Scalar;
 /// Weights that all rows are multiplied with before the next: 32 KiB of `f32`.
 const CACHED: usize = 1 << 13;
 
-/// What becomes of the sums of the second product.
-pub(super) trait Sink {
-    /// Takes the first `count` lanes, the outputs from `column` on, of the row that stands at `at` in the task.
-    ///
-    /// # Safety
-    /// The processor has `V`'s instruction set, and the row and the outputs are the task's own.
-    unsafe fn put<V: Vector>(&self, at: usize, column: usize, count: usize, sums: V);
-}
-
 /// Some outputs of some rows.
-pub(super) struct Expand<'a, E, S> {
+pub(super) struct Expand<'a, E> {
     /// `[rows, rank]`.
     pub v: &'a [f32],
     /// How many rows.
@@ -41,10 +35,10 @@ pub(super) struct Expand<'a, E, S> {
     /// Which outputs.
     pub columns: Range<usize>,
     /// Where the sums go.
-    pub sink: S,
+    pub keep: Keep,
 }
 
-impl<E: Scalar, S: Sink> Work for Expand<'_, E, S> {
+impl<E: Scalar> Work for Expand<'_, E> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         assert!(self.v.len() >= self.rows * self.rank && self.columns.end <= self.pieces.width);
@@ -53,7 +47,7 @@ impl<E: Scalar, S: Sink> Work for Expand<'_, E, S> {
             let columns = start..self.columns.end.min(start + chunk);
             let mut row = 0;
             while row < self.rows {
-                // SAFETY: rows below `rows` only; the caller promises the sink.
+                // SAFETY: rows below `rows` only; the caller promises room for the sums.
                 unsafe {
                     if V::MANY_REGISTERS && self.rows - row >= 4 {
                         self.along::<V, 4>(row, columns.clone());
@@ -71,7 +65,7 @@ impl<E: Scalar, S: Sink> Work for Expand<'_, E, S> {
     }
 }
 
-impl<E: Scalar, S: Sink> Expand<'_, E, S> {
+impl<E: Scalar> Expand<'_, E> {
     /// Some outputs of `ROWS` rows.
     ///
     /// # Safety
@@ -125,7 +119,7 @@ impl<E: Scalar, S: Sink> Expand<'_, E, S> {
             }
             for row in 0..ROWS {
                 for vector in 0..COUNT {
-                    self.sink.put(first + row, column + vector * LANES, LANES, sums[row][vector]);
+                    self.keep.put(first + row, column + vector * LANES, LANES, sums[row][vector]);
                 }
             }
         }
@@ -147,33 +141,8 @@ impl<E: Scalar, S: Sink> Expand<'_, E, S> {
                     weights[..count].copy_from_slice(self.pieces.run(i, column, count));
                     sums = sums.add_product(V::splat(value), V::widen(weights.as_ptr()));
                 }
-                self.sink.put(row, column, count, sums);
+                self.keep.put(row, column, count, sums);
             }
-        }
-    }
-}
-
-/// Adds sums to y: rows with one route.
-pub(super) struct AddTo<'a, Y> {
-    /// All of y.
-    pub y: Strided<Y>,
-    /// The rows of the task.
-    pub rows: &'a [u32],
-    /// The scale of each.
-    pub scales: &'a [f32],
-    /// Multiplied with them.
-    pub scale: f32,
-}
-
-impl<Y: Scalar> Sink for AddTo<'_, Y> {
-    #[inline(always)]
-    unsafe fn put<V: Vector>(&self, at: usize, column: usize, count: usize, sums: V) {
-        let scale = self.scale * self.scales[at];
-        // SAFETY: as the caller promises.
-        unsafe {
-            let row = self.rows[at] as usize;
-            let y: V = self.y.read(row, column, count);
-            self.y.write(row, column, count, y.add_product(V::splat(scale), sums));
         }
     }
 }
@@ -188,7 +157,11 @@ pub(super) struct Keep {
     pub first_column: usize,
 }
 
-impl Sink for Keep {
+impl Keep {
+    /// Takes the first `count` lanes, the outputs from `column` on, of the row that stands at `at` in the task.
+    ///
+    /// # Safety
+    /// The processor has `V`'s instruction set, and there is room for the row and the outputs.
     #[inline(always)]
     unsafe fn put<V: Vector>(&self, at: usize, column: usize, count: usize, sums: V) {
         // SAFETY: as the caller promises; a vector that is not full goes through a buffer.
@@ -205,7 +178,7 @@ impl Sink for Keep {
     }
 }
 
-/// Adds what [`Keep`] kept to one row, route by route in the row's order, and rounds once.
+/// Adds what [`Keep`] kept to one row of y, route by route in the row's order, and rounds once.
 pub(super) struct Combine<'a, Y> {
     /// All of y.
     pub y: Strided<Y>,

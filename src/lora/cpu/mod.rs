@@ -17,9 +17,11 @@ mod tasks;
 mod tests;
 mod vector;
 
+use std::ops::Range;
+
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use self::expand::{AddTo, Combine, Expand, Keep};
+use self::expand::{Combine, Expand, Keep};
 use self::pieces::Pieces;
 use self::shrink::{Gather, Layout, Shrink, VECTORS};
 use self::strided::Strided;
@@ -34,6 +36,9 @@ use crate::simd::Level;
 
 /// Outputs that one register block covers: tasks are cut at multiples.
 const COLUMNS: usize = 4 * LANES;
+/// Sums of rows with one route that are kept before they are added to y: 64 KiB.
+const SUMS: usize = 1 << 14;
+
 /// The update of one slot for one projection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operand<'a> {
@@ -247,7 +252,7 @@ fn expand_at<Y: Scalar>(
         let part =
             Part { level, segments, operands: operands[task.projection], shrunk: &shrunk[task.projection] };
         let y = outputs[task.projection];
-        if segments.has_several { part.several(y, task, scratch) } else { part.single(y, task) }
+        if segments.has_several { part.several(y, task, scratch) } else { part.single(y, task, scratch) }
     });
     Ok(())
 }
@@ -261,24 +266,26 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Rows with one route each: straight to y.
-    fn single<Y: Scalar>(&self, y: Strided<Y>, task: &Task) {
+    /// Rows with one route each.
+    fn single<Y: Scalar>(&self, y: Strided<Y>, task: &Task, scratch: &mut Scratch) {
         let segment = &self.segments.segments[task.segment];
         let Some(Operand { a, b, scale }) = self.operands[segment.slot] else { return };
         let start =
             self.shrunk.starts[task.segment] + (task.positions.start - segment.positions.start) * a.rank;
-        let sink = AddTo {
-            y,
-            rows: &self.segments.rows[task.positions.clone()],
-            scales: &self.segments.scales[task.positions.clone()],
-            scale,
-        };
-        let v = &self.shrunk.values[start..start + task.positions.len() * a.rank];
-        let (rows, rank, columns) = (task.positions.len(), a.rank, task.parts.clone());
-        with_values!(b.values.values(), values => {
-            let pieces = Pieces::new(b, values);
-            level::run(self.level, Expand { v, rows, rank, pieces, columns, sink });
-        });
+        let (rows, rank) = (task.positions.len(), a.rank);
+        let v = &self.shrunk.values[start..start + rows * rank];
+        let stride = (SUMS / rows.max(1)).min(task.parts.len()).next_multiple_of(COLUMNS);
+        let sums = room(&mut scratch.sums, rows * stride);
+        let scales = &self.segments.scales[task.positions.clone()];
+        for first_column in task.parts.clone().step_by(stride) {
+            let columns = first_column..task.parts.end.min(first_column + stride);
+            let keep = Keep { to: sums.as_mut_ptr(), stride, first_column };
+            products(self.level, b, v, rank, columns.clone(), keep);
+            for (at, &row) in self.segments.rows[task.positions.clone()].iter().enumerate() {
+                let (row, columns, routes) = (row as usize, columns.clone(), &[(at, scale * scales[at])]);
+                level::run(self.level, Combine { y, row, columns, sums, stride, routes });
+            }
+        }
     }
 
     /// Rows with several routes: all sums of some columns, then added row by row in the order of the routes.
@@ -291,13 +298,9 @@ impl Part<'_> {
                 continue;
             };
             let v = &self.shrunk.values[self.shrunk.starts[index]..self.shrunk.starts[index + 1]];
-            let (rows, rank, columns) = (segment.positions.len(), a.rank, task.parts.clone());
             let to = sums[segment.positions.start * stride..].as_mut_ptr();
-            let sink = Keep { to, stride, first_column: task.parts.start };
-            with_values!(b.values.values(), values => {
-                let pieces = Pieces::new(b, values);
-                level::run(self.level, Expand { v, rows, rank, pieces, columns, sink });
-            });
+            let keep = Keep { to, stride, first_column: task.parts.start };
+            products(self.level, b, v, a.rank, task.parts.clone(), keep);
         }
         for (row, range) in self.segments.row_starts.windows(2).enumerate() {
             scratch.routes.clear();
@@ -315,6 +318,15 @@ impl Part<'_> {
             }
         }
     }
+}
+
+/// The products of `v`, which has at least one value per row, with some columns of B.
+fn products(level: Level, b: &Rows, v: &[f32], rank: usize, columns: Range<usize>, keep: Keep) {
+    let rows = v.len() / rank;
+    with_values!(b.values.values(), values => {
+        let pieces = Pieces::new(b, values);
+        level::run(level, Expand { v, rows, rank, pieces, columns, keep });
+    });
 }
 
 /// The adapter of a position.
