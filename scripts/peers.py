@@ -14,7 +14,7 @@ with deviation 2 in `clusters`, which lie farther apart the more features there 
   its own rules;
 * torch and flash-kmeans where a CUDA GPU is found; the rows lie on the GPU before the clock starts.
 
-Peers of k-medoids are left out: tilefold has no k-medoids.
+Peers of k-medoids: scripts/compare-kmedoids.
 
 A figure counts only when the result is right: inertia is computed again in float64 from each library's labels and
 centroids. It must agree with tilefold's to 1e-5 for those that start and go alike (scikit-learn with fixed iterations),

@@ -19,7 +19,7 @@ pub const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/digits.npy")
 pub fn run(arguments: &[&str]) -> Output {
     let mut command = tilefold();
     command.args(arguments);
-    if matches!(arguments[0], "kmeans" | "predict" | "distance" | "neighbours")
+    if matches!(arguments[0], "kmeans" | "kmedoids" | "predict" | "distance" | "neighbours")
         && !arguments.contains(&"--device")
     {
         command.args(["--device", "cpu"]);

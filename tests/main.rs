@@ -32,6 +32,7 @@ mod kmeans_sparse;
 mod kmeans_stop;
 mod kmeans_update;
 mod kmedoids;
+mod kmedoids_cli;
 mod lora;
 mod lora_bugs;
 mod lora_cli;

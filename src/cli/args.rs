@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::Bench;
 use super::compare::Compare;
+use super::kmedoids::Kmedoids;
 use super::lora::Lora;
+use super::metric::MetricParameters;
 use super::neighbours::Neighbours;
 use super::report::Report;
 #[cfg(feature = "gpu")]
@@ -37,6 +39,8 @@ pub(super) enum Command {
     Devices(Devices),
     /// Clusters the rows of a file with k-means.
     Kmeans(Box<Kmeans>),
+    /// Clusters the rows of a file, or the objects of a matrix of dissimilarities, around k of them.
+    Kmedoids(Box<Kmedoids>),
     /// Labels the rows of a file with a model that kmeans saved.
     Predict(Box<Predict>),
     /// Writes the matrix of all distances between the rows of two files, or of one.
@@ -188,21 +192,8 @@ pub(super) struct Distance {
     #[arg(long, value_name = "M")]
     pub metric: String,
 
-    /// Power of minkowski [default: 2].
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    pub p: Option<f64>,
-
-    /// One weight for each column, for minkowski [default: 1].
-    #[arg(long, value_name = "FILE")]
-    pub weights: Option<PathBuf>,
-
-    /// One variance for each column, for seuclidean.
-    #[arg(long, value_name = "FILE")]
-    pub variances: Option<PathBuf>,
-
-    /// Inverse of the covariance, for mahalanobis: a square matrix.
-    #[arg(long, value_name = "FILE")]
-    pub inverse_covariance: Option<PathBuf>,
+    #[command(flatten)]
+    pub parameters: MetricParameters,
 
     /// Where the matrix goes: .npy, f32, or f64 if an input needs it.
     #[arg(short, long, value_name = "OUT.npy")]

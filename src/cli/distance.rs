@@ -1,35 +1,29 @@
 //! `tilefold distance`: the matrix of all distances, streamed to a file.
 
 use std::io::Write;
-use std::path::Path;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use ndarray::{Array2, ArrayView2};
+use ndarray::ArrayView2;
 use serde_json::json;
 
-use super::args::{Distance, Read};
+use super::args::Distance;
 use super::failure::Failure;
 use super::input;
 use super::output;
 use super::summary::grouped;
 use crate::cancel::Cancel;
 use crate::data::{AtomicFile, NpyElement, NpyRowWriter};
-use crate::distance::{MatrixView, Metric, Params, needs_f64, stream};
+use crate::distance::{MatrixView, needs_f64, stream};
 use crate::error::{Error, Result};
 
 /// Runs the subcommand.
 pub(super) fn run(arguments: &Distance, cancel: &Cancel) -> std::result::Result<(), Failure> {
-    let inputs = [
-        ("X", Some(&arguments.x)),
-        ("Y", arguments.y.as_ref()),
-        ("--weights", arguments.weights.as_ref()),
-        ("--variances", arguments.variances.as_ref()),
-        ("--inverse-covariance", arguments.inverse_covariance.as_ref()),
-    ];
+    let mut inputs = vec![("X", Some(&arguments.x)), ("Y", arguments.y.as_ref())];
+    inputs.extend(arguments.parameters.files());
     // The same file twice is no conflict: both are only read.
     output::check_distinct(&inputs, &[("--output", Some(&arguments.output))])?;
-    let params = params(arguments)?.cancel(cancel.clone());
+    let params = arguments.parameters.read(&arguments.metric)?.cancel(cancel.clone());
     let metric = params.metric;
     let device = input::device(&arguments.run)?;
     let begin = Instant::now();
@@ -82,32 +76,6 @@ pub(super) fn run(arguments: &Distance, cancel: &Cancel) -> std::result::Result<
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
     Ok(())
-}
-
-/// The metric with its own parameters.
-fn params(arguments: &Distance) -> std::result::Result<Params, Failure> {
-    let mut params = Params::new(arguments.metric.parse::<Metric>()?);
-    if let Some(p) = arguments.p {
-        params = params.p(p);
-    }
-    if let Some(path) = &arguments.weights {
-        params = params.weights(numbers("--weights", path)?.into_raw_vec_and_offset().0);
-    }
-    if let Some(path) = &arguments.variances {
-        params = params.variances(numbers("--variances", path)?.into_raw_vec_and_offset().0);
-    }
-    if let Some(path) = &arguments.inverse_covariance {
-        params = params.inverse_covariance(numbers("--inverse-covariance", path)?);
-    }
-    Ok(params)
-}
-
-/// All of a table in `f64`.
-fn numbers(argument: &'static str, path: &Path) -> std::result::Result<Array2<f64>, Failure> {
-    let plain = Read { columns: None, delimiter: None, header: None };
-    let table = input::table(argument, path, &plain)?;
-    let rows: Vec<usize> = (0..table.rows()).collect();
-    Ok(input::rows_as_f64(&table.points(), &rows))
 }
 
 /// The output in the element type of the results.

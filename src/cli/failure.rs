@@ -85,7 +85,7 @@ fn code(error: &Error) -> u8 {
 fn flag(name: &str) -> &str {
     match name {
         "n_clusters" => "-k",
-        "points" => "INPUT",
+        "points" | "dissimilarities" => "INPUT",
         "queries" => "--queries",
         "radius" => "--radius",
         "x" => "X",
@@ -95,6 +95,11 @@ fn flag(name: &str) -> &str {
         "n_init" => "--n-init",
         "max_iter" => "--max-iter",
         "tol" => "--tol",
+        "method" => "--method",
+        "samples" => "--samples",
+        "size" => "--sample-size",
+        "searches" => "--searches",
+        "fewest" => "--fewest",
         "weights" => "--weights",
         "p" => "--p",
         "variances" => "--variances",

@@ -9,7 +9,10 @@ mod distance;
 mod failure;
 mod input;
 mod kmeans;
+mod kmedoids;
+mod kmedoids_summary;
 mod lora;
+mod metric;
 mod neighbours;
 mod output;
 mod plot;
@@ -58,6 +61,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Kmeans(arguments) => {
             show_warnings(arguments.run.quiet);
             kmeans::run(&arguments, &cancel_on_interrupt())
+        }
+        Command::Kmedoids(arguments) => {
+            show_warnings(arguments.run.quiet);
+            kmedoids::run(&arguments, &cancel_on_interrupt())
         }
         Command::Predict(arguments) => {
             show_warnings(arguments.run.quiet);

@@ -72,7 +72,8 @@ pub(super) fn as_text(fit: &Fit, table: &Table, read_seconds: f64) -> String {
     text
 }
 
-fn sizes(sizes: &[u64]) -> String {
+/// How many clusters there are, and how large.
+pub(super) fn sizes(sizes: &[u64]) -> String {
     let count = grouped(sizes.len() as u64);
     if sizes.len() <= LISTED_SIZES {
         let listed: Vec<String> = sizes.iter().map(|&size| grouped(size)).collect();
