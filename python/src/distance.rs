@@ -78,7 +78,7 @@ pub(crate) fn nearest_rows<'py>(
 }
 
 /// The parameters of metrics that have some, by their names in Rust.
-fn with_parameters(mut params: Params, given: &Bound<'_, PyDict>) -> PyResult<Params> {
+pub(crate) fn with_parameters(mut params: Params, given: &Bound<'_, PyDict>) -> PyResult<Params> {
     for (name, value) in given {
         params = match name.extract::<String>()?.as_str() {
             "p" => params.p(value.extract()?),

@@ -10,6 +10,7 @@ mod distance;
 mod errors;
 mod guard;
 mod kmeans;
+mod kmedoids;
 mod lora;
 mod nearest;
 mod neighbours;
@@ -32,6 +33,8 @@ mod _core {
     use super::errors::{DeviceError, DeviceMemoryError, DeviceNotFoundError, InternalError};
     #[pymodule_export]
     use super::kmeans::{Fit, Model, first_centroids, fit};
+    #[pymodule_export]
+    use super::kmedoids::{MedoidsFit, fit_medoids};
     #[pymodule_export]
     use super::lora::{LoraAdapter, LoraLease, LoraPool, LoraStep};
     #[pymodule_export]

@@ -15,6 +15,7 @@ __all__ = [
     "LoraLease",
     "LoraPool",
     "LoraStep",
+    "MedoidsFit",
     "Model",
     "_panic_for_test",
     "adapters",
@@ -22,6 +23,7 @@ __all__ = [
     "distances",
     "first_centroids",
     "fit",
+    "fit_medoids",
     "nearest_neighbours",
     "nearest_rows",
     "neighbours_within",
@@ -77,6 +79,30 @@ def fit(
 def first_centroids(
     x: Any, weights: NDArray[np.float64] | None, n_clusters: int, seed: int, selector: str
 ) -> NDArray[np.float64]: ...
+@final
+class MedoidsFit:
+    @property
+    def medoids(self) -> NDArray[np.int64]: ...
+    @property
+    def labels(self) -> NDArray[np.int32]: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def n_iter(self) -> int: ...
+    @property
+    def n_swaps(self) -> int: ...
+    @property
+    def converged(self) -> bool: ...
+    @property
+    def silhouette(self) -> float | None: ...
+    @property
+    def tried(self) -> list[tuple[int, float]]: ...
+    @property
+    def device(self) -> str: ...
+
+def fit_medoids(
+    x: Any, metric: str | None, parameters: dict[str, Any], asked: dict[str, Any], selector: str
+) -> MedoidsFit: ...
 @final
 class LoraAdapter:
     def __new__(cls, updates: Sequence[tuple[str, Any, Any, float]]) -> LoraAdapter: ...

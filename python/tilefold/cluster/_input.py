@@ -18,14 +18,15 @@ def as_array_like(X):
     return X
 
 
-def validated(estimator, X, *, reset):
+def validated(estimator, X, *, reset, accept_sparse="csr", ensure_all_finite=True):
     """X as float32 or float64 in C order, or as CSR whose columns ascend; copied only where it must be converted."""
     # Sums that overflow are part of the check for values that are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
         X = validate_data(
             estimator,
             as_array_like(X),
-            accept_sparse="csr",
+            accept_sparse=accept_sparse,
+            ensure_all_finite=ensure_all_finite,
             dtype=[np.float64, np.float32],
             order="C",
             copy=False,
