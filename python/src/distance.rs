@@ -48,7 +48,8 @@ pub(crate) fn distances(
 /// Indices, distances, and the device in words.
 type NearestRows<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<f64>>, String);
 
-/// For each row of x the index of the nearest row of y, the lowest of equally near ones, and its distance.
+/// For each row of x the index of the nearest row of y under Manhattan or Chebyshev, the lowest of equally near ones, and its
+/// distance.
 #[pyfunction]
 pub(crate) fn nearest_rows<'py>(
     py: Python<'py>,
@@ -60,6 +61,10 @@ pub(crate) fn nearest_rows<'py>(
     guarded(|| {
         let device = devices::device(py, device)?;
         let metric: Metric = metric.parse().map_err(to_python)?;
+        if !matches!(metric, Metric::Manhattan | Metric::Chebyshev) {
+            let text = format!("metric: expected manhattan or chebyshev, got {}", metric.name());
+            return Err(PyValueError::new_err(text));
+        }
         let (x, y) = (Rows::take("x", x)?, Rows::take("y", y)?);
         let (x, y) = (x.points(), y.points());
         for (name, table) in [("x", &x), ("y", &y)] {

@@ -1,5 +1,6 @@
-//! The nearest row of y for each row of x, exactly: the index is the one that `f64` arithmetic finds, the lowest of
-//! equally near ones.
+//! The nearest row of y for each row of x under Manhattan and Chebyshev, exactly: the index is the one that `f64`
+//! arithmetic finds, the lowest of equally near ones. `tilefold::neighbours` has tiles for other metrics, and measures these
+//! two pair by pair.
 //!
 //! A stream of distances screens: in each row all columns whose distance may be the least, given the bound that
 //! `tilefold::distance` states, are kept, and where that is more than one the formula in `f64` decides. No matrix of x
@@ -60,20 +61,13 @@ impl Band {
         let (of_x, of_y) = if is_wide { ((0.0, 0.0), (0.0, 0.0)) } else { (range(x), range(y)) };
         let extent = of_x.1.max(of_y.1) - of_x.0.min(of_y.0);
         let lost = depth * 2.0_f64.powi(-120) * extent;
-        let square = (16.0 * (m + 3.0)).max(depth + 4.0) * unit;
-        let (relative, absolute) = match metric {
-            Metric::SquaredEuclidean => (square, lost * extent),
-            Metric::Euclidean => (square / 2.0 + 6.0 * unit, lost),
-            Metric::Cosine => (0.0, (m + 8.0) * unit),
-            Metric::Chebyshev => (4.0 * unit, lost),
-            _ => ((m + 4.0) * unit, lost),
-        };
+        let relative = if metric == Metric::Chebyshev { 4.0 } else { m + 4.0 } * unit;
         if relative >= 0.5 {
             return Self { relative: f64::INFINITY, absolute: f64::INFINITY };
         }
         let rest = 1.0 - relative;
         // The last factor covers the rounding of these lines themselves.
-        Self { relative: 2.0 * relative / rest * 1.001, absolute: 2.0 * absolute / rest * 1.001 }
+        Self { relative: 2.0 * relative / rest * 1.001, absolute: 2.0 * lost / rest * 1.001 }
     }
 
     fn limit(&self, least: f64) -> f64 {
@@ -152,18 +146,13 @@ impl Judge<'_, '_, '_> {
     fn decide(&self, row: usize, columns: &[usize]) -> usize {
         let x = row_of(self.x, row);
         let y: Vec<Vec<f64>> = columns.iter().map(|&column| row_of(self.y, column)).collect();
-        let (x, y) = match self.metric {
-            Metric::Cosine => (direction(&x), y.iter().map(|y| direction(y)).collect()),
-            _ => (x, y),
-        };
         let differences = |y: &[f64]| x.iter().zip(y).map(|(x, y)| (x - y).abs()).collect::<Vec<f64>>();
         let y: Vec<Vec<f64>> = y.iter().map(|y| differences(y)).collect();
-        // The distances are about equal: one unit keeps all their squares from overflow and underflow.
+        // The distances are about equal: one unit keeps all their sums from overflow.
         let unit = power_below(y.iter().flatten().fold(0.0_f64, |most, &difference| most.max(difference)));
         let value = |differences: &[f64]| match self.metric {
-            Metric::Manhattan => differences.iter().map(|difference| difference / unit).sum::<f64>(),
             Metric::Chebyshev => differences.iter().fold(0.0_f64, |most, &difference| most.max(difference)),
-            _ => differences.iter().map(|difference| (difference / unit).powi(2)).sum(),
+            _ => differences.iter().map(|difference| difference / unit).sum::<f64>(),
         };
         let mut best = (f64::INFINITY, columns[0]);
         for (&column, differences) in columns.iter().zip(&y) {
@@ -174,13 +163,6 @@ impl Judge<'_, '_, '_> {
         }
         best.1
     }
-}
-
-/// The row divided by its length.
-fn direction(row: &[f64]) -> Vec<f64> {
-    let unit = power_below(row.iter().fold(0.0_f64, |peak, value| peak.max(value.abs())));
-    let length = row.iter().map(|value| (value / unit).powi(2)).sum::<f64>().sqrt();
-    row.iter().map(|value| value / unit / length).collect()
 }
 
 /// A power of two near a positive value, 1 for 0: dividing by it rounds nothing.
