@@ -7,7 +7,7 @@ use crate::tile::family::{Fold, candidates};
 use crate::tile::matrix::shape::MatrixTile;
 use crate::tile::shape::TileShape;
 use crate::tile::{kernels, kernels_collect, kernels_within, matrix};
-use crate::{distance, kmeans, lora, measure};
+use crate::{distance, kmeans, kmedoids, lora, measure};
 
 /// One rendered kernel.
 #[derive(Debug, Clone)]
@@ -89,6 +89,11 @@ pub fn mirrors() -> Vec<Mirror> {
         measure::kernels::MultiplyParams { rounds, factor, term, padding }
         kmeans::gpu_kernels::RowsParams { first_row, rows, n_clusters }
         kmeans::gpu_kernels::SumParams { n_clusters, depth, features }
+        kmedoids::gpu_kernels::Control { next, since, together, swaps, found, candidate, place, padding }
+        kmedoids::gpu_kernels::GainParams { objects, places, held, first, end, across, unit }
+        kmedoids::gpu_kernels::ChooseParams { candidates, end, most_together }
+        kmedoids::gpu_kernels::BringParams { objects, first, end }
+        kmedoids::gpu_kernels::ExchangeParams { objects, places, unit }
         kmeans::gpu_kernels::TransferParams { rows, rows_per_workgroup, n_clusters, depth, features }
     }
 }
@@ -158,6 +163,9 @@ pub fn shaders() -> Result<Vec<Shader>> {
     add(String::new(), kernels_collect::tighten_kernel()?);
     add(String::new(), kernels_collect::deliver_kernel()?);
     for (variant, kernel) in kmeans::gpu_kernels::kernels()? {
+        add(variant, kernel);
+    }
+    for (variant, kernel) in kmedoids::gpu_kernels::kernels()? {
         add(variant, kernel);
     }
     add(String::new(), measure::kernels::copy_kernel()?);

@@ -242,7 +242,7 @@ pub fn methods(device: &Device) -> Vec<Method> {
     ];
     if device.name() != "reference" {
         methods.extend([
-            Method::Clarans { searches: 2, patience: None },
+            Method::Clarans { searches: 2, patience: Some(90) },
             Method::OneBatch { size: None },
             Method::OneBatch { size: Some(5) },
         ]);

@@ -33,6 +33,7 @@ mod kmeans_stop;
 mod kmeans_update;
 mod kmedoids;
 mod kmedoids_cli;
+mod kmedoids_bits;
 mod lora;
 mod lora_bugs;
 mod lora_cli;

@@ -4,6 +4,7 @@
     Numerics The term is rounded once to nearest, ties to even, to a multiple of 2^grid. Values are read as bits, so no
              device flushes or rounds them. Additions are of 64-bit integers: exact, in any order. -#}
 {% include "common/wide.wgsl" %}
+{%- from "common/wide_atomic.wgsl" import adder %}
 
 fn term(row: u32, feature: u32, grid: i32) -> vec2<u32> {
     {%- if weighted %}
@@ -24,14 +25,4 @@ fn term(row: u32, feature: u32, grid: i32) -> vec2<u32> {
     return scaled;
 }
 
-/// Adds a 64-bit number with two 32-bit additions: whoever makes the low word wrap carries into the high word.
-fn add(at: u32, sum: vec2<u32>) {
-    var high = sum.y;
-    if sum.x != 0u {
-        let before = atomicAdd(&sums[2u * at], sum.x);
-        high += select(0u, 1u, before + sum.x < before);
-    }
-    if high != 0u {
-        atomicAdd(&sums[2u * at + 1u], high);
-    }
-}
+{{ adder("add", "sums") }}

@@ -43,17 +43,8 @@ var<workgroup> shared_totals: array<atomic<u32>, {{ private_clusters }}>;
 
 {% include "kmeans/term.wgsl" %}
 {% if private_sums > 0 %}
-/// As `add`, in workgroup memory.
-fn add_own(at: u32, sum: vec2<u32>) {
-    var high = sum.y;
-    if sum.x != 0u {
-        let before = atomicAdd(&shared_sums[2u * at], sum.x);
-        high += select(0u, 1u, before + sum.x < before);
-    }
-    if high != 0u {
-        atomicAdd(&shared_sums[2u * at + 1u], high);
-    }
-}
+{%- from "common/wide_atomic.wgsl" import adder %}
+{{ adder("add_own", "shared_sums") }}
 {% endif %}
 {%- set add = "add_own" if private_sums > 0 else "add" %}
 {%- set totals = "shared_totals" if private_sums > 0 else "totals" %}

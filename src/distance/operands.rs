@@ -323,6 +323,11 @@ impl<'a, T: Real> Operands<'a, T> {
         self.y.as_ref().unwrap_or(&self.x)
     }
 
+    /// Whether Y is X.
+    pub(super) fn is_with_itself(&self) -> bool {
+        self.y.is_none()
+    }
+
     /// Columns of the result.
     #[cfg(feature = "gpu")]
     pub(super) fn columns(&self) -> usize {

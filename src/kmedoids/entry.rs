@@ -13,6 +13,9 @@ pub(super) trait Entry: bytemuck::Pod + PartialOrd + Default + Send + Sync {
     fn wide(self) -> f64;
     /// A place for a matrix of this type.
     fn place(out: ArrayViewMut2<'_, Self>) -> MatrixViewMut<'_>;
+    /// The slice as one of `f32`, where it is.
+    #[cfg(feature = "gpu")]
+    fn as_f32(values: &[Self]) -> Option<&[f32]>;
     /// Appends the positions where a value is below its limit.
     fn below(values: &[Self], limits: &[Self], found: &mut Vec<u32>);
 }
@@ -25,6 +28,10 @@ impl Entry for f32 {
     }
     fn place(out: ArrayViewMut2<'_, Self>) -> MatrixViewMut<'_> {
         MatrixViewMut::F32(out)
+    }
+    #[cfg(feature = "gpu")]
+    fn as_f32(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
     }
     fn below(values: &[Self], limits: &[Self], found: &mut Vec<u32>) {
         below_f32(values, limits, found);
@@ -39,6 +46,10 @@ impl Entry for f64 {
     }
     fn place(out: ArrayViewMut2<'_, Self>) -> MatrixViewMut<'_> {
         MatrixViewMut::F64(out)
+    }
+    #[cfg(feature = "gpu")]
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
     }
     fn below(values: &[Self], limits: &[Self], found: &mut Vec<u32>) {
         below_f64(values, limits, found);

@@ -10,7 +10,9 @@ use crate::data::frame::{exponent_above, power_of_two};
 
 /// The spacing of the grid.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "the exponent is what GPUs are told"))]
 pub(super) struct Grid {
+    exponent: i32,
     /// Two powers of two: the product alone may be no number of an `f64`.
     scales: [f64; 2],
 }
@@ -23,7 +25,7 @@ impl Grid {
     pub fn new(largest: f64, weight: u64) -> Self {
         let bits = 61 - weight.max(1).next_power_of_two().trailing_zeros() as i32;
         let exponent = if largest > 0.0 { bits - exponent_above(largest) } else { 0 };
-        Self { scales: [power_of_two(exponent / 2), power_of_two(exponent - exponent / 2)] }
+        Self { exponent, scales: [power_of_two(exponent / 2), power_of_two(exponent - exponent / 2)] }
     }
 
     /// The value in units of the grid.
@@ -36,6 +38,12 @@ impl Grid {
         } else {
             scaled.round_ties_even() as i64
         }
+    }
+
+    /// The exponent of the spacing, a power of two.
+    #[cfg(feature = "gpu")]
+    pub fn unit(self) -> i32 {
+        -self.exponent
     }
 
     /// What an integer stands for.
@@ -60,7 +68,7 @@ mod tests {
             assert_eq!(grid.integer(-largest), -integer);
             assert_eq!(grid.integer(0.0), 0);
         }
-        let halves = Grid { scales: [1.0; 2] };
+        let halves = Grid { exponent: 0, scales: [1.0; 2] };
         assert_eq!([0.5, 1.5, 2.5, -0.5, -1.5].map(|value| halves.integer(value)), [0, 2, 2, 0, -2]);
         let large = ROUNDED_BY_ADDING + 0.5;
         assert_eq!(halves.integer(large), ROUNDED_BY_ADDING as i64);

@@ -34,11 +34,17 @@ mod columns;
 mod definition;
 mod dissimilarities;
 mod entry;
+#[cfg(feature = "gpu")]
+mod gpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu_kernels;
 mod grid;
 mod init;
 mod objective;
 mod one_batch;
 mod params;
+#[cfg(feature = "gpu")]
+mod plan;
 mod points;
 mod problem;
 mod random;

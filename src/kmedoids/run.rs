@@ -8,11 +8,15 @@ use super::columns::{Columns, transposed};
 use super::definition;
 use super::dissimilarities::{Checked, Dissimilarities, Values, check};
 use super::entry::Entry;
+#[cfg(feature = "gpu")]
+use super::gpu;
 use super::grid::Grid;
 use super::params::{Method, Params};
 use super::problem::{Found, Problem};
 use super::random::{Draws, distinct};
 use super::results::{Fit, Seconds};
+#[cfg(feature = "gpu")]
+use crate::device::Gpu;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
 
@@ -94,7 +98,9 @@ pub(super) fn cluster<T: Entry>(
         _ => {
             let first = problem.first(params, &mut draws)?;
             seconds.init = begin.elapsed().as_secs_f64();
-            improve(&backend, &problem, first, params, &mut draws, &mut ran_on)?
+            let found;
+            (found, ran_on) = improve(device, &backend, &problem, first, params, &mut draws)?;
+            found
         }
     };
     seconds.improve = begin.elapsed().as_secs_f64() - seconds.init;
@@ -117,22 +123,28 @@ pub(super) fn cluster<T: Entry>(
     })
 }
 
-/// Swaps on the device where it performs the method, else on the processor.
+/// Improves medoids on the device where it performs the method, else on the processor; also says where.
 fn improve<T: Entry>(
+    device: &Device,
     backend: &Backend,
     problem: &Problem<T>,
     first: Vec<usize>,
     params: &Params,
     draws: &mut Draws,
-    ran_on: &mut String,
-) -> Result<Found> {
+) -> Result<(Found, String)> {
+    let processor = Backend::Cpu(&device.host_pool()).name();
     #[cfg(feature = "gpu")]
-    if let Backend::Gpu(_) = backend {
-        *ran_on = format!("{}; swaps on {ran_on}", backend.name());
+    if let Backend::Gpu(gpu) = backend {
+        let on_gpu = |gpu: &Gpu, _| gpu::improve(gpu, problem, &first, params);
+        let (found, ran_on) = device.on_gpu_or_cpu(gpu, on_gpu, || Ok(None))?;
+        return match found {
+            Some(found) => Ok((found, ran_on)),
+            None => Ok((problem.improve(first, params, draws)?, format!("{ran_on}; swaps on {processor}"))),
+        };
     }
     #[cfg(not(feature = "gpu"))]
-    let _ = (backend, ran_on);
-    problem.improve(first, params, draws)
+    let _ = backend;
+    Ok((problem.improve(first, params, draws)?, processor))
 }
 
 /// What `auto` chooses by: a pass looks at every entry once, and there are about ten.

@@ -96,6 +96,12 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
         &self.medoids
     }
 
+    /// Distances to the nearest medoids, and their places, of each object.
+    #[cfg(feature = "gpu")]
+    pub fn nearest(&self) -> impl Iterator<Item = ([T; R], [u32; R])> + '_ {
+        self.near.iter().map(|near| (near.distances, near.places))
+    }
+
     pub fn is_medoid(&self, candidate: usize) -> bool {
         self.is_medoid[candidate]
     }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 /// Every template by its path under `shaders/`.
 const TEMPLATES: &[(&str, &str)] = &[
     ("common/wide.wgsl", include_str!("../../shaders/common/wide.wgsl")),
+    ("common/wide_atomic.wgsl", include_str!("../../shaders/common/wide_atomic.wgsl")),
     ("distance/accumulate.wgsl", include_str!("../../shaders/distance/accumulate.wgsl")),
     ("distance/functions.wgsl", include_str!("../../shaders/distance/functions.wgsl")),
     ("distance/haversine.wgsl", include_str!("../../shaders/distance/haversine.wgsl")),
@@ -20,6 +21,12 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("kmeans/sum.wgsl", include_str!("../../shaders/kmeans/sum.wgsl")),
     ("kmeans/term.wgsl", include_str!("../../shaders/kmeans/term.wgsl")),
     ("kmeans/transfer.wgsl", include_str!("../../shaders/kmeans/transfer.wgsl")),
+    ("kmedoids/bring.wgsl", include_str!("../../shaders/kmedoids/bring.wgsl")),
+    ("kmedoids/choose.wgsl", include_str!("../../shaders/kmedoids/choose.wgsl")),
+    ("kmedoids/control.wgsl", include_str!("../../shaders/kmedoids/control.wgsl")),
+    ("kmedoids/exchange.wgsl", include_str!("../../shaders/kmedoids/exchange.wgsl")),
+    ("kmedoids/gain.wgsl", include_str!("../../shaders/kmedoids/gain.wgsl")),
+    ("kmedoids/numbers.wgsl", include_str!("../../shaders/kmedoids/numbers.wgsl")),
     ("lora/expand.wgsl", include_str!("../../shaders/lora/expand.wgsl")),
     ("lora/expand_head.wgsl", include_str!("../../shaders/lora/expand_head.wgsl")),
     ("lora/expand_tile.wgsl", include_str!("../../shaders/lora/expand_tile.wgsl")),

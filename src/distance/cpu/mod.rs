@@ -8,10 +8,12 @@
 //!    through one chain of additions per chunk. Chunks are added here, in order.
 //! 2. So an entry depends on its two rows alone: not on the number of threads, not on where a block of rows starts. As
 //!    products commute, entry (i, j) of X with itself has the bits of entry (j, i).
-//! 3. What is no product runs over columns side by side ([`steps`]): vectors are across columns, never along a sum.
+//! 3. A whole matrix of X with itself is computed on and above the diagonal; the rest is the mirror image ([`mirror`]).
+//! 4. What is no product runs over columns side by side ([`steps`]): vectors are across columns, never along a sum.
 
 pub(super) mod bits;
 mod finish;
+mod mirror;
 mod steps;
 
 use std::marker::PhantomData;
@@ -56,12 +58,16 @@ fn fill_here<T: Real>(
     // One scratch per thread: tasks hold no lock while they wait for others.
     let workers: Vec<Mutex<Scratch<T>>> =
         (0..rayon::current_num_threads()).map(|_| Mutex::new(Scratch::new(operands))).collect();
+    let is_mirrored = operands.is_with_itself() && operands.metric.is_symmetric() && out.is_square();
     out.axis_chunks_iter_mut(Axis(0), TILE_ROWS).into_par_iter().enumerate().try_for_each(
         |(band, mut out)| {
             let row = first_row + band * TILE_ROWS;
             out.axis_chunks_iter_mut(Axis(1), TILE_COLUMNS).into_par_iter().enumerate().try_for_each(
                 |(panel, out)| {
                     cancel.check()?;
+                    if is_mirrored && panel * TILE_COLUMNS + out.ncols() <= row {
+                        return Ok(());
+                    }
                     let worker = &workers[rayon::current_thread_index().unwrap_or(0) % workers.len()];
                     // A poisoned scratch means that another task panicked; it is still valid to overwrite.
                     let mut scratch = worker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +75,11 @@ fn fill_here<T: Real>(
                 },
             )
         },
-    )
+    )?;
+    if is_mirrored {
+        mirror::below_from_above(out);
+    }
+    Ok(())
 }
 
 /// What one thread owns.

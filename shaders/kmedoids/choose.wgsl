@@ -1,0 +1,112 @@
+{%- if eager %}
+// Computes  the first of the candidates that were looked at whose swap improves the loss, and where to go on: after it, or
+//           after all of them.
+{%- else %}
+// Computes  the candidate whose swap improves the loss most, ties to the lowest.
+{%- endif %}
+//           It becomes the medoid of its place.
+// Mapping   One workgroup; its invocations take outcomes in turns.
+// Bounds    Only outcomes that `gain` wrote in this step are read.
+// Numerics  Exact integers.
+// Mirror    crate::kmedoids::gpu_kernels::ChooseParams, crate::kmedoids::gpu_kernels::Control
+
+struct ChooseParams {
+    candidates: u32,
+    end: u32,
+    most_together: u32,
+}
+
+{% include "kmedoids/control.wgsl" %}
+
+@group(0) @binding(0) var<storage, read> outcomes: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> control: Control;
+@group(0) @binding(2) var<storage, read_write> medoids: array<u32>;
+@group(0) @binding(3) var<storage, read_write> is_medoid: array<u32>;
+@group(0) @binding(4) var<uniform> params: ChooseParams;
+
+{%- if eager %}
+var<workgroup> shared_first: atomic<u32>;
+{%- else %}
+var<workgroup> shared_best: array<vec2<u32>, 256>;
+var<workgroup> shared_candidates: array<u32, 256>;
+
+{% include "kmedoids/numbers.wgsl" %}
+{%- endif %}
+
+@compute @workgroup_size(256)
+fn choose(@builtin(local_invocation_index) local: u32) {
+    {%- if eager %}
+    if local == 0u {
+        atomicStore(&shared_first, 0xffffffffu);
+    }
+    workgroupBarrier();
+    var count = 0u;
+    if control.since < params.candidates && control.next < params.end {
+        count = min(control.together, params.end - control.next);
+    }
+    for (var number = local; number < count; number += 256u) {
+        if outcomes[number].w != 0u {
+            atomicMin(&shared_first, number);
+        }
+    }
+    workgroupBarrier();
+    let first = atomicLoad(&shared_first);
+    let is_found = first < count;
+    let candidate = control.next + first;
+    {%- else %}
+    var best = vec2<u32>();
+    var best_candidate = 0xffffffffu;
+    for (var number = local; number < params.candidates; number += 256u) {
+        let outcome = outcomes[number];
+        if outcome.w != 0u && is_less(outcome.xy, best) {
+            best = outcome.xy;
+            best_candidate = number;
+        }
+    }
+    shared_best[local] = best;
+    shared_candidates[local] = best_candidate;
+    workgroupBarrier();
+    for (var half = 128u; half > 0u; half /= 2u) {
+        if local < half {
+            let other = shared_best[local + half];
+            let other_candidate = shared_candidates[local + half];
+            let is_equal = other.x == shared_best[local].x && other.y == shared_best[local].y;
+            if is_less(other, shared_best[local]) || (is_equal && other_candidate < shared_candidates[local]) {
+                shared_best[local] = other;
+                shared_candidates[local] = other_candidate;
+            }
+        }
+        workgroupBarrier();
+    }
+    let candidate = shared_candidates[0];
+    let first = candidate;
+    let is_found = candidate < params.candidates;
+    {%- endif %}
+    if local != 0u {
+        return;
+    }
+    control.found = select(0u, 1u, is_found);
+    {%- if eager %}
+    if !is_found {
+        control.since += count;
+        control.next += count;
+        if count > 0u {
+            control.together = min(2u * control.together, params.most_together);
+        }
+    }
+    {%- endif %}
+    if is_found {
+        let place = outcomes[first].z;
+        is_medoid[medoids[place]] = 0u;
+        is_medoid[candidate] = 1u;
+        medoids[place] = candidate;
+        control.candidate = candidate;
+        control.place = place;
+        control.swaps += 1u;
+        {%- if eager %}
+        control.since = 1u;
+        control.next = candidate + 1u;
+        control.together = max(first + 1u, control.together / 2u);
+        {%- endif %}
+    }
+}
