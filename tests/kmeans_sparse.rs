@@ -20,7 +20,7 @@ fn mostly_zero(rows: usize, columns: usize, shift: f32) -> Array2<f32> {
     points
 }
 
-fn compressed(points: &Array2<f32>) -> (Vec<i64>, Vec<i32>, Vec<f32>) {
+pub fn compressed(points: &Array2<f32>) -> (Vec<i64>, Vec<i32>, Vec<f32>) {
     let (mut starts, mut indices, mut values) = (vec![0], Vec::new(), Vec::new());
     for row in points.outer_iter() {
         for (column, &value) in row.iter().enumerate().filter(|(_, value)| **value != 0.0) {

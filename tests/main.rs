@@ -61,6 +61,9 @@ mod neighbours_cli;
 mod neighbours_exact;
 #[cfg(feature = "gpu")]
 mod neighbours_gpu;
+#[cfg(feature = "test-hooks")]
+mod neighbours_grid;
+mod neighbours_metrics;
 mod neighbours_radius;
 mod neighbours_rules;
 mod readers;

@@ -27,6 +27,7 @@ on_every_backend!(
     every_element_type,
     windows_and_parts_change_no_bit,
     nearly_equal_rows,
+    squares_that_underflow,
 );
 
 /// The metric from its formula. Cosine distances of nearly equal rows are only needed to a tolerance.
@@ -329,6 +330,23 @@ fn nearly_equal_rows(device: &Device) {
             let found = nearest(device, points.view(), queries.view(), &params).unwrap();
             let (points, queries) = (wide(points.view()), wide(queries.view()));
             check(&found, (metric, farthest), &points, &queries, |_, _| false, slack(metric, &points));
+        }
+    }
+}
+
+/// Values that vanish in `f64` are ties, however far apart a tile sees the rows.
+fn squares_that_underflow(device: &Device) {
+    for (scale, farthest) in [(1e-155, false), (1e-162, false), (1e-162, true), (1e-170, false)] {
+        let points = wide(uniform(120, 5, 1.0, 25).view()).mapv(|v| v * scale);
+        let queries = wide(uniform(30, 5, 1.0, 26).view()).mapv(|v| v * scale);
+        for metric in [Metric::SquaredEuclidean, Metric::Euclidean, Metric::InnerProduct] {
+            let params = Params::new(metric, 6).farthest(farthest);
+            let found = nearest(device, points.view(), queries.view(), &params).unwrap();
+            let expected = nearest(&Device::reference(), points.view(), queries.view(), &params).unwrap();
+            assert_eq!(bits(&found), bits(&expected), "{metric} {scale:e}");
+            let itself = nearest_of_each(device, points.view(), &params).unwrap();
+            let expected = nearest_of_each(&Device::reference(), points.view(), &params).unwrap();
+            assert_eq!(bits(&itself), bits(&expected), "{metric} {scale:e}");
         }
     }
 }

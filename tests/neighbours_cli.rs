@@ -53,6 +53,12 @@ fn neighbours_go_to_files() {
     assert_eq!(found(), array![[2], [2], [0]]);
     succeed(&["neighbours", points, "-k", "1", "--farthest", "--metric", "manhattan", "-o", indices]);
     assert_eq!(found(), array![[1], [0], [1]]);
+    let variances = folder.file("v.csv", "100,0.0001\n");
+    let scaled = ["neighbours", points, "-k", "1", "--without-self", "--metric", "seuclidean", "-o", indices];
+    succeed(&[&scaled[..], &["--variances", as_str(&variances)]].concat());
+    assert_eq!(found(), array![[2], [2], [0]]);
+    succeed(&["neighbours", points, "-k", "1", "--without-self", "--periodic", "4,4", "-o", indices]);
+    assert_eq!(found(), array![[1], [0], [0]]);
 }
 
 #[test]
@@ -103,6 +109,22 @@ fn bad_input_of_neighbours_is_refused_by_name() {
         (vec![good, "--radius", "nan"], "--radius"),
         (vec![good, "--radius", "1", "-o", out], "--radius"),
         (vec![good, "--radius", "1", "-k", "1"], "--radius"),
+        (vec![good, "-k", "1", "--beyond", "1"], "--beyond"),
+        (vec![good, "--radius", "1", "--beyond", "2"], "--beyond: expected at most the radius"),
+        (vec![good, "--radius", "1", "--beyond", "nan"], "--beyond"),
+        (vec![good, "-k", "1", "--periodic", "1"], "--periodic: expected 2"),
+        (vec![good, "-k", "1", "--periodic", "1,x"], "--periodic"),
+        (vec![good, "-k", "1", "--periodic", "1e9,0"], "--periodic[0, 1]"),
+        (vec![good, "-k", "1", "--metric", "seuclidean"], "--variances: expected one variance per column"),
+        (vec![good, "-k", "1", "--metric", "mahalanobis"], "--inverse-covariance: expected a square matrix"),
+        (
+            vec![good, "-k", "1", "--metric", "mahalanobis", "--inverse-covariance", wide],
+            "--inverse-covariance",
+        ),
+        (vec![good, "-k", "1", "--metric", "minkowski", "--p", "0"], "--p: expected a finite number above 0"),
+        (vec![good, "-k", "1", "--p", "3"], "--p: expected none"),
+        (vec![good, "-k", "1", "--metric", "nan_euclidean"], "--metric: expected a metric that has a value"),
+        (vec![zeros, "-k", "1", "--metric", "kldivergence"], "INPUT[1, 0]"),
     ] {
         refused(&arguments, &run(&[&["neighbours"][..], &arguments].concat()), name);
         assert_eq!(names_in(&folder), before, "{arguments:?} wrote something");

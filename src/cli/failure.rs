@@ -91,6 +91,8 @@ fn flag(name: &str) -> &str {
         "x" => "X",
         "y" => "Y",
         "metric" => "--metric",
+        "beyond" => "--beyond",
+        "periodic" => "--periodic",
         "init" => "--init",
         "n_init" => "--n-init",
         "max_iter" => "--max-iter",

@@ -10,12 +10,13 @@ use serde_json::json;
 use super::args::{EXIT_CODES, Read, Run};
 use super::failure::Failure;
 use super::input;
+use super::metric::MetricParameters;
 use super::output::{self, ArrayFile};
 use super::summary::grouped;
 use crate::cancel::Cancel;
 use crate::data::{AtomicFile, CompressedRows, Points, write_csr_npz_to};
 use crate::device::Device;
-use crate::distance::{Matrix, Metric};
+use crate::distance::{self, Matrix};
 use crate::error::Error;
 use crate::neighbours::{
     Graph, Neighbours as Found, Params, RadiusParams, Symmetry, Values, nearest, nearest_of_each, within,
@@ -46,9 +47,20 @@ pub(super) struct Neighbours {
     #[arg(long, value_name = "R", allow_negative_numbers = true, conflicts_with_all = ["count", "farthest"])]
     pub radius: Option<f64>,
 
-    /// sqeuclidean, euclidean, cosine, inner_product, or any metric of distance without parameters; those four are the fast ones.
+    /// Leaves out rows at most so far away: what is left is a shell.
+    #[arg(long, value_name = "R", allow_negative_numbers = true, requires = "radius", conflicts_with_all = ["count", "farthest"])]
+    pub beyond: Option<f64>,
+
+    /// sqeuclidean, euclidean, cosine, inner_product, or any metric of distance but nan_euclidean; those four are the fast ones.
     #[arg(long, value_name = "M", default_value = "euclidean")]
     pub metric: String,
+
+    #[command(flatten)]
+    pub parameters: MetricParameters,
+
+    /// Lengths of a box that repeats in every direction, one per column; all coordinates lie within it.
+    #[arg(long, value_name = "L,L,...", value_delimiter = ',', allow_negative_numbers = true)]
+    pub periodic: Option<Vec<f64>>,
 
     /// Finds the farthest rows instead of the nearest.
     #[arg(long)]
@@ -89,8 +101,11 @@ pub(super) fn run(arguments: &Neighbours, cancel: &Cancel) -> Result<(), Failure
         ("--distances", arguments.distances.as_ref()),
         ("--graph", arguments.graph.as_ref()),
     ];
+    let mut inputs = inputs.to_vec();
+    inputs.extend(arguments.parameters.files());
     output::check_distinct(&inputs, &outputs)?;
-    let metric: Metric = arguments.metric.parse()?;
+    let measure = arguments.parameters.read(&arguments.metric)?;
+    let metric = measure.metric;
     let device = input::device(&arguments.run)?;
     let begin = Instant::now();
     let points = input::table("INPUT", &arguments.input, &arguments.read)?;
@@ -112,8 +127,8 @@ pub(super) fn run(arguments: &Neighbours, cancel: &Cancel) -> Result<(), Failure
     let rows = queries.as_ref().map_or(points.rows(), |queries| queries.rows());
     let tables = (points.points(), queries.as_ref().map(|queries| queries.points()));
     let (found, name) = match arguments.radius {
-        None => near(arguments, metric, &device, tables, cancel, &mut files)?,
-        Some(radius) => around(arguments, metric, radius, &device, tables, cancel, &mut files)?,
+        None => near(arguments, measure, &device, tables, cancel, &mut files)?,
+        Some(radius) => around(arguments, (measure, radius), &device, tables, cancel, &mut files)?,
     };
     let search = begin.elapsed().as_secs_f64();
     output::flush(&mut files.done)?;
@@ -154,16 +169,19 @@ struct Files {
 /// Finds the nearest and writes them. Returns how many, and the device.
 fn near(
     arguments: &Neighbours,
-    metric: Metric,
+    measure: distance::Params,
     device: &Device,
     (points, queries): (Points, Option<Points>),
     cancel: &Cancel,
     files: &mut Files,
 ) -> Result<(usize, String), Failure> {
-    let params = Params::new(metric, arguments.count.unwrap_or_default())
+    let mut params = Params::of(measure, arguments.count.unwrap_or_default())
         .farthest(arguments.farthest)
         .includes_self(!arguments.without_self)
         .cancel(cancel.clone());
+    if let Some(lengths) = &arguments.periodic {
+        params = params.periodic(lengths.clone());
+    }
     let columns = points.rows();
     let found: Found = match queries {
         Some(queries) => nearest(device, points, queries, &params),
@@ -192,15 +210,20 @@ fn near(
 /// Finds all within a radius and writes them. Returns how many, and the device.
 fn around(
     arguments: &Neighbours,
-    metric: Metric,
-    radius: f64,
+    (measure, radius): (distance::Params, f64),
     device: &Device,
     (points, queries): (Points, Option<Points>),
     cancel: &Cancel,
     files: &mut Files,
 ) -> Result<(usize, String), Failure> {
-    let params =
-        RadiusParams::new(metric, radius).includes_self(!arguments.without_self).cancel(cancel.clone());
+    let mut params =
+        RadiusParams::of(measure, radius).includes_self(!arguments.without_self).cancel(cancel.clone());
+    if let Some(beyond) = arguments.beyond {
+        params = params.beyond(beyond);
+    }
+    if let Some(lengths) = &arguments.periodic {
+        params = params.periodic(lengths.clone());
+    }
     let columns = points.rows();
     let found = match queries {
         Some(queries) => within(device, points, queries, &params),

@@ -67,7 +67,7 @@ fn words(argument: &'static str, points: &Points, depth: usize, cancel: &Cancel)
 }
 
 /// A row of packed bits as numbers 0 and 1, for the reference.
-pub(super) fn unpacked(points: &Points, row: usize) -> Vec<f64> {
+pub(crate) fn unpacked(points: &Points, row: usize) -> Vec<f64> {
     let mut bits = Vec::new();
     let mut unpack = |value: u32, width: u32| {
         bits.extend((0..width).map(|bit| f64::from((value >> bit) & 1)));

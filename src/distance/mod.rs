@@ -42,7 +42,7 @@
 //! `operands` (what tiles see, from `rows` and `transform`), `plan` and `windows` (how it is cut, and why the bounds
 //! hold), `cpu` and `gpu`.
 
-mod bits;
+pub(crate) mod bits;
 mod cpu;
 pub(crate) mod domain;
 mod engine;
@@ -73,6 +73,7 @@ use engine::Engine;
 pub use matrix::{Distances, Filled, Matrix, MatrixView, MatrixViewMut, RowBlock};
 pub(crate) use metric::Domain;
 pub use metric::Metric;
+pub(crate) use params::Constants;
 pub use params::Params;
 use plan::Shape;
 use real::Real;
@@ -185,6 +186,13 @@ pub fn needs_f64(metric: Metric, x: &Points<'_>, y: Option<&Points<'_>>) -> bool
     }
     let is_wide = |element| matches!(element, F64 | U32 | I32 | U64 | I64);
     is_wide(x.element_type()) || y.is_some_and(|y| is_wide(y.element_type()))
+}
+
+/// The parameters of a metric for rows of `depth` features, with all that a call would refuse about them.
+pub(crate) fn constants(params: &Params, depth: usize) -> Result<Constants> {
+    let constants = params.constants(depth)?;
+    transform::Transform::of(params.metric, &constants)?;
+    Ok(constants)
 }
 
 /// The input: tables that are not empty and have equally many columns.

@@ -5,16 +5,11 @@ use super::metric::Metric;
 use super::params::Constants;
 use crate::data::frame::{exponent_above, power_of_two};
 
-/// The value of a metric without parameters of its own.
-pub(crate) fn measure(metric: Metric, x: &[f64], y: &[f64]) -> f64 {
-    measure_with(metric, &Constants::None, x, y)
-}
-
 /// The value of `metric` for two rows of input values, which its domain holds. Packed rows come as their bits.
 ///
 /// The cosine distance is computed as `|x/|x| - y/|y||^2 / 2`, which is the same number and exactly 0 for equal rows;
 /// so is that of centred rows, the correlation distance.
-pub(super) fn measure_with(metric: Metric, constants: &Constants, x: &[f64], y: &[f64]) -> f64 {
+pub(crate) fn measure_with(metric: Metric, constants: &Constants, x: &[f64], y: &[f64]) -> f64 {
     match metric {
         Metric::SquaredEuclidean => {
             let length = difference_length(x, y);
@@ -285,6 +280,10 @@ fn unit(values: impl Iterator<Item = f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn measure(metric: Metric, x: &[f64], y: &[f64]) -> f64 {
+        measure_with(metric, &Constants::None, x, y)
+    }
 
     #[test]
     fn values_by_hand() {

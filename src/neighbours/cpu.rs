@@ -9,10 +9,12 @@
 //! 3. Lists that stay long, because points are equal or the band is wide, are decided on between windows.
 //! 4. A set with itself needs each product once ([`super::mirror`]).
 //! 5. Metrics that no tile screens are measured pair by pair.
+//! 6. Rows of up to three columns are looked up in a grid where that is faster ([`super::grid`]).
 
 use rayon::prelude::*;
 
 use super::fold::{Fold, Row};
+use super::grid::Grid;
 use super::judge::{Judge, Scratch};
 use super::mirror;
 use super::plan::Cut;
@@ -52,7 +54,8 @@ pub(super) fn search<F: Fold>(
     mut visit: impl FnMut(u32, F::Answer) -> Result<()>,
 ) -> Result<()> {
     let cut = Cut::new(problem.points.columns(), fold.count().unwrap_or(0), ROW_GROUP);
-    if let (Some(screen), Some(count)) = (screen, fold.count())
+    let grid = Grid::new(problem, part, fold, screen.is_some());
+    if let (Some(screen), Some(count), None) = (screen, fold.count(), &grid)
         && problem.other_queries().is_none()
         && part.is_everything()
         && cut.keeps(part.queries.len())
@@ -62,9 +65,10 @@ pub(super) fn search<F: Fold>(
     }
     for start in (0..part.queries.len()).step_by(cut.queries) {
         let queries = part.queries.range(start, cut.queries.min(part.queries.len() - start));
-        let answers = match screen {
-            Some(screen) => screened(problem, screen, part, &queries, fold, cut)?,
-            None => measured(problem, part, &queries, fold)?,
+        let answers = match (&grid, screen) {
+            (Some(grid), _) => grid.search(problem, &queries, fold)?,
+            (None, Some(screen)) => screened(problem, screen, part, &queries, fold, cut)?,
+            (None, None) => measured(problem, part, &queries, fold)?,
         };
         queries.iter().zip(answers).try_for_each(|(&query, answer)| visit(query, answer))?;
     }
@@ -137,7 +141,7 @@ impl<A: Send + Default> Work<A> {
             let x = &mut block.x[row * depth..(row + 1) * depth];
             let square = screen.load(Side::Queries, problem.queries(), query as usize, &mut wide, x);
             norms.push(screen.half_norm(square, HOST_UNIT, chain));
-            let gap = Screen::gap(&bound, square);
+            let gap = screen.gap(&bound, square);
             let reach = fold.reach(screen, query, square);
             block.lists[row].gap = gap;
             block.lists[row].left_out = problem.left_out(query);

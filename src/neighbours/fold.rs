@@ -1,6 +1,7 @@
 //! What is kept of the tiles: the few best, all within a radius, or how many those are.
 
 use super::judge::{Judge, Scratch};
+use super::order::Order;
 use super::params::Radius;
 use super::problem::Problem;
 use super::reference::Neighbour;
@@ -16,6 +17,12 @@ pub(super) trait Fold: Sync {
     const COUNTS: bool = false;
     /// How many are wanted; `None`: all within the reach.
     fn count(&self) -> Option<usize>;
+    /// The largest value of a distance that a query may want; `None`: any.
+    fn farthest_of(&self, query: u32) -> Option<f64>;
+    /// The value of the last of an answer that has as many as are wanted.
+    fn last(&self, _answer: &Self::Answer) -> Option<f64> {
+        None
+    }
     /// The values of T within which columns can be wanted; `None`: any.
     fn reach(&self, screen: &Screen, query: u32, square: f64) -> Option<Reach>;
     /// Takes from a row's list, after a window, what need not stay there.
@@ -52,6 +59,14 @@ impl Fold for Best {
         Some(self.count)
     }
 
+    fn farthest_of(&self, _: u32) -> Option<f64> {
+        None
+    }
+
+    fn last(&self, answer: &Self::Answer) -> Option<f64> {
+        answer.get(self.count - 1).map(|neighbour| neighbour.value)
+    }
+
     fn reach(&self, _: &Screen, _: u32, _: f64) -> Option<Reach> {
         None
     }
@@ -81,9 +96,29 @@ impl Fold for Best {
     }
 }
 
-/// All within a radius.
-pub(super) struct Within<'a> {
+/// What is at most a radius away, and farther than another where one is given.
+#[derive(Clone, Copy)]
+pub(super) struct Shell<'a> {
     pub radius: &'a Radius,
+    pub beyond: Option<&'a Radius>,
+}
+
+impl Shell<'_> {
+    fn holds(&self, order: Order, query: usize, value: f64) -> bool {
+        let is_too_near = |beyond: &Radius| order.reaches(value, beyond.of(query));
+        order.reaches(value, self.radius.of(query)) && !self.beyond.is_some_and(is_too_near)
+    }
+
+    /// Nothing is surely in it before it is measured, where it has an inside.
+    fn reach(&self, screen: &Screen, query: u32, square: f64) -> Reach {
+        let reach = screen.reach(self.radius.of(query as usize), square);
+        if self.beyond.is_some() { Reach { inner: f64::NEG_INFINITY, ..reach } } else { reach }
+    }
+}
+
+/// All within a shell.
+pub(super) struct Within<'a> {
+    pub shell: Shell<'a>,
 }
 
 impl Fold for Within<'_> {
@@ -94,8 +129,12 @@ impl Fold for Within<'_> {
         None
     }
 
+    fn farthest_of(&self, query: u32) -> Option<f64> {
+        Some(self.shell.radius.of(query as usize))
+    }
+
     fn reach(&self, screen: &Screen, query: u32, square: f64) -> Option<Reach> {
-        Some(screen.reach(self.radius.of(query as usize), square))
+        Some(self.shell.reach(screen, query, square))
     }
 
     fn between(&self, judge: &Judge, row: Row, scratch: &mut Scratch, answer: &mut Self::Answer) {
@@ -106,14 +145,14 @@ impl Fold for Within<'_> {
     }
 
     fn add(&self, judge: &Judge, query: u32, found: &mut Vec<Neighbour>, answer: &mut Self::Answer) {
-        let radius = self.radius.of(query as usize);
-        answer.extend(found.drain(..).filter(|neighbour| judge.order.reaches(neighbour.value, radius)));
+        let is_wanted = |found: &Neighbour| self.shell.holds(judge.order, query as usize, found.value);
+        answer.extend(found.drain(..).filter(is_wanted));
     }
 }
 
-/// How many are within a radius.
+/// How many are within a shell.
 pub(super) struct Count<'a> {
-    pub radius: &'a Radius,
+    pub shell: Shell<'a>,
 }
 
 impl Fold for Count<'_> {
@@ -125,8 +164,12 @@ impl Fold for Count<'_> {
         None
     }
 
+    fn farthest_of(&self, query: u32) -> Option<f64> {
+        Some(self.shell.radius.of(query as usize))
+    }
+
     fn reach(&self, screen: &Screen, query: u32, square: f64) -> Option<Reach> {
-        Within { radius: self.radius }.reach(screen, query, square)
+        Some(self.shell.reach(screen, query, square))
     }
 
     /// What is within the radius by more than the bound need not be measured.
@@ -149,7 +192,7 @@ impl Fold for Count<'_> {
     }
 
     fn add(&self, judge: &Judge, query: u32, found: &mut Vec<Neighbour>, answer: &mut Self::Answer) {
-        let radius = self.radius.of(query as usize);
-        *answer += found.drain(..).filter(|n| judge.order.reaches(n.value, radius)).count() as u64;
+        let is_wanted = |found: &Neighbour| self.shell.holds(judge.order, query as usize, found.value);
+        *answer += found.drain(..).filter(is_wanted).count() as u64;
     }
 }

@@ -109,7 +109,7 @@ fn prepare(problem: &Problem, screen: &Screen, queries: &[u32], chain: usize) ->
         || vec![0.0; depth],
         |wide, ((row, gap), &query)| {
             let square = screen.load(Side::Queries, problem.queries(), query as usize, wide, row);
-            *gap = rounded_up(Screen::gap(&bound, square));
+            *gap = rounded_up(screen.gap(&bound, square));
         },
     );
     (x, gaps)

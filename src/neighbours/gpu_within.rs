@@ -104,7 +104,7 @@ fn prepare<F: Fold>(
         || vec![0.0; depth],
         |wide, (row, &query)| {
             let square = screen.load(Side::Queries, problem.queries(), query as usize, wide, row);
-            let share = 0.5 * Screen::gap(&bound, square);
+            let share = 0.5 * screen.gap(&bound, square);
             let largest = f64::from(NO_LIMIT);
             let (mut upper, mut lower) = (largest, -2.0 * largest);
             if let Some(reach) = fold.reach(screen, query, square) {

@@ -25,13 +25,17 @@
 //! - GPUs search with the metrics that tiles screen; every other metric is measured by the CPU also where the device is a
 //!   GPU, and the result's `device` says so.
 //! - Squared Euclidean, Euclidean, cosine and inner product are screened by tiles; every other metric is measured pair by
-//!   pair in `f64`, which is slow.
+//!   pair in `f64`, which is slow. All are taken but nan_euclidean, which has no value for some pairs.
+//! - On the CPU, rows of one to three columns under Euclidean distances, Manhattan, Chebyshev and Minkowski, and places under
+//!   haversine, are looked up in a uniform grid where that is faster; the results are the same bits.
+//! - Sparse rows ([`Points::Sparse`](crate::Points::Sparse)) are widened row by row: no dense copy of a table is made.
 //! - Where more than a few thousand points lie as near as the last neighbour, within what `f32` can tell apart beside the
 //!   data's spread, all of those are measured in `f64`.
 //!
 //! Read in this order: [`Params`] and [`RadiusParams`], `reference` (the definition), `screen` (what tiles see, and why
-//! they can be trusted), `plan` (how it is cut), `fold` and `judge` (what is kept and decided), `cpu` and `gpu`.
+//! they can be trusted), `plan` (how it is cut), `fold` and `judge` (what is kept and decided), `cpu`, `gpu`, and `grid`.
 
+mod cells;
 mod cpu;
 mod filter;
 mod fold;
@@ -40,6 +44,7 @@ mod gpu;
 #[cfg(feature = "gpu")]
 mod gpu_within;
 mod graph;
+mod grid;
 mod judge;
 mod mirror;
 mod order;
@@ -50,6 +55,7 @@ mod reference;
 mod results;
 mod run;
 mod screen;
+mod space;
 
 pub use filter::{Filter, Filters};
 pub use graph::{Graph, Symmetry};
@@ -75,7 +81,7 @@ pub fn nearest<'a, 'b>(
     queries: impl Into<Points<'b>>,
     params: &Params,
 ) -> Result<Neighbours> {
-    run::nearest(device, &points.into(), Some(&queries.into()), params)
+    run::nearest(device, &points.into(), Some(&queries.into()), params, false)
 }
 
 /// The `count` nearest of a set's rows for each of them, itself included or not. Errors as [`nearest`].
@@ -94,10 +100,39 @@ pub fn nearest_of_each<'a>(
     points: impl Into<Points<'a>>,
     params: &Params,
 ) -> Result<Neighbours> {
-    run::nearest(device, &points.into(), None, params)
+    run::nearest(device, &points.into(), None, params, false)
 }
 
-/// All points within a radius of every query: counted first, so that a result that is too large is known before it is made.
+/// The `count`-th nearest point of every query alone, one column: no memory goes to those before it. Errors as [`nearest`].
+///
+/// ```
+/// use tilefold::distance::Metric;
+/// use tilefold::neighbours::{Params, nth_nearest};
+/// let points = ndarray::array![[0.0_f32], [1.0], [5.0]];
+/// let params = Params::new(Metric::Euclidean, 2);
+/// let found = nth_nearest(&tilefold::Device::cpu(), points.view(), ndarray::array![[0.9_f32]].view(), &params)?;
+/// assert_eq!(found.indices, ndarray::array![[0]]);
+/// # Ok::<(), tilefold::Error>(())
+/// ```
+pub fn nth_nearest<'a, 'b>(
+    device: &Device,
+    points: impl Into<Points<'a>>,
+    queries: impl Into<Points<'b>>,
+    params: &Params,
+) -> Result<Neighbours> {
+    run::nearest(device, &points.into(), Some(&queries.into()), params, true)
+}
+
+/// The `count`-th nearest of a set's rows for each of them alone. Errors as [`nearest`].
+pub fn nth_nearest_of_each<'a>(
+    device: &Device,
+    points: impl Into<Points<'a>>,
+    params: &Params,
+) -> Result<Neighbours> {
+    run::nearest(device, &points.into(), None, params, true)
+}
+
+/// All points within a radius of every query, or within a shell ([`RadiusParams::beyond`]): counted first, so that a result that is too large is known before it is made.
 ///
 /// ```
 /// use tilefold::distance::Metric;

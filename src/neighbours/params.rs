@@ -1,8 +1,9 @@
 //! What is searched for, and the rules a call keeps.
 
 use super::filter::Filters;
+use super::fold::Shell;
 use crate::cancel::Cancel;
-use crate::distance::Metric;
+use crate::distance::{self, Metric};
 use crate::error::{Error, Result};
 
 /// Most neighbours of one query.
@@ -33,8 +34,14 @@ pub struct Params {
     pub max_bytes: Option<u64>,
     /// Stops the work from another thread.
     pub cancel: Cancel,
+    /// The metric's own parameters, its metric aside.
+    pub(super) constants: distance::Params,
+    /// The box that repeats, one length per column.
+    pub(super) period: Option<Vec<f64>>,
     /// Whether tiles are taken with the error that they may have.
     pub(super) recheck: bool,
+    /// Whether points go to a grid; `None`: where that is faster.
+    pub(super) grid: Option<bool>,
 }
 
 impl Params {
@@ -48,8 +55,27 @@ impl Params {
             filters: None,
             max_bytes: None,
             cancel: Cancel::new(),
+            constants: distance::Params::new(metric),
+            period: None,
             recheck: true,
+            grid: None,
         }
+    }
+
+    /// The `count` nearest under a metric with parameters of its own; the limit of bytes and the token are not taken over.
+    ///
+    /// ```
+    /// use tilefold::distance::{self, Metric};
+    /// use tilefold::neighbours::{Params, nearest};
+    /// let points = ndarray::array![[0.0, 0.0], [3.0, 0.5]];
+    /// let measure = distance::Params::new(Metric::StandardizedEuclidean).variances(vec![9.0, 0.01]);
+    /// let query = ndarray::array![[1.0, 0.4]];
+    /// let found = nearest(&tilefold::Device::cpu(), points.view(), query.view(), &Params::of(measure, 1))?;
+    /// assert_eq!(found.indices, ndarray::array![[1]]);
+    /// # Ok::<(), tilefold::Error>(())
+    /// ```
+    pub fn of(measure: distance::Params, count: usize) -> Self {
+        Self { constants: measure.clone(), ..Self::new(measure.metric, count) }
     }
 
     /// Searches for the farthest instead.
@@ -70,6 +96,13 @@ impl Params {
         self
     }
 
+    /// Sets a box that repeats in every direction, one length per column: of all images of a point the nearest counts. For
+    /// squared Euclidean, Euclidean, Manhattan and Chebyshev; all coordinates must lie within it, from 0 to its length.
+    pub fn periodic(mut self, lengths: Vec<f64>) -> Self {
+        self.period = Some(lengths);
+        self
+    }
+
     /// Sets the most bytes that the result may take.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
@@ -82,12 +115,33 @@ impl Params {
         self
     }
 
+    /// Whether points of few columns go to a grid, where the metric allows it: for tests, which must find no difference.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn with_grid(mut self, grid: bool) -> Self {
+        self.grid = Some(grid);
+        self
+    }
+
     /// Takes the values of tiles for exact: for tests that must then fail.
     #[cfg(feature = "test-hooks")]
     #[doc(hidden)]
     pub fn without_recheck(mut self) -> Self {
         self.recheck = false;
         self
+    }
+
+    /// What the work goes by.
+    pub(super) fn rules(&self) -> Rules<'_> {
+        Rules {
+            measure: distance::Params { metric: self.metric, ..self.constants.clone() },
+            period: self.period.as_deref(),
+            farthest: self.farthest,
+            includes_self: self.includes_self,
+            recheck: self.recheck,
+            grid: self.grid,
+            cancel: &self.cancel,
+        }
     }
 
     /// Refuses a count of 0, above [`LARGEST_COUNT`], or above the `available` points of a query.
@@ -102,6 +156,17 @@ impl Params {
         }
         Ok(())
     }
+}
+
+/// What both kinds of search go by.
+pub(super) struct Rules<'a> {
+    pub measure: distance::Params,
+    pub period: Option<&'a [f64]>,
+    pub farthest: bool,
+    pub includes_self: bool,
+    pub recheck: bool,
+    pub grid: Option<bool>,
+    pub cancel: &'a Cancel,
 }
 
 /// How far a radius search goes.
@@ -123,9 +188,35 @@ impl Radius {
     }
 }
 
+impl Radius {
+    fn check(&self, name: &'static str, queries: usize, is_similarity: bool) -> Result<()> {
+        let radii = match self {
+            Self::One(radius) => std::slice::from_ref(radius),
+            Self::Each(radii) if radii.len() == queries => radii,
+            Self::Each(radii) => {
+                return Err(Error::shape(name, format!("{queries}, one per query"), radii.len()));
+            }
+        };
+        let is_refused = |radius: &&f64| radius.is_nan() || (**radius < 0.0 && !is_similarity);
+        match radii.iter().find(is_refused) {
+            Some(radius) => {
+                let rule = if is_similarity { "a number" } else { "a number of at least 0" };
+                Err(Error::parameter(name, rule, radius))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl From<f64> for Radius {
     fn from(radius: f64) -> Self {
         Self::One(radius)
+    }
+}
+
+impl From<Vec<f64>> for Radius {
+    fn from(radii: Vec<f64>) -> Self {
+        Self::Each(radii)
     }
 }
 
@@ -137,6 +228,9 @@ pub struct RadiusParams {
     pub metric: Metric,
     /// Largest distance, in the metric's unit. For [`Metric::InnerProduct`] the least similarity, of either sign.
     pub radius: Radius,
+    /// Leaves out points that are at most so far: what is left is a shell. Like the radius, the other way round for
+    /// [`Metric::InnerProduct`].
+    pub beyond: Option<Radius>,
     /// Whether the neighbours of a query come nearest first; else by index.
     pub sorted: bool,
     /// Whether a row of a set that is searched with itself counts as its own neighbour.
@@ -147,8 +241,14 @@ pub struct RadiusParams {
     pub max_bytes: Option<u64>,
     /// Stops the work from another thread.
     pub cancel: Cancel,
+    /// The metric's own parameters, its metric aside.
+    pub(super) constants: distance::Params,
+    /// The box that repeats, one length per column.
+    pub(super) period: Option<Vec<f64>>,
     /// Whether tiles are taken with the error that they may have.
     pub(super) recheck: bool,
+    /// Whether points go to a grid; `None`: where that is faster.
+    pub(super) grid: Option<bool>,
 }
 
 impl RadiusParams {
@@ -157,13 +257,38 @@ impl RadiusParams {
         Self {
             metric,
             radius: radius.into(),
+            beyond: None,
             sorted: false,
             includes_self: true,
             filters: None,
             max_bytes: None,
             cancel: Cancel::new(),
+            constants: distance::Params::new(metric),
+            period: None,
             recheck: true,
+            grid: None,
         }
+    }
+
+    /// All within a radius under a metric with parameters of its own; the limit of bytes and the token are not taken over.
+    pub fn of(measure: distance::Params, radius: impl Into<Radius>) -> Self {
+        Self { constants: measure.clone(), ..Self::new(measure.metric, radius) }
+    }
+
+    /// Leaves out points that are at most so far. Shells from one radius to the next share no point and leave out none.
+    ///
+    /// ```
+    /// use tilefold::distance::Metric;
+    /// use tilefold::neighbours::{RadiusParams, within};
+    /// let points = ndarray::array![[0.0_f32], [1.0], [2.0], [3.0]];
+    /// let params = RadiusParams::new(Metric::Euclidean, 2.0).beyond(1.0);
+    /// let found = within(&tilefold::Device::cpu(), points.view(), ndarray::array![[0.0_f32]].view(), &params)?;
+    /// assert_eq!(found.indices, [2]);
+    /// # Ok::<(), tilefold::Error>(())
+    /// ```
+    pub fn beyond(mut self, radius: impl Into<Radius>) -> Self {
+        self.beyond = Some(radius.into());
+        self
     }
 
     /// Sets whether the neighbours of a query come nearest first.
@@ -184,6 +309,13 @@ impl RadiusParams {
         self
     }
 
+    /// Sets a box that repeats in every direction, one length per column: of all images of a point the nearest counts. For
+    /// squared Euclidean, Euclidean, Manhattan and Chebyshev; all coordinates must lie within it, from 0 to its length.
+    pub fn periodic(mut self, lengths: Vec<f64>) -> Self {
+        self.period = Some(lengths);
+        self
+    }
+
     /// Sets the most bytes that the result may take.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
@@ -196,6 +328,14 @@ impl RadiusParams {
         self
     }
 
+    /// Whether points of few columns go to a grid, where the metric allows it: for tests, which must find no difference.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn with_grid(mut self, grid: bool) -> Self {
+        self.grid = Some(grid);
+        self
+    }
+
     /// Takes the values of tiles for exact: for tests that must then fail.
     #[cfg(feature = "test-hooks")]
     #[doc(hidden)]
@@ -204,21 +344,42 @@ impl RadiusParams {
         self
     }
 
-    /// Refuses radii that are NaN, negative for a distance, or not one per query.
+    /// What the work goes by.
+    pub(super) fn rules(&self) -> Rules<'_> {
+        Rules {
+            measure: distance::Params { metric: self.metric, ..self.constants.clone() },
+            period: self.period.as_deref(),
+            farthest: false,
+            includes_self: self.includes_self,
+            recheck: self.recheck,
+            grid: self.grid,
+            cancel: &self.cancel,
+        }
+    }
+
+    /// Where points are wanted.
+    pub(super) fn shell(&self) -> Shell<'_> {
+        Shell { radius: &self.radius, beyond: self.beyond.as_ref() }
+    }
+
+    /// Refuses radii that are NaN, negative for a distance, or not one per query, and shells that end before they begin.
     pub(super) fn check(&self, queries: usize) -> Result<()> {
-        let radii = match &self.radius {
-            Radius::One(radius) => std::slice::from_ref(radius),
-            Radius::Each(radii) if radii.len() == queries => radii,
-            Radius::Each(radii) => {
-                return Err(Error::shape("radius", format!("{queries}, one per query"), radii.len()));
-            }
-        };
         let is_similarity = self.metric == Metric::InnerProduct;
-        let refused = |radius: &&f64| radius.is_nan() || (**radius < 0.0 && !is_similarity);
-        match radii.iter().find(refused) {
-            Some(radius) => {
-                let rule = if is_similarity { "a number" } else { "a number of at least 0" };
-                Err(Error::parameter("radius", rule, radius))
+        self.radius.check("radius", queries, is_similarity)?;
+        let Some(beyond) = &self.beyond else { return Ok(()) };
+        beyond.check("beyond", queries, is_similarity)?;
+        let is_turned = |&query: &usize| {
+            let (inner, outer) = (beyond.of(query), self.radius.of(query));
+            if is_similarity { inner < outer } else { inner > outer }
+        };
+        match (0..queries).find(is_turned) {
+            Some(query) => {
+                let rule = if is_similarity { "at least the radius" } else { "at most the radius" };
+                Err(Error::parameter(
+                    "beyond",
+                    format!("{rule}, {}", self.radius.of(query)),
+                    beyond.of(query),
+                ))
             }
             None => Ok(()),
         }

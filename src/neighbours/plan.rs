@@ -13,6 +13,18 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// Entries of a list that are still screened further after a window; longer ones are decided on.
 const ENTRIES: usize = 4096;
 
+/// Points below which no grid is thought of.
+pub(super) const GRID_POINTS: usize = 512;
+/// Points that a tile screens in the time that a grid takes to look at one.
+const SCREENED_PER_LOOK: f64 = 16.0;
+
+/// Whether a grid pays, of which a query looks at so many of all points.
+pub(super) fn grid_pays(points: usize, looked_at: f64, is_screened: bool) -> bool {
+    let worth = if is_screened { SCREENED_PER_LOOK } else { 1.0 };
+    // Sorting the points into cells, and a query's own search, are worth some looks.
+    (looked_at + 16.0) * worth < points as f64
+}
+
 /// How the CPU's part is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cut {

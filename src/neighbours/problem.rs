@@ -3,9 +3,13 @@
 use super::filter::Filters;
 use super::judge::Judge;
 use super::order::Order;
+use super::params::Rules;
+use super::reference::Formula;
 use crate::cancel::Cancel;
 use crate::data::Points;
-use crate::distance::{Domain, Metric, domain, needs_f64};
+use crate::data::frame::{raw_row, widen_row};
+use crate::distance::bits::unpacked;
+use crate::distance::{self, Domain, Metric, domain, needs_f64};
 use crate::error::{Error, Result};
 
 /// The tables of a call.
@@ -13,12 +17,14 @@ pub(super) struct Problem<'a> {
     pub points: Points<'a>,
     /// `None`: the points themselves.
     queries: Option<Points<'a>>,
-    pub metric: Metric,
+    pub formula: Formula,
     pub farthest: bool,
     /// Whether point i does not count for query i.
     pub leaves_out_self: bool,
     /// Whether tiles are taken with the error that they may have.
     pub recheck: bool,
+    /// Whether points go to a grid; `None`: where that is faster.
+    pub grid: Option<bool>,
     pub cancel: Cancel,
 }
 
@@ -80,13 +86,9 @@ impl Selection {
 }
 
 impl<'a> Problem<'a> {
-    pub fn new(
-        points: &'a Points<'_>,
-        queries: Option<&'a Points<'_>>,
-        (metric, farthest): (Metric, bool),
-        (includes_self, recheck): (bool, bool),
-        cancel: &Cancel,
-    ) -> Result<Self> {
+    pub fn new(points: &'a Points<'_>, queries: Option<&'a Points<'_>>, rules: Rules) -> Result<Self> {
+        let Rules { measure, period, farthest, includes_self, recheck, grid, cancel } = rules;
+        let metric = measure.metric;
         points.check_not_empty("points")?;
         if let Some(queries) = queries {
             queries.check_not_empty("queries")?;
@@ -100,21 +102,23 @@ impl<'a> Problem<'a> {
                 return Err(Error::shape(argument, "fewer than 2^32 - 1 rows", rows));
             }
         }
-        let takes = Metric::GEOMETRIC.contains(&metric)
-            || matches!(metric.domain(), Domain::NotNegative | Domain::Bits | Domain::Places)
-            || matches!(metric, Metric::Canberra | Metric::BrayCurtis | Metric::Hamming);
-        if !takes {
-            let rule = "a metric of neighbours: of finite numbers, one by one, without parameters of its own";
+        if metric.domain() == Domain::Missing {
+            let rule = "a metric that has a value for every two rows";
             return Err(Error::parameter("metric", rule, metric));
         }
+        let constants = distance::constants(&measure, points.columns())?;
         let views = (points.view(), queries.map(Points::view));
         let named: Vec<(&'static str, &Points)> =
             std::iter::once(("points", &views.0)).chain(views.1.as_ref().map(|q| ("queries", q))).collect();
         domain::check(metric, &named, cancel)?;
+        if let Some(lengths) = period {
+            check_period(metric, lengths, &named, cancel)?;
+        }
+        let formula = Formula { metric, constants, period: period.map(<[f64]>::to_vec) };
         let leaves_out_self = queries.is_none() && !includes_self;
         let queries = queries.map(Points::view);
-        let cancel = cancel.clone();
-        Ok(Self { points: points.view(), queries, metric, farthest, leaves_out_self, recheck, cancel })
+        let (points, cancel) = (points.view(), cancel.clone());
+        Ok(Self { points, queries, formula, farthest, leaves_out_self, recheck, grid, cancel })
     }
 
     pub fn queries(&self) -> &Points<'a> {
@@ -127,12 +131,12 @@ impl<'a> Problem<'a> {
     }
 
     pub fn order(&self) -> Order {
-        Order::of(self.metric, self.farthest)
+        Order::of(self.formula.metric, self.farthest)
     }
 
     /// Whether distances are handed out in `f64`.
     pub fn needs_f64(&self) -> bool {
-        needs_f64(self.metric, &self.points, self.queries.as_ref())
+        needs_f64(self.formula.metric, &self.points, self.queries.as_ref())
     }
 
     /// The parts of the work.
@@ -166,7 +170,7 @@ impl<'a> Problem<'a> {
 
     /// Who measures and compares in `f64`.
     pub fn judge(&self) -> Judge<'_> {
-        Judge::new(self.metric, self.order(), &self.points, self.queries().element_type())
+        Judge::new(&self.formula, self.order(), &self.points, self.queries().element_type())
     }
 
     /// Operations of the work, for the choice of a device.
@@ -174,4 +178,50 @@ impl<'a> Problem<'a> {
         let pairs = |part: &Part| part.queries.len() as f64 * part.points.len() as f64;
         parts.iter().map(pairs).sum::<f64>() * self.points.columns() as f64
     }
+
+    /// A row in `f64` as the formula takes it: packed bits one by one.
+    pub fn wide_row(&self, points: &Points, row: usize) -> Vec<f64> {
+        if self.formula.metric.domain() == Domain::Packed {
+            unpacked(points, row)
+        } else {
+            raw_row(points, row)
+        }
+    }
+}
+
+/// Refuses a box that is none, metrics that it has no meaning for, and coordinates outside it.
+fn check_period(
+    metric: Metric,
+    lengths: &[f64],
+    tables: &[(&'static str, &Points)],
+    cancel: &Cancel,
+) -> Result<()> {
+    use Metric::{Chebyshev, Euclidean, Manhattan, SquaredEuclidean};
+    if !matches!(metric, SquaredEuclidean | Euclidean | Manhattan | Chebyshev) {
+        let rule = "none but with sqeuclidean, euclidean, manhattan or chebyshev";
+        return Err(Error::parameter("periodic", rule, metric));
+    }
+    let depth = tables[0].1.columns();
+    if lengths.len() != depth {
+        return Err(Error::shape("periodic", format!("{depth}, one length per column"), lengths.len()));
+    }
+    if let Some(column) = lengths.iter().position(|length| !(*length > 0.0 && *length <= 1e300)) {
+        let expected = "a length above 0 and at most 1e300";
+        return Err(Error::Value { argument: "periodic", row: 0, column, expected, got: lengths[column] });
+    }
+    for (argument, points) in tables {
+        let mut wide = vec![0.0; depth];
+        for row in 0..points.rows() {
+            if row % 4096 == 0 {
+                cancel.check()?;
+            }
+            widen_row(points, row, &mut wide);
+            let outside = |&column: &usize| !(wide[column] >= 0.0 && wide[column] <= lengths[column]);
+            if let Some(column) = (0..depth).find(outside) {
+                let expected = "a coordinate within the periodic box, from 0 to its length";
+                return Err(Error::Value { argument, row, column, expected, got: wide[column] });
+            }
+        }
+    }
+    Ok(())
 }

@@ -13,34 +13,36 @@ use super::screen::Screen;
 #[cfg(feature = "gpu")]
 use super::{gpu, gpu_within};
 use crate::data::Points;
-use crate::data::frame::raw_row;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
 
-/// The nearest of every query.
+/// The nearest of every query, or the last of those alone.
 pub(super) fn nearest(
     device: &Device,
     points: &Points,
     queries: Option<&Points>,
     params: &Params,
+    only_last: bool,
 ) -> Result<Neighbours> {
-    let goal = (params.metric, params.farthest);
-    let rules = (params.includes_self, params.recheck);
-    let problem = Problem::new(points, queries, goal, rules, &params.cancel)?;
+    let problem = Problem::new(points, queries, params.rules())?;
     let parts = problem.parts(params.filters.as_ref())?;
     params.check(problem.available(&parts))?;
-    let (rows, count) = (problem.queries().rows(), params.count);
+    let rows = problem.queries().rows();
+    // The last alone, or all of them.
+    let (skipped, count) = if only_last { (params.count - 1, 1) } else { (0, params.count) };
     let is_f64 = problem.needs_f64();
     let total = (rows as u64).saturating_mul(count as u64);
     result_bytes("neighbours", total, element_bytes(is_f64), params.max_bytes)?;
     let mut indices: Vec<u32> = zeros(rows * count)?;
     let mut room = Room::new(is_f64, rows * count)?;
-    let device = search(device, &problem, &parts, &Best { count }, |query, found| {
+    let fold = Best { count: params.count };
+    let device = search(device, &problem, &parts, &fold, |query, found| {
         let start = query as usize * count;
-        for (place, neighbour) in indices[start..].iter_mut().zip(&found) {
+        let found = &found[skipped..];
+        for (place, neighbour) in indices[start..].iter_mut().zip(found) {
             *place = neighbour.index;
         }
-        room.put(query, start, &found)
+        room.put(query, start, found)
     })?;
     let shaped = Array2::from_shape_vec((rows, count), indices);
     let indices = shaped.map_err(|error| Error::shape("result", format!("{rows} x {count}"), error))?;
@@ -77,7 +79,7 @@ pub(super) fn within(
     let mut indices: Vec<u32> = zeros(counted.total as usize)?;
     let mut room = Room::new(is_f64, counted.total as usize)?;
     let order = problem.order();
-    let fold = WithinFold { radius: &params.radius };
+    let fold = WithinFold { shell: params.shell() };
     let device = search(device, &problem, &parts, &fold, |query, mut found| {
         let (start, end) = (offsets[query as usize] as usize, offsets[query as usize + 1] as usize);
         if params.sorted {
@@ -106,8 +108,7 @@ fn radius_problem<'a>(
     queries: Option<&'a Points<'_>>,
     params: &RadiusParams,
 ) -> Result<(Problem<'a>, Vec<Part>)> {
-    let rules = (params.includes_self, params.recheck);
-    let problem = Problem::new(points, queries, (params.metric, false), rules, &params.cancel)?;
+    let problem = Problem::new(points, queries, params.rules())?;
     params.check(problem.queries().rows())?;
     let parts = problem.parts(params.filters.as_ref())?;
     Ok((problem, parts))
@@ -115,7 +116,7 @@ fn radius_problem<'a>(
 
 fn count_parts(device: &Device, problem: &Problem, parts: &[Part], params: &RadiusParams) -> Result<Counts> {
     let mut counts = vec![0; problem.queries().rows()];
-    let fold = Count { radius: &params.radius };
+    let fold = Count { shell: params.shell() };
     let device = search(device, problem, parts, &fold, |query, count| {
         counts[query as usize] = count;
         Ok(())
@@ -170,15 +171,16 @@ fn define<F: Fold>(
     fold: &F,
     visit: &mut impl FnMut(u32, F::Answer) -> Result<()>,
 ) -> Result<()> {
-    let points: Vec<Vec<f64>> = (0..problem.points.rows()).map(|row| raw_row(&problem.points, row)).collect();
+    let points: Vec<Vec<f64>> =
+        (0..problem.points.rows()).map(|row| problem.wide_row(&problem.points, row)).collect();
     let judge = problem.judge();
     let columns = part.points.range(0, part.points.len());
     for query in part.queries.range(0, part.queries.len()) {
         problem.cancel.check()?;
-        let row = raw_row(problem.queries(), query as usize);
+        let row = problem.wide_row(problem.queries(), query as usize);
         let candidates = columns.iter().copied().filter(|&column| problem.left_out(query) != Some(column));
         let mut ranked: Vec<Neighbour> =
-            reference::ranked(problem.metric, problem.order(), &row, &points, candidates);
+            reference::ranked(&problem.formula, problem.order(), &row, &points, candidates);
         let mut answer = F::Answer::default();
         if let Some(count) = fold.count() {
             ranked.truncate(count);

@@ -27,6 +27,10 @@ use crate::tile::bound::{Bound, Extent, norm_above};
 const ROUNDINGS_OF_ROWS: usize = 4;
 /// Relative slack for a handful of roundings in `f64`.
 const SLACK: f64 = 1.0 / (1_u64 << 40) as f64;
+/// More than what results of `f64` lose where they are too small for all of its digits.
+pub(super) const DENORMAL: f64 = 16.0 * f64::EPSILON * f64::MIN_POSITIVE;
+/// Wider than any difference of two values, and narrow enough for `f32`.
+const WIDEST_GAP: f64 = 1e37;
 /// Rows that one thread checks at a time.
 const CHECKED_ROWS: usize = 256;
 
@@ -87,16 +91,18 @@ pub(super) struct Screen {
 impl Screen {
     /// Refuses what cannot be measured, and chooses the frame. `None` where no tile screens this metric.
     pub fn new(problem: &Problem) -> Result<Option<Self>> {
-        let Problem { points, metric, farthest, recheck: has_bound, cancel, .. } = problem;
-        let (metric, has_bound, queries) = (*metric, *has_bound, problem.other_queries());
+        let Problem { points, formula, farthest, recheck: has_bound, cancel, .. } = problem;
+        let (metric, has_bound, queries) = (formula.metric, *has_bound, problem.other_queries());
         let views = (points.view(), queries.map(Points::view));
         let named: Vec<(&'static str, &Points)> =
             std::iter::once(("points", &views.0)).chain(views.1.as_ref().map(|q| ("queries", q))).collect();
         let scan = frame::scan_all(&named, cancel)?;
-        if metric == Metric::Cosine {
-            named.iter().try_for_each(|(name, points)| check_directions(name, points, cancel))?;
+        if let Some((is_refused, expected)) = refused_rows(metric) {
+            named
+                .iter()
+                .try_for_each(|(name, points)| check_rows(name, points, is_refused, expected, cancel))?;
         }
-        let Some(form) = Form::of(metric) else { return Ok(None) };
+        let Some(form) = Form::of(metric).filter(|_| formula.period.is_none()) else { return Ok(None) };
         let depth = points.columns();
         let norm_of = |largest: &[f64]| largest.iter().map(|l| l * l).sum::<f64>().sqrt() * (1.0 + 1e-6);
         let origin = vec![0.0; depth];
@@ -174,9 +180,16 @@ impl Screen {
         }
     }
 
-    /// 2 S of a row with this squared length.
-    pub fn gap(bound: &Bound, square: f64) -> f64 {
-        2.0 * f64::from(bound.shared(norm_above(square)))
+    /// 2 S of a row with this squared length. S also covers what the metric's value in `f64` loses where it is too small for
+    /// all digits: rows that are apart for a tile may be equally near for it.
+    pub fn gap(&self, bound: &Bound, square: f64) -> f64 {
+        let lost = match self.metric {
+            _ if !self.has_bound => 0.0,
+            Metric::Euclidean => DENORMAL * self.points_scale * self.largest_norm,
+            Metric::Cosine => 0.0,
+            _ => DENORMAL * self.points_scale * self.queries_scale,
+        };
+        (2.0 * (f64::from(bound.shared(norm_above(square))) + lost)).min(WIDEST_GAP)
     }
 
     /// The values of T that belong to `radius` from a row with this squared length.
@@ -221,12 +234,34 @@ fn scale_of(points: &Points, cancel: &Cancel) -> Result<f64> {
     Ok(power_of_two((-exponent).clamp(-1000, 1000)))
 }
 
-/// Refuses rows of zeros.
-fn check_directions(argument: &'static str, points: &Points, cancel: &Cancel) -> Result<()> {
+/// Rows that a metric has no value for, and what it expects.
+type Refusal = (fn(&[f64]) -> bool, &'static str);
+
+fn refused_rows(metric: Metric) -> Option<Refusal> {
+    let is_zero = |row: &[f64]| row.iter().all(|&value| value == 0.0);
+    let is_equal = |row: &[f64]| row.iter().all(|&value| value == row[0]);
+    match metric {
+        Metric::Cosine => Some((is_zero, "a row that is not all zeros: cosine needs a direction")),
+        Metric::Correlation => {
+            Some((is_equal, "a row whose values are not all equal: correlation needs a direction"))
+        }
+        Metric::JensenShannon | Metric::KullbackLeibler => {
+            Some((is_zero, "a row that is not all zeros: its values are divided by their sum"))
+        }
+        _ => None,
+    }
+}
+
+fn check_rows(
+    argument: &'static str,
+    points: &Points,
+    is_refused: fn(&[f64]) -> bool,
+    expected: &'static str,
+    cancel: &Cancel,
+) -> Result<()> {
     let check = |row: usize, wide: &[f64]| {
-        if wide.iter().all(|&value| value == 0.0) {
-            let expected = "a row that is not all zeros: cosine needs a direction";
-            return Err(Error::Value { argument, row, column: 0, expected, got: 0.0 });
+        if is_refused(wide) {
+            return Err(Error::Value { argument, row, column: 0, expected, got: wide[0] });
         }
         Ok(0.0)
     };
