@@ -3,11 +3,13 @@
 use numpy::{PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use tilefold::Cancel;
-use tilefold::distance::{Matrix, Metric};
+use tilefold::distance::{self, Matrix, Metric};
 use tilefold::neighbours::{Params, RadiusParams, Values, nearest, nearest_of_each, within, within_of_each};
 
-use crate::arrays::Rows;
+use crate::arrays::Table;
+use crate::distance::with_parameters;
 use crate::errors::to_python;
 use crate::guard::guarded;
 use crate::{devices, work};
@@ -19,7 +21,7 @@ type Within<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>, Bound<
 
 /// The `count` nearest rows of `points` for each row of `queries`; for each of `points` without itself for `None`.
 #[pyfunction]
-#[pyo3(signature = (points, queries, count, metric, device))]
+#[pyo3(signature = (points, queries, count, metric, device, parameters))]
 pub(crate) fn nearest_neighbours<'py>(
     py: Python<'py>,
     points: &Bound<'py, PyAny>,
@@ -27,15 +29,17 @@ pub(crate) fn nearest_neighbours<'py>(
     count: usize,
     metric: &str,
     device: &str,
+    parameters: &Bound<'py, PyDict>,
 ) -> PyResult<Nearest<'py>> {
     guarded(|| {
         let device = devices::device(py, device)?;
-        let metric: Metric = metric.parse().map_err(to_python)?;
-        let points = Rows::take("points", points)?;
-        let queries = queries.map(|queries| Rows::take("queries", queries)).transpose()?;
+        let measure = measure(metric, parameters)?;
+        let points = Table::take("points", points)?;
+        let queries = queries.map(|queries| Table::take("queries", queries)).transpose()?;
         let cancel = Cancel::new();
-        let params = Params::new(metric, count).includes_self(false).cancel(cancel.clone());
-        let (points, queries) = (points.points(), queries.as_ref().map(Rows::points));
+        let params = Params::of(measure, count).includes_self(false).cancel(cancel.clone());
+        let points = points.points()?;
+        let queries = queries.as_ref().map(Table::points).transpose()?;
         let found = work::run(py, &cancel, || match queries {
             Some(queries) => nearest(&device, points, queries, &params),
             None => nearest_of_each(&device, points, &params),
@@ -51,7 +55,8 @@ pub(crate) fn nearest_neighbours<'py>(
 
 /// All rows of `points` within `radius` of each row of `queries`; of each of `points` without itself for `None`.
 #[pyfunction]
-#[pyo3(signature = (points, queries, radius, metric, is_sorted, device))]
+#[expect(clippy::too_many_arguments, reason = "what Python hands over, flat")]
+#[pyo3(signature = (points, queries, radius, metric, is_sorted, device, parameters))]
 pub(crate) fn neighbours_within<'py>(
     py: Python<'py>,
     points: &Bound<'py, PyAny>,
@@ -60,16 +65,18 @@ pub(crate) fn neighbours_within<'py>(
     metric: &str,
     is_sorted: bool,
     device: &str,
+    parameters: &Bound<'py, PyDict>,
 ) -> PyResult<Within<'py>> {
     guarded(|| {
         let device = devices::device(py, device)?;
-        let metric: Metric = metric.parse().map_err(to_python)?;
-        let points = Rows::take("points", points)?;
-        let queries = queries.map(|queries| Rows::take("queries", queries)).transpose()?;
+        let measure = measure(metric, parameters)?;
+        let points = Table::take("points", points)?;
+        let queries = queries.map(|queries| Table::take("queries", queries)).transpose()?;
         let cancel = Cancel::new();
-        let params = RadiusParams::new(metric, radius).sorted(is_sorted).includes_self(false);
+        let params = RadiusParams::of(measure, radius).sorted(is_sorted).includes_self(false);
         let params = params.cancel(cancel.clone());
-        let (points, queries) = (points.points(), queries.as_ref().map(Rows::points));
+        let points = points.points()?;
+        let queries = queries.as_ref().map(Table::points).transpose()?;
         let found = work::run(py, &cancel, || match queries {
             Some(queries) => within(&device, points, queries, &params),
             None => within_of_each(&device, points, &params),
@@ -87,4 +94,10 @@ pub(crate) fn neighbours_within<'py>(
         };
         Ok((PyArray1::from_vec(py, offsets), PyArray1::from_vec(py, indices), distances, found.device))
     })
+}
+
+/// A metric with its own parameters.
+fn measure(metric: &str, parameters: &Bound<'_, PyDict>) -> PyResult<distance::Params> {
+    let metric: Metric = metric.parse().map_err(to_python)?;
+    with_parameters(distance::Params::new(metric), parameters)
 }

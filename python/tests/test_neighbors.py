@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.neighbors import NearestNeighbors as Peer
 from sklearn.utils.estimator_checks import check_estimator
 from tilefold.neighbors import NearestNeighbors
@@ -59,15 +60,73 @@ def test_arrays_of_equal_length_stay_arrays_of_arrays(device):
     ("parameters", "message"),
     [
         ({"metric": "nearest"}, "metric: expected one of"),
-        ({"metric": "minkowski", "p": 3}, "p: expected 1, 2 or infinity"),
+        ({"metric": "nan_euclidean"}, "metric: expected one of"),
+        ({"metric": "minkowski", "p": 0}, "p: expected a number above 0"),
+        ({"metric": "minkowski", "p": np.inf, "metric_params": {"w": np.ones(7)}}, "metric_params: minkowski takes no w"),
+        ({"metric": "minkowski", "metric_params": {"w": np.ones(3)}}, "weights of minkowski: expected 7"),
+        ({"metric": "seuclidean"}, "'V' parameter is required"),
+        ({"metric": "mahalanobis"}, "'VI' parameter is required"),
         ({"n_neighbors": 0}, "n_neighbors > 0"),
         ({"algorithm": "tree"}, "algorithm: expected"),
-        ({"metric_params": {"w": 1}}, "metric_params"),
+        ({"metric": "cosine", "metric_params": {"w": 1}}, "metric_params: cosine has no w"),
     ],
 )
 def test_wrong_parameters_are_named(parameters, message):
     with pytest.raises(ValueError, match=message):
         NearestNeighbors(**parameters).fit(rows(9, np.float32, 3))
+
+
+PARAMETERS = [
+    ("minkowski", {"p": 3}, None),
+    ("minkowski", {"p": 1.5}, {"w": np.linspace(0.1, 2, 7)}),
+    ("seuclidean", {}, {"V": np.linspace(0.5, 3, 7)}),
+    ("mahalanobis", {}, {"VI": np.eye(7) + 0.2}),
+    ("correlation", {}, None),
+    ("canberra", {}, None),
+    ("braycurtis", {}, None),
+]
+
+
+@pytest.mark.parametrize(("metric", "arguments", "metric_params"), PARAMETERS)
+def test_metrics_with_parameters(device, metric, arguments, metric_params):
+    X, Y = np.abs(rows(80, np.float64, 5)), np.abs(rows(30, np.float64, 6))
+    ours = NearestNeighbors(n_neighbors=5, metric=metric, metric_params=metric_params, device=device, **arguments).fit(X)
+    peer = Peer(n_neighbors=5, metric=metric, metric_params=metric_params, algorithm="brute", **arguments).fit(X)
+    distances, indices = ours.kneighbors(Y)
+    expected_distances, expected = peer.kneighbors(Y)
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-9)
+    radius = float(np.median(expected_distances)) * 1.01
+    for got, wanted in zip(
+        ours.radius_neighbors(Y, radius, return_distance=False),
+        peer.radius_neighbors(Y, radius, return_distance=False),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(got, np.sort(wanted))
+
+
+def test_places(device):
+    draws = np.random.default_rng(7)
+    X, Y = (np.radians(draws.uniform((-90, -180), (90, 180), (count, 2))) for count in (300, 40))
+    ours = NearestNeighbors(n_neighbors=4, metric="haversine", device=device).fit(X)
+    peer = Peer(n_neighbors=4, metric="haversine", algorithm="ball_tree").fit(X)
+    np.testing.assert_array_equal(ours.kneighbors(Y)[1], peer.kneighbors(Y)[1])
+    for got, wanted in zip(ours.radius_neighbors(Y, 0.3)[1], peer.radius_neighbors(Y, 0.3)[1], strict=True):
+        np.testing.assert_array_equal(got, np.sort(wanted))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_sparse_rows(device, metric):
+    X = rows(60, np.float64, 8)
+    X[np.abs(X) < 0.8] = 0
+    X[:, 0] = 1
+    sparse = csr_matrix(X)
+    ours = NearestNeighbors(n_neighbors=3, metric=metric, device=device).fit(sparse)
+    dense = NearestNeighbors(n_neighbors=3, metric=metric, device=device).fit(X)
+    for queries, same in ((None, None), (sparse, X)):
+        for got, wanted in zip(ours.kneighbors(queries), dense.kneighbors(same), strict=True):
+            np.testing.assert_array_equal(got, wanted)
+    assert abs(ours.radius_neighbors_graph(sparse) - dense.radius_neighbors_graph(X)).max() == 0
 
 
 def test_wrong_calls_are_named(device):

@@ -157,10 +157,21 @@ def nearest_rows(
     x: NDArray[np.floating], y: NDArray[np.floating], metric: str, device: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], str]: ...
 def nearest_neighbours(
-    points: NDArray[Any], queries: NDArray[Any] | None, count: int, metric: str, device: str
+    points: Any,
+    queries: Any | None,
+    count: int,
+    metric: str,
+    device: str,
+    parameters: dict[str, Any],
 ) -> tuple[NDArray[np.int64], NDArray[np.floating], str]: ...
 def neighbours_within(
-    points: NDArray[Any], queries: NDArray[Any] | None, radius: float, metric: str, is_sorted: bool, device: str
+    points: Any,
+    queries: Any | None,
+    radius: float,
+    metric: str,
+    is_sorted: bool,
+    device: str,
+    parameters: dict[str, Any],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating], str]: ...
 def run_command(arguments: Sequence[str | os.PathLike[str]]) -> int: ...
 def threads() -> int: ...

@@ -132,7 +132,8 @@ pub fn nth_nearest_of_each<'a>(
     run::nearest(device, &points.into(), None, params, true)
 }
 
-/// All points within a radius of every query, or within a shell ([`RadiusParams::beyond`]): counted first, so that a result that is too large is known before it is made.
+/// All points within a radius of every query, or within a shell ([`RadiusParams::beyond`]): counted first, so that a result
+/// that is too large is known before it is made.
 ///
 /// ```
 /// use tilefold::distance::Metric;

@@ -7,6 +7,7 @@ __all__ = ["NearestNeighbors"]
 
 class NearestNeighbors(BaseEstimator):
     effective_metric_: str
+    effective_metric_params_: dict[str, Any]
     n_samples_fit_: int
     n_features_in_: int
     device_: str
@@ -19,10 +20,11 @@ class NearestNeighbors(BaseEstimator):
         leaf_size: int = 30,
         metric: str = "minkowski",
         p: float = 2,
-        metric_params: None = None,
+        metric_params: dict[str, Any] | None = None,
         n_jobs: int | None = None,
         device: str | None = None,
     ) -> None: ...
+    def __sklearn_tags__(self) -> Any: ...
     def fit(self, X: ArrayLike, y: Any = None) -> NearestNeighbors: ...
     def kneighbors(
         self, X: ArrayLike | None = None, n_neighbors: int | None = None, return_distance: bool = True

@@ -3,26 +3,19 @@
 import numbers
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import _core
 from .._devices import run_on
 from .._profile import measured
+from ..metrics._prepare import parameters
+from ..metrics._table import TABLE
 
-_METRICS = {
-    "sqeuclidean": "sqeuclidean",
-    "euclidean": "euclidean",
-    "l2": "euclidean",
-    "cosine": "cosine",
-    "manhattan": "manhattan",
-    "cityblock": "manhattan",
-    "l1": "manhattan",
-    "chebyshev": "chebyshev",
-    "infinity": "chebyshev",
-}
-_MINKOWSKI = {1: "manhattan", 2: "euclidean", np.inf: "chebyshev"}
+# Some rows have no distance under it.
+_METRICS = {name: metric for name, metric in TABLE.items() if not metric.missing}
+_POWERS = {1: "manhattan", 2: "euclidean", np.inf: "chebyshev"}
 
 
 class NearestNeighbors(BaseEstimator):
@@ -39,12 +32,12 @@ class NearestNeighbors(BaseEstimator):
     leaf_size : int
         Taken for compatibility.
     metric : str
-        "minkowski" with p of 1, 2 or infinity, or euclidean, sqeuclidean, cosine, manhattan, chebyshev and their other
-        names. The first three are fast.
+        The metrics of `tilefold.metrics.pairwise_distances` but nan_euclidean. Those of bits take rows of 0 and 1, haversine
+        latitude and longitude in radians. Euclidean distances and cosine are fast.
     p : float
         Of "minkowski".
-    metric_params : None
-        Taken for compatibility.
+    metric_params : dict
+        Of metrics that have some: "w" of minkowski, "V" of seuclidean, "VI" of mahalanobis.
     n_jobs : int
         Taken for compatibility; `tilefold.set_config(threads=...)` sets threads.
     device : str
@@ -54,6 +47,8 @@ class NearestNeighbors(BaseEstimator):
     ----------
     effective_metric_ : str
         The metric that is used.
+    effective_metric_params_ : dict
+        Its parameters.
     n_samples_fit_ : int
         Rows of the fitted data.
     n_features_in_ : int
@@ -87,13 +82,15 @@ class NearestNeighbors(BaseEstimator):
 
     def fit(self, X, y=None):
         """Keeps the rows of X, of shape (n_samples, n_features). Returns itself."""
-        self.effective_metric_ = self._metric()
+        self.effective_metric_, self.effective_metric_params_ = self._metric()
         if self.n_neighbors is not None:
             _check_count(self.n_neighbors)
         if self.algorithm not in ("auto", "brute", "ball_tree", "kd_tree"):
             raise ValueError(f"algorithm: expected auto, brute, ball_tree or kd_tree, got {self.algorithm!r}")
-        X = validate_data(self, X, dtype=[np.float64, np.float32], order="C")
+        X = self._validated(X)
         self._fit_X = X
+        self._core_metric = _METRICS[self.effective_metric_].core
+        self._core_parameters = parameters(self.effective_metric_, X, None, self.effective_metric_params_)
         self.n_samples_fit_ = X.shape[0]
         return self
 
@@ -118,7 +115,7 @@ class NearestNeighbors(BaseEstimator):
 
         def work(selector):
             indices, distances, device = _core.nearest_neighbours(
-                self._fit_X, queries, int(count), self.effective_metric_, selector
+                self._fit_X, queries, int(count), self._core_metric, selector, self._core_parameters
             )
             return (distances, indices), device
 
@@ -165,7 +162,13 @@ class NearestNeighbors(BaseEstimator):
 
         def work(selector):
             offsets, indices, distances, device = _core.neighbours_within(
-                self._fit_X, queries, float(radius), self.effective_metric_, bool(is_sorted), selector
+                self._fit_X,
+                queries,
+                float(radius),
+                self._core_metric,
+                bool(is_sorted),
+                selector,
+                self._core_parameters,
             )
             return (offsets, indices, distances), device
 
@@ -182,22 +185,41 @@ class NearestNeighbors(BaseEstimator):
     def _queries(self, X):
         if X is None:
             return None
-        return validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
+        return self._validated(X, reset=False)
+
+    def _validated(self, X, reset=True):
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
+        if issparse(X) and not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        return X
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def _count(self, X):
-        return self.n_samples_fit_ if X is None else len(X)
+        return self.n_samples_fit_ if X is None else X.shape[0] if hasattr(X, "shape") else len(X)
 
     def _metric(self):
-        if self.metric_params:
-            raise ValueError("metric_params: expected None, parameters of metrics are not supported")
-        if self.metric == "minkowski":
-            if self.p not in _MINKOWSKI:
-                raise ValueError(f"p: expected 1, 2 or infinity, got {self.p!r}")
-            return _MINKOWSKI[self.p]
+        """The name of the metric and its parameters, by scikit-learn's names."""
+        given = dict(self.metric_params or {})
         if not isinstance(self.metric, str) or self.metric not in _METRICS:
-            names = ", ".join(["minkowski", *_METRICS])
-            raise ValueError(f"metric: expected one of {names}, got {self.metric!r}")
-        return _METRICS[self.metric]
+            raise ValueError(f"metric: expected one of {', '.join(_METRICS)}, got {self.metric!r}")
+        unknown = sorted(set(given) - set(_METRICS[self.metric].parameters))
+        if unknown:
+            raise ValueError(f"metric_params: {self.metric} has no {', '.join(unknown)}")
+        if self.metric != "minkowski":
+            return self.metric, given
+        p = given.pop("p", self.p)
+        if not isinstance(p, numbers.Real) or not p > 0:
+            raise ValueError(f"p: expected a number above 0, got {p!r}")
+        if p in _POWERS and given.get("w") is None:
+            return _POWERS[p], {}
+        if np.isinf(p):
+            raise ValueError("metric_params: minkowski takes no w with an infinite p")
+        return self.metric, {"p": p, **given}
 
 
 def _check_count(count):
