@@ -241,6 +241,14 @@ fn wrong_input_is_named(device: &Device) {
     let points = uniform(20, 3, 1.0, 16);
     let similar = Params::new(2).metric(distance::Params::new(Metric::InnerProduct));
     is_parameter(fit_points(device, points.view(), &similar), "metric");
+    let mut spoiled = points.clone();
+    spoiled[[17, 2]] = f32::NAN;
+    for method in methods(device) {
+        let outcome = fit_points(device, spoiled.view(), &Params::new(2).method(method));
+        let is_named = matches!(outcome, Err(Error::Value { argument: "points", row: 17, column: 2, .. }));
+        // The reference has no sampled methods, and says so.
+        assert!(is_named, "{method:?}: {outcome:?}");
+    }
     let triangle = tilefold::kmedoids::Dissimilarities::lower_triangle(4, &[1.0_f32; 5]).map(|_| ());
     assert!(matches!(triangle, Err(Error::Shape { .. })), "{triangle:?}");
     let skewed = Params::new(2).metric(distance::Params::new(Metric::KullbackLeibler)).max_bytes(100);

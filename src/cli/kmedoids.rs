@@ -14,7 +14,6 @@ use super::output::{self, ArrayFile};
 use super::{input, kmedoids_summary};
 use crate::cancel::Cancel;
 use crate::data::{Table, read_vector_f64};
-use crate::error::Error;
 use crate::kmedoids::{Dissimilarities, Fit, Init, Method, Params, fit, fit_points};
 
 #[derive(Debug, Args)]
@@ -153,18 +152,8 @@ pub(super) fn run(arguments: &Kmedoids, cancel: &Cancel) -> Result<(), Failure> 
         fit_points(&device, table.points(), &params)
     };
     bar.finish_and_clear();
-    let fit = fitted.map_err(of_input)?;
+    let fit = fitted?;
     finish(arguments, (labels, medoids), &fit, &table, read_seconds)
-}
-
-/// Distances call their tables x and y: here both are the input.
-fn of_input(error: Error) -> Error {
-    match error {
-        Error::Value { argument: "x" | "y", row, column, expected, got } => {
-            Error::Value { argument: "points", row, column, expected, got }
-        }
-        other => other,
-    }
 }
 
 fn check_files(arguments: &Kmedoids) -> Result<(), Failure> {

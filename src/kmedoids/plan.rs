@@ -23,6 +23,9 @@ pub(super) struct Plan {
 impl Plan {
     /// The plan for a matrix of this many objects and medoids, or `None` where it does not fit.
     pub fn new(objects: usize, places: usize, is_software: bool, limits: &Limits) -> Option<Self> {
+        if objects > u32::MAX as usize {
+            return None;
+        }
         let (objects_bytes, places_bytes) = (4 * objects as u64, 4 * places as u64);
         let column_bytes = objects_bytes;
         let chosen_bytes = column_bytes.checked_mul(places as u64)?;

@@ -19,7 +19,7 @@ use crate::data::memory::free_bytes;
 use crate::data::points::{Points, each_element};
 use crate::data::sparse::SparseRows;
 use crate::device::{Backend, Device};
-use crate::distance::{self, MatrixViewMut, Metric, RowMaker, needs_f64};
+use crate::distance::{self, MatrixViewMut, Metric, RowMaker, domain, needs_f64};
 use crate::error::{Error, Result};
 
 /// Bytes for a matrix where the system does not say what is free.
@@ -34,12 +34,23 @@ pub(super) fn fit(device: &Device, points: &Points, params: &Params) -> Result<F
         let rule = "a dissimilarity (cosine is the one that belongs to inner products)";
         return Err(Error::parameter("metric", rule, metric));
     }
-    device.host_pool().install(|| {
+    let fit = device.host_pool().install(|| {
+        // Before a sample is taken, in which a row has another number.
+        domain::check(metric, &[("points", points)], &params.cancel)?;
         if needs_f64(metric, points, None) {
             fit_as::<f64>(device, points, params)
         } else {
             fit_as::<f32>(device, points, params)
         }
+    });
+    fit.map_err(|error| match error {
+        Error::Value { argument: "x" | "y", row, column, expected, got } => {
+            Error::Value { argument: "points", row, column, expected, got }
+        }
+        Error::Shape { argument: "x" | "y", expected, got } => {
+            Error::Shape { argument: "points", expected, got }
+        }
+        error => error,
     })
 }
 
@@ -151,11 +162,13 @@ fn fit_one_batch<T: Entry>(
     let mut draws = Draws::new(params.seed, 0);
     let mut batch = distinct(objects, batch_size(size, objects, params.n_clusters), &mut draws);
     batch.sort_unstable();
-    let (values, made_by) = to_some::<T>(device, points, &batch, params)?;
+    let (values, made_by) =
+        with_rows(points, &batch, |batch| columns_of::<T>(device, points, batch, params))?;
     let matrix = begin.elapsed().as_secs_f64();
     let found = one_batch::search(values, &batch, params, &mut draws)?;
     let improve = begin.elapsed().as_secs_f64() - matrix;
-    let (columns, _) = from_all::<T>(device, points, &found.medoids, params)?;
+    let (columns, _) =
+        with_rows(points, &found.medoids, |medoids| columns_of::<T>(device, medoids, points, params))?;
     let largest = columns.par_iter().map(|d| d.wide()).reduce(|| 0.0, f64::max);
     let grid = Grid::new(largest, objects as u64);
     let assignment = assign(&columns, objects, grid);
@@ -174,40 +187,20 @@ fn fit_one_batch<T: Entry>(
     })
 }
 
-/// Distances of some objects to every point as their medoid: for each point those of all of them.
-fn to_some<T: Entry>(
+/// For each candidate, one after the other, the distances of all objects to it as their medoid; also who made them.
+fn columns_of<T: Entry>(
     device: &Device,
-    points: &Points,
-    some: &[usize],
+    candidates: &Points,
+    objects: &Points,
     params: &Params,
 ) -> Result<(Vec<T>, String)> {
-    let (rows, made_by) = with_rows(points, some, |few| {
-        if params.metric.metric.is_symmetric() {
-            made::<T>(device, points, few, params)
-        } else {
-            let (matrix, made_by) = made(device, few, points, params)?;
-            Ok((transposed(&matrix.view()), made_by))
-        }
-    })?;
-    Ok((rows.into_raw_vec_and_offset().0, made_by))
-}
-
-/// Distances of every point to some objects as its medoids: for each of those the distances of all points.
-fn from_all<T: Entry>(
-    device: &Device,
-    points: &Points,
-    some: &[usize],
-    params: &Params,
-) -> Result<(Vec<T>, String)> {
-    let (rows, made_by) = with_rows(points, some, |few| {
-        if params.metric.metric.is_symmetric() {
-            made::<T>(device, few, points, params)
-        } else {
-            let (matrix, made_by) = made(device, points, few, params)?;
-            Ok((transposed(&matrix.view()), made_by))
-        }
-    })?;
-    Ok((rows.into_raw_vec_and_offset().0, made_by))
+    let (columns, made_by) = if params.metric.metric.is_symmetric() {
+        made::<T>(device, candidates, objects, params)?
+    } else {
+        let (matrix, made_by) = made(device, objects, candidates, params)?;
+        (transposed(&matrix.view()), made_by)
+    };
+    Ok((columns.into_raw_vec_and_offset().0, made_by))
 }
 
 /// The matrix of two tables.
