@@ -28,7 +28,7 @@
 //!   pair in `f64`, which is slow. All are taken but nan_euclidean, which has no value for some pairs.
 //! - On the CPU, rows of one to three columns under Euclidean distances, Manhattan, Chebyshev and Minkowski, and places under
 //!   haversine, are looked up in a uniform grid where that is faster; the results are the same bits.
-//! - Sparse rows ([`Points::Sparse`](crate::Points::Sparse)) are widened row by row: no dense copy of a table is made.
+//! - Sparse rows ([`Points::Sparse`]) are widened row by row: no dense copy of a table is made.
 //! - Where more than a few thousand points lie as near as the last neighbour, within what `f32` can tell apart beside the
 //!   data's spread, all of those are measured in `f64`.
 //!
