@@ -10,7 +10,6 @@ use crate::data::frame::{exponent_above, power_of_two};
 
 /// The spacing of the grid.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "the exponent is what GPUs are told"))]
 pub(super) struct Grid {
     exponent: i32,
     /// Two powers of two: the product alone may be no number of an `f64`.
