@@ -25,7 +25,7 @@ class Engine:
 
         def work(selector):
             if core in _TILED:
-                indices, distances, device = _core.nearest_neighbours(y, x, 1, core, selector)
+                indices, distances, device = _core.nearest_neighbours(y, x, 1, core, selector, {})
                 return (indices[:, 0], distances[:, 0].astype(np.float64)), device
             indices, distances, device = _core.nearest_rows(x, y, core, selector)
             return (indices, distances), device
