@@ -46,6 +46,33 @@ impl Stream {
     }
 }
 
+/// Draws one after the other: each call takes the next numbers of a stream.
+#[derive(Debug)]
+pub(crate) struct Draws {
+    stream: Stream,
+    index: u64,
+}
+
+impl Draws {
+    /// The draws of `purpose` under `seed`.
+    pub fn new(seed: u64, purpose: u64) -> Self {
+        Self { stream: Stream::new(seed, purpose), index: 0 }
+    }
+
+    /// Uniform in [0, 1).
+    pub fn unit(&mut self) -> f64 {
+        self.index += 1;
+        self.stream.unit(self.index - 1)
+    }
+
+    /// Uniform among `0..count`; 0 where `count` is 0.
+    pub fn below(&mut self, count: u64) -> u64 {
+        // The high half of a 128-bit product: a bias below 2^-64 times the count.
+        self.index += 1;
+        ((u128::from(self.stream.bits(self.index - 1)) * u128::from(count)) >> 64) as u64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -302,7 +302,7 @@ fn stream_of<T: Real>(
 
 /// Zeros, or an error where the system has no memory for them. Their pages are touched by whoever writes them first: by
 /// all threads, not by this one.
-pub(crate) fn zeroed<T: bytemuck::Zeroable>(what: &str, rows: usize, columns: usize) -> Result<Vec<T>> {
+fn zeroed<T: bytemuck::Zeroable>(what: &str, rows: usize, columns: usize) -> Result<Vec<T>> {
     let needed_bytes = (rows as u64).saturating_mul(columns as u64).saturating_mul(size_of::<T>() as u64);
     let refused = || Error::TooLarge {
         what: format!("{what} ({rows} x {columns}), which the system's memory does not hold"),
@@ -318,7 +318,8 @@ pub(crate) fn zeroed<T: bytemuck::Zeroable>(what: &str, rows: usize, columns: us
     }
 }
 
-fn zeros<T: Real>(rows: usize, columns: usize) -> Result<Array2<T>> {
+/// The same as an array.
+pub(crate) fn zeros<T: bytemuck::Zeroable>(rows: usize, columns: usize) -> Result<Array2<T>> {
     let values = zeroed("distances", rows, columns)?;
     Array2::from_shape_vec((rows, columns), values)
         .map_err(|error| Error::shape("result", format!("{rows} x {columns}"), error))

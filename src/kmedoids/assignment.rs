@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::entry::Entry;
 use super::grid::Grid;
+use super::objective::Silhouette;
 
 /// Labels and sums for given medoids.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +22,7 @@ const PART: usize = 4096;
 /// Assigns every object; `columns` are those of the medoids, one after the other.
 pub(super) fn assign<T: Entry>(columns: &[T], objects: usize, grid: Grid) -> Assignment {
     let count = columns.len() / objects;
-    let ratios = Grid::new(1.0, objects as u64);
+    let silhouettes = Silhouette::of(objects);
     let mut labels = vec![0_u32; objects];
     let parts = labels.par_chunks_mut(PART).enumerate().map(|(part, labels)| {
         let start = part * PART;
@@ -39,13 +40,11 @@ pub(super) fn assign<T: Entry>(columns: &[T], objects: usize, grid: Grid) -> Ass
             }
         }
         let loss: i64 = nearest.iter().map(|d| grid.integer(d.wide())).sum();
-        let ratio = |(nearest, second): (&T, &T)| {
-            let is_apart = *nearest > T::default();
-            if is_apart { ratios.integer(nearest.wide() / second.wide()) } else { 0 }
-        };
-        (loss, nearest.iter().zip(&second).map(ratio).sum::<i64>())
+        let ratios =
+            nearest.iter().zip(&second).map(|(&nearest, &second)| silhouettes.ratio(nearest, second));
+        (loss, ratios.sum::<i64>())
     });
     let (loss, sum) = parts.reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-    let silhouette = (count > 1).then(|| 1.0 - ratios.value(sum) / objects as f64);
+    let silhouette = (count > 1).then(|| silhouettes.mean(sum, objects));
     Assignment { labels, loss, silhouette }
 }

@@ -77,6 +77,14 @@ impl<'a, T: Entry> Columns<'a, T> {
         }
     }
 
+    /// The column of one candidate.
+    pub fn column(&self, candidate: usize) -> Result<Cow<'_, [T]>> {
+        match self {
+            Self::Held { values, objects } => Ok(Cow::Borrowed(&values[candidate * objects..][..*objects])),
+            Self::Made { .. } => self.of(&[candidate]).map(Cow::Owned),
+        }
+    }
+
     /// Columns of these candidates, one after the other.
     pub fn of(&self, candidates: &[usize]) -> Result<Vec<T>> {
         let objects = self.objects();
@@ -99,17 +107,17 @@ impl<'a, T: Entry> Columns<'a, T> {
 
     /// The entries of some objects in the columns of some candidates, column by column.
     pub fn part(&self, candidates: &[usize], objects: &[usize]) -> Result<Vec<T>> {
-        if let Some(values) = self.whole() {
-            let entries = candidates.par_iter().flat_map_iter(|candidate| {
-                let column = &values[candidate * self.objects()..][..self.objects()];
-                objects.iter().map(|&object| column[object])
-            });
-            return Ok(entries.collect());
-        }
-        let mut part = Vec::with_capacity(candidates.len() * objects.len());
-        for &candidate in candidates {
-            let column = self.of(&[candidate])?;
-            part.extend(objects.iter().map(|&object| column[object]));
+        let mut part = vec![T::default(); candidates.len() * objects.len()];
+        let fill = |(part, &candidate): (&mut [T], &usize)| {
+            let column = self.column(candidate)?;
+            part.iter_mut().zip(objects).for_each(|(entry, &object)| *entry = column[object]);
+            Ok(())
+        };
+        let size = objects.len();
+        match self {
+            Self::Held { .. } => part.par_chunks_exact_mut(size).zip(candidates).try_for_each(fill)?,
+            // Whoever makes a column has all threads: none may wait for it.
+            Self::Made { .. } => part.chunks_exact_mut(size).zip(candidates).try_for_each(fill)?,
         }
         Ok(part)
     }

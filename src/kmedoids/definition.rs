@@ -7,11 +7,11 @@ use ndarray::{Array2, ArrayView2};
 use super::entry::Entry;
 use super::params::{Init, Method, Params};
 use super::problem::{Found, Problem};
-use super::random::Draws;
 use super::reference::{self, Order};
 use super::results::{Fit, Seconds, Walk};
 use crate::device::Backend;
 use crate::error::{Error, Result};
+use crate::random::Draws;
 
 /// Clusters as the definition has it.
 pub(super) fn cluster<T: Entry>(
@@ -82,7 +82,7 @@ fn improve(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, params: &Params) -
         Method::DynMsc { fewest } => return Ok(fewer(matrix, medoids, fewest, most)),
         _ => reference::swaps(matrix, &mut medoids, reference::loss, Order::Steepest, most),
     };
-    Ok(Found { medoids, walk: walk(steps), tried: Vec::new() })
+    Ok(Found::new(medoids, walk(steps)))
 }
 
 fn walk((iterations, swaps, converged): reference::Steps) -> Walk {

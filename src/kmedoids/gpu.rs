@@ -29,11 +29,10 @@ pub(super) fn improve<T: Entry>(
     first: &[usize],
     params: &Params,
 ) -> Result<Option<Found>> {
-    let is_eager = match params.method {
-        Method::FasterPam => true,
-        Method::Pam => false,
-        _ => return Ok(None),
-    };
+    if !params.method.has_kernels() {
+        return Ok(None);
+    }
+    let is_eager = params.method == Method::FasterPam;
     let Some(values) = problem.columns.whole().and_then(T::as_f32) else { return Ok(None) };
     let mut limits = gpu.limits();
     limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
@@ -48,7 +47,7 @@ pub(super) fn improve<T: Entry>(
     } else {
         search.steepest(params.max_iter, &params.cancel)?
     };
-    Ok(Some(Found { medoids: search.medoids()?, walk, tried: Vec::new() }))
+    Ok(Some(Found::new(search.medoids()?, walk)))
 }
 
 struct Search {

@@ -9,9 +9,10 @@ use super::columns::Columns;
 use super::entry::Entry;
 use super::grid::Grid;
 use super::params::{Init, Params};
-use super::random::{Draws, distinct};
+use super::random::distinct;
 use crate::cancel::Cancel;
 use crate::error::Result;
+use crate::random::Draws;
 
 /// Candidates of BUILD whose gains are brought up to date together.
 const TOGETHER: usize = 64;
@@ -74,7 +75,7 @@ fn build<T: Entry>(columns: &Columns<T>, grid: Grid, count: usize, cancel: &Canc
     let sums = column_sums(columns, grid)?;
     let first = (0..sums.len()).min_by_key(|&candidate| (sums[candidate], candidate)).unwrap_or_default();
     let mut medoids = vec![first];
-    let mut nearest = columns.of(&[first])?;
+    let mut nearest = columns.column(first)?.into_owned();
     let mut bounds: BinaryHeap<(i64, Reverse<usize>, usize)> = (0..sums.len())
         .filter(|&candidate| candidate != first)
         .map(|candidate| (i64::MAX, Reverse(candidate), 0))
@@ -95,7 +96,7 @@ fn build<T: Entry>(columns: &Columns<T>, grid: Grid, count: usize, cancel: &Canc
         }
         if stale.is_empty() {
             let Some((_, Reverse(candidate), _)) = bounds.pop() else { break };
-            lower(&mut nearest, &columns.of(&[candidate])?);
+            lower(&mut nearest, &*columns.column(candidate)?);
             medoids.push(candidate);
             together = TOGETHER;
             continue;
@@ -170,7 +171,7 @@ fn lab<T: Entry>(
         });
         let scores: Vec<i64> = scores.collect();
         let best = (0..sample.len()).max_by_key(|&at| (scores[at], Reverse(at))).unwrap_or_default();
-        lower(&mut nearest, &columns.of(&[sample[best]])?);
+        lower(&mut nearest, &*columns.column(sample[best])?);
         medoids.push(sample[best]);
     }
     Ok(medoids)

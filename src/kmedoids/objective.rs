@@ -71,13 +71,23 @@ impl<T: Entry> Objective<T, 2> for Loss {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Silhouette {
     /// Of ratios, which are at most 1.
-    pub grid: Grid,
+    grid: Grid,
 }
 
 impl Silhouette {
+    /// Of so many objects.
+    pub fn of(objects: usize) -> Self {
+        Self { grid: Grid::new(1.0, objects as u64) }
+    }
+
+    /// The mean silhouette of objects whose ratios add up to `sum`.
+    pub fn mean(&self, sum: i64, objects: usize) -> f64 {
+        1.0 - self.grid.value(sum) / objects as f64
+    }
+
     /// nearer / farther; 0 where both are 0.
     #[inline(always)]
-    fn ratio<T: Entry>(&self, nearer: T, farther: T) -> i64 {
+    pub fn ratio<T: Entry>(&self, nearer: T, farther: T) -> i64 {
         if nearer > T::default() { self.grid.integer(nearer.wide() / farther.wide()) } else { 0 }
     }
 }

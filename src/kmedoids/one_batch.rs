@@ -9,10 +9,11 @@ use super::grid::Grid;
 use super::objective::Loss;
 use super::params::{Init, Params};
 use super::problem::Found;
-use super::random::{Draws, distinct};
+use super::random::distinct;
 use super::state::State;
 use super::swaps::eager;
 use crate::error::Result;
+use crate::random::Draws;
 
 /// Medoids by dissimilarities of the sample alone: `values` has one column per candidate, of the objects in `batch`.
 pub(super) fn search<T: Entry>(
@@ -40,7 +41,7 @@ pub(super) fn search<T: Entry>(
     };
     let mut state = State::new(Loss { grid }, &columns, Some(&weights), medoids)?;
     let walk = eager(&mut state, &columns, params.max_iter, &params.cancel)?;
-    Ok(Found { medoids: state.medoids().to_vec(), walk, tried: Vec::new() })
+    Ok(Found::new(state.into_medoids(), walk))
 }
 
 /// How many candidates each object of the sample is the nearest to, ties to the first.

@@ -54,6 +54,11 @@ pub enum Method {
 }
 
 impl Method {
+    /// Whether GPUs have kernels for it.
+    pub(super) fn has_kernels(self) -> bool {
+        matches!(self, Self::FasterPam | Self::Pam)
+    }
+
     /// Whether the average medoid silhouette is what is maximised.
     pub(super) fn is_of_silhouettes(self) -> bool {
         matches!(self, Self::FasterMsc | Self::PamMedSil | Self::DynMsc { .. })

@@ -12,15 +12,16 @@ use super::entry::Entry;
 use super::grid::Grid;
 use super::one_batch;
 use super::params::{Method, Params};
-use super::random::{Draws, distinct};
-use super::results::{Fit, Seconds};
+use super::random::distinct;
+use super::results::{Fit, Seconds, performers};
 use super::run::{batch_size, cluster};
 use crate::data::memory::free_bytes;
 use crate::data::points::{Points, each_element};
 use crate::data::sparse::SparseRows;
 use crate::device::{Backend, Device};
-use crate::distance::{self, MatrixViewMut, Metric, RowMaker, domain, needs_f64};
+use crate::distance::{self, MatrixViewMut, Metric, RowMaker, domain, needs_f64, zeros};
 use crate::error::{Error, Result};
+use crate::random::Draws;
 
 /// Bytes for a matrix where the system does not say what is free.
 const USUAL_BYTES: u64 = 4 << 30;
@@ -35,8 +36,6 @@ pub(super) fn fit(device: &Device, points: &Points, params: &Params) -> Result<F
         return Err(Error::parameter("metric", rule, metric));
     }
     let fit = device.host_pool().install(|| {
-        // Before a sample is taken, in which a row has another number.
-        domain::check(metric, &[("points", points)], &params.cancel)?;
         if needs_f64(metric, points, None) {
             fit_as::<f64>(device, points, params)
         } else {
@@ -71,12 +70,11 @@ fn fit_as<T: Entry>(device: &Device, points: &Points, params: &Params) -> Result
         }
         _ => false,
     };
-    let metric = distance::Params { cancel: params.cancel.clone(), max_bytes: None, ..params.metric.clone() };
-    let mut maker = RowMaker::new(device, points, None, &metric)?;
+    let mut maker = RowMaker::new(device, points, None, &measure(params))?;
     let made_by = Some(maker.device());
     let seconds = |begin: Instant| Seconds { matrix: begin.elapsed().as_secs_f64(), ..Seconds::default() };
     if matrix_bytes <= most && !(is_sampled && is_symmetric) {
-        let mut matrix = distances(objects, objects)?;
+        let mut matrix = zeros(objects, objects)?;
         maker.fill(0, T::place(matrix.view_mut()))?;
         let largest = largest(&matrix.view())?;
         if !is_symmetric {
@@ -99,11 +97,9 @@ fn checked(largest: f64) -> Checked {
     Checked { largest, has_negative: false, is_symmetric: true }
 }
 
-/// An array for distances, or an error where the system has no memory for it.
-fn distances<T: Entry>(rows: usize, columns: usize) -> Result<Array2<T>> {
-    let values = distance::zeroed("distances", rows, columns)?;
-    Array2::from_shape_vec((rows, columns), values)
-        .map_err(|error| Error::shape("distances", format!("{rows} x {columns}"), error))
+/// The metric, to be stopped as the clustering is; how much is held is decided here.
+fn measure(params: &Params) -> distance::Params {
+    distance::Params { cancel: params.cancel.clone(), max_bytes: None, ..params.metric.clone() }
 }
 
 /// The largest value; nothing but finite numbers.
@@ -130,7 +126,7 @@ fn farthest<T: Entry>(maker: &mut RowMaker, objects: usize, params: &Params) -> 
         _ => None,
     };
     let count = if reach.is_some() { 1 } else { (64 << 20) / size_of::<T>() / objects };
-    let mut block = distances::<T>(count.clamp(1, objects), objects)?;
+    let mut block = zeros::<T>(count.clamp(1, objects), objects)?;
     let mut farthest = 0.0_f64;
     for first in (0..objects).step_by(block.nrows()) {
         params.cancel.check()?;
@@ -158,6 +154,8 @@ fn fit_one_batch<T: Entry>(
         let rule = "on the reference device a method that draws no swaps and weighs no objects";
         return Err(Error::parameter("method", rule, format!("{:?}", params.method)));
     }
+    // Before a sample is taken, in which a row has another number.
+    domain::check(params.metric.metric, &[("points", points)], &params.cancel)?;
     let objects = points.rows();
     let mut draws = Draws::new(params.seed, 0);
     let mut batch = distinct(objects, batch_size(size, objects, params.n_clusters), &mut draws);
@@ -172,19 +170,8 @@ fn fit_one_batch<T: Entry>(
     let largest = columns.par_iter().map(|d| d.wide()).reduce(|| 0.0, f64::max);
     let grid = Grid::new(largest, objects as u64);
     let assignment = assign(&columns, objects, grid);
-    let ran_on = Backend::Cpu(&device.host_pool()).name();
-    Ok(Fit {
-        labels: assignment.labels,
-        loss: grid.value(assignment.loss),
-        silhouette: assignment.silhouette,
-        medoids: found.medoids,
-        n_iter: found.walk.iterations,
-        n_swaps: found.walk.swaps,
-        converged: found.walk.converged,
-        tried: Vec::new(),
-        device: if made_by == ran_on { ran_on } else { format!("{made_by}; swaps on {ran_on}") },
-        seconds: Seconds { matrix, init: 0.0, improve },
-    })
+    let device = performers(made_by, &Backend::Cpu(&device.host_pool()).name());
+    Ok(Fit::new(found, assignment, grid, device, Seconds { matrix, init: 0.0, improve }))
 }
 
 /// For each candidate, one after the other, the distances of all objects to it as their medoid; also who made them.
@@ -210,9 +197,8 @@ fn made<T: Entry>(device: &Device, x: &Points, y: &Points, params: &Params) -> R
         let what = format!("distances of {} x {} rows", x.rows(), y.rows());
         return Err(Error::TooLarge { what, needed_bytes: bytes, limit_bytes });
     }
-    let metric = distance::Params { cancel: params.cancel.clone(), max_bytes: None, ..params.metric.clone() };
-    let mut maker = RowMaker::new(device, x, Some(y), &metric)?;
-    let mut matrix = distances(x.rows(), y.rows())?;
+    let mut maker = RowMaker::new(device, x, Some(y), &measure(params))?;
+    let mut matrix = zeros(x.rows(), y.rows())?;
     let place: MatrixViewMut = T::place(matrix.view_mut());
     maker.fill(0, place)?;
     largest(&matrix.view())?;

@@ -6,13 +6,15 @@ use super::columns::Columns;
 use super::entry::Entry;
 use super::grid::Grid;
 use super::init;
-use super::objective::{Loss, Silhouette};
+use super::objective::{Loss, Objective, Silhouette};
 use super::params::{Init, Method, Params};
-use super::random::{Draws, distinct};
+use super::random::distinct;
 use super::results::Walk;
 use super::state::{State, Swap};
 use super::swaps::{eager, steepest};
+use crate::cancel::Cancel;
 use crate::error::Result;
+use crate::random::Draws;
 
 /// Objects that are clustered around some of themselves.
 pub(super) struct Problem<'a, T: Entry> {
@@ -26,6 +28,13 @@ pub(super) struct Found {
     pub medoids: Vec<usize>,
     pub walk: Walk,
     pub tried: Vec<(usize, f64)>,
+}
+
+impl Found {
+    /// Medoids of a search for one number of them.
+    pub fn new(medoids: Vec<usize>, walk: Walk) -> Self {
+        Self { medoids, walk, tried: Vec::new() }
+    }
 }
 
 impl<T: Entry> Problem<'_, T> {
@@ -46,48 +55,42 @@ impl<T: Entry> Problem<'_, T> {
 
     /// Improves medoids on the processor.
     pub fn improve(&self, medoids: Vec<usize>, params: &Params, draws: &mut Draws) -> Result<Found> {
-        let Params { max_iter, cancel, .. } = params;
-        let columns = &self.columns;
+        let loss = Loss { grid: self.grid };
+        let silhouette = Silhouette::of(self.objects());
         match params.method {
-            Method::FasterPam | Method::OneBatch { .. } => {
-                let mut state = State::new(Loss { grid: self.grid }, columns, None, medoids)?;
-                let walk = eager(&mut state, columns, *max_iter, cancel)?;
-                Ok(Found { medoids: state.medoids().to_vec(), walk, tried: Vec::new() })
-            }
-            Method::Pam | Method::Clara { .. } => {
-                let mut state = State::new(Loss { grid: self.grid }, columns, None, medoids)?;
-                let walk = steepest(&mut state, columns, *max_iter, cancel)?;
-                Ok(Found { medoids: state.medoids().to_vec(), walk, tried: Vec::new() })
-            }
-            Method::Alternating => {
-                let mut medoids = medoids;
-                let walk = alternate::improve(columns, self.grid, &mut medoids, *max_iter, cancel)?;
-                Ok(Found { medoids, walk, tried: Vec::new() })
-            }
+            Method::FasterPam | Method::OneBatch { .. } => self.search(loss, medoids, params, eager),
+            Method::Pam | Method::Clara { .. } => self.search(loss, medoids, params, steepest),
+            Method::FasterMsc => self.search(silhouette, medoids, params, eager),
+            Method::PamMedSil => self.search(silhouette, medoids, params, steepest),
+            Method::DynMsc { fewest } => self.fewer(medoids, fewest, params),
             Method::Clarans { searches, patience } => {
                 self.clarans(medoids, (searches, patience), params, draws)
             }
-            Method::FasterMsc => {
-                let mut state = State::new(self.silhouette(), columns, None, medoids)?;
-                let walk = eager(&mut state, columns, *max_iter, cancel)?;
-                Ok(Found { medoids: state.medoids().to_vec(), walk, tried: Vec::new() })
+            Method::Alternating => {
+                let mut medoids = medoids;
+                let Params { max_iter, cancel, .. } = params;
+                let walk = alternate::improve(&self.columns, self.grid, &mut medoids, *max_iter, cancel)?;
+                Ok(Found::new(medoids, walk))
             }
-            Method::PamMedSil => {
-                let mut state = State::new(self.silhouette(), columns, None, medoids)?;
-                let walk = steepest(&mut state, columns, *max_iter, cancel)?;
-                Ok(Found { medoids: state.medoids().to_vec(), walk, tried: Vec::new() })
-            }
-            Method::DynMsc { fewest } => self.fewer(medoids, fewest, params),
         }
     }
 
-    fn silhouette(&self) -> Silhouette {
-        Silhouette { grid: Grid::new(1.0, self.objects() as u64) }
+    /// Swaps in an order for an objective.
+    fn search<O: Objective<T, R>, const R: usize>(
+        &self,
+        objective: O,
+        medoids: Vec<usize>,
+        params: &Params,
+        order: impl Fn(&mut State<T, O, R>, &Columns<T>, usize, &Cancel) -> Result<Walk>,
+    ) -> Result<Found> {
+        let mut state = State::new(objective, &self.columns, None, medoids)?;
+        let walk = order(&mut state, &self.columns, params.max_iter, &params.cancel)?;
+        Ok(Found::new(state.into_medoids(), walk))
     }
 
     /// From many medoids to few, keeping those with the best silhouette, the fewest among equals.
     fn fewer(&self, first: Vec<usize>, fewest: usize, params: &Params) -> Result<Found> {
-        let objective = self.silhouette();
+        let objective = Silhouette::of(self.objects());
         let mut best: Option<(i64, Vec<usize>)> = None;
         let (mut medoids, mut tried) = (first, Vec::new());
         let mut walk = Walk { converged: true, ..Walk::default() };
@@ -95,7 +98,7 @@ impl<T: Entry> Problem<'_, T> {
             let mut state = State::new(objective, &self.columns, None, medoids)?;
             walk = walk.then(eager(&mut state, &self.columns, params.max_iter, &params.cancel)?);
             medoids = state.medoids().to_vec();
-            tried.push((medoids.len(), 1.0 - objective.grid.value(state.sum()) / self.objects() as f64));
+            tried.push((medoids.len(), objective.mean(state.sum(), self.objects())));
             if best.as_ref().is_none_or(|(sum, _)| state.sum() <= *sum) {
                 best = Some((state.sum(), medoids.clone()));
             }
@@ -138,24 +141,11 @@ impl<T: Entry> Problem<'_, T> {
                         break drawn;
                     }
                 };
-                let change = match self.columns.whole() {
-                    Some(values) => {
-                        let column = &values[candidate * objects..][..objects];
-                        let change = state.change(place, column, &mut scratch);
-                        if change < 0 {
-                            state.replace(Swap { change, candidate, place }, column);
-                        }
-                        change
-                    }
-                    None => {
-                        let column = self.columns.of(&[candidate])?;
-                        let change = state.change(place, &column, &mut scratch);
-                        if change < 0 {
-                            state.replace(Swap { change, candidate, place }, &column);
-                        }
-                        change
-                    }
-                };
+                let column = self.columns.column(candidate)?;
+                let change = state.change(place, &column, &mut scratch);
+                if change < 0 {
+                    state.replace(Swap { change, candidate, place }, &column);
+                }
                 in_vain = if change < 0 { 0 } else { in_vain + 1 };
                 walk.swaps += usize::from(change < 0);
             }
@@ -165,7 +155,7 @@ impl<T: Entry> Problem<'_, T> {
             }
         }
         let medoids = best.map(|(_, medoids)| medoids).unwrap_or_default();
-        Ok(Found { medoids, walk, tried: Vec::new() })
+        Ok(Found::new(medoids, walk))
     }
 
     /// The problem of some of the objects alone.
@@ -212,6 +202,6 @@ impl<T: Entry> Problem<'_, T> {
             }
         }
         let medoids = best.map(|(_, medoids)| medoids).unwrap_or_default();
-        Ok(Found { medoids, walk, tried: Vec::new() })
+        Ok(Found::new(medoids, walk))
     }
 }

@@ -1,33 +1,6 @@
-//! Draws of a search, one after the other from one stream.
+//! Objects drawn without putting them back.
 
-use crate::random::Stream;
-
-/// A sequence of draws.
-pub(super) struct Draws {
-    stream: Stream,
-    next: u64,
-}
-
-impl Draws {
-    pub fn new(seed: u64, stream: u64) -> Self {
-        Self { stream: Stream::new(seed, stream), next: 0 }
-    }
-
-    /// A number below `limit`, which is above 0.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        let bits = self.stream.bits(self.next);
-        self.next += 1;
-        // The high half of the product; its bias is below limit / 2^64.
-        ((u128::from(bits) * u128::from(limit)) >> 64) as u64
-    }
-
-    /// A number in [0, 1).
-    pub fn unit(&mut self) -> f64 {
-        let unit = self.stream.unit(self.next);
-        self.next += 1;
-        unit
-    }
-}
+use crate::random::Draws;
 
 /// `count` of the numbers below `limit`, in the order in which they were drawn: the first steps of a shuffle
 /// (Fisher and Yates) of which only what moved is kept.

@@ -1,5 +1,9 @@
 //! What a clustering around medoids hands out.
 
+use super::assignment::Assignment;
+use super::grid::Grid;
+use super::problem::Found;
+
 /// Medoids and what is known about them.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -37,6 +41,35 @@ pub struct Seconds {
     pub init: f64,
     /// Improving them.
     pub improve: f64,
+}
+
+impl Fit {
+    /// What a search found, with what its medoids mean for the objects.
+    pub(super) fn new(
+        found: Found,
+        assignment: Assignment,
+        grid: Grid,
+        device: String,
+        seconds: Seconds,
+    ) -> Self {
+        Self {
+            labels: assignment.labels,
+            loss: grid.value(assignment.loss),
+            silhouette: assignment.silhouette,
+            medoids: found.medoids,
+            n_iter: found.walk.iterations,
+            n_swaps: found.walk.swaps,
+            converged: found.walk.converged,
+            tried: found.tried,
+            device,
+            seconds,
+        }
+    }
+}
+
+/// Who made the distances and who swapped, in words.
+pub(super) fn performers(maker: String, swapper: &str) -> String {
+    if maker == swapper { maker } else { format!("{maker}; swaps on {swapper}") }
 }
 
 /// How an improvement of medoids went.

@@ -13,12 +13,13 @@ use super::gpu;
 use super::grid::Grid;
 use super::params::{Method, Params};
 use super::problem::{Found, Problem};
-use super::random::{Draws, distinct};
-use super::results::{Fit, Seconds};
+use super::random::distinct;
+use super::results::{Fit, Seconds, performers};
 #[cfg(feature = "gpu")]
 use crate::device::Gpu;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
+use crate::random::Draws;
 
 /// Medoids of given dissimilarities.
 pub(super) fn fit(device: &Device, given: &Dissimilarities, params: &Params) -> Result<Fit> {
@@ -104,23 +105,10 @@ pub(super) fn cluster<T: Entry>(
         }
     };
     seconds.improve = begin.elapsed().as_secs_f64() - seconds.init;
-    let assignment = problem.assign(&found.medoids)?;
-    let device = match made_by {
-        Some(maker) if maker != ran_on => format!("{maker}; swaps on {ran_on}"),
-        _ => ran_on,
-    };
-    Ok(Fit {
-        labels: assignment.labels,
-        loss: problem.grid.value(assignment.loss),
-        silhouette: assignment.silhouette.filter(|_| !checked.has_negative),
-        medoids: found.medoids,
-        n_iter: found.walk.iterations,
-        n_swaps: found.walk.swaps,
-        converged: found.walk.converged,
-        tried: found.tried,
-        device,
-        seconds,
-    })
+    let mut assignment = problem.assign(&found.medoids)?;
+    assignment.silhouette = assignment.silhouette.filter(|_| !checked.has_negative);
+    let device = performers(made_by.unwrap_or_else(|| backend.name()), &ran_on);
+    Ok(Fit::new(found, assignment, problem.grid, device, seconds))
 }
 
 /// Improves medoids on the device where it performs the method, else on the processor; also says where.
@@ -139,7 +127,7 @@ fn improve<T: Entry>(
         let (found, ran_on) = device.on_gpu_or_cpu(gpu, on_gpu, || Ok(None))?;
         return match found {
             Some(found) => Ok((found, ran_on)),
-            None => Ok((problem.improve(first, params, draws)?, format!("{ran_on}; swaps on {processor}"))),
+            None => Ok((problem.improve(first, params, draws)?, processor)),
         };
     }
     #[cfg(not(feature = "gpu"))]
@@ -147,10 +135,10 @@ fn improve<T: Entry>(
     Ok((problem.improve(first, params, draws)?, processor))
 }
 
-/// What `auto` chooses by: a pass looks at every entry once, and there are about ten.
+/// What `auto` chooses by: a pass looks at every entry once, and there are about ten that a GPU could perform.
 fn prediction(objects: usize, params: &Params) -> Prediction {
     let entries = (objects * objects) as f64;
-    let passes = if params.method.is_of_silhouettes() { 0.0 } else { 10.0 };
+    let passes = if params.method.has_kernels() { 10.0 } else { 0.0 };
     Prediction { flops: 4.0 * entries * passes, upload_bytes: 4.0 * entries }
 }
 

@@ -96,6 +96,11 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
         &self.medoids
     }
 
+    /// The medoids, of a search that has ended.
+    pub fn into_medoids(self) -> Vec<usize> {
+        self.medoids
+    }
+
     /// Distances to the nearest medoids, and their places, of each object.
     #[cfg(feature = "gpu")]
     pub fn nearest(&self) -> impl Iterator<Item = ([T; R], [u32; R])> + '_ {

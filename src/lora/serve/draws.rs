@@ -2,37 +2,12 @@
 
 use std::f64::consts::TAU;
 
-use crate::random::Stream;
-
-/// Independent draws for one purpose; each call takes the next numbers of the stream.
-#[derive(Debug)]
-pub(super) struct Draws {
-    stream: Stream,
-    index: u64,
-}
+pub(super) use crate::random::Draws;
 
 impl Draws {
-    /// The draws of `purpose` under `seed`.
-    pub fn new(seed: u64, purpose: u64) -> Self {
-        Self { stream: Stream::new(seed, purpose), index: 0 }
-    }
-
-    /// Uniform in [0, 1).
-    pub fn unit(&mut self) -> f64 {
-        self.index += 1;
-        self.stream.unit(self.index - 1)
-    }
-
     /// Uniform in (0, 1]: its logarithm is finite.
     fn positive_unit(&mut self) -> f64 {
         1.0 - self.unit()
-    }
-
-    /// Uniform among `0..count`; 0 where `count` is 0.
-    pub fn below(&mut self, count: u64) -> u64 {
-        // The high half of a 128-bit product: a bias below 2^-64 times the count.
-        self.index += 1;
-        ((u128::from(self.stream.bits(self.index - 1)) * u128::from(count)) >> 64) as u64
     }
 
     /// Exponential with mean 1.
