@@ -84,53 +84,6 @@ impl Params {
         self
     }
 
-    /// Sets whether a row of a set that is searched with itself counts as its own neighbour.
-    pub fn includes_self(mut self, includes_self: bool) -> Self {
-        self.includes_self = includes_self;
-        self
-    }
-
-    /// Sets which points each query may have.
-    pub fn filters(mut self, filters: Filters) -> Self {
-        self.filters = Some(filters);
-        self
-    }
-
-    /// Sets a box that repeats in every direction, one length per column: of all images of a point the nearest counts. For
-    /// squared Euclidean, Euclidean, Manhattan and Chebyshev; all coordinates must lie within it, from 0 to its length.
-    pub fn periodic(mut self, lengths: Vec<f64>) -> Self {
-        self.period = Some(lengths);
-        self
-    }
-
-    /// Sets the most bytes that the result may take.
-    pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = Some(bytes);
-        self
-    }
-
-    /// Sets the token that stops the work.
-    pub fn cancel(mut self, cancel: Cancel) -> Self {
-        self.cancel = cancel;
-        self
-    }
-
-    /// Whether points of few columns go to a grid, where the metric allows it: for tests, which must find no difference.
-    #[cfg(feature = "test-hooks")]
-    #[doc(hidden)]
-    pub fn with_grid(mut self, grid: bool) -> Self {
-        self.grid = Some(grid);
-        self
-    }
-
-    /// Takes the values of tiles for exact: for tests that must then fail.
-    #[cfg(feature = "test-hooks")]
-    #[doc(hidden)]
-    pub fn without_recheck(mut self) -> Self {
-        self.recheck = false;
-        self
-    }
-
     /// What the work goes by.
     pub(super) fn rules(&self) -> Rules<'_> {
         Rules {
@@ -157,6 +110,64 @@ impl Params {
         Ok(())
     }
 }
+
+/// Setters that both kinds of parameters have.
+macro_rules! shared_setters {
+    ($($params:ty),*) => {$(
+        impl $params {
+            /// Sets whether a row of a set that is searched with itself counts as its own neighbour.
+            pub fn includes_self(mut self, includes_self: bool) -> Self {
+                self.includes_self = includes_self;
+                self
+            }
+
+            /// Sets which points each query may have.
+            pub fn filters(mut self, filters: Filters) -> Self {
+                self.filters = Some(filters);
+                self
+            }
+
+            /// Sets a box that repeats in every direction, one length per column: of all images of a point the nearest
+            /// counts. For squared Euclidean, Euclidean, Manhattan and Chebyshev; all coordinates must lie within it, from 0
+            /// to its length.
+            pub fn periodic(mut self, lengths: Vec<f64>) -> Self {
+                self.period = Some(lengths);
+                self
+            }
+
+            /// Sets the most bytes that the result may take.
+            pub fn max_bytes(mut self, bytes: u64) -> Self {
+                self.max_bytes = Some(bytes);
+                self
+            }
+
+            /// Sets the token that stops the work.
+            pub fn cancel(mut self, cancel: Cancel) -> Self {
+                self.cancel = cancel;
+                self
+            }
+
+            /// Whether points of few columns go to a grid, where the metric allows it: for tests, which must find no
+            /// difference.
+            #[cfg(feature = "test-hooks")]
+            #[doc(hidden)]
+            pub fn with_grid(mut self, grid: bool) -> Self {
+                self.grid = Some(grid);
+                self
+            }
+
+            /// Takes the values of tiles for exact: for tests that must then fail.
+            #[cfg(feature = "test-hooks")]
+            #[doc(hidden)]
+            pub fn without_recheck(mut self) -> Self {
+                self.recheck = false;
+                self
+            }
+        }
+    )*};
+}
+
+shared_setters!(Params, RadiusParams);
 
 /// What both kinds of search go by.
 pub(super) struct Rules<'a> {
@@ -294,53 +305,6 @@ impl RadiusParams {
     /// Sets whether the neighbours of a query come nearest first.
     pub fn sorted(mut self, sorted: bool) -> Self {
         self.sorted = sorted;
-        self
-    }
-
-    /// Sets whether a row of a set that is searched with itself counts as its own neighbour.
-    pub fn includes_self(mut self, includes_self: bool) -> Self {
-        self.includes_self = includes_self;
-        self
-    }
-
-    /// Sets which points each query may have.
-    pub fn filters(mut self, filters: Filters) -> Self {
-        self.filters = Some(filters);
-        self
-    }
-
-    /// Sets a box that repeats in every direction, one length per column: of all images of a point the nearest counts. For
-    /// squared Euclidean, Euclidean, Manhattan and Chebyshev; all coordinates must lie within it, from 0 to its length.
-    pub fn periodic(mut self, lengths: Vec<f64>) -> Self {
-        self.period = Some(lengths);
-        self
-    }
-
-    /// Sets the most bytes that the result may take.
-    pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = Some(bytes);
-        self
-    }
-
-    /// Sets the token that stops the work.
-    pub fn cancel(mut self, cancel: Cancel) -> Self {
-        self.cancel = cancel;
-        self
-    }
-
-    /// Whether points of few columns go to a grid, where the metric allows it: for tests, which must find no difference.
-    #[cfg(feature = "test-hooks")]
-    #[doc(hidden)]
-    pub fn with_grid(mut self, grid: bool) -> Self {
-        self.grid = Some(grid);
-        self
-    }
-
-    /// Takes the values of tiles for exact: for tests that must then fail.
-    #[cfg(feature = "test-hooks")]
-    #[doc(hidden)]
-    pub fn without_recheck(mut self) -> Self {
-        self.recheck = false;
         self
     }
 
