@@ -45,6 +45,14 @@ impl<T, S, F> Fill<T, S> for F where
 }
 
 impl Gpu {
+    /// A buffer that holds `values`.
+    pub(crate) fn filled<T: Pod>(&self, label: &'static str, values: &[T]) -> Result<DeviceBuffer> {
+        let bytes = bytemuck::cast_slice(values);
+        let buffer = self.buffer(label, bytes.len() as u64)?;
+        self.write(&buffer, 0, bytes)?;
+        Ok(buffer)
+    }
+
     /// Copies `bytes` into `buffer` from `offset` (a multiple of 4) on, before any batch submitted later. The length
     /// is a multiple of 4 unless the bytes reach the buffer's end.
     pub(crate) fn write(&self, buffer: &DeviceBuffer, offset: u64, bytes: &[u8]) -> Result<()> {

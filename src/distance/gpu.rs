@@ -176,8 +176,8 @@ impl Resident {
     fn new(gpu: &Gpu, operands: &Operands<f32>, windows: &Windows) -> Result<Self> {
         let pipeline = gpu.pipeline(&gpu_kernels::kernel(operands.metric, &windows.tile)?)?;
         let weights = match (operands.metric, operands.weights.as_slice()) {
-            (Metric::Minkowski, []) => Some(upload(gpu, "weights", &[1.0])?),
-            (Metric::Minkowski, weights) => Some(upload(gpu, "weights", weights)?),
+            (Metric::Minkowski, []) => Some(gpu.filled("weights", &[1.0_f32])?),
+            (Metric::Minkowski, weights) => Some(gpu.filled("weights", weights)?),
             _ => None,
         };
         let columns = operands.columns();
@@ -195,7 +195,7 @@ impl Uploaded {
         let elements = first * depth..(first + count) * depth;
         let originals = match (side.has_originals(), side.lows.get(elements.clone())) {
             (false, _) => None,
-            (true, None | Some([])) => Some(upload(gpu, "originals", &side.originals()[elements.clone()])?),
+            (true, None | Some([])) => Some(gpu.filled("originals", &side.originals()[elements.clone()])?),
             // High and low part of a row, one after the other.
             (true, Some(lows)) => {
                 let highs = side.originals()[elements.clone()].chunks_exact(depth);
@@ -205,23 +205,17 @@ impl Uploaded {
                     .flatten()
                     .copied()
                     .collect();
-                Some(upload(gpu, "originals", &parts)?)
+                Some(gpu.filled("originals", &parts)?)
             }
         };
         let norms =
-            side.norms.get(first..first + count).map(|norms| upload(gpu, "norms", norms)).transpose()?;
-        Ok(Self { first, count, rows: upload(gpu, "rows", &side.rows[elements])?, originals, norms })
+            side.norms.get(first..first + count).map(|norms| gpu.filled("norms", norms)).transpose()?;
+        Ok(Self { first, count, rows: gpu.filled("rows", &side.rows[elements])?, originals, norms })
     }
 
     fn originals(&self) -> Slice<'_> {
         self.originals.as_ref().unwrap_or(&self.rows).whole()
     }
-}
-
-fn upload(gpu: &Gpu, label: &'static str, values: &[f32]) -> Result<DeviceBuffer> {
-    let buffer = gpu.buffer(label, 4 * values.len() as u64)?;
-    gpu.write(&buffer, 0, bytemuck::cast_slice(values))?;
-    Ok(buffer)
 }
 
 /// One window of X with one of Y.

@@ -238,9 +238,7 @@ fn upload(gpu: &Gpu, window: &mut Window, problem: &Problem) -> Result<()> {
 
 fn upload_weights(gpu: &Gpu, problem: &Problem, start: usize, rows: usize) -> Result<Option<DeviceBuffer>> {
     let Some(weights) = &problem.weights else { return Ok(None) };
-    let buffer = gpu.buffer("weights", 4 * rows as u64)?;
-    gpu.write(&buffer, 0, cast_slice(&weights[start..start + rows]))?;
-    Ok(Some(buffer))
+    gpu.filled("weights", &weights[start..start + rows]).map(Some)
 }
 
 /// Brings the labels of as many rows as `to` has. A device that wrote anything else must not index out of our tables.

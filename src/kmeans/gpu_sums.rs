@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use bytemuck::{bytes_of, cast_slice, pod_read_unaligned};
+use bytemuck::{bytes_of, pod_read_unaligned};
 use rayon::prelude::*;
 
 use super::gpu_kernels::{
@@ -61,8 +61,6 @@ impl Summer {
         if shape.weighted {
             exponents.push(grid.weight_exponent());
         }
-        let exponents_buffer = gpu.buffer("exponents", 4 * features)?;
-        gpu.write(&exponents_buffer, 0, cast_slice(&exponents))?;
         let across = features_across(features as usize);
         Ok(Self {
             count: gpu.pipeline(&count_kernel(shape.n_clusters)?)?,
@@ -74,7 +72,7 @@ impl Summer {
             counts: gpu.buffer("counts", 4 * clusters)?,
             starts: gpu.buffer("starts", 4 * clusters)?,
             totals: gpu.buffer("totals", 4 * clusters)?,
-            exponents: exponents_buffer,
+            exponents: gpu.filled("exponents", &exponents)?,
             sums: gpu.buffer("sums", 8 * clusters * features)?,
             shape: *shape,
         })

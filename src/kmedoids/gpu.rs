@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bytemuck::{bytes_of, cast_slice, pod_read_unaligned};
+use bytemuck::{bytes_of, pod_read_unaligned};
 
 use super::entry::Entry;
 use super::gpu_kernels::{
@@ -83,14 +83,9 @@ impl Search {
     ) -> Result<Self> {
         let places = state.medoids().len();
 
-        let filled = |label, bytes: &[u8]| -> Result<DeviceBuffer> {
-            let buffer = gpu.buffer(label, bytes.len() as u64)?;
-            gpu.write(&buffer, 0, bytes)?;
-            Ok(buffer)
-        };
         let windows = plan.windows(objects);
-        let windows = windows
-            .map(|(first, end)| filled("columns", cast_slice(&values[first * objects..end * objects])));
+        let windows =
+            windows.map(|(first, end)| gpu.filled("columns", &values[first * objects..end * objects]));
         let windows = windows.collect::<Result<_>>()?;
         // A zero has one sign, as the kernels' own copies have.
         let bits = |d: T| (d.wide() as f32 + 0.0).to_bits();
@@ -112,12 +107,12 @@ impl Search {
             places,
             unit,
             windows,
-            limits: filled("limits", cast_slice(&limits))?,
-            near: filled("nearest medoids", cast_slice(&near))?,
-            removal: filled("removal", cast_slice(state.removal()))?,
-            is_medoid: filled("roles", cast_slice(&is_medoid))?,
-            medoids: filled("medoids", cast_slice(&medoids))?,
-            chosen: filled("medoids' columns", cast_slice(&chosen))?,
+            limits: gpu.filled("limits", &limits)?,
+            near: gpu.filled("nearest medoids", &near)?,
+            removal: gpu.filled("removal", state.removal())?,
+            is_medoid: gpu.filled("roles", &is_medoid)?,
+            medoids: gpu.filled("medoids", &medoids)?,
+            chosen: gpu.filled("medoids' columns", &chosen)?,
             column: gpu.buffer("column", 4 * objects as u64)?,
             outcomes: gpu.buffer("outcomes", 16 * objects.max(plan.together as usize) as u64)?,
             control: gpu.buffer("control", size_of::<Control>() as u64)?,

@@ -96,7 +96,7 @@ fn build<T: Entry>(columns: &Columns<T>, grid: Grid, count: usize, cancel: &Canc
         }
         if stale.is_empty() {
             let Some((_, Reverse(candidate), _)) = bounds.pop() else { break };
-            lower(&mut nearest, &*columns.column(candidate)?);
+            lower(&mut nearest, &columns.column(candidate)?);
             medoids.push(candidate);
             together = TOGETHER;
             continue;
@@ -171,7 +171,7 @@ fn lab<T: Entry>(
         });
         let scores: Vec<i64> = scores.collect();
         let best = (0..sample.len()).max_by_key(|&at| (scores[at], Reverse(at))).unwrap_or_default();
-        lower(&mut nearest, &*columns.column(sample[best])?);
+        lower(&mut nearest, &columns.column(sample[best])?);
         medoids.push(sample[best]);
     }
     Ok(medoids)

@@ -117,7 +117,7 @@ pub(super) fn steepest<T: Entry, O: Objective<T, R>, const R: usize>(
         })?;
         match best.filter(|swap| swap.change < 0) {
             Some(swap) => {
-                state.replace(swap, &*columns.column(swap.candidate)?);
+                state.replace(swap, &columns.column(swap.candidate)?);
                 walk.swaps += 1;
             }
             None => {

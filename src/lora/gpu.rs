@@ -53,15 +53,8 @@ pub(super) struct Output<'b> {
 impl OnDevice {
     /// Sends the tables of `plan`.
     pub fn new(bank: &Bank, plan: BatchPlan, is_counted: bool) -> Result<Self> {
-        let tables = bank.gpu.buffer("batch tables", 4 * plan.words.len() as u64)?;
-        bank.gpu.write(&tables, 0, bytemuck::cast_slice(&plan.words))?;
-        let counts = if is_counted {
-            let counts = bank.gpu.buffer("read counts", 16)?;
-            bank.gpu.write(&counts, 0, &[0; 16])?;
-            Some(counts)
-        } else {
-            None
-        };
+        let tables = bank.gpu.filled("batch tables", &plan.words)?;
+        let counts = is_counted.then(|| bank.gpu.filled("read counts", &[0_u8; 16])).transpose()?;
         Ok(Self { plan, tables, counts })
     }
 }

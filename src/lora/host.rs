@@ -209,13 +209,6 @@ impl Packed {
     }
 }
 
-#[cfg(feature = "gpu")]
-pub(super) fn upload(bank: &Bank, label: &'static str, bytes: &[u8]) -> Result<DeviceBuffer> {
-    let buffer = bank.gpu.buffer(label, bytes.len() as u64)?;
-    bank.gpu.write(&buffer, 0, bytes)?;
-    Ok(buffer)
-}
-
 /// Copies what came back into the rows of `array`.
 #[cfg(feature = "gpu")]
 fn unpack<T: Scalar>(bytes: &[u8], rows: &Strided, array: &mut ArrayViewMut2<'_, T>) {
@@ -242,7 +235,7 @@ pub(super) fn apply<X: Scalar, Y: Scalar>(
     for work in &Work::of(step, bank, group)? {
         let (window, plan, task) = (work.window, &work.plan, work.task());
         let inputs = Packed::new(&[x.slice_axis(Axis(0), Rows::from(window.rows.clone()))], 8);
-        let x_buffer = upload(bank, "x", &inputs.bytes)?;
+        let x_buffer = bank.gpu.filled("x", &inputs.bytes)?;
         let input = Input { slice: x_buffer.whole(), precision: X::PRECISION, rows: inputs.rows[0] };
         let shrunk = bank.gpu.buffer("shrunk", work.shrunk_bytes())?;
         let (y_buffer, targets) = upload_outputs(bank, window, y)?;
@@ -266,7 +259,7 @@ fn upload_outputs<Y: Scalar>(
     let rows = Rows::from(window.rows.clone());
     let views: Vec<_> = y.iter().map(|array| array.slice_axis(Axis(0), rows)).collect();
     let packed = Packed::new(&views, 4);
-    Ok((upload(bank, "y", &packed.bytes)?, packed.rows))
+    Ok((bank.gpu.filled("y", &packed.bytes)?, packed.rows))
 }
 
 #[cfg(feature = "gpu")]
@@ -313,7 +306,7 @@ pub(super) fn shrink<X: Scalar>(
     for work in &Work::of(step, bank, group)? {
         let (window, plan, task) = (work.window, &work.plan, work.task());
         let inputs = Packed::new(&[x.slice_axis(Axis(0), Rows::from(window.rows.clone()))], 8);
-        let x_buffer = upload(bank, "x", &inputs.bytes)?;
+        let x_buffer = bank.gpu.filled("x", &inputs.bytes)?;
         let input = Input { slice: x_buffer.whole(), precision: X::PRECISION, rows: inputs.rows[0] };
         let (positions, bytes) = (work.on_device.plan.positions, work.shrunk_bytes());
         let shrunk = bank.gpu.buffer("shrunk", bytes)?;
@@ -353,7 +346,7 @@ pub(super) fn expand<Y: Scalar>(
             let begin = position * stride;
             values[begin..begin + places.len()].copy_from_slice(&made.values()[places]);
         }
-        let shrunk = upload(bank, "shrunk", bytemuck::cast_slice(&values))?;
+        let shrunk = bank.gpu.filled("shrunk", &values)?;
         let (y_buffer, targets) = upload_outputs(bank, window, y)?;
         let output = Output { slice: y_buffer.whole(), precision: Y::PRECISION, targets };
         let mut batch = bank.gpu.batch("lora expand");

@@ -11,13 +11,14 @@ use super::fold::Fold;
 use super::judge::Scratch;
 use super::problem::{Part, Problem, Selection};
 use super::screen::{Screen, Side};
-use crate::device::Gpu;
+use crate::device::{Gpu, Limits};
 use crate::error::Result;
 use crate::tile::bound::DEVICE_UNIT;
 use crate::tile::choose::Task;
 use crate::tile::cpu::collect::rounded_up;
 use crate::tile::family::Fold as TileFold;
 use crate::tile::gpu_collect::{CollectSizes, Collector, Columns};
+use crate::tile::shape::TileShape;
 use crate::tile::tune::cache::table_of;
 
 /// The answers of one part, through `visit`. `count` are wanted of each query.
@@ -31,35 +32,19 @@ pub(super) fn search<F: Fold>(
     visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
 ) -> Result<()> {
     let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
-    let mut limits = gpu.limits();
-    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
-    let task = Task { fold: TileFold::Store, rows, columns, depth };
-    let shape = table_of(gpu).shape(&task, &limits);
+    let (shape, limits) = tile_of(gpu, part, depth);
     // A row that does not count for itself is dropped on the host.
     let wanted = count + usize::from(problem.leaves_out_self);
     let sizes = CollectSizes::new(shape, (rows, columns, depth), wanted, &limits)?;
     let mut collector = Collector::new(gpu, sizes, problem.cancel.clone())?;
     let chain = collector.chain();
-    let whole = if columns <= sizes.window {
-        Some(upload(gpu, chain, problem, screen, part, (0, columns))?)
-    } else {
-        None
-    };
+    let points = PointWindows::new(gpu, (problem, screen, part), chain, sizes.window)?;
     let mut lost = Vec::new();
     for start in (0..rows).step_by(sizes.rows) {
         let queries = part.queries.range(start, sizes.rows.min(rows - start));
         let (x, gaps) = prepare(problem, screen, &queries, chain);
         let on_device = collector.rows(&x, &gaps)?;
-        match &whole {
-            Some(whole) => collector.meet(&on_device, whole)?,
-            None => {
-                for first in (0..columns).step_by(sizes.window) {
-                    let here = sizes.window.min(columns - first);
-                    let window = upload(gpu, chain, problem, screen, part, (first, here))?;
-                    collector.meet(&on_device, &window)?;
-                }
-            }
-        }
+        points.for_each(|window| collector.meet(&on_device, window))?;
         let found = collector.deliver(&on_device)?;
         for (query, answer) in decide(problem, part, fold, &queries, &found)? {
             match answer {
@@ -68,6 +53,76 @@ pub(super) fn search<F: Fold>(
             }
         }
     }
+    search_lost(problem, screen, part, lost, fold, visit)
+}
+
+/// The points of a part as queries meet them: all at once where they fit one window, else window by window, each brought
+/// again for every block of queries.
+pub(super) struct PointWindows<'a, 'p> {
+    gpu: &'a Gpu,
+    chain: usize,
+    problem: &'a Problem<'p>,
+    screen: &'a Screen,
+    part: &'a Part,
+    window: usize,
+    whole: Option<Columns>,
+}
+
+impl<'a, 'p> PointWindows<'a, 'p> {
+    /// Windows of at most `window` points; sums of products are chains of `chain` additions.
+    pub fn new(
+        gpu: &'a Gpu,
+        (problem, screen, part): (&'a Problem<'p>, &'a Screen, &'a Part),
+        chain: usize,
+        window: usize,
+    ) -> Result<Self> {
+        let mut windows = Self { gpu, chain, problem, screen, part, window, whole: None };
+        let points = part.points.len();
+        if points <= window {
+            windows.whole = Some(windows.upload(0, points)?);
+        }
+        Ok(windows)
+    }
+
+    /// Hands out all points.
+    pub fn for_each(&self, mut visit: impl FnMut(&Columns) -> Result<()>) -> Result<()> {
+        if let Some(whole) = &self.whole {
+            return visit(whole);
+        }
+        let points = self.part.points.len();
+        (0..points)
+            .step_by(self.window)
+            .try_for_each(|first| visit(&self.upload(first, self.window.min(points - first))?))
+    }
+
+    /// Brings `count` points, from number `first` of the part on, to the device.
+    fn upload(&self, first: usize, count: usize) -> Result<Columns> {
+        let Self { problem, screen, .. } = *self;
+        problem.cancel.check()?;
+        let depth = screen.depth();
+        let numbers = self.part.points.range(first, count);
+        let (mut y, mut norms) = (vec![0.0; count * depth], vec![(0.0, 0.0); count]);
+        let prepared = y.par_chunks_exact_mut(depth).zip(&mut norms).zip(&numbers).with_min_len(64);
+        prepared.for_each_init(
+            || vec![0.0; depth],
+            |wide, ((row, norm), &number)| {
+                let square = screen.load(Side::Points, &problem.points, number as usize, wide, row);
+                *norm = screen.half_norm(square, DEVICE_UNIT, self.chain);
+            },
+        );
+        Columns::upload(self.gpu, first, &y, &norms)
+    }
+}
+
+/// The answers of queries whose columns the device lost, by the host.
+pub(super) fn search_lost<F: Fold>(
+    problem: &Problem,
+    screen: &Screen,
+    part: &Part,
+    lost: Vec<u32>,
+    fold: &F,
+    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
+) -> Result<()> {
     if lost.is_empty() {
         return Ok(());
     }
@@ -75,28 +130,13 @@ pub(super) fn search<F: Fold>(
     cpu::search(problem, Some(screen), &part, fold, visit)
 }
 
-/// Brings `count` points of a part, from its number `first` on, to the device.
-pub(super) fn upload(
-    gpu: &Gpu,
-    chain: usize,
-    problem: &Problem,
-    screen: &Screen,
-    part: &Part,
-    (first, count): (usize, usize),
-) -> Result<Columns> {
-    problem.cancel.check()?;
-    let depth = screen.depth();
-    let numbers = part.points.range(first, count);
-    let (mut y, mut norms) = (vec![0.0; count * depth], vec![(0.0, 0.0); count]);
-    let prepared = y.par_chunks_exact_mut(depth).zip(&mut norms).zip(&numbers).with_min_len(64);
-    prepared.for_each_init(
-        || vec![0.0; depth],
-        |wide, ((row, norm), &number)| {
-            let square = screen.load(Side::Points, &problem.points, number as usize, wide, row);
-            *norm = screen.half_norm(square, DEVICE_UNIT, chain);
-        },
-    );
-    Columns::upload(gpu, first, &y, &norms)
+/// A tile for queries and points, and what the device may hold now.
+pub(super) fn tile_of(gpu: &Gpu, part: &Part, depth: usize) -> (TileShape, Limits) {
+    let mut limits = gpu.limits();
+    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
+    let (rows, columns) = (part.queries.len(), part.points.len());
+    let task = Task { fold: TileFold::Store, rows, columns, depth };
+    (table_of(gpu).shape(&task, &limits), limits)
 }
 
 /// Rows with the share of each in a difference of two values.

@@ -6,21 +6,17 @@
 
 use rayon::prelude::*;
 
-use super::cpu;
 use super::fold::Fold;
-use super::gpu::upload;
+use super::gpu::{PointWindows, search_lost, tile_of};
 use super::judge::Scratch;
-use super::problem::{Part, Problem, Selection};
+use super::problem::{Part, Problem};
 use super::screen::{Screen, Side};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::tile::bound::DEVICE_UNIT;
-use crate::tile::choose::Task;
 use crate::tile::cpu::collect::{NO_LIMIT, rounded_up};
-use crate::tile::family::Fold as TileFold;
 use crate::tile::gpu_within::{Found, Surveyor, WithinSizes};
 use crate::tile::kernels_within::Limits;
-use crate::tile::tune::cache::table_of;
 
 /// Number of a column that does not exist.
 const NONE: u32 = u32::MAX;
@@ -41,18 +37,11 @@ pub(super) fn search<F: Fold>(
         let queries = part.queries.range(0, rows);
         return queries.into_iter().try_for_each(|query| visit(query, F::Answer::default()));
     }
-    let mut limits = gpu.limits();
-    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
-    let task = Task { fold: TileFold::Store, rows, columns, depth };
-    let shape = table_of(gpu).shape(&task, &limits);
+    let (shape, limits) = tile_of(gpu, part, depth);
     let sizes = WithinSizes::new(shape, (rows, columns, depth), &limits)?;
     let mut surveyor = Surveyor::new(gpu, sizes, problem.cancel.clone())?;
     let chain = surveyor.chain();
-    let whole = if columns <= sizes.window {
-        Some(upload(gpu, chain, problem, screen, part, (0, columns))?)
-    } else {
-        None
-    };
+    let points = PointWindows::new(gpu, (problem, screen, part), chain, sizes.window)?;
     let mut lost = Vec::new();
     for start in (0..rows).step_by(sizes.rows) {
         let queries = part.queries.range(start, sizes.rows.min(rows - start));
@@ -60,19 +49,10 @@ pub(super) fn search<F: Fold>(
         let on_device = surveyor.rows(&x, &limits)?;
         let mut answers: Vec<Option<F::Answer>> =
             queries.iter().map(|_| Some(F::Answer::default())).collect();
-        match &whole {
-            Some(whole) => {
-                decide(problem, part, fold, &queries, surveyor.meet(&on_device, whole)?, &mut answers)?;
-            }
-            None => {
-                for first in (0..columns).step_by(sizes.window) {
-                    let here = sizes.window.min(columns - first);
-                    let window = upload(gpu, chain, problem, screen, part, (first, here))?;
-                    let found = surveyor.meet(&on_device, &window)?;
-                    decide(problem, part, fold, &queries, found, &mut answers)?;
-                }
-            }
-        }
+        points.for_each(|window| {
+            let found = surveyor.meet(&on_device, window)?;
+            decide(problem, part, fold, &queries, found, &mut answers)
+        })?;
         for (&query, answer) in queries.iter().zip(answers) {
             match answer {
                 Some(answer) => visit(query, answer)?,
@@ -80,11 +60,7 @@ pub(super) fn search<F: Fold>(
             }
         }
     }
-    if lost.is_empty() {
-        return Ok(());
-    }
-    let part = Part { queries: Selection::Ids(lost), points: part.points.clone() };
-    cpu::search(problem, Some(screen), &part, fold, visit)
+    search_lost(problem, screen, part, lost, fold, visit)
 }
 
 /// Rows with the limits of each.

@@ -1,7 +1,5 @@
 //! A codebook on the device: what the columns of every tile are read from.
 
-use bytemuck::cast_slice;
-
 use super::codebook::Codebook;
 use super::matrix::book::DeviceHalfBook;
 use super::shape::WIDEST;
@@ -57,17 +55,12 @@ impl<'b> DeviceBook<'b> {
         errors: &[f32],
     ) -> Result<Self> {
         let depth = book.depth;
-        let upload = |label, bytes: &[u8]| -> Result<DeviceBuffer> {
-            let buffer = gpu.buffer(label, bytes.len() as u64)?;
-            gpu.write(&buffer, 0, bytes)?;
-            Ok(buffer)
-        };
         let windows = book
             .rounded
             .chunks(column_window * depth)
             .enumerate()
             .map(|(index, rounded)| {
-                let y = upload("centroids", cast_slice(rounded))?;
+                let y = gpu.filled("centroids", rounded)?;
                 let first = (index * column_window) as u32;
                 Ok(BookWindow { first, columns: (rounded.len() / depth) as u32, y })
             })
@@ -77,9 +70,9 @@ impl<'b> DeviceBook<'b> {
         Ok(Self {
             book,
             windows,
-            half_norms: upload("half norms", cast_slice(&padded))?,
-            errors: upload("errors", cast_slice(errors))?,
-            given: upload("given", cast_slice(&book.given))?,
+            half_norms: gpu.filled("half norms", &padded)?,
+            errors: gpu.filled("errors", errors)?,
+            given: gpu.filled("given", &book.given)?,
             half: None,
         })
     }

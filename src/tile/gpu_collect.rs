@@ -6,15 +6,15 @@
 //! caller decides it elsewhere.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
+use bytemuck::{bytes_of, pod_collect_to_vec};
 
 use super::gpu_book::ABSENT;
 use super::kernels_collect::{
     CollectParams, DeliverParams, TightenParams, collect_kernel, deliver_kernel, tighten_kernel,
 };
 use super::shape::{TileShape, WIDEST};
+use super::turns::{Meeting, in_turns};
 use crate::cancel::Cancel;
 use crate::device::{DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
 use crate::error::{Error, Result};
@@ -136,16 +136,9 @@ impl Columns {
         let mut padded: Vec<[f32; 2]> = norms.iter().map(|&(half_norm, error)| [half_norm, error]).collect();
         padded.resize(norms.len().next_multiple_of(WIDEST as usize), [ABSENT, 0.0]);
         let count = norms.len();
-        let (y, norms) = (upload(gpu, "columns", cast_slice(y))?, upload(gpu, "norms", cast_slice(&padded))?);
+        let (y, norms) = (gpu.filled("columns", y)?, gpu.filled("norms", &padded)?);
         Ok(Self { first, count, y, norms })
     }
-}
-
-/// Brings bytes to a buffer of their own.
-pub(super) fn upload(gpu: &Gpu, label: &'static str, bytes: &[u8]) -> Result<DeviceBuffer> {
-    let buffer = gpu.buffer(label, bytes.len() as u64)?;
-    gpu.write(&buffer, 0, bytes)?;
-    Ok(buffer)
 }
 
 impl Collector {
@@ -174,39 +167,23 @@ impl Collector {
         batch.submit()?;
         Ok(Rows {
             count: gaps.len(),
-            x: upload(&self.gpu, "rows", cast_slice(x))?,
-            gaps: upload(&self.gpu, "gaps", cast_slice(gaps))?,
-            limits: upload(&self.gpu, "limits", cast_slice(&vec![NO_LIMIT; gaps.len()]))?,
+            x: self.gpu.filled("rows", x)?,
+            gaps: self.gpu.filled("gaps", gaps)?,
+            limits: self.gpu.filled("limits", &vec![NO_LIMIT; gaps.len()])?,
             lists,
         })
     }
 
-    /// All rows meet all columns. Where one step of all rows is a long dispatch, rows take turns; where it is a short one,
-    /// several steps share a submission.
+    /// All rows meet all columns.
     pub fn meet(&mut self, rows: &Rows, columns: &Columns) -> Result<()> {
-        let CollectSizes { depth, step, .. } = self.sizes;
-        let units = depth as f64 * step.min(columns.count) as f64;
-        let steps = columns.count.div_ceil(step);
-        let mut first_row = 0;
-        while first_row < rows.count {
-            let left = (rows.count - first_row) as u64;
-            let turn =
-                self.pacer.rows(left, units).next_multiple_of(u64::from(self.sizes.shape.rows)).min(left);
-            let mut done = 0;
-            while done < steps {
-                self.cancel.check()?;
-                let together = self.pacer.rows((steps - done) as u64, units * turn as f64) as usize;
-                let begin = Instant::now();
-                let mut batch = self.gpu.batch("collect");
-                for at in done..done + together {
-                    self.record(&mut batch, rows, columns, (first_row, turn as usize), at * step)?;
-                }
-                batch.submit_and_wait()?;
-                self.pacer.record(units * turn as f64 * together as f64, begin.elapsed());
-                done += together;
-            }
-            first_row += turn as usize;
-        }
+        let CollectSizes { depth, step, shape, .. } = self.sizes;
+        let meeting =
+            Meeting { rows: (0, rows.count), tile_rows: shape.rows, columns: (columns.count, step), depth };
+        let mut pacer = self.pacer.clone();
+        in_turns(&self.gpu, "collect", meeting, &mut pacer, &self.cancel, |batch, own, start| {
+            self.record(batch, rows, columns, own, start)
+        })?;
+        self.pacer = pacer;
         Ok(())
     }
 

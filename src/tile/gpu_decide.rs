@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
+use bytemuck::{bytes_of, pod_collect_to_vec};
 use rayon::prelude::*;
 
 use super::codebook::Codebook;
@@ -97,8 +97,7 @@ impl Decider {
     }
 
     fn write(&self, labels: &DeviceBuffer, pairs: &[[u32; 2]]) -> Result<()> {
-        let buffer = self.gpu.buffer("pairs", 8 * pairs.len() as u64)?;
-        self.gpu.write(&buffer, 0, cast_slice(pairs))?;
+        let buffer = self.gpu.filled("pairs", pairs)?;
         let mut batch = self.gpu.batch("relabel");
         let params = RelabelParams { pairs: pairs.len() as u32 };
         let workgroups = [params.pairs.div_ceil(256), 1, 1];

@@ -5,13 +5,13 @@
 //! result is too large for the device, and no pair is lost.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
 
-use super::gpu_collect::{Columns, STEP_UNIT, upload, window_of};
+use super::gpu_collect::{Columns, STEP_UNIT, window_of};
 use super::kernels_within::{Limits as RowLimits, WithinParams, within_kernel};
 use super::shape::{TileShape, WIDEST};
+use super::turns::{Meeting, in_turns};
 use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
 use crate::error::{Error, Result};
@@ -119,8 +119,8 @@ impl Surveyor {
     /// Brings rows to the device, with the limits of each.
     pub fn rows(&self, x: &[f32], limits: &[RowLimits]) -> Result<Rows> {
         let count = limits.len();
-        let x = upload(&self.gpu, "rows", cast_slice(x))?;
-        let limits = upload(&self.gpu, "limits", cast_slice(limits))?;
+        let x = self.gpu.filled("rows", x)?;
+        let limits = self.gpu.filled("limits", limits)?;
         let counts = self.gpu.buffer("counts", 4 * (1 + 2 * count as u64))?;
         Ok(Rows { count, x, limits, counts })
     }
@@ -155,27 +155,13 @@ impl Surveyor {
         let mut batch = self.gpu.batch("clear counts");
         batch.clear(&rows.counts)?;
         batch.submit()?;
-        let units = depth as f64 * step.min(columns.count) as f64;
-        let steps = columns.count.div_ceil(step);
-        let mut at = first;
-        while at < first + count {
-            let left = (first + count - at) as u64;
-            let turn = self.pacer.rows(left, units).next_multiple_of(u64::from(shape.rows)).min(left);
-            let mut done = 0;
-            while done < steps {
-                self.cancel.check()?;
-                let together = self.pacer.rows((steps - done) as u64, units * turn as f64) as usize;
-                let begin = Instant::now();
-                let mut batch = self.gpu.batch("within");
-                for number in done..done + together {
-                    self.record(&mut batch, rows, columns, (at, turn as usize), number * step)?;
-                }
-                batch.submit_and_wait()?;
-                self.pacer.record(units * turn as f64 * together as f64, begin.elapsed());
-                done += together;
-            }
-            at += turn as usize;
-        }
+        let meeting =
+            Meeting { rows: (first, count), tile_rows: shape.rows, columns: (columns.count, step), depth };
+        let mut pacer = self.pacer.clone();
+        in_turns(&self.gpu, "within", meeting, &mut pacer, &self.cancel, |batch, own, start| {
+            self.record(batch, rows, columns, own, start)
+        })?;
+        self.pacer = pacer;
         let bytes = 4 * (1 + 2 * rows.count as u64);
         Ok(pod_collect_to_vec(&self.gpu.read(&[(&rows.counts, 0..bytes)])?[0]))
     }

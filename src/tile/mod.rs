@@ -40,3 +40,5 @@ pub(crate) mod render;
 pub(crate) mod shape;
 #[cfg(feature = "gpu")]
 pub(crate) mod tune;
+#[cfg(feature = "gpu")]
+mod turns;

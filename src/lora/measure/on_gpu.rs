@@ -6,7 +6,7 @@ use super::{ReadBytes, Timed};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::lora::gpu::{Input, Output, Strided};
-use crate::lora::host::{Packed, Work, upload};
+use crate::lora::host::{Packed, Work};
 use crate::lora::step::Step;
 use crate::lora::values::Scalar;
 use crate::measure::on_gpu::large_bytes;
@@ -30,7 +30,7 @@ pub(super) fn time<T: Scalar>(
     let size = size_of::<T>() as u64;
     let outputs = step.lease().groups()[0].modules[0].outputs as u64;
     let packed = Packed::new(&[x.view()], 8);
-    let x_buffer = upload(bank, "x", &packed.bytes)?;
+    let x_buffer = bank.gpu.filled("x", &packed.bytes)?;
     let y_rows = Strided { first: 0, stride: outputs.next_multiple_of(4), columns: outputs };
     let y_buffer = gpu.buffer("y", x.nrows() as u64 * y_rows.stride * size)?;
     let shrunk = gpu.buffer("shrunk", work.shrunk_bytes())?;

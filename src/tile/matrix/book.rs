@@ -1,6 +1,5 @@
 //! A codebook in `f16`: what the columns of a screen are read from, and what its certificate needs of them.
 
-use bytemuck::cast_slice;
 use half::f16;
 use rayon::prelude::*;
 
@@ -112,11 +111,6 @@ impl DeviceHalfBook {
     /// Copies a codebook. `column_window` is a multiple of a tile's columns, or holds all.
     pub fn new(gpu: &Gpu, tile: &MatrixTile, column_window: usize, book: &Codebook) -> Result<Self> {
         let host = HalfBook::new(tile, book);
-        let upload = |label, bytes: &[u8]| -> Result<DeviceBuffer> {
-            let buffer = gpu.buffer(label, bytes.len() as u64)?;
-            gpu.write(&buffer, 0, bytes)?;
-            Ok(buffer)
-        };
         let padded_depth = tile.padded_depth(book.depth);
         let windows = (0..book.len())
             .step_by(column_window)
@@ -124,7 +118,7 @@ impl DeviceHalfBook {
                 let columns = column_window.min(book.len() - first);
                 let padded =
                     first * padded_depth..(first + MatrixTile::padded_columns(columns)) * padded_depth;
-                let y = upload("half centroids", cast_slice(&host.halves[padded]))?;
+                let y = gpu.filled("half centroids", &host.halves[padded])?;
                 Ok(HalfWindow { first: first as u32, columns: columns as u32, y })
             })
             .collect::<Result<_>>()?;
@@ -133,8 +127,8 @@ impl DeviceHalfBook {
             ratio: host.ratio,
             square: host.square,
             windows,
-            terms: upload("half terms", cast_slice(&host.terms))?,
-            errors: upload("half errors", cast_slice(&host.errors))?,
+            terms: gpu.filled("half terms", &host.terms)?,
+            errors: gpu.filled("half errors", &host.errors)?,
         })
     }
 

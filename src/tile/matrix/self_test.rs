@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
+use bytemuck::{bytes_of, pod_collect_to_vec};
 use half::f16;
 
 use super::book::narrowed;
@@ -176,10 +176,6 @@ impl Table {
     /// For each pair of columns, half a table apart, the two least values of each row.
     fn run(&self, gpu: &Gpu, tile: &MatrixTile, fault: &str) -> Result<Vec<Partial>> {
         let depth = tile.padded_depth(self.depth);
-        let upload = |label, bytes: &[u8]| {
-            let buffer = gpu.buffer(label, bytes.len() as u64)?;
-            gpu.write(&buffer, 0, bytes).map(|()| buffer)
-        };
         let padded = |values: &[f16]| -> Vec<f16> {
             let behind = vec![f16::ZERO; depth - self.depth];
             values.chunks_exact(self.depth).flat_map(|row| [row, &behind].concat()).collect()
@@ -191,10 +187,10 @@ impl Table {
                 [if is_present { 0.0 } else { ABSENT }, 0.0]
             })
             .collect();
-        let x = upload("test rows", cast_slice(&padded(&self.x)))?;
-        let y = upload("test columns", cast_slice(&padded(&self.y)))?;
-        let terms = upload("test terms", cast_slice(&terms))?;
-        let zeros = upload("test norms", cast_slice(&vec![0.0_f32; self.rows]))?;
+        let x = gpu.filled("test rows", &padded(&self.x))?;
+        let y = gpu.filled("test columns", &padded(&self.y))?;
+        let terms = gpu.filled("test terms", &terms)?;
+        let zeros = gpu.filled("test norms", &vec![0.0_f32; self.rows])?;
         let partials = gpu.buffer("test partials", (pairs * self.rows * size_of::<Partial>()) as u64)?;
         let pipeline = gpu.pipeline(&nearest_kernel(tile, fault)?)?;
         let mut batch = gpu.batch("self-test");

@@ -108,19 +108,14 @@ impl Trial {
     pub(super) fn with_operands(gpu: &Gpu, task: Task, x: &[f32], y: &[f32]) -> Result<Self> {
         let limits = gpu.limits();
         Self::bytes(&task, &limits)?;
-        let upload = |label, values: &[f32]| -> Result<DeviceBuffer> {
-            let buffer = gpu.buffer(label, 4 * values.len() as u64)?;
-            gpu.write(&buffer, 0, cast_slice(values))?;
-            Ok(buffer)
-        };
         let mut halves = half_norms(y, task.depth);
         halves.resize(task.columns.next_multiple_of(WIDEST as usize), ABSENT);
         let mut trial = Self {
             gpu: gpu.clone(),
             task,
-            x: upload("rows", x)?,
-            y: upload("columns", y)?,
-            half_norms: upload("half norms", &halves)?,
+            x: gpu.filled("rows", x)?,
+            y: gpu.filled("columns", y)?,
+            half_norms: gpu.filled("half norms", &halves)?,
             results: gpu.buffer("results", result_bytes(&task, &limits))?,
             piece_rows: most_rows(&task, &limits),
             expected: Vec::new(),
