@@ -27,10 +27,8 @@ struct ChooseParams {
 {%- if eager %}
 var<workgroup> shared_first: atomic<u32>;
 {%- else %}
-var<workgroup> shared_best: array<vec2<u32>, 256>;
-var<workgroup> shared_candidates: array<u32, 256>;
-
 {% include "kmedoids/numbers.wgsl" %}
+{% include "kmedoids/least.wgsl" %}
 {%- endif %}
 
 @compute @workgroup_size(256)
@@ -63,22 +61,8 @@ fn choose(@builtin(local_invocation_index) local: u32) {
             best_candidate = number;
         }
     }
-    shared_best[local] = best;
-    shared_candidates[local] = best_candidate;
-    workgroupBarrier();
-    for (var half = 128u; half > 0u; half /= 2u) {
-        if local < half {
-            let other = shared_best[local + half];
-            let other_candidate = shared_candidates[local + half];
-            let is_equal = other.x == shared_best[local].x && other.y == shared_best[local].y;
-            if is_less(other, shared_best[local]) || (is_equal && other_candidate < shared_candidates[local]) {
-                shared_best[local] = other;
-                shared_candidates[local] = other_candidate;
-            }
-        }
-        workgroupBarrier();
-    }
-    let candidate = shared_candidates[0];
+    find_least(local, best, best_candidate);
+    let candidate = shared_owners[0];
     let first = candidate;
     let is_found = candidate < params.candidates;
     {%- endif %}

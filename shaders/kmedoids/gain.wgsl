@@ -31,10 +31,9 @@ struct GainParams {
 
 var<workgroup> shared_changes: array<atomic<u32>, {{ 2 * places }}>;
 var<workgroup> shared_all: array<atomic<u32>, 2>;
-var<workgroup> shared_best: array<vec2<u32>, 256>;
-var<workgroup> shared_places: array<u32, 256>;
 
 {% include "kmedoids/numbers.wgsl" %}
+{% include "kmedoids/least.wgsl" %}
 {%- from "common/wide_atomic.wgsl" import adder %}
 
 {{ adder("add_change", "shared_changes") }}
@@ -58,7 +57,7 @@ fn gain(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) work
     let column = (candidate - params.held) * params.objects;
     var best = vec2<u32>(0xffffffffu, 0x7fffffffu);
     var best_place = 0u;
-    var all = vec2<u32>();
+    var change_of_all = vec2<u32>();
     if local < 2u {
         atomicStore(&shared_all[local], 0u);
     }
@@ -79,7 +78,7 @@ fn gain(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) work
                 let wide = on_grid(d, params.unit);
                 let is_nearer = key(d) < key(own.x);
                 if start == 0u && is_nearer {
-                    all = wide_add(all, minus(wide, on_grid(own.x, params.unit)));
+                    change_of_all = wide_add(change_of_all, minus(wide, on_grid(own.x, params.unit)));
                 }
                 if own.z >= start && own.z - start < here {
                     let kept = on_grid(select(d, own.x, is_nearer), params.unit);
@@ -96,36 +95,18 @@ fn gain(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) work
             }
         }
     }
-    add_all(0u, all);
-    shared_best[local] = best;
-    shared_places[local] = best_place;
-    workgroupBarrier();
-    for (var half = 128u; half > 0u; half /= 2u) {
-        if local < half {
-            let other = shared_best[local + half];
-            let other_place = shared_places[local + half];
-            let is_equal = all_equal(other, shared_best[local]);
-            if is_less(other, shared_best[local]) || (is_equal && other_place < shared_places[local]) {
-                shared_best[local] = other;
-                shared_places[local] = other_place;
-            }
-        }
-        workgroupBarrier();
-    }
+    add_all(0u, change_of_all);
+    find_least(local, best, best_place);
     if local == 0u {
         let shared_by_all = vec2<u32>(atomicLoad(&shared_all[0]), atomicLoad(&shared_all[1]));
-        let change = wide_add(shared_best[0], shared_by_all);
+        let change = wide_add(shared_least[0], shared_by_all);
         let improves = is_candidate && (change.y >> 31u) != 0u;
         {%- if eager %}
-        outcomes[number] = vec4<u32>(change, shared_places[0], select(0u, 1u, improves));
+        outcomes[number] = vec4<u32>(change, shared_owners[0], select(0u, 1u, improves));
         {%- else %}
         if candidate < params.end {
-            outcomes[candidate] = vec4<u32>(change, shared_places[0], select(0u, 1u, improves));
+            outcomes[candidate] = vec4<u32>(change, shared_owners[0], select(0u, 1u, improves));
         }
         {%- endif %}
     }
-}
-
-fn all_equal(a: vec2<u32>, b: vec2<u32>) -> bool {
-    return a.x == b.x && a.y == b.y;
 }

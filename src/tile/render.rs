@@ -26,6 +26,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("kmedoids/control.wgsl", include_str!("../../shaders/kmedoids/control.wgsl")),
     ("kmedoids/exchange.wgsl", include_str!("../../shaders/kmedoids/exchange.wgsl")),
     ("kmedoids/gain.wgsl", include_str!("../../shaders/kmedoids/gain.wgsl")),
+    ("kmedoids/least.wgsl", include_str!("../../shaders/kmedoids/least.wgsl")),
     ("kmedoids/numbers.wgsl", include_str!("../../shaders/kmedoids/numbers.wgsl")),
     ("lora/expand.wgsl", include_str!("../../shaders/lora/expand.wgsl")),
     ("lora/expand_head.wgsl", include_str!("../../shaders/lora/expand_head.wgsl")),
