@@ -21,7 +21,7 @@ from .. import _core
 from .._config import get_config
 from .._devices import FallbackWarning, run_on
 from .._profile import measured
-from ._input import validated
+from .._rows import validated
 from ._progress import Progress
 
 try:
@@ -157,14 +157,9 @@ class KMeans(
         self : KMeans
             The fitted estimator.
         """
-        if isinstance(self.n_clusters, (bool, np.bool_)):
-            raise InvalidParameterError(
-                f"The 'n_clusters' parameter of {type(self).__name__} must be an int in the range [1, inf). "
-                f"Got {self.n_clusters!r} instead."
-            )
+        _refuse_bool(self)
         X = validated(self, X, reset=True)
-        if X.shape[0] < self.n_clusters:
-            raise ValueError(f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}.")
+        _check_rows(self, X)
         self._n_init = self._runs()
         weights = None if sample_weight is None else _checked_weights(sample_weight, X)
         progress = Progress(self, X, y, self._n_init)
@@ -359,6 +354,21 @@ class KMeans(
             return run_on(
                 self.device, lambda selector: self._fitted_model(selector).score(X, weights, selector)
             )[0]
+
+
+def _refuse_bool(estimator):
+    """Refuses True as a number of clusters, which scikit-learn's rules take for an int."""
+    if isinstance(estimator.n_clusters, (bool, np.bool_)):
+        raise InvalidParameterError(
+            f"The 'n_clusters' parameter of {type(estimator).__name__} must be an int in the range [1, inf). "
+            f"Got {estimator.n_clusters!r} instead."
+        )
+
+
+def _check_rows(estimator, X):
+    """Refuses fewer rows than clusters."""
+    if X.shape[0] < estimator.n_clusters:
+        raise ValueError(f"n_samples={X.shape[0]} should be >= n_clusters={estimator.n_clusters}.")
 
 
 def _seed(random_state):

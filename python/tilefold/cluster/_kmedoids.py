@@ -14,19 +14,19 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _core
 from .._devices import run_on
 from .._profile import measured
+from .._rows import validated
 from ..metrics import pairwise_distances, pairwise_distances_argmin
 from ..metrics._input import zero_rows
 from ..metrics._matrix import LONGEST_OF_FLOAT32
 from ..metrics._prepare import parameters
 from ..metrics._table import TABLE
-from ._input import validated
-from ._kmeans import _reason_in, _seed
+from ._kmeans import _check_rows, _reason_in, _refuse_bool, _seed
 
 # Names of scikit-learn-extra and of kmedoids, and the library's.
 _METHODS = {
@@ -212,16 +212,11 @@ class KMedoids(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, 
         self : KMedoids
             The fitted estimator.
         """
-        if isinstance(self.n_clusters, (bool, np.bool_)):
-            raise InvalidParameterError(
-                f"The 'n_clusters' parameter of {type(self).__name__} must be an int in the range [1, inf). "
-                f"Got {self.n_clusters!r} instead."
-            )
+        _refuse_bool(self)
         X = self._validated(X, reset=True)
         if self._is_precomputed():
             _check_square(X)
-        if X.shape[0] < self.n_clusters:
-            raise ValueError(f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}.")
+        _check_rows(self, X)
         self._check_sample_size(X.shape[0])
         self._metric_params = self._resolved(X)
         asked = self._asked(X)

@@ -3,13 +3,14 @@
 import numbers
 
 import numpy as np
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .. import _core
 from .._devices import run_on
 from .._profile import measured
+from .._rows import validated
 from ..metrics._prepare import parameters
 from ..metrics._table import TABLE
 
@@ -87,7 +88,7 @@ class NearestNeighbors(BaseEstimator):
             _check_count(self.n_neighbors)
         if self.algorithm not in ("auto", "brute", "ball_tree", "kd_tree"):
             raise ValueError(f"algorithm: expected auto, brute, ball_tree or kd_tree, got {self.algorithm!r}")
-        X = self._validated(X)
+        X = validated(self, X, reset=True)
         self._fit_X = X
         self._core_metric = _METRICS[self.effective_metric_].core
         self._core_parameters = parameters(self.effective_metric_, X, None, self.effective_metric_params_)
@@ -185,14 +186,7 @@ class NearestNeighbors(BaseEstimator):
     def _queries(self, X):
         if X is None:
             return None
-        return self._validated(X, reset=False)
-
-    def _validated(self, X, reset=True):
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=reset)
-        if issparse(X) and not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-        return X
+        return validated(self, X, reset=False)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
