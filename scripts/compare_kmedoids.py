@@ -14,7 +14,6 @@ of kmedoids. Ends with 1 where it is larger, or where a result is wrong.
 """
 
 import argparse
-import gzip
 import json
 import os
 import statistics
@@ -27,21 +26,13 @@ from pathlib import Path
 
 import kmedoids
 import numpy as np
+from mnist import images
 from sklearn.metrics import pairwise_distances
 
 SEED = 11
 LOSS_MARGIN = 1.001
 # Distances are f32 and a loss is their sum: far below this, far above their rounding.
 AGREEMENT = 1e-5
-
-
-def images(folder):
-    """The test images of MNIST, None where they are not."""
-    path = Path(folder) / "mnist-t10k-images-idx3-ubyte.gz"
-    if not path.exists():
-        return None
-    with gzip.open(path) as file:
-        return np.frombuffer(file.read(), np.uint8, offset=16).reshape(10_000, 784).astype(np.float32)
 
 
 def clouds(rows, columns, clusters):

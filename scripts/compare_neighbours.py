@@ -16,7 +16,6 @@ in memory at the start, as faiss's are. A row that differs in more than ties cou
 """
 
 import argparse
-import gzip
 import json
 import os
 import shlex
@@ -27,6 +26,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from mnist import images
 from scipy import sparse
 from sklearn.neighbors import BallTree
 
@@ -168,19 +168,17 @@ def sift(command, devices, folder, data, is_self_test):
         yield f"SIFT, 10 nearest of {len(queries)} {device}: as faiss {faiss.__version__} has them", agrees
 
 
-def timed(command, rounds, folder, images):
+def timed(command, rounds, folder, rows):
     """Prints medians beside faiss's, and returns whether all results agree."""
     import faiss
 
     draws = np.random.default_rng(SEED)
     noise = draws.standard_normal((110_000, 128), dtype=np.float32)
     cases = {"10,000 queries in 100,000 x 128, noise": (noise[:100_000], noise[100_000:])}
-    if images.exists():
-        with gzip.open(images) as file:
-            rows = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 784).astype(np.float32)
-        cases["MNIST, 10,000 x 784 with itself"] = (rows, None)
-    else:
+    if rows is None:
         print("MNIST: not timed, TILEFOLD_DATA names no folder that has its test images")
+    else:
+        cases["MNIST, 10,000 x 784 with itself"] = (rows, None)
     agree = True
     for name, (points, queries) in cases.items():
         index = faiss.IndexFlatL2(points.shape[1])
@@ -222,8 +220,8 @@ def main():
     folder_of_data = Path(os.environ.get("TILEFOLD_DATA", "."))
     if arguments.time:
         with tempfile.TemporaryDirectory() as folder:
-            images = folder_of_data / "mnist-t10k-images-idx3-ubyte.gz"
-            sys.exit(0 if timed(command, arguments.time, Path(folder), images) else "tilefold and faiss disagree")
+            rows = images(folder_of_data)
+            sys.exit(0 if timed(command, arguments.time, Path(folder), rows) else "tilefold and faiss disagree")
     data = folder_of_data / "sift-5k.tsv"
     agree = True
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,6 @@ run; exits 1 when any demand is broken, also when no draw without ties was found
 """
 
 import argparse
-import gzip
 import json
 import os
 import shlex
@@ -33,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from mnist import images
 from sklearn import datasets
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -74,9 +74,10 @@ def data_sets(folder: Path | None):
     if folder is None:
         print("mnist, sift: left out, TILEFOLD_DATA is not set")
         return
-    with gzip.open(folder / "mnist-t10k-images-idx3-ubyte.gz") as file:
-        pixels = np.frombuffer(file.read(), np.uint8, offset=16)
-    yield "mnist", pixels.reshape(-1, 28 * 28).astype(np.float32)
+    pixels = images(folder)
+    if pixels is None:
+        raise SystemExit("mnist: TILEFOLD_DATA names a folder without its test images")
+    yield "mnist", pixels
     yield "sift", np.loadtxt(folder / "sift-5k.tsv", dtype=np.float32, usecols=range(128))
 
 
