@@ -38,10 +38,19 @@ impl CpuPool {
     /// Runs `work` where rayon's parallel calls use these threads.
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.own {
-            Some(pool) => pool.install(work),
+            Some(pool) => install(pool, work),
             None => work(),
         }
     }
+}
+
+/// Hands the pool one type of work, whatever is to be done: it compiles a queue, a job and a latch for each type.
+fn install<R: Send>(pool: &rayon::ThreadPool, work: impl FnOnce() -> R + Send) -> R {
+    let (mut work, mut done) = (Some(work), None);
+    let mut once = || done = work.take().map(|work| work());
+    let once: &mut (dyn FnMut() + Send) = &mut once;
+    pool.install(once);
+    done.unwrap_or_else(|| unreachable!("the pool has performed its work"))
 }
 
 impl fmt::Debug for CpuPool {

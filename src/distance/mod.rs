@@ -164,14 +164,22 @@ pub fn stream<'a, 'b>(
     params: &Params,
     mut sink: impl FnMut(RowBlock<'_>) -> Result<()>,
 ) -> Result<Filled> {
-    let x = x.into();
-    let tables = Tables::new(&x, y.as_ref())?;
+    stream_tables(device, &Tables::new(&x.into(), y.as_ref())?, params, &mut sink)
+}
+
+/// Behind [`stream`] nothing depends on the caller's types, so that no crate compiles the engine for itself.
+fn stream_tables(
+    device: &Device,
+    tables: &Tables,
+    params: &Params,
+    sink: &mut dyn FnMut(RowBlock<'_>) -> Result<()>,
+) -> Result<Filled> {
     if tables.need_f64(params.metric) {
-        stream_of::<f64>(device, &tables, params, |first_row, rows| {
+        stream_of::<f64>(device, tables, params, |first_row, rows| {
             sink(RowBlock { first_row, values: MatrixView::F64(rows.view()) })
         })
     } else {
-        stream_of::<f32>(device, &tables, params, |first_row, rows| {
+        stream_of::<f32>(device, tables, params, |first_row, rows| {
             sink(RowBlock { first_row, values: MatrixView::F32(rows.view()) })
         })
     }

@@ -3,6 +3,7 @@
 use bytemuck::Pod;
 use half::{bf16, f16};
 
+use super::cpu::OnCpu;
 use crate::error::{Error, Result};
 
 /// The type of weights or of activations.
@@ -47,15 +48,8 @@ impl std::str::FromStr for Precision {
     }
 }
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for half::f16 {}
-    impl Sealed for half::bf16 {}
-}
-
 /// A number that weights and activations are made of: `f32`, `f16` or `bf16`.
-pub trait Scalar: sealed::Sealed + Pod + Send + Sync + PartialEq + std::fmt::Debug {
+pub trait Scalar: OnCpu + Pod + Send + Sync + PartialEq + std::fmt::Debug {
     /// Its type as a value.
     const PRECISION: Precision;
     /// The value, which `f32` holds exactly.

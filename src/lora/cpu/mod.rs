@@ -19,6 +19,7 @@ mod vector;
 
 use std::ops::Range;
 
+use half::{bf16, f16};
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use self::expand::{Combine, Expand, Keep};
@@ -116,9 +117,57 @@ fn apply_at<X: Scalar, Y: Scalar>(
 ) -> Result<()> {
     targets.iter().try_for_each(|target| check::target(segments, target))?;
     let projections: Vec<_> = targets.iter().map(|target| &target.operands[..]).collect();
-    let shrunk = shrink_at(level, pool, segments, x, &projections)?;
-    expand_at(level, pool, segments, &shrunk, targets)
+    let shrunk = X::shrink_at(level, pool, segments, x, &projections)?;
+    Y::expand_at(level, pool, segments, &shrunk, targets)
 }
+
+/// What the CPU does with one type of activations. Callers of the library name the type; kernels behind a method of the type
+/// are compiled here, not again in each of their crates.
+#[expect(private_interfaces, reason = "nobody outside can name the trait: it also seals `Scalar`")]
+pub trait OnCpu: Sized {
+    /// The first product for several projections of the same rows.
+    fn shrink_at(
+        level: Level,
+        pool: &CpuPool,
+        segments: &Segments,
+        x: ArrayView2<'_, Self>,
+        projections: &[&[Option<Operand<'_>>]],
+    ) -> Result<Vec<Shrunk>>;
+    /// The second product for several projections.
+    fn expand_at(
+        level: Level,
+        pool: &CpuPool,
+        segments: &Segments,
+        shrunk: &[Shrunk],
+        targets: &mut [Target<'_, Self>],
+    ) -> Result<()>;
+}
+
+macro_rules! on_cpu {
+    ($($type:ty),*) => {$(
+    #[expect(private_interfaces, reason = "as the trait")]
+    impl OnCpu for $type {
+        fn shrink_at(
+            level: Level,
+            pool: &CpuPool,
+            segments: &Segments,
+            x: ArrayView2<'_, Self>,
+            projections: &[&[Option<Operand<'_>>]],
+        ) -> Result<Vec<Shrunk>> {
+            shrink_at(level, pool, segments, x, projections)
+        }
+        fn expand_at(
+            level: Level,
+            pool: &CpuPool,
+            segments: &Segments,
+            shrunk: &[Shrunk],
+            targets: &mut [Target<'_, Self>],
+        ) -> Result<()> {
+            expand_at(level, pool, segments, shrunk, targets)
+        }
+    })*};
+}
+on_cpu!(f32, f16, bf16);
 
 /// The first product for several projections of the same rows: `v[position, i] = sum_d x[row, d] A[i, d]`.
 ///
@@ -130,7 +179,7 @@ pub(crate) fn shrink<X: Scalar>(
     x: ArrayView2<'_, X>,
     projections: &[&[Option<Operand<'_>>]],
 ) -> Result<Vec<Shrunk>> {
-    shrink_at(level::best(), pool, segments, x, projections)
+    X::shrink_at(level::best(), pool, segments, x, projections)
 }
 
 /// The second product for several projections: `y[row, j] += scale * sum_i v[position, i] B[j, i]`.
@@ -143,7 +192,7 @@ pub(crate) fn expand<Y: Scalar>(
     shrunk: &[Shrunk],
     targets: &mut [Target<'_, Y>],
 ) -> Result<()> {
-    expand_at(level::best(), pool, segments, shrunk, targets)
+    Y::expand_at(level::best(), pool, segments, shrunk, targets)
 }
 
 /// Buffers of one thread.
