@@ -1,6 +1,7 @@
 //! A checkpoint: where a fit stands after an iteration, so that it can go on after a kill, to the same bits.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
 use super::lloyd::{Iteration, State};
@@ -111,7 +112,7 @@ impl Encoder {
         let Some(state) = state else { return };
         self.u64(state.run as u64);
         self.f64s(&state.centroids);
-        self.f64s(state.before.as_deref().unwrap_or_default());
+        self.f64s(state.before.as_deref().map_or(&[], Vec::as_slice));
         self.u64(match state.ended {
             None => 0,
             Some(false) => 1,
@@ -154,6 +155,7 @@ impl Decoder<'_> {
             let (screened, rechecked, shift) = (self.f64()?, self.f64()?, self.f64()?);
             history.push(Iteration { inertia, changed, screened, rechecked, shift, products: 0 });
         }
+        let (centroids, before) = (Arc::new(centroids), before.map(Arc::new));
         Ok(Some(State { run, centroids, before, history, ended, settled }))
     }
 

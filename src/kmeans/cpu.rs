@@ -65,7 +65,7 @@ struct Worker {
 
 /// A codebook with what the tile needs of it.
 struct Prepared<'a> {
-    book: &'a Codebook,
+    book: &'a Codebook<'a>,
     screen: Screen,
     bound: Bound,
 }

@@ -1,5 +1,6 @@
 //! A fit: prepare the data once, run Lloyd's algorithm `n_init` times, keep the best run.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use ndarray::{Array1, Array2};
@@ -233,7 +234,7 @@ fn result(problem: &Problem, params: &Params, best: Run, device: String, seconds
     let (n_iter, converged) = (history.len(), best.state.ended == Some(true));
     let model = Model {
         frame: problem.frame.clone(),
-        centroids: best.state.centroids,
+        centroids: Arc::unwrap_or_clone(best.state.centroids),
         inertia: best.inertia,
         n_iter: n_iter as u64,
         converged,

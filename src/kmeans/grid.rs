@@ -97,6 +97,11 @@ impl Grid {
     pub fn value(&self, sum: i64, column: usize) -> f64 {
         sum as f64 * self.steps[column]
     }
+
+    /// What one multiple stands for, by feature.
+    pub fn steps(&self) -> &[f64] {
+        &self.steps
+    }
 }
 
 /// Nearest integer, ties to even, of a number below 2^51.

@@ -2,6 +2,8 @@
 //!
 //! Labels are certified and sums are integers, so everything below sees the same numbers whatever device made them.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::finish;
@@ -10,6 +12,7 @@ use super::params::{Control, Params, Progress};
 use super::problem::{Problem, SUM_BLOCK};
 use super::relocate;
 use crate::error::Result;
+use crate::simd::widest;
 use crate::tile::codebook::Codebook;
 
 /// What one pass over the rows found.
@@ -76,9 +79,9 @@ pub(crate) struct State {
     /// Which run of `n_init`.
     pub run: usize,
     /// Centroids that the next iteration starts from.
-    pub centroids: Vec<f64>,
+    pub centroids: Arc<Vec<f64>>,
     /// Centroids that the last iteration started from: its labels are theirs.
-    pub before: Option<Vec<f64>>,
+    pub before: Option<Arc<Vec<f64>>>,
     /// Iterations done.
     pub history: Vec<Iteration>,
     /// The run ended: by convergence (true) or by `max_iter` (false).
@@ -90,10 +93,17 @@ pub(crate) struct State {
 impl State {
     /// A run that has not begun.
     pub fn new(run: usize, centroids: Vec<f64>) -> Self {
-        Self { run, centroids, before: None, history: Vec::new(), ended: None, settled: false }
+        Self {
+            run,
+            centroids: Arc::new(centroids),
+            before: None,
+            history: Vec::new(),
+            ended: None,
+            settled: false,
+        }
     }
 
-    /// Becomes a copy of another state, in the memory it has.
+    /// Becomes a copy of another state, whose centroids both then share.
     pub fn copy_from(&mut self, other: &Self) {
         let Self { run, centroids, before, history, ended, settled } = self;
         (*run, *ended, *settled) = (other.run, other.ended, other.settled);
@@ -154,7 +164,7 @@ pub(crate) fn run(
             products: pass.products,
         };
         state.history.push(iteration);
-        state.before = Some(std::mem::replace(&mut state.centroids, update.centroids));
+        state.before = Some(std::mem::replace(&mut state.centroids, Arc::new(update.centroids)));
         let strict = !first && pass.changed == 0;
         state.settled = state.before.as_ref() == Some(&state.centroids);
         if strict || update.shift <= tolerance {
@@ -171,8 +181,8 @@ pub(crate) fn run(
             passes.assign(&Codebook::new(before, problem.columns))?;
         }
         let finished = finish::centroids(problem, params, passes.labels()?, before, &state.centroids)?;
-        state.settled &= finished == state.centroids;
-        state.centroids = finished;
+        state.settled &= finished == *state.centroids;
+        state.centroids = Arc::new(finished);
     }
     if !state.settled || resumed_at_end {
         // Labels belong to the returned centroids.
@@ -221,15 +231,28 @@ fn spread(problem: &Problem, sums: &Sums, centroids: &[f64]) -> f64 {
     let terms = clusters.zip(&sums.weights).with_min_len(fewest_clusters(columns));
     let terms: Vec<f64> = terms
         .map(|((totals, centroid), &weight)| {
-            let (mut cross, mut square) = (0.0, 0.0);
-            for (column, (&total, &c)) in totals.iter().zip(centroid).enumerate() {
-                cross += c * problem.grid.value(total, column);
-                square += c * c;
-            }
+            let [cross, square] = cross_and_square(totals, problem.grid.steps(), centroid);
             weight_value(problem, weight) * square - 2.0 * cross
         })
         .collect();
     terms.into_iter().fold(problem.total_square, |sum, term| sum + term)
+}
+
+widest! {
+    /// A centroid times its cluster's sum, and times itself, each summed in eight interleaved parts and those in order.
+    fn cross_and_square(totals: &[i64], steps: &[f64], centroid: &[f64]) -> [f64; 2] = cross_and_square_body;
+}
+
+#[inline(always)]
+fn cross_and_square_body(totals: &[i64], steps: &[f64], centroid: &[f64]) -> [f64; 2] {
+    let mut sums = [[0.0_f64; 8]; 2];
+    for ((totals, steps), centroid) in totals.chunks(8).zip(steps.chunks(8)).zip(centroid.chunks(8)) {
+        for (at, ((&total, &step), &c)) in totals.iter().zip(steps).zip(centroid).enumerate() {
+            sums[0][at] += c * (total as f64 * step);
+            sums[1][at] += c * c;
+        }
+    }
+    sums.map(|parts| parts.iter().sum())
 }
 
 /// Clusters that are worth a thread's while.
@@ -275,36 +298,67 @@ fn update(problem: &Problem, params: &Params, passes: &mut dyn Passes, centroids
     };
     let sums = filled.as_ref().unwrap_or_else(|| passes.sums());
     let columns = problem.columns;
-    let mut new = centroids.to_vec();
-    let clusters = new.par_chunks_exact_mut(columns).zip(sums.totals.par_chunks_exact(columns));
-    let clusters = clusters.zip(&sums.weights).with_min_len(fewest_clusters(columns));
-    clusters.for_each(|((new, totals), &weight)| {
+    let mut new = vec![0.0; centroids.len()];
+    let clusters = new.par_chunks_exact_mut(columns).zip(centroids.par_chunks_exact(columns));
+    let clusters = clusters.zip(sums.totals.par_chunks_exact(columns)).zip(&sums.weights);
+    let shifts = clusters.with_min_len(fewest_clusters(columns)).map(|(((new, old), totals), &weight)| {
+        new.copy_from_slice(old);
         if weight > 0 {
             mean(problem, params, totals, weight_value(problem, weight), new);
         }
+        squared_shift(new, old)
     });
+    let mut shifts: Vec<f64> = shifts.collect();
     // As scikit-learn: a cluster that stays empty moves onto the heaviest one.
     let heaviest = (0..sums.weights.len()).rev().max_by_key(|&cluster| sums.weights[cluster]).unwrap_or(0);
     for cluster in 0..sums.weights.len() {
         if sums.weights[cluster] <= 0 {
-            new.copy_within(heaviest * columns..(heaviest + 1) * columns, cluster * columns);
+            let place = cluster * columns..(cluster + 1) * columns;
+            new.copy_within(heaviest * columns..(heaviest + 1) * columns, place.start);
+            shifts[cluster] = squared_shift(&new[place.clone()], &centroids[place]);
         }
     }
-    let shift = new.iter().zip(centroids).map(|(new, old)| (new - old) * (new - old)).sum();
-    Ok(Update { centroids: new, shift })
+    Ok(Update { centroids: new, shift: shifts.iter().sum() })
 }
 
 /// The mean of a cluster, or its direction in spherical mode, where a sum of length 0 keeps the old direction.
 fn mean(problem: &Problem, params: &Params, totals: &[i64], weight: f64, centroid: &mut [f64]) {
-    let value = |column: usize| problem.grid.value(totals[column], column);
+    let steps = problem.grid.steps();
     let divisor = if params.spherical {
-        (0..totals.len()).map(|column| value(column) * value(column)).sum::<f64>().sqrt()
+        let values = totals.iter().zip(steps).map(|(&total, &step)| total as f64 * step);
+        values.map(|value| value * value).sum::<f64>().sqrt()
     } else {
         weight
     };
     if divisor > 0.0 {
-        for (column, c) in centroid.iter_mut().enumerate() {
-            *c = value(column) / divisor;
+        quotients(totals, steps, divisor, centroid);
+    }
+}
+
+widest! {
+    /// Sums on the grid, divided.
+    fn quotients(totals: &[i64], steps: &[f64], divisor: f64, to: &mut [f64]) = quotients_body;
+}
+
+#[inline(always)]
+fn quotients_body(totals: &[i64], steps: &[f64], divisor: f64, to: &mut [f64]) {
+    for ((to, &total), &step) in to.iter_mut().zip(totals).zip(steps) {
+        *to = total as f64 * step / divisor;
+    }
+}
+
+widest! {
+    /// `|new - old|^2`, summed in eight interleaved parts and those in order.
+    fn squared_shift(new: &[f64], old: &[f64]) -> f64 = squared_shift_body;
+}
+
+#[inline(always)]
+fn squared_shift_body(new: &[f64], old: &[f64]) -> f64 {
+    let mut sums = [0.0_f64; 8];
+    for (new, old) in new.chunks(8).zip(old.chunks(8)) {
+        for (at, (&new, &old)) in new.iter().zip(old).enumerate() {
+            sums[at] += (new - old) * (new - old);
         }
     }
+    sums.iter().sum()
 }

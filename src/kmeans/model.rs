@@ -325,7 +325,7 @@ impl Model {
         Ok(reference::nearest(&x, &self.centroids).0)
     }
 
-    fn codebook(&self) -> Codebook {
+    fn codebook(&self) -> Codebook<'_> {
         Codebook::new(&self.centroids, self.columns())
     }
 

@@ -1,5 +1,6 @@
 //! The columns of a nearest tile: centroids prepared once per pass.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use rayon::prelude::*;
@@ -7,17 +8,18 @@ use rayon::prelude::*;
 #[cfg(feature = "gpu")]
 use super::bound::DEVICE_UNIT;
 use super::bound::{Bound, Extent, HOST_UNIT, rounded_up};
+use crate::simd::widest;
 
 /// Centroids in `f64`, their `f32` roundings, half squared norms, and what the error bound needs.
 ///
 /// Identical centroids are merged: the tile sees only the one with the lowest index, which is the one ties go to.
-pub(crate) struct Codebook {
+pub(crate) struct Codebook<'c> {
     /// Number of features.
     pub depth: usize,
     /// Index of each kept centroid among the given ones, ascending.
     pub given: Vec<u32>,
     /// Kept centroids, row-major.
-    pub exact: Vec<f64>,
+    pub exact: Cow<'c, [f64]>,
     /// `f32` roundings of `exact`.
     pub rounded: Vec<f32>,
     /// `f32(|c|^2 / 2)` of each kept centroid.
@@ -38,12 +40,15 @@ pub(crate) struct Screen {
     pub errors: Vec<f32>,
 }
 
-impl Codebook {
+impl<'c> Codebook<'c> {
     /// Prepares row-major centroids of `depth` features.
-    pub fn new(centroids: &[f64], depth: usize) -> Self {
+    pub fn new(centroids: &'c [f64], depth: usize) -> Self {
+        let mut rounded = vec![0.0_f32; centroids.len()];
         // A thread is only worth its while for some thousand elements.
-        let prepared = centroids.par_chunks_exact(depth).with_min_len((1_usize << 13).div_ceil(depth));
-        let prepared: Vec<Prepared> = prepared.map(Prepared::of).collect();
+        let each = centroids.par_chunks_exact(depth).zip(rounded.par_chunks_exact_mut(depth));
+        let each = each.with_min_len((1_usize << 13).div_ceil(depth));
+        let prepared: Vec<Prepared> =
+            each.map(|(centroid, rounded)| Prepared::of(centroid, rounded)).collect();
         // Hash of a centroid's bits to the kept ones that have it.
         let mut seen: HashMap<u64, Vec<u32>> = HashMap::with_capacity(prepared.len());
         let at = |index: u32| &centroids[index as usize * depth..(index as usize + 1) * depth];
@@ -55,16 +60,16 @@ impl Codebook {
                 given.push(index);
             }
         }
-        let exact: Vec<f64> = if given.len() == prepared.len() {
-            centroids.to_vec()
-        } else {
-            given.iter().flat_map(|&index| at(index)).copied().collect()
-        };
+        let mut exact = Cow::Borrowed(centroids);
+        if given.len() < prepared.len() {
+            exact = given.iter().flat_map(|&index| at(index)).copied().collect();
+            rounded = exact.iter().map(|&c| c as f32).collect();
+        }
         let kept = || given.iter().map(|&index| &prepared[index as usize]);
         let largest = |size: fn(&Prepared) -> f64| kept().fold(0.0_f64, |most, one| most.max(size(one)));
         Self {
             depth,
-            rounded: exact.iter().map(|&c| c as f32).collect(),
+            rounded,
             half_norms: kept().map(|one| (0.5 * one.square) as f32).collect(),
             squares: kept().map(|one| one.square).collect(),
             sizes: kept().map(|one| (one.norm, one.residual)).collect(),
@@ -78,6 +83,12 @@ impl Codebook {
     /// Number of distinct centroids.
     pub fn len(&self) -> usize {
         self.given.len()
+    }
+
+    /// `|c|^2` of each kept centroid.
+    #[cfg(feature = "gpu")]
+    pub fn squares(&self) -> &[f64] {
+        &self.squares
     }
 
     /// At least the distance between a kept centroid and its `f32` rounding.
@@ -147,30 +158,40 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn of(centroid: &[f64]) -> Self {
-        let (mut square, mut rounded_square, mut residual) = (0.0_f64, 0.0_f64, 0.0_f64);
-        for &c in centroid {
-            let rounded = f64::from(c as f32);
-            let difference = c - rounded;
-            square += c * c;
-            rounded_square += rounded * rounded;
-            residual += difference * difference;
-        }
+    /// Of a centroid, whose `f32` rounding it writes.
+    fn of(centroid: &[f64], rounded: &mut [f32]) -> Self {
+        let ([square, rounded_square, residual], hash) = round(centroid, rounded);
         let (norm, residual) = (square.max(rounded_square).sqrt(), residual.sqrt());
-        Self { hash: hash(centroid), square, norm, residual }
+        Self { hash, square, norm, residual }
     }
 }
 
-/// Equal points have equal hashes: adding 0.0 turns -0.0 into 0.0.
-fn hash(centroid: &[f64]) -> u64 {
-    let mut parts = [0x9e37_79b9_7f4a_7c15_u64; 4];
-    for values in centroid.chunks(4) {
-        for (part, value) in parts.iter_mut().zip(values) {
-            *part = (*part ^ (value + 0.0).to_bits()).wrapping_mul(0xd6e8_feb8_6659_fd93);
-            *part ^= *part >> 32;
+widest! {
+    /// Rounds to `f32`. The squared lengths of the centroid, of its rounding and of their difference, each summed in eight
+    /// interleaved parts and those in order; and a hash of the rounding, which equal points share.
+    fn round(centroid: &[f64], rounded: &mut [f32]) -> ([f64; 3], u64) = round_body;
+}
+
+#[inline(always)]
+fn round_body(centroid: &[f64], rounded: &mut [f32]) -> ([f64; 3], u64) {
+    let mut sums = [[0.0_f64; 8]; 3];
+    let mut hashes = [0x9e37_79b9_u32; 8];
+    for (centroid, rounded) in centroid.chunks(8).zip(rounded.chunks_mut(8)) {
+        for (at, (&c, to)) in centroid.iter().zip(rounded).enumerate() {
+            *to = c as f32;
+            let near = f64::from(*to);
+            let difference = c - near;
+            sums[0][at] += c * c;
+            sums[1][at] += near * near;
+            sums[2][at] += difference * difference;
+            // Adding 0.0 turns -0.0 into 0.0.
+            let mixed = (hashes[at] ^ (*to + 0.0).to_bits()).wrapping_mul(0x85eb_ca6b);
+            hashes[at] = mixed ^ (mixed >> 15);
         }
     }
-    parts.iter().fold(0, |sum, part| (sum ^ part).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(23))
+    let add =
+        |sum: u64, &part: &u32| (sum ^ u64::from(part)).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(23);
+    (sums.map(|parts| parts.iter().sum()), hashes.iter().fold(0, add))
 }
 
 #[cfg(test)]

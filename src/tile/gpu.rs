@@ -123,7 +123,7 @@ impl Labeller {
     }
 
     /// Copies centroids to the device.
-    pub fn book<'b>(&self, book: &'b Codebook) -> Result<DeviceBook<'b>> {
+    pub fn book<'b>(&self, book: &'b Codebook<'b>) -> Result<DeviceBook<'b>> {
         let (gpu, sizes) = (&self.tiers.gpu, &self.tiers.sizes);
         let chain = self.tiers.tile.chain(book.depth);
         let mut on_device = DeviceBook::shifted(gpu, chain, sizes.column_window, book)?;

@@ -12,7 +12,7 @@ pub(crate) const ABSENT: f32 = 1e38;
 /// Centroids on the device, in windows of columns.
 pub(crate) struct DeviceBook<'b> {
     /// The centroids on the host.
-    pub book: &'b Codebook,
+    pub book: &'b Codebook<'b>,
     windows: Vec<BookWindow>,
     half_norms: DeviceBuffer,
     /// Each column's own error; empty beside plain half norms.
@@ -37,20 +37,20 @@ pub(crate) struct BookPart<'a> {
 
 impl<'b> DeviceBook<'b> {
     /// Copies centroids with shifted half norms, for labels from products that go through `chain` additions.
-    pub fn shifted(gpu: &Gpu, chain: usize, column_window: usize, book: &'b Codebook) -> Result<Self> {
+    pub fn shifted(gpu: &Gpu, chain: usize, column_window: usize, book: &'b Codebook<'b>) -> Result<Self> {
         let screen = book.device_screen(chain);
         Self::new(gpu, column_window, book, &screen.half_norms, &screen.errors)
     }
 
     /// Copies centroids with plain half norms: for shortlists.
-    pub fn plain(gpu: &Gpu, column_window: usize, book: &'b Codebook) -> Result<Self> {
+    pub fn plain(gpu: &Gpu, column_window: usize, book: &'b Codebook<'b>) -> Result<Self> {
         Self::new(gpu, column_window, book, &book.half_norms, &[])
     }
 
     fn new(
         gpu: &Gpu,
         column_window: usize,
-        book: &'b Codebook,
+        book: &'b Codebook<'b>,
         half_norms: &[f32],
         errors: &[f32],
     ) -> Result<Self> {

@@ -24,7 +24,7 @@ const CLASSES: [usize; 4] = [0, 1, 4, 16];
 /// What all threads share during one pass.
 pub(in super::super) struct Pruned<'a, 'd> {
     pub problem: &'a Problem<'d>,
-    pub book: &'a Codebook,
+    pub book: &'a Codebook<'a>,
     pub panels: &'a Panels,
     pub screen: &'a Screen,
     /// For rows as long as any row or any centroid.

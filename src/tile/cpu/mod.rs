@@ -43,7 +43,7 @@ impl Scratch {
 /// The columns of a nearest tile on the CPU.
 pub(crate) struct NearestTile<'a> {
     /// The centroids.
-    pub book: &'a Codebook,
+    pub book: &'a Codebook<'a>,
     /// The centroids, packed with the half norms of `screen`.
     pub panels: &'a Panels,
     /// Their shifted half norms and errors.
@@ -69,7 +69,7 @@ pub(crate) struct Reach<'a> {
 
 impl<'a> NearestTile<'a> {
     /// All centroids of a codebook.
-    pub fn all(book: &'a Codebook, panels: &'a Panels, screen: &'a Screen, bound: Bound) -> Self {
+    pub fn all(book: &'a Codebook<'a>, panels: &'a Panels, screen: &'a Screen, bound: Bound) -> Self {
         Self { book, panels, screen, bound, recheck: true, columns: None, tiles: panels.tiles }
     }
 

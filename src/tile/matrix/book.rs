@@ -8,6 +8,7 @@ use super::halves::exponent_for;
 use super::shape::MatrixTile;
 use crate::device::{DeviceBuffer, Gpu, Slice};
 use crate::error::Result;
+use crate::simd::widest;
 use crate::tile::codebook::Codebook;
 
 /// Half norm of columns that do not exist.
@@ -29,22 +30,52 @@ pub(crate) struct HalfBook {
     pub square: f32,
 }
 
-/// `value` as `f16`, where normal numbers are kept alone.
-pub(crate) fn narrowed(value: f64) -> f16 {
-    let half = f16::from_f64(value);
-    if half.is_normal() { half } else { f16::ZERO }
+widest! {
+    /// Rounds `scale` times a centroid to `f16`, where numbers that are not normal there become 0. Returns the squared length
+    /// of what is lost, in the centroid's own scale.
+    fn narrow(centroid: &[f64], scales: [f64; 2], halves: &mut [f16]) -> f64 = narrow_body;
+}
+
+#[inline(always)]
+fn narrow_body(centroid: &[f64], [scale, unscale]: [f64; 2], halves: &mut [f16]) -> f64 {
+    let mut lost = [0.0_f64; 8];
+    for (centroid, halves) in centroid.chunks(8).zip(halves.chunks_mut(8)) {
+        for (at, (&c, half)) in centroid.iter().zip(halves).enumerate() {
+            let near;
+            (*half, near) = narrowed((c * scale) as f32);
+            let difference = c - f64::from(near) * unscale;
+            lost[at] += difference * difference;
+        }
+    }
+    lost.iter().sum()
+}
+
+/// A number of at most 2^15 as `f16`, and what that stands for; 0 below the least normal number. In plain arithmetic on bits,
+/// of which compilers make vectors.
+#[inline(always)]
+pub(super) fn narrowed(value: f32) -> (f16, f32) {
+    /// Bits of the exponent of `f32` that `f16` has not got.
+    const BIAS: u32 = (127 - 15) << 23;
+    /// 2^-14, the least normal `f16`.
+    const LEAST: u32 = (127 - 14) << 23;
+    let bits = value.to_bits();
+    let (sign, magnitude) = (bits & 0x8000_0000, bits & 0x7fff_ffff);
+    // Half of the last place less one, and one more where the last bit is odd: to nearest, ties to even.
+    let rounded = (magnitude + 0x0fff + ((magnitude >> 13) & 1)) & !0x1fff;
+    let kept = if rounded < LEAST { 0 } else { rounded };
+    let half = if rounded < LEAST { 0 } else { (rounded - BIAS) >> 13 };
+    (f16::from_bits((sign >> 16) as u16 | half as u16), f32::from_bits(sign | kept))
 }
 
 impl HalfBook {
     /// Rounds a codebook for a tile.
     pub fn new(tile: &MatrixTile, book: &Codebook) -> Self {
         let (depth, padded_depth) = (book.depth, tile.padded_depth(book.depth));
-        let squares: Vec<f64> =
-            book.exact.par_chunks_exact(depth).map(|centroid| centroid.iter().map(|c| c * c).sum()).collect();
+        let squares = book.squares();
         // An f64 sum of squares errs by far less than the slack of the bound, the scale's margin and the f32 root.
         let norms: Vec<f64> = squares.iter().map(|square| square.sqrt() * (1.0 + 1e-9)).collect();
         let exponent = exponent_for(norms.iter().fold(0.0, |largest, &norm| norm.max(largest)));
-        let (scale, unscale) = (2.0_f64.powi(exponent), 2.0_f64.powi(-exponent));
+        let scales = [2.0_f64.powi(exponent), 2.0_f64.powi(-exponent)];
         let factors = Factors::of(depth);
         let mut halves = vec![f16::ZERO; MatrixTile::padded_columns(book.len()) * padded_depth];
         // Hundreds of thousands of numbers a pass: on one thread they would take longer than the device's part.
@@ -53,15 +84,7 @@ impl HalfBook {
             .par_chunks_exact(depth)
             .zip(halves.par_chunks_exact_mut(padded_depth))
             .zip(&norms)
-            .map(|((centroid, halves), &norm)| {
-                let mut residual = 0.0;
-                for (&c, half) in centroid.iter().zip(halves) {
-                    *half = narrowed(c * scale);
-                    let difference = c - f64::from(*half) * unscale;
-                    residual += difference * difference;
-                }
-                factors.column(norm, residual.sqrt())
-            })
+            .map(|((centroid, halves), &norm)| factors.column(norm, narrow(centroid, scales, halves).sqrt()))
             .collect();
         let ratio = ratio(&columns);
         let errors: Vec<[f32; 2]> = columns
@@ -163,10 +186,25 @@ mod tests {
 
     #[test]
     fn only_normal_numbers_are_kept() {
-        assert_eq!(narrowed(6.2e-5).to_f64(), f64::from(f16::from_f64(6.2e-5)));
         for flushed in [6.0e-5, -6.0e-5, 5.97e-8, 1e-30, 0.0] {
-            assert_eq!(narrowed(flushed), f16::ZERO, "{flushed}");
+            let (half, near) = narrowed(flushed);
+            assert_eq!((half.to_f32(), near), (0.0, 0.0), "{flushed}");
         }
-        assert_eq!(narrowed(32768.0).to_f64(), 32768.0);
+    }
+
+    /// Every `f16` in range, and numbers between two of them, as the type itself rounds.
+    #[test]
+    fn rounding_is_to_the_nearest() {
+        for bits in 0x0400..=0x7800_u16 {
+            let (this, next) = (f16::from_bits(bits), f16::from_bits(bits + 1));
+            let middle = 0.5 * (this.to_f32() + next.to_f32());
+            for value in [this.to_f32(), middle, middle.next_down(), middle.next_up()] {
+                for value in [value, -value].into_iter().filter(|value| value.abs() <= 32768.0) {
+                    let (half, near) = narrowed(value);
+                    assert_eq!(half, f16::from_f32(value), "{value}");
+                    assert_eq!(near, half.to_f32(), "{value}");
+                }
+            }
+        }
     }
 }

@@ -94,7 +94,7 @@ impl Table {
     fn new(tile: &MatrixTile, depth: usize, is_exact: bool, value: impl Fn(usize, usize) -> f64) -> Self {
         let [rows, columns] = [2 * tile.rows(), tile.columns()].map(|count| count as usize);
         let fill = |first: usize, count: usize| {
-            (0..count * depth).map(|at| narrowed(value(first + at / depth, at % depth))).collect()
+            (0..count * depth).map(|at| narrowed(value(first + at / depth, at % depth) as f32).0).collect()
         };
         Self { rows, columns, depth, x: fill(0, rows), y: fill(rows, columns), is_exact }
     }
