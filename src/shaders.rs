@@ -68,7 +68,7 @@ pub fn mirrors() -> Vec<Mirror> {
         }
         matrix::kernels::MatrixCertifyParams { rows, splits, stride, first_row, ratio, square }
         kernels_collect::CollectParams { rows, columns, depth, first_row, first_column, room }
-        kernels_collect::TightenParams { first_row, count, room, most }
+        kernels_collect::TightenParams { first_row, count, room, most, slope }
         kernels_collect::DeliverParams { first_row, rows, room, kept }
         kernels_within::WithinParams { rows, columns, depth, first_row, first_column, room }
         kernels_within::Limits { upper, lower, left_out }

@@ -58,6 +58,7 @@ mod measure_roofs;
 mod measure_verify;
 mod neighbours;
 mod neighbours_cli;
+mod neighbours_estimates;
 mod neighbours_exact;
 #[cfg(feature = "gpu")]
 mod neighbours_gpu;

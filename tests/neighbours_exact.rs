@@ -88,7 +88,7 @@ impl NearTies {
 }
 
 /// Parameters that a test can spoil.
-trait Spoiled: Sized {
+pub trait Spoiled: Sized {
     fn spoiled(self) -> Self;
 }
 
@@ -113,7 +113,7 @@ impl<T> Spoiled for T {
     }
 }
 
-fn with_recheck<P: Spoiled>(params: P, recheck: bool) -> P {
+pub fn with_recheck<P: Spoiled>(params: P, recheck: bool) -> P {
     if recheck { params } else { params.spoiled() }
 }
 

@@ -1,5 +1,5 @@
-// Computes  for each row: its limit, lowered to the count-th least upper value of its list plus the row's gap, and the
-//           list without the entries above it.
+// Computes  for each row: its limit, lowered to the count-th least upper value of its list plus a share of its magnitude and
+//           the row's gap, and the list without the entries above it.
 // Mapping   A workgroup owns one row. The count-th least upper value is found by its bits, eight at a time from the top: a
 //           histogram of the next eight bits among the values that share the bits found so far.
 // Bounds    A list that was counted beyond its room, or that keeps more than `most` entries, is lost: its length says so
@@ -13,6 +13,7 @@ struct TightenParams {
     count: u32,
     room: u32,
     most: u32,
+    slope: f32,
 }
 
 @group(0) @binding(0) var<storage, read> gaps: array<f32>;
@@ -51,7 +52,7 @@ fn tighten(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     {%- include "tile/select.wgsl" %}
     let last = value_of(shared_prefix);
     let gap = gaps[row];
-    let lowered = last + gap + (abs(last) + gap) * 0x1p-20f;
+    let lowered = last + params.slope * abs(last) + gap + (abs(last) + gap) * 0x1p-20f;
     let limit = min(limits[row], lowered);
     // Entries move to the front, never beyond the ones that were read.
     for (var first = 0u; first < length; first += 64u) {

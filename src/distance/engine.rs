@@ -44,9 +44,25 @@ enum Performer<'a, T: Real> {
 }
 
 /// What tables were made into.
-enum Prepared<'a, T: Real> {
+pub(super) enum Prepared<'a, T: Real> {
     Rows(Box<Operands<'a, T>>),
     Bits(Bits),
+}
+
+impl<'a, T: Real> Prepared<'a, T> {
+    /// Prepares tables whose values the metric takes.
+    pub(super) fn new(
+        metric: Metric,
+        constants: &Constants,
+        tables: &Tables<'a>,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        Ok(if metric.domain() == Domain::Packed {
+            Self::Bits(Bits::new(metric, tables, cancel)?)
+        } else {
+            Self::Rows(Box::new(Operands::<T>::new(metric, constants, tables, cancel)?))
+        })
+    }
 }
 
 /// The input in `f64`, for the reference.
@@ -71,11 +87,7 @@ impl<'a, T: Real> Engine<'a, T> {
         let constants = params.constants(shape.depth)?;
         let prepared = host.install(|| {
             domain::check(metric, &tables.named(), &params.cancel)?;
-            Ok(if metric.domain() == Domain::Packed {
-                Prepared::Bits(Bits::new(metric, tables, &params.cancel)?)
-            } else {
-                Prepared::Rows(Box::new(Operands::<T>::new(metric, &constants, tables, &params.cancel)?))
-            })
+            Prepared::<T>::new(metric, &constants, tables, &params.cancel)
         })?;
         let performer = match (&backend, prepared) {
             (Backend::Reference, _) => Performer::Reference(Definition::new(metric, constants, tables)),

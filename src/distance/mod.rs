@@ -43,6 +43,7 @@
 //! hold), `cpu` and `gpu`.
 
 pub(crate) mod bits;
+pub(crate) mod bound;
 mod cpu;
 pub(crate) mod domain;
 mod engine;
@@ -60,6 +61,7 @@ pub(crate) mod real;
 pub(crate) mod reference;
 mod row_maker;
 mod rows;
+pub(crate) mod tiles;
 mod transform;
 #[cfg(feature = "gpu")]
 mod windows;

@@ -198,8 +198,13 @@ pub(super) fn plain<T: Real>(points: &Points, scale: f64, cancel: &Cancel) -> Re
 /// a scale, but small values beside large ones would be lost to one.
 pub(super) fn ratio_scale<T: Real>(tables: &Tables) -> f64 {
     let largest = tables.named().iter().map(|(_, table)| largest_magnitude(table)).fold(0.0, f64::max);
+    ratio_scale_of::<T>(largest, tables.x.columns())
+}
+
+/// The same of rows whose largest magnitude is known.
+pub(super) fn ratio_scale_of<T: Real>(largest: f64, columns: usize) -> f64 {
     let exponent = if largest == 0.0 { 0 } else { exponent_above(largest) };
-    let most = T::EXPONENTS - 4 - exponent_above(tables.x.columns() as f64);
+    let most = T::EXPONENTS - 4 - exponent_above(columns as f64);
     if exponent < -T::EXPONENTS / 2 {
         power_of_two((-exponent).min(1000))
     } else {

@@ -19,8 +19,9 @@ const BLOCK_ROWS: usize = 256;
 pub(super) enum Transform {
     /// Each column times a factor.
     Scaled(Vec<f64>),
-    /// Each row times a matrix: (x - offset) F, with F F^T the inverse covariance.
-    Factor(Array2<f64>),
+    /// Each row times a matrix: (x - offset) F, with F F^T the inverse covariance but for entries of at most `remainder`,
+    /// rounding aside.
+    Factor { factor: Array2<f64>, remainder: f64 },
     /// Square roots.
     Roots,
 }
@@ -32,7 +33,10 @@ impl Transform {
             (_, Constants::Variances(variances)) => {
                 Some(Self::Scaled(variances.iter().map(|variance| 1.0 / variance.sqrt()).collect()))
             }
-            (_, Constants::Inverse(inverse)) => Some(Self::Factor(factor(inverse)?)),
+            (_, Constants::Inverse(inverse)) => {
+                let (factor, remainder) = factor(inverse)?;
+                Some(Self::Factor { factor, remainder })
+            }
             (Metric::Hellinger, _) => Some(Self::Roots),
             _ => None,
         })
@@ -41,7 +45,7 @@ impl Transform {
     /// Columns of what it gives, of rows with `depth` features.
     pub(super) fn depth(&self, depth: usize) -> usize {
         match self {
-            Self::Factor(factor) => factor.ncols(),
+            Self::Factor { factor, .. } => factor.ncols(),
             _ => depth,
         }
     }
@@ -75,7 +79,7 @@ impl Transform {
                     *out = *value * factor;
                 }
             }
-            Self::Factor(factor) => {
+            Self::Factor { factor, .. } => {
                 out.fill(0.0);
                 for (value, factors) in row.iter().zip(factor.outer_iter()) {
                     for (out, factor) in out.iter_mut().zip(factors) {
@@ -88,10 +92,10 @@ impl Transform {
     }
 }
 
-/// F with F F^T = `matrix`, by Cholesky's method with the largest diagonal entry as pivot, which stops where what is
-/// left is rounding: so a matrix of lower rank gets fewer columns (at least one). Higham, Accuracy and Stability of
+/// F with F F^T = `matrix`, and the largest entry of what is left of it: by Cholesky's method with the largest diagonal
+/// entry as pivot, which stops where what is left is rounding: so a matrix of lower rank gets fewer columns (at least one). Higham, Accuracy and Stability of
 /// Numerical Algorithms, chapter 10.
-fn factor(matrix: &Array2<f64>) -> Result<Array2<f64>> {
+fn factor(matrix: &Array2<f64>) -> Result<(Array2<f64>, f64)> {
     let size = matrix.nrows();
     let largest = matrix.diag().iter().fold(0.0_f64, |largest, &value| largest.max(value));
     // What rounding of the matrix itself and of the elimination may leave.
@@ -119,10 +123,12 @@ fn factor(matrix: &Array2<f64>) -> Result<Array2<f64>> {
         let expected = "a positive semidefinite matrix; what elimination leaves at this place is not 0";
         return Err(Error::Value { argument: "inverse_covariance", row, column, expected, got });
     }
+    let remainder = left.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
     let rank = columns.len().max(1);
-    Ok(Array2::from_shape_fn((size, rank), |(row, column)| {
+    let factor = Array2::from_shape_fn((size, rank), |(row, column)| {
         columns.get(column).map_or(0.0, |values| values[row])
-    }))
+    });
+    Ok((factor, remainder))
 }
 
 /// A row divided by its length in `f64`; with `is_centred` its mean is taken off first. What has no direction is
@@ -188,14 +194,15 @@ mod tests {
             array![[1e-12, 0.0], [0.0, 1e12]],
         ];
         for matrix in matrices {
-            let factor = factor(&matrix).unwrap();
+            let (factor, remainder) = factor(&matrix).unwrap();
+            assert!(remainder <= 1e-15, "{matrix}: {remainder}");
             let again = factor.dot(&factor.t());
             let largest = matrix.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
             for (found, expected) in again.iter().zip(&matrix) {
                 assert!((found - expected).abs() <= 1e-15 * largest, "{matrix} {again}");
             }
         }
-        assert_eq!(factor(&array![[1.0, 2.0], [2.0, 4.0]]).unwrap().dim(), (2, 1));
+        assert_eq!(factor(&array![[1.0, 2.0], [2.0, 4.0]]).unwrap().0.dim(), (2, 1));
     }
 
     #[test]

@@ -8,11 +8,14 @@
 //!    are measured depends on the cut, which are chosen does not.
 //! 3. Lists that stay long, because points are equal or the band is wide, are decided on between windows.
 //! 4. A set with itself needs each product once ([`super::mirror`]).
-//! 5. Metrics that no tile screens are measured pair by pair.
+//! 5. Metrics that are no product are screened by values of their own ([`super::estimated`]); where those have no bound, and
+//!    in boxes that repeat, every pair is measured.
 //! 6. Rows of up to three columns are looked up in a grid where that is faster ([`super::grid`]).
 
 use rayon::prelude::*;
 
+use super::estimate::Estimate;
+use super::estimated;
 use super::fold::{Fold, Row};
 use super::grid::Grid;
 use super::judge::{Judge, Scratch};
@@ -20,14 +23,23 @@ use super::mirror;
 use super::plan::Cut;
 use super::problem::{Part, Problem};
 use super::screen::{Reach, Screen, Side};
+use super::screening::Screening;
 use crate::data::frame::widen_row;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tile::bound::HOST_UNIT;
 use crate::tile::cpu::collect::{Block, Columns, NO_LIMIT, Sums, rounded_up};
 use crate::tile::cpu::{Panels, ROW_GROUP};
 
 /// Points that are measured at once where no tile screens.
 const MEASURED: usize = 1024;
+
+/// What all blocks of a search share.
+pub(super) struct Call<'a, 'p, F> {
+    pub problem: &'a Problem<'p>,
+    pub judge: Judge<'a>,
+    pub fold: &'a F,
+    pub cut: Cut,
+}
 
 /// Queries of one block with what they know.
 pub(super) struct Work<A> {
@@ -48,14 +60,14 @@ pub(super) struct Window {
 /// The answers of one part, in the order of its queries, through `visit`.
 pub(super) fn search<F: Fold>(
     problem: &Problem,
-    screen: Option<&Screen>,
+    screening: Option<&Screening>,
     part: &Part,
     fold: &F,
     mut visit: impl FnMut(u32, F::Answer) -> Result<()>,
 ) -> Result<()> {
     let cut = Cut::new(problem.points.columns(), fold.count().unwrap_or(0), ROW_GROUP);
-    let grid = Grid::new(problem, part, fold, screen.is_some());
-    if let (Some(screen), Some(count), None) = (screen, fold.count(), &grid)
+    let grid = Grid::new(problem, part, fold, matches!(screening, Some(Screening::Products(_))));
+    if let (Some(Screening::Products(screen)), Some(count), None) = (screening, fold.count(), &grid)
         && problem.other_queries().is_none()
         && part.is_everything()
         && cut.keeps(part.queries.len())
@@ -65,9 +77,18 @@ pub(super) fn search<F: Fold>(
     }
     for start in (0..part.queries.len()).step_by(cut.queries) {
         let queries = part.queries.range(start, cut.queries.min(part.queries.len() - start));
-        let answers = match (&grid, screen) {
+        let answers = match (&grid, screening) {
             (Some(grid), _) => grid.search(problem, &queries, fold)?,
-            (None, Some(screen)) => screened(problem, screen, part, &queries, fold, cut)?,
+            (None, Some(Screening::Products(screen))) => {
+                screened(problem, screen, part, &queries, fold, cut)?
+            }
+            (None, Some(Screening::Estimates(estimate))) => {
+                match estimated::search(problem, estimate, part, &queries, fold, cut) {
+                    // Prepared copies that there is no memory for are done without.
+                    Err(Error::TooLarge { .. }) => measured(problem, part, &queries, fold)?,
+                    answers => answers?,
+                }
+            }
             (None, None) => measured(problem, part, &queries, fold)?,
         };
         queries.iter().zip(answers).try_for_each(|(&query, answer)| visit(query, answer))?;
@@ -102,7 +123,7 @@ fn screened<F: Fold>(
     fold: &F,
     cut: Cut,
 ) -> Result<Vec<F::Answer>> {
-    let judge = problem.judge();
+    let call = Call { problem, judge: problem.judge(), fold, cut };
     let mut blocks: Vec<Work<F::Answer>> =
         queries.par_chunks(cut.block).map(|queries| Work::load(problem, screen, queries, fold).0).collect();
     for start in (0..part.points.len()).step_by(cut.window) {
@@ -110,16 +131,11 @@ fn screened<F: Fold>(
         let window = Window::load(problem, screen, numbers);
         blocks.par_iter_mut().try_for_each_init(Default::default, |(sums, scratch), work| {
             problem.cancel.check()?;
-            work.meet(&window, problem, &judge, fold, cut, sums, scratch);
+            work.meet(&window, &call, sums, scratch);
             Ok(())
         })?;
     }
-    let finished = blocks.into_par_iter().map_init(Scratch::default, |scratch, mut work| {
-        problem.cancel.check()?;
-        Ok(work.finish(problem, &judge, fold, scratch))
-    });
-    let answers: Vec<Vec<F::Answer>> = finished.collect::<Result<_>>()?;
-    Ok(answers.into_iter().flatten().collect())
+    Work::finish_all(blocks, &call)
 }
 
 impl<A: Send + Default> Work<A> {
@@ -142,7 +158,7 @@ impl<A: Send + Default> Work<A> {
             let square = screen.load(Side::Queries, problem.queries(), query as usize, &mut wide, x);
             norms.push(screen.half_norm(square, HOST_UNIT, chain));
             let gap = screen.gap(&bound, square);
-            let reach = fold.reach(screen, query, square);
+            let reach = fold.reach(query, |radius| screen.reach(radius, square));
             block.lists[row].gap = gap;
             block.lists[row].left_out = problem.left_out(query);
             if let Some(reach) = reach {
@@ -154,21 +170,48 @@ impl<A: Send + Default> Work<A> {
         (Self { queries: queries.to_vec(), block, reaches, answers }, norms)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a thread owns beside what a call shares")]
+    /// The same for a screen that keeps no rows here.
+    pub fn of_estimates<F: Fold<Answer = A>>(
+        problem: &Problem,
+        estimate: &Estimate,
+        queries: &[u32],
+        fold: &F,
+    ) -> Self {
+        let mut block = Block::new(queries.len(), 0);
+        let (slope, gap) = estimate.slope_and_gap();
+        let mut reaches = Vec::with_capacity(queries.len());
+        for (row, &query) in queries.iter().enumerate() {
+            let reach = fold.reach(query, |radius| estimate.reach(radius));
+            let list = &mut block.lists[row];
+            list.left_out = problem.left_out(query);
+            match reach {
+                Some(reach) => block.limits[row] = rounded_up(reach.outer).min(NO_LIMIT),
+                None => (list.slope, list.gap) = (slope, gap),
+            }
+            reaches.push(reach);
+        }
+        let answers = queries.iter().map(|_| A::default()).collect();
+        Self { queries: queries.to_vec(), block, reaches, answers }
+    }
+
+    /// Meets the points of a window.
     pub fn meet<F: Fold<Answer = A>>(
         &mut self,
         window: &Window,
-        problem: &Problem,
-        judge: &Judge,
-        fold: &F,
-        cut: Cut,
+        call: &Call<F>,
         sums: &mut Sums,
         scratch: &mut Scratch,
     ) {
         let Window { panels, errors, numbers } = window;
-        self.block.collect(&Columns { panels, errors, numbers }, fold.count(), sums);
+        self.block.collect(&Columns { panels, errors, numbers }, call.fold.count(), sums);
+        self.decide(call, 0, scratch);
+    }
+
+    /// Takes from lists of more than `least` entries what need not stay there.
+    pub fn decide<F: Fold<Answer = A>>(&mut self, call: &Call<F>, least: usize, scratch: &mut Scratch) {
+        let Call { problem, judge, fold, cut } = call;
         for (index, (&query, answer)) in self.queries.iter().zip(&mut self.answers).enumerate() {
-            if !self.block.lists[index].entries.is_empty() {
+            if self.block.lists[index].entries.len() > least {
                 let reach = self.reaches[index];
                 let row = Row { problem, query, block: &mut self.block, index, reach, longest: cut.entries };
                 fold.between(judge, row, scratch, answer);
@@ -176,13 +219,18 @@ impl<A: Send + Default> Work<A> {
         }
     }
 
-    pub fn finish<F: Fold<Answer = A>>(
-        &mut self,
-        problem: &Problem,
-        judge: &Judge,
-        fold: &F,
-        scratch: &mut Scratch,
-    ) -> Vec<A> {
+    /// The answers of blocks that met all points.
+    pub fn finish_all<F: Fold<Answer = A>>(blocks: Vec<Self>, call: &Call<F>) -> Result<Vec<A>> {
+        let finished = blocks.into_par_iter().map_init(Scratch::default, |scratch, mut work| {
+            call.problem.cancel.check()?;
+            Ok(work.finish(call, scratch))
+        });
+        let answers: Vec<Vec<A>> = finished.collect::<Result<_>>()?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    pub fn finish<F: Fold<Answer = A>>(&mut self, call: &Call<F>, scratch: &mut Scratch) -> Vec<A> {
+        let Call { problem, judge, fold, .. } = call;
         for (index, (&query, answer)) in self.queries.iter().zip(&mut self.answers).enumerate() {
             if let Some(count) = fold.count() {
                 self.block.tighten(index, count);

@@ -5,7 +5,7 @@ use super::order::Order;
 use super::params::Radius;
 use super::problem::Problem;
 use super::reference::Neighbour;
-use super::screen::{Reach, Screen};
+use super::screen::Reach;
 use crate::tile::cpu::collect::Block;
 
 /// A fold of the values of each query.
@@ -23,8 +23,8 @@ pub(super) trait Fold: Sync {
     fn last(&self, _answer: &Self::Answer) -> Option<f64> {
         None
     }
-    /// The values of T within which columns can be wanted; `None`: any.
-    fn reach(&self, screen: &Screen, query: u32, square: f64) -> Option<Reach>;
+    /// The values of T within which columns can be wanted, if `of` gives those of a radius; `None`: any.
+    fn reach(&self, query: u32, of: impl Fn(f64) -> Reach) -> Option<Reach>;
     /// Takes from a row's list, after a window, what need not stay there.
     fn between(&self, judge: &Judge, row: Row, scratch: &mut Scratch, answer: &mut Self::Answer);
     /// Adds so many columns that are surely within the reach, if it [counts](Self::COUNTS) them.
@@ -67,7 +67,7 @@ impl Fold for Best {
         answer.get(self.count - 1).map(|neighbour| neighbour.value)
     }
 
-    fn reach(&self, _: &Screen, _: u32, _: f64) -> Option<Reach> {
+    fn reach(&self, _: u32, _: impl Fn(f64) -> Reach) -> Option<Reach> {
         None
     }
 
@@ -110,8 +110,8 @@ impl Shell<'_> {
     }
 
     /// Nothing is surely in it before it is measured, where it has an inside.
-    fn reach(&self, screen: &Screen, query: u32, square: f64) -> Reach {
-        let reach = screen.reach(self.radius.of(query as usize), square);
+    fn reach(&self, query: u32, of: impl Fn(f64) -> Reach) -> Reach {
+        let reach = of(self.radius.of(query as usize));
         if self.beyond.is_some() { Reach { inner: f64::NEG_INFINITY, ..reach } } else { reach }
     }
 }
@@ -133,8 +133,8 @@ impl Fold for Within<'_> {
         Some(self.shell.radius.of(query as usize))
     }
 
-    fn reach(&self, screen: &Screen, query: u32, square: f64) -> Option<Reach> {
-        Some(self.shell.reach(screen, query, square))
+    fn reach(&self, query: u32, of: impl Fn(f64) -> Reach) -> Option<Reach> {
+        Some(self.shell.reach(query, of))
     }
 
     fn between(&self, judge: &Judge, row: Row, scratch: &mut Scratch, answer: &mut Self::Answer) {
@@ -168,8 +168,8 @@ impl Fold for Count<'_> {
         Some(self.shell.radius.of(query as usize))
     }
 
-    fn reach(&self, screen: &Screen, query: u32, square: f64) -> Option<Reach> {
-        Some(self.shell.reach(screen, query, square))
+    fn reach(&self, query: u32, of: impl Fn(f64) -> Reach) -> Option<Reach> {
+        Some(self.shell.reach(query, of))
     }
 
     /// What is within the radius by more than the bound need not be measured.

@@ -6,10 +6,9 @@
 
 use rayon::prelude::*;
 
-use super::cpu;
 use super::fold::Fold;
 use super::judge::Scratch;
-use super::problem::{Part, Problem, Selection};
+use super::problem::{Part, Problem};
 use super::screen::{Screen, Side};
 use crate::device::{Gpu, Limits};
 use crate::error::Result;
@@ -21,7 +20,7 @@ use crate::tile::gpu_collect::{CollectSizes, Collector, Columns};
 use crate::tile::shape::TileShape;
 use crate::tile::tune::cache::table_of;
 
-/// The answers of one part, through `visit`. `count` are wanted of each query.
+/// The answers of one part, through `visit`. `count` are wanted of each query. Returns the queries that the device lost.
 pub(super) fn search<F: Fold>(
     gpu: &Gpu,
     problem: &Problem,
@@ -30,7 +29,7 @@ pub(super) fn search<F: Fold>(
     fold: &F,
     count: usize,
     visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
-) -> Result<()> {
+) -> Result<Vec<u32>> {
     let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
     let (shape, limits) = tile_of(gpu, part, depth);
     // A row that does not count for itself is dropped on the host.
@@ -53,7 +52,7 @@ pub(super) fn search<F: Fold>(
             }
         }
     }
-    search_lost(problem, screen, part, lost, fold, visit)
+    Ok(lost)
 }
 
 /// The points of a part as queries meet them: all at once where they fit one window, else window by window, each brought
@@ -112,22 +111,6 @@ impl<'a, 'p> PointWindows<'a, 'p> {
         );
         Columns::upload(self.gpu, first, &y, &norms)
     }
-}
-
-/// The answers of queries whose columns the device lost, by the host.
-pub(super) fn search_lost<F: Fold>(
-    problem: &Problem,
-    screen: &Screen,
-    part: &Part,
-    lost: Vec<u32>,
-    fold: &F,
-    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
-) -> Result<()> {
-    if lost.is_empty() {
-        return Ok(());
-    }
-    let part = Part { queries: Selection::Ids(lost), points: part.points.clone() };
-    cpu::search(problem, Some(screen), &part, fold, visit)
 }
 
 /// A tile for queries and points, and what the device may hold now.

@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::fold::Fold;
-use super::gpu::{PointWindows, search_lost, tile_of};
+use super::gpu::{PointWindows, tile_of};
 use super::judge::Scratch;
 use super::problem::{Part, Problem};
 use super::screen::{Screen, Side};
@@ -23,7 +23,7 @@ const NONE: u32 = u32::MAX;
 /// Of the size of the smallest normal number, many times over: devices may take smaller ones for 0.
 const TINY: f64 = 1e-36;
 
-/// The answers of one part, through `visit`.
+/// The answers of one part, through `visit`. Returns the queries that the device lost.
 pub(super) fn search<F: Fold>(
     gpu: &Gpu,
     problem: &Problem,
@@ -31,11 +31,12 @@ pub(super) fn search<F: Fold>(
     part: &Part,
     fold: &F,
     visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
-) -> Result<()> {
+) -> Result<Vec<u32>> {
     let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
     if columns == 0 {
         let queries = part.queries.range(0, rows);
-        return queries.into_iter().try_for_each(|query| visit(query, F::Answer::default()));
+        queries.into_iter().try_for_each(|query| visit(query, F::Answer::default()))?;
+        return Ok(Vec::new());
     }
     let (shape, limits) = tile_of(gpu, part, depth);
     let sizes = WithinSizes::new(shape, (rows, columns, depth), &limits)?;
@@ -60,7 +61,7 @@ pub(super) fn search<F: Fold>(
             }
         }
     }
-    search_lost(problem, screen, part, lost, fold, visit)
+    Ok(lost)
 }
 
 /// Rows with the limits of each.
@@ -83,7 +84,7 @@ fn prepare<F: Fold>(
             let share = 0.5 * screen.gap(&bound, square);
             let largest = f64::from(NO_LIMIT);
             let (mut upper, mut lower) = (largest, -2.0 * largest);
-            if let Some(reach) = fold.reach(screen, query, square) {
+            if let Some(reach) = fold.reach(query, |radius| screen.reach(radius, square)) {
                 upper = (reach.outer + share + TINY).clamp(-2.0 * largest, largest);
                 if F::COUNTS {
                     lower = (reach.inner - share - TINY).clamp(-2.0 * largest, largest);

@@ -15,9 +15,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
-use super::cpu::{Window, Work};
-use super::fold::{Fold, Row};
-use super::judge::{Judge, Scratch};
+use super::cpu::{Call, Window, Work};
+use super::fold::Fold;
+use super::judge::Scratch;
 use super::plan::Cut;
 use super::problem::Problem;
 use super::screen::Screen;
@@ -40,15 +40,6 @@ struct Tools {
     hits: Vec<Hit>,
 }
 
-/// What all blocks share.
-struct Call<'a, 'p, F> {
-    problem: &'a Problem<'p>,
-    judge: Judge<'a>,
-    fold: &'a F,
-    count: usize,
-    cut: Cut,
-}
-
 /// The answers of all rows, in order. `count` are wanted of each.
 pub(super) fn search<F: Fold>(
     problem: &Problem,
@@ -60,7 +51,7 @@ pub(super) fn search<F: Fold>(
     let rows: Vec<u32> = (0..problem.points.rows() as u32).collect();
     let mut blocks: Vec<Mutex<Both<F::Answer>>> =
         rows.par_chunks(cut.block).map(|rows| Mutex::new(Both::load(problem, screen, rows, fold))).collect();
-    let call = Call { problem, judge: problem.judge(), fold, count, cut };
+    let call = Call { problem, judge: problem.judge(), fold, cut };
     let window_blocks = cut.mirror_blocks(rows.len());
     for first in (0..blocks.len()).step_by(window_blocks) {
         let last = (first + window_blocks).min(blocks.len());
@@ -74,20 +65,20 @@ pub(super) fn search<F: Fold>(
         own.par_iter().try_for_each_init(Tools::default, |tools, block| {
             problem.cancel.check()?;
             let mut block = locked(block);
-            block.work.meet(&window, problem, &call.judge, fold, cut, &mut tools.sums, &mut tools.scratch);
+            block.work.meet(&window, &call, &mut tools.sums, &mut tools.scratch);
             (0..block.work.queries.len()).for_each(|row| block.work.block.tighten(row, count));
             Ok(())
         })?;
         before.par_iter().try_for_each_init(Tools::default, |tools, block| {
             problem.cancel.check()?;
-            call.meet_both(&mut locked(block), &window, own, tools);
+            meet_both(&call, count, &mut locked(block), &window, own, tools);
             Ok(())
         })?;
     }
     let finished = blocks.par_iter_mut().map_init(Scratch::default, |scratch, block| {
         problem.cancel.check()?;
         let block = block.get_mut().unwrap_or_else(PoisonError::into_inner);
-        Ok(block.work.finish(problem, &call.judge, fold, scratch))
+        Ok(block.work.finish(&call, scratch))
     });
     let answers: Vec<Vec<F::Answer>> = finished.collect::<Result<_>>()?;
     Ok(answers.into_iter().flatten().collect())
@@ -106,52 +97,36 @@ impl<A: Send + Default> Both<A> {
     }
 }
 
-impl<F: Fold> Call<'_, '_, F> {
-    /// A block meets a window behind it, whose blocks are `others`.
-    fn meet_both(
-        &self,
-        both: &mut Both<F::Answer>,
-        window: &Window,
-        others: &[Mutex<Both<F::Answer>>],
-        tools: &mut Tools,
-    ) {
-        let Tools { sums, scratch, limits, hits } = tools;
-        let Window { panels, errors, numbers } = window;
-        limits.clear();
-        for other in others {
-            let other = locked(other);
-            limits.extend_from_slice(&other.work.block.limits[..other.work.queries.len()]);
-        }
-        hits.clear();
-        let columns = Columns { panels, errors, numbers };
-        both.work.block.collect_both(&columns, self.count, &both.own, limits, sums, hits);
-        self.shorten(&mut both.work, scratch);
-        // By block, so that each is locked once.
-        hits.sort_unstable_by_key(|hit| hit.column);
-        for group in
-            hits.chunk_by(|a, b| a.column as usize / self.cut.block == b.column as usize / self.cut.block)
-        {
-            let at = group[0].column as usize / self.cut.block;
-            let mut other = locked(&others[at]);
-            for hit in group {
-                let row = hit.row as usize;
-                let upper = rounded_up(f64::from(hit.value) + 2.0 * f64::from(both.errors[row]));
-                let entry = Entry { value: hit.value, upper, column: both.work.queries[row] };
-                other.work.block.add(hit.column as usize % self.cut.block, entry, self.count);
-            }
-            self.shorten(&mut other.work, scratch);
-        }
+/// A block meets a window behind it, whose blocks are `others`. `count` are wanted of each row.
+fn meet_both<F: Fold>(
+    call: &Call<F>,
+    count: usize,
+    both: &mut Both<F::Answer>,
+    window: &Window,
+    others: &[Mutex<Both<F::Answer>>],
+    tools: &mut Tools,
+) {
+    let (Tools { sums, scratch, limits, hits }, rows) = (tools, call.cut.block);
+    let Window { panels, errors, numbers } = window;
+    limits.clear();
+    for other in others {
+        let other = locked(other);
+        limits.extend_from_slice(&other.work.block.limits[..other.work.queries.len()]);
     }
-
-    /// Decides on lists that are too long.
-    fn shorten(&self, work: &mut Work<F::Answer>, scratch: &mut Scratch) {
-        let Self { problem, judge, fold, cut, .. } = self;
-        for (index, (&query, answer)) in work.queries.iter().zip(&mut work.answers).enumerate() {
-            if work.block.lists[index].entries.len() > cut.entries {
-                let block = &mut work.block;
-                let row = Row { problem, query, block, index, reach: None, longest: cut.entries };
-                fold.between(judge, row, scratch, answer);
-            }
+    hits.clear();
+    let columns = Columns { panels, errors, numbers };
+    both.work.block.collect_both(&columns, count, &both.own, limits, sums, hits);
+    both.work.decide(call, call.cut.entries, scratch);
+    // By block, so that each is locked once.
+    hits.sort_unstable_by_key(|hit| hit.column);
+    for group in hits.chunk_by(|a, b| a.column as usize / rows == b.column as usize / rows) {
+        let mut other = locked(&others[group[0].column as usize / rows]);
+        for hit in group {
+            let row = hit.row as usize;
+            let upper = rounded_up(f64::from(hit.value) + 2.0 * f64::from(both.errors[row]));
+            let entry = Entry { value: hit.value, upper, column: both.work.queries[row] };
+            other.work.block.add(hit.column as usize % rows, entry, count);
         }
+        other.work.decide(call, call.cut.entries, scratch);
     }
 }

@@ -22,21 +22,27 @@
 //! - For [`InnerProduct`](crate::distance::Metric::InnerProduct), a similarity, the nearest have the largest values.
 //! - NaN and infinity are refused, as are rows of zeros with [`Cosine`](crate::distance::Metric::Cosine) and values that the type cannot hold.
 //! - No matrix of queries and points is ever made: points are prepared window by window.
-//! - GPUs search with the metrics that tiles screen; every other metric is measured by the CPU also where the device is a
-//!   GPU, and the result's `device` says so.
-//! - Squared Euclidean, Euclidean, cosine and inner product are screened by tiles; every other metric is measured pair by
-//!   pair in `f64`, which is slow. All are taken but nan_euclidean, which has no value for some pairs.
+//! - Every metric is screened: squared Euclidean, Euclidean, cosine and inner product by tiles of products, the others by the
+//!   values of [`crate::distance`] in `f32` (`f64` for tables that need it) with their bound. Pairs in boxes that repeat, and of
+//!   data for which a metric has no bound (numbers beyond all others' range), are measured one by one in `f64`. All metrics
+//!   are taken but nan_euclidean, which has no value for some pairs.
+//! - GPUs search by tiles of products; by other values the CPU does also where the device is a GPU, and the result's `device`
+//!   says so.
 //! - On the CPU, rows of one to three columns under Euclidean distances, Manhattan, Chebyshev and Minkowski, and places under
 //!   haversine, are looked up in a uniform grid where that is faster; the results are the same bits.
-//! - Sparse rows ([`Points::Sparse`]) are widened row by row: no dense copy of a table is made.
+//! - Sparse rows ([`Points::Sparse`]) are widened row by row for tiles of products, and in windows of at most 256 MiB for other
+//!   values.
 //! - Where more than a few thousand points lie as near as the last neighbour, within what `f32` can tell apart beside the
 //!   data's spread, all of those are measured in `f64`.
 //!
-//! Read in this order: [`Params`] and [`RadiusParams`], `reference` (the definition), `screen` (what tiles see, and why
-//! they can be trusted), `plan` (how it is cut), `fold` and `judge` (what is kept and decided), `cpu`, `gpu`, and `grid`.
+//! Read in this order: [`Params`] and [`RadiusParams`], `reference` (the definition), `screening`, `screen` and `estimate` (what
+//! tiles see, and why they can be trusted), `plan` (how it is cut), `fold` and `judge` (what is kept and decided), `cpu`,
+//! `estimated`, `gpu`, and `grid`.
 
 mod cells;
 mod cpu;
+mod estimate;
+mod estimated;
 mod filter;
 mod fold;
 #[cfg(feature = "gpu")]
@@ -55,6 +61,7 @@ mod reference;
 mod results;
 mod run;
 mod screen;
+mod screening;
 mod space;
 
 pub use filter::{Filter, Filters};

@@ -13,6 +13,13 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// Entries of a list that are still screened further after a window; longer ones are decided on.
 const ENTRIES: usize = 4096;
 
+/// Bytes of points that are prepared at once to be measured.
+const PREPARED_BYTES: usize = 256 << 20;
+/// Bytes that a prepared feature takes at most.
+const PREPARED_FEATURE_BYTES: usize = 16;
+/// Rows of a band at least: fewer share a tile's work badly.
+const LEAST_BAND: usize = 32;
+
 /// Points below which no grid is thought of.
 pub(super) const GRID_POINTS: usize = 512;
 /// Points that a tile screens in the time that a grid takes to look at one.
@@ -36,6 +43,8 @@ pub(super) struct Cut {
     pub block: usize,
     /// Entries at which a list is decided on after a window.
     pub entries: usize,
+    /// Points of a window whose values are measured.
+    pub prepared: usize,
 }
 
 impl Cut {
@@ -47,11 +56,15 @@ impl Cut {
         let list_bytes = 24 * (2 * count + 64);
         let queries = (QUERIES_BYTES / (row_bytes + list_bytes)).max(block);
         let window = (WINDOW_BYTES / row_bytes).clamp(64, 1 << 16);
-        Self { window, queries, block, entries: ENTRIES + 4 * count }
+        let prepared = (PREPARED_BYTES / (PREPARED_FEATURE_BYTES * depth.max(1))).max(64);
+        Self { window, queries, block, entries: ENTRIES + 4 * count, prepared }
     }
-}
 
-impl Cut {
+    /// Queries of a band that one thread measures tile by tile, of at most `most` rows: a few bands for each thread.
+    pub fn band(&self, queries: usize, threads: usize, most: usize) -> usize {
+        queries.div_ceil(4 * threads.max(1)).clamp(LEAST_BAND.min(most), most)
+    }
+
     /// Whether all of `rows` queries can keep their lists at once.
     pub fn keeps(&self, rows: usize) -> bool {
         rows <= MIRROR_SHARE * self.queries

@@ -6,14 +6,17 @@ use super::cpu;
 use super::fold::{Best, Count, Fold, Within as WithinFold};
 use super::params::{Params, RadiusParams};
 use super::plan::result_bytes;
+#[cfg(feature = "gpu")]
+use super::problem::Selection;
 use super::problem::{Part, Problem};
 use super::reference::{self, Neighbour};
 use super::results::{Counts, Neighbours, Room, Within, zeros};
-use super::screen::Screen;
+use super::screening::Screening;
 #[cfg(feature = "gpu")]
 use super::{gpu, gpu_within};
 use crate::data::Points;
 use crate::device::{Backend, Device, Prediction};
+use crate::distance::bound::Arithmetic;
 use crate::error::{Error, Result};
 
 /// The nearest of every query, or the last of those alone.
@@ -138,7 +141,7 @@ fn search<F: Fold>(
     let predicted = Prediction { flops: 2.0 * products, upload_bytes: 4.0 * elements as f64 };
     let backend = device.resolve(&predicted);
     let host = device.host_pool();
-    let screen = host.install(|| Screen::new(problem))?;
+    let screening = host.install(|| Screening::new(problem, &arithmetics(&backend, problem)))?;
     let name = match &backend {
         Backend::Reference => {
             parts.iter().try_for_each(|part| define(problem, part, fold, &mut visit))?;
@@ -146,11 +149,14 @@ fn search<F: Fold>(
         }
         Backend::Cpu(_) => backend.name(),
         #[cfg(feature = "gpu")]
-        Backend::Gpu(gpu) if let Some(screen) = &screen => {
+        Backend::Gpu(gpu) if let Some(Screening::Products(screen)) = &screening => {
             host.install(|| {
-                parts.iter().try_for_each(|part| match fold.count() {
-                    Some(count) => gpu::search(gpu, problem, screen, part, fold, count, &mut visit),
-                    None => gpu_within::search(gpu, problem, screen, part, fold, &mut visit),
+                parts.iter().try_for_each(|part| {
+                    let lost = match fold.count() {
+                        Some(count) => gpu::search(gpu, problem, screen, part, fold, count, &mut visit)?,
+                        None => gpu_within::search(gpu, problem, screen, part, fold, &mut visit)?,
+                    };
+                    search_lost(problem, screening.as_ref(), part, lost, fold, &mut visit)
                 })
             })?;
             return Ok(backend.name());
@@ -159,9 +165,38 @@ fn search<F: Fold>(
         Backend::Gpu(_) => format!("{}; neighbours on {}", backend.name(), Backend::Cpu(&host).name()),
     };
     host.install(|| {
-        parts.iter().try_for_each(|part| cpu::search(problem, screen.as_ref(), part, fold, &mut visit))
+        parts.iter().try_for_each(|part| cpu::search(problem, screening.as_ref(), part, fold, &mut visit))
     })?;
     Ok(name)
+}
+
+/// The answers of queries whose columns the device lost, by the host.
+#[cfg(feature = "gpu")]
+fn search_lost<F: Fold>(
+    problem: &Problem,
+    screening: Option<&Screening>,
+    part: &Part,
+    lost: Vec<u32>,
+    fold: &F,
+    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
+) -> Result<()> {
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let part = Part { queries: Selection::Ids(lost), points: part.points.clone() };
+    cpu::search(problem, screening, &part, fold, visit)
+}
+
+/// In what values may be measured before they are in `f64`, the best first.
+fn arithmetics(backend: &Backend, problem: &Problem) -> Vec<Arithmetic> {
+    if problem.needs_f64() {
+        return vec![Arithmetic::Double];
+    }
+    match backend {
+        #[cfg(feature = "gpu")]
+        Backend::Gpu(gpu) => vec![Arithmetic::Gpu { keeps_order: gpu.keeps_order() }, Arithmetic::Single],
+        _ => vec![Arithmetic::Single],
+    }
 }
 
 /// The definition: all points of each query, ranked, handed to the fold.

@@ -18,9 +18,9 @@ use rayon::prelude::*;
 use super::problem::Problem;
 use crate::cancel::Cancel;
 use crate::data::Points;
-use crate::data::frame::{self, exponent_above, power_of_two, widen_row};
+use crate::data::frame::{Scan, exponent_above, power_of_two, widen_row};
 use crate::distance::Metric;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tile::bound::{Bound, Extent, norm_above};
 
 /// Roundings of a product beside those of its additions.
@@ -43,7 +43,7 @@ enum Form {
 }
 
 impl Form {
-    /// `None`: no tile screens this metric, every pair is measured in `f64`.
+    /// `None`: no tile of products screens this metric.
     fn of(metric: Metric) -> Option<Self> {
         match metric {
             Metric::SquaredEuclidean | Metric::Euclidean => Some(Self::Centred),
@@ -89,26 +89,17 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Refuses what cannot be measured, and chooses the frame. `None` where no tile screens this metric.
-    pub fn new(problem: &Problem) -> Result<Option<Self>> {
+    /// Chooses the frame. `None` where no tile of products screens this metric.
+    pub fn new(problem: &Problem, scan: &Scan) -> Result<Option<Self>> {
         let Problem { points, formula, farthest, recheck: has_bound, cancel, .. } = problem;
         let (metric, has_bound, queries) = (formula.metric, *has_bound, problem.other_queries());
-        let views = (points.view(), queries.map(Points::view));
-        let named: Vec<(&'static str, &Points)> =
-            std::iter::once(("points", &views.0)).chain(views.1.as_ref().map(|q| ("queries", q))).collect();
-        let scan = frame::scan_all(&named, cancel)?;
-        if let Some((is_refused, expected)) = refused_rows(metric) {
-            named
-                .iter()
-                .try_for_each(|(name, points)| check_rows(name, points, is_refused, expected, cancel))?;
-        }
         let Some(form) = Form::of(metric).filter(|_| formula.period.is_none()) else { return Ok(None) };
         let depth = points.columns();
         let norm_of = |largest: &[f64]| largest.iter().map(|l| l * l).sum::<f64>().sqrt() * (1.0 + 1e-6);
         let origin = vec![0.0; depth];
         let (offset, points_scale, queries_scale, largest_norm) = match form {
             Form::Centred => {
-                let frame = scan.frame;
+                let frame = scan.frame.clone();
                 (frame.offset, frame.scale, frame.scale, norm_of(&scan.largest))
             }
             Form::Direction => (origin, 1.0, 1.0, 1.0 + 1e-6),
@@ -234,42 +225,8 @@ fn scale_of(points: &Points, cancel: &Cancel) -> Result<f64> {
     Ok(power_of_two((-exponent).clamp(-1000, 1000)))
 }
 
-/// Rows that a metric has no value for, and what it expects.
-type Refusal = (fn(&[f64]) -> bool, &'static str);
-
-fn refused_rows(metric: Metric) -> Option<Refusal> {
-    let is_zero = |row: &[f64]| row.iter().all(|&value| value == 0.0);
-    let is_equal = |row: &[f64]| row.iter().all(|&value| value == row[0]);
-    match metric {
-        Metric::Cosine => Some((is_zero, "a row that is not all zeros: cosine needs a direction")),
-        Metric::Correlation => {
-            Some((is_equal, "a row whose values are not all equal: correlation needs a direction"))
-        }
-        Metric::JensenShannon | Metric::KullbackLeibler => {
-            Some((is_zero, "a row that is not all zeros: its values are divided by their sum"))
-        }
-        _ => None,
-    }
-}
-
-fn check_rows(
-    argument: &'static str,
-    points: &Points,
-    is_refused: fn(&[f64]) -> bool,
-    expected: &'static str,
-    cancel: &Cancel,
-) -> Result<()> {
-    let check = |row: usize, wide: &[f64]| {
-        if is_refused(wide) {
-            return Err(Error::Value { argument, row, column: 0, expected, got: wide[0] });
-        }
-        Ok(0.0)
-    };
-    in_blocks(points, cancel, check).map(drop)
-}
-
 /// The largest of what `of` gives for the rows of each block, or the first error.
-fn in_blocks(
+pub(super) fn in_blocks(
     points: &Points,
     cancel: &Cancel,
     of: impl Fn(usize, &[f64]) -> Result<f64> + Sync,

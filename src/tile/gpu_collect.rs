@@ -7,24 +7,21 @@
 
 use std::sync::Arc;
 
-use bytemuck::{bytes_of, pod_collect_to_vec};
+use bytemuck::bytes_of;
 
 use super::gpu_book::ABSENT;
-use super::kernels_collect::{
-    CollectParams, DeliverParams, TightenParams, collect_kernel, deliver_kernel, tighten_kernel,
-};
+use super::gpu_lists::{ListSizes, Lister, Lists};
+use super::kernels_collect::{CollectParams, collect_kernel};
 use super::shape::{TileShape, WIDEST};
 use super::turns::{Meeting, in_turns};
 use crate::cancel::Cancel;
-use crate::device::{DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
+use crate::device::{Batch, DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
 use crate::error::{Error, Result};
 
 /// Columns of a step at most.
 const STEP: usize = 1024;
 /// Steps are multiples of it, so that every offset into a window is aligned.
 pub(super) const STEP_UNIT: usize = 64;
-/// Limit of rows that nothing was found for: below absent columns, above all others.
-const NO_LIMIT: f32 = 5e37;
 
 /// How a search is cut for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +30,12 @@ pub(crate) struct CollectSizes {
     pub shape: TileShape,
     /// Number of features.
     pub depth: usize,
-    /// Columns wanted.
-    pub count: usize,
+    /// The lists: their step is what lies between two lowerings of the limits.
+    pub lists: ListSizes,
     /// Rows whose lists are on the device at once.
     pub rows: usize,
     /// Columns that are on the device at once.
     pub window: usize,
-    /// Columns between two lowerings of the limits.
-    pub step: usize,
 }
 
 impl CollectSizes {
@@ -54,11 +49,12 @@ impl CollectSizes {
         let row_bytes = 4 * depth as u64;
         let bytes = limits.window_bytes.min(limits.max_binding_bytes).min(limits.budget_bytes / 4);
         let (window, step) = window_of(bytes / row_bytes, columns, STEP);
-        let mut sizes = Self { shape, depth, count, rows: 1, window, step };
-        let most_rows = (bytes / row_bytes.max(sizes.list_bytes())).clamp(1, 1 << 15);
+        let lists = ListSizes { count, step };
+        let mut sizes = Self { shape, depth, lists, rows: 1, window };
+        let most_rows = (bytes / row_bytes.max(lists.bytes())).clamp(1, 1 << 15);
         sizes.rows = (most_rows as usize).min(rows);
         let needed_bytes = sizes.bytes();
-        let largest = (sizes.window as u64 * row_bytes).max(sizes.rows as u64 * sizes.list_bytes());
+        let largest = (sizes.window as u64 * row_bytes).max(sizes.rows as u64 * lists.bytes());
         if needed_bytes > limits.budget_bytes || largest > limits.max_binding_bytes {
             let limit_bytes = limits.budget_bytes.min(limits.max_binding_bytes);
             let what = format!("lists of neighbours and {STEP_UNIT} rows of {depth} features");
@@ -67,28 +63,9 @@ impl CollectSizes {
         Ok(sizes)
     }
 
-    /// Entries that a list may keep.
-    fn most(&self) -> usize {
-        2 * self.count + 64
-    }
-
-    /// Entries that a list has room for.
-    fn room(&self) -> usize {
-        self.most() + self.step
-    }
-
-    /// Columns of a row that are handed out.
-    fn kept(&self) -> usize {
-        self.count + self.count / 2 + 48
-    }
-
-    fn list_bytes(&self) -> u64 {
-        4 * (3 * self.room() as u64 + 1)
-    }
-
     /// Device memory of it all.
     fn bytes(&self) -> u64 {
-        let of_row = 4 * self.depth as u64 + 8 + self.list_bytes() + 4 * (self.kept() as u64 + 1);
+        let of_row = 4 * self.depth as u64 + self.lists.row_bytes();
         let of_column = 4 * self.depth as u64 + 8;
         self.rows as u64 * of_row + (self.window as u64 + u64::from(WIDEST)) * of_column
     }
@@ -107,19 +84,15 @@ pub(crate) struct Collector {
     gpu: Gpu,
     sizes: CollectSizes,
     collect: Arc<Pipeline>,
-    tighten: Arc<Pipeline>,
-    deliver: Arc<Pipeline>,
+    lister: Lister,
     pacer: Pacer,
     cancel: Cancel,
 }
 
 /// Rows on the device with their lists.
 pub(crate) struct Rows {
-    count: usize,
     x: DeviceBuffer,
-    gaps: DeviceBuffer,
-    limits: DeviceBuffer,
-    lists: DeviceBuffer,
+    lists: Lists,
 }
 
 /// Columns on the device.
@@ -143,15 +116,9 @@ impl Columns {
 
 impl Collector {
     pub fn new(gpu: &Gpu, sizes: CollectSizes, cancel: Cancel) -> Result<Self> {
-        Ok(Self {
-            gpu: gpu.clone(),
-            sizes,
-            collect: gpu.pipeline(&collect_kernel(&sizes.shape)?)?,
-            tighten: gpu.pipeline(&tighten_kernel()?)?,
-            deliver: gpu.pipeline(&deliver_kernel()?)?,
-            pacer: Pacer::new(),
-            cancel,
-        })
+        let collect = gpu.pipeline(&collect_kernel(&sizes.shape)?)?;
+        let lister = Lister::new(gpu, sizes.lists)?;
+        Ok(Self { gpu: gpu.clone(), sizes, collect, lister, pacer: Pacer::new(), cancel })
     }
 
     /// Longest chain of additions of its products.
@@ -161,24 +128,18 @@ impl Collector {
 
     /// Brings rows to the device, with the share 2 S of each.
     pub fn rows(&self, x: &[f32], gaps: &[f32]) -> Result<Rows> {
-        let lists = self.gpu.buffer("lists", gaps.len() as u64 * self.sizes.list_bytes())?;
-        let mut batch = self.gpu.batch("clear lists");
-        batch.clear(&lists)?;
-        batch.submit()?;
-        Ok(Rows {
-            count: gaps.len(),
-            x: self.gpu.filled("rows", x)?,
-            gaps: self.gpu.filled("gaps", gaps)?,
-            limits: self.gpu.filled("limits", &vec![NO_LIMIT; gaps.len()])?,
-            lists,
-        })
+        Ok(Rows { lists: self.lister.lists(gaps)?, x: self.gpu.filled("rows", x)? })
     }
 
     /// All rows meet all columns.
     pub fn meet(&mut self, rows: &Rows, columns: &Columns) -> Result<()> {
-        let CollectSizes { depth, step, shape, .. } = self.sizes;
-        let meeting =
-            Meeting { rows: (0, rows.count), tile_rows: shape.rows, columns: (columns.count, step), depth };
+        let CollectSizes { depth, lists, shape, .. } = self.sizes;
+        let meeting = Meeting {
+            rows: (0, rows.lists.count),
+            tile_rows: shape.rows,
+            columns: (columns.count, lists.step),
+            depth,
+        };
         let mut pacer = self.pacer.clone();
         in_turns(&self.gpu, "collect", meeting, &mut pacer, &self.cancel, |batch, own, start| {
             self.record(batch, rows, columns, own, start)
@@ -189,67 +150,39 @@ impl Collector {
 
     /// One step of columns, from `start` of the window on, for some rows.
     fn record<'a>(
-        &self,
-        batch: &mut crate::device::Batch<'a>,
+        &'a self,
+        batch: &mut Batch<'a>,
         rows: &'a Rows,
         columns: &'a Columns,
         (first_row, count): (usize, usize),
         start: usize,
     ) -> Result<()> {
-        let CollectSizes { shape, depth, step, .. } = self.sizes;
-        let here = step.min(columns.count - start);
-        let room = self.sizes.room() as u32;
+        let CollectSizes { shape, depth, lists, .. } = self.sizes;
+        let here = lists.step.min(columns.count - start);
         let params = CollectParams {
             rows: count as u32,
             columns: here as u32,
             depth: depth as u32,
             first_row: first_row as u32,
             first_column: (columns.first + start) as u32,
-            room,
+            room: lists.room() as u32,
         };
         let padded = (here as u32).next_multiple_of(shape.columns);
         let bindings = [
             rows.x.whole(),
             columns.y.slice(4 * (start * depth) as u64, 4 * (here * depth) as u64),
             columns.norms.slice(8 * start as u64, 8 * u64::from(padded)),
-            rows.limits.whole(),
-            rows.lists.whole(),
+            rows.lists.limits.whole(),
+            rows.lists.lists.whole(),
         ];
         let workgroups = [params.rows.div_ceil(shape.rows), params.columns.div_ceil(shape.columns), 1];
         batch.dispatch(&self.collect, &bindings, bytes_of(&params), workgroups)?;
-        let params = TightenParams {
-            first_row: first_row as u32,
-            count: self.sizes.count as u32,
-            room,
-            most: self.sizes.most() as u32,
-        };
-        let bindings = [rows.gaps.whole(), rows.limits.whole(), rows.lists.whole()];
-        batch.dispatch(&self.tighten, &bindings, bytes_of(&params), [count as u32, 1, 1])
+        self.lister.tighten(batch, &rows.lists, (first_row, count))
     }
 
     /// For each row its columns, or `None` for a row that is lost.
     pub fn deliver(&self, rows: &Rows) -> Result<Vec<Option<Vec<u32>>>> {
-        let kept = self.sizes.kept();
-        let bytes = 4 * (rows.count * (kept + 1)) as u64;
-        let delivered = self.gpu.buffer("delivered", bytes)?;
-        let params = DeliverParams {
-            first_row: 0,
-            rows: rows.count as u32,
-            room: self.sizes.room() as u32,
-            kept: kept as u32,
-        };
-        let mut batch = self.gpu.batch("deliver");
-        let workgroups = [rows.count as u32, (params.kept + 1).div_ceil(64), 1];
-        batch.dispatch(
-            &self.deliver,
-            &[rows.lists.whole(), delivered.whole()],
-            bytes_of(&params),
-            workgroups,
-        )?;
-        let read = batch.submit_and_read(&[(&delivered, 0..bytes)])?;
-        let words: Vec<u32> = pod_collect_to_vec(&read[0]);
-        let list = |row: &[u32]| row.get(1..=row[0] as usize).map(<[u32]>::to_vec);
-        Ok(words.chunks_exact(kept + 1).map(list).collect())
+        self.lister.deliver(&rows.lists)
     }
 }
 
@@ -270,12 +203,13 @@ mod tests {
                 prop_assert!(budget < 1 << 24 || limits.max_binding_bytes < 1 << 24);
                 return Ok(());
             };
-            prop_assert!(sizes.step.is_multiple_of(STEP_UNIT) && sizes.step > 0 && sizes.step <= sizes.window);
-            prop_assert!(sizes.window.is_multiple_of(sizes.step), "{sizes:?}");
-            prop_assert!(sizes.room() - sizes.most() >= sizes.step && sizes.kept() <= sizes.most());
+            let (lists, step) = (sizes.lists, sizes.lists.step);
+            prop_assert!(step.is_multiple_of(STEP_UNIT) && step > 0 && step <= sizes.window);
+            prop_assert!(sizes.window.is_multiple_of(step), "{sizes:?}");
+            prop_assert!(lists.room() - lists.most() >= step && lists.kept() <= lists.most());
             prop_assert!(sizes.rows >= 1 && sizes.rows <= rows && sizes.rows < 65_536);
             prop_assert!(sizes.bytes() <= budget, "{sizes:?}");
-            prop_assert!(sizes.rows as u64 * sizes.list_bytes() <= limits.max_binding_bytes);
+            prop_assert!(sizes.rows as u64 * lists.bytes() <= limits.max_binding_bytes);
         }
     }
 }

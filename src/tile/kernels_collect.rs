@@ -25,6 +25,7 @@ pub(crate) struct TightenParams {
     pub count: u32,
     pub room: u32,
     pub most: u32,
+    pub slope: f32,
 }
 
 #[repr(C)]

@@ -30,13 +30,10 @@ pub(in crate::distance) fn fill<T: Real>(
             |(band, mut out)| {
                 for (index, mut out) in out.axis_chunks_iter_mut(Axis(1), panel).enumerate() {
                     cancel.check()?;
-                    let columns = index * panel * bits.depth..(index * panel + out.ncols()) * bits.depth;
                     for (row, mut out) in out.outer_iter_mut().enumerate() {
                         let row = first_row + band * BAND_ROWS + row;
-                        let x = &bits.x[row * bits.depth..(row + 1) * bits.depth];
-                        for (out, y) in out.iter_mut().zip(bits.y()[columns.clone()].chunks_exact(bits.depth))
-                        {
-                            *out = T::rounded(measure(bits.metric, x, y));
+                        for (out, value) in out.iter_mut().zip(values(bits, row, index * panel)) {
+                            *out = T::rounded(value);
                         }
                     }
                 }
@@ -44,6 +41,13 @@ pub(in crate::distance) fn fill<T: Real>(
             },
         )
     })
+}
+
+/// The values of a row with columns from `first` on.
+pub(in crate::distance) fn values(bits: &Bits, row: usize, first: usize) -> impl Iterator<Item = f64> {
+    let depth = bits.depth;
+    let x = &bits.x[row * depth..(row + 1) * depth];
+    bits.y()[first * depth..].chunks_exact(depth).map(move |y| measure(bits.metric, x, y))
 }
 
 fn measure(metric: Metric, x: &[u32], y: &[u32]) -> f64 {

@@ -32,9 +32,9 @@ use crate::device::CpuPool;
 use crate::error::Result;
 
 /// Rows of a tile.
-const TILE_ROWS: usize = 128;
+pub(super) const TILE_ROWS: usize = 128;
 /// Columns of a tile.
-const TILE_COLUMNS: usize = 256;
+pub(super) const TILE_COLUMNS: usize = 256;
 
 const _: () = assert!(TILE_ROWS.is_multiple_of(steps::ROWS));
 
@@ -63,15 +63,22 @@ fn fill_here<T: Real>(
         |(band, mut out)| {
             let row = first_row + band * TILE_ROWS;
             out.axis_chunks_iter_mut(Axis(1), TILE_COLUMNS).into_par_iter().enumerate().try_for_each(
-                |(panel, out)| {
+                |(panel, mut out)| {
                     cancel.check()?;
-                    if is_mirrored && panel * TILE_COLUMNS + out.ncols() <= row {
+                    let ((rows, columns), column) = (out.dim(), panel * TILE_COLUMNS);
+                    if is_mirrored && column + columns <= row {
                         return Ok(());
                     }
                     let worker = &workers[rayon::current_thread_index().unwrap_or(0) % workers.len()];
                     // A poisoned scratch means that another task panicked; it is still valid to overwrite.
                     let mut scratch = worker.lock().unwrap_or_else(PoisonError::into_inner);
-                    scratch.tile(operands, row, panel * TILE_COLUMNS, out)
+                    scratch.tile(operands, (row, rows), (column, columns));
+                    for (index, mut out) in out.outer_iter_mut().enumerate() {
+                        let values = scratch.values_mut(index, columns);
+                        operands.check_results(row + index, column, values)?;
+                        out.iter_mut().zip(&*values).for_each(|(out, &value)| *out = value);
+                    }
+                    Ok(())
                 },
             )
         },
@@ -83,7 +90,7 @@ fn fill_here<T: Real>(
 }
 
 /// What one thread owns.
-struct Scratch<T> {
+pub(super) struct Scratch<T> {
     /// Accumulators of a tile, `TILE_ROWS` x `TILE_COLUMNS`; the second ones are empty unless the metric has some.
     total: [Vec<T>; 2],
     /// The same of one chunk of features.
@@ -102,7 +109,7 @@ struct Scratch<T> {
 }
 
 impl<T: Real> Scratch<T> {
-    fn new(operands: &Operands<T>) -> Self {
+    pub(super) fn new(operands: &Operands<T>) -> Self {
         let depth = operands.depth;
         let tile = vec![T::ZERO; TILE_ROWS * TILE_COLUMNS];
         let more = |is_used: bool| if is_used { tile.clone() } else { Vec::new() };
@@ -121,15 +128,14 @@ impl<T: Real> Scratch<T> {
         }
     }
 
-    fn tile(
+    /// Measures a tile of at most [`TILE_ROWS`] x [`TILE_COLUMNS`]: rows and columns are the first, and how many.
+    pub(super) fn tile(
         &mut self,
         operands: &Operands<T>,
-        row: usize,
-        column: usize,
-        mut out: ArrayViewMut2<T>,
-    ) -> Result<()> {
+        (row, rows): (usize, usize),
+        (column, columns): (usize, usize),
+    ) {
         let depth = operands.depth;
-        let (rows, columns) = out.dim();
         let (mut own_x, mut own_y) = (std::mem::take(&mut self.x), std::mem::take(&mut self.y));
         let x = whole(&operands.x, row, rows, TILE_ROWS, depth, &mut own_x);
         let y = whole(operands.y(), column, columns, TILE_COLUMNS, depth, &mut own_y);
@@ -139,7 +145,7 @@ impl<T: Real> Scratch<T> {
             Form::Expanded | Form::Product | Form::Counts => self.products(x, y, depth),
         }
         (self.x, self.y) = (own_x, own_y);
-        for (index, mut out) in out.outer_iter_mut().enumerate() {
+        for index in 0..rows {
             let begin = index * TILE_COLUMNS;
             let [values, seconds] = &mut self.total;
             let values = &mut values[begin..begin + columns];
@@ -152,10 +158,12 @@ impl<T: Real> Scratch<T> {
                 extra,
                 &mut self.lost,
             );
-            operands.check_results(row + index, column, values)?;
-            out.iter_mut().zip(values.iter()).for_each(|(out, &value)| *out = value);
         }
-        Ok(())
+    }
+
+    /// Row `index` of the tile that was measured last, which has so many columns.
+    pub(super) fn values_mut(&mut self, index: usize, columns: usize) -> &mut [T] {
+        &mut self.total[0][index * TILE_COLUMNS..][..columns]
     }
 
     fn products(&mut self, x: &[T], y: &[T], depth: usize) {

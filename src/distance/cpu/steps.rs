@@ -82,17 +82,14 @@ fn accumulate_body<S: Step>(block: &Block<S::Value>, step: S, targets: [&mut [S:
             });
             let mut firsts = [[zero; LANES]; ROWS];
             let mut seconds = [[zero; LANES]; ROWS];
-            let packed = block.packed.chunks_exact(TILE_COLUMNS).zip(block.weights).take(block.length);
-            for (d, (y, &weight)) in packed.enumerate() {
-                let y = &y[group..group + LANES];
-                for row in 0..ROWS {
-                    let x = x[row][d];
-                    for lane in 0..LANES {
-                        let at = At { weight, scale: scales[row][lane] };
-                        let sums = [firsts[row][lane], seconds[row][lane]];
-                        [firsts[row][lane], seconds[row][lane]] = step.add(sums, x, y[lane], at);
-                    }
-                }
+            let features = block.packed.chunks_exact(TILE_COLUMNS).zip(block.weights).zip(x[0]).zip(x[1]);
+            for (((((y, &weight), &a), &b), &c), &d) in features.zip(x[2]).zip(x[3]) {
+                let Some(y) = y[group..].first_chunk::<LANES>() else { continue };
+                // Written out for each row: in a loop over rows compilers leave the accumulators in memory.
+                row(step, [&mut firsts[0], &mut seconds[0]], a, y, weight, &scales[0]);
+                row(step, [&mut firsts[1], &mut seconds[1]], b, y, weight, &scales[1]);
+                row(step, [&mut firsts[2], &mut seconds[2]], c, y, weight, &scales[2]);
+                row(step, [&mut firsts[3], &mut seconds[3]], d, y, weight, &scales[3]);
             }
             for row in 0..ROWS {
                 let at = (first_row + row) * TILE_COLUMNS + group;
@@ -102,6 +99,22 @@ fn accumulate_body<S: Step>(block: &Block<S::Value>, step: S, targets: [&mut [S:
                 }
             }
         }
+    }
+}
+
+/// One feature of one row with all columns of a register block.
+#[inline(always)]
+fn row<S: Step>(
+    step: S,
+    [firsts, seconds]: [&mut [S::Value; LANES]; 2],
+    x: S::Value,
+    y: &[S::Value; LANES],
+    weight: S::Value,
+    scales: &[S::Value; LANES],
+) {
+    for lane in 0..LANES {
+        let at = At { weight, scale: scales[lane] };
+        [firsts[lane], seconds[lane]] = step.add([firsts[lane], seconds[lane]], x, y[lane], at);
     }
 }
 

@@ -5,11 +5,16 @@
 //! and S the row's share. So the `count`-th least of `value + 2 e`, plus S, is at least the `count`-th least T of the
 //! columns seen, and no column whose value is above that plus S is among the `count` least. The limit only falls, and a
 //! column that is left out is worse than `count` others: where the columns are cut decides nothing.
+//!
+//! Values that were measured elsewhere come with an error that grows with them: T lies in `value -+ (r T + a)`, so the
+//! limit is `t + slope |t| + gap` with t the `count`-th least value, `slope` = 2 r / (1 - r) and `gap` = 2 a (1 + slope).
+//! Whether T is a distance, or the negative of one because the farthest are wanted, the same formula holds.
 
 use super::ROW_GROUP;
 use super::kernel::{ABSENT, Back, Take};
 use super::levels;
 use super::panels::Panels;
+use crate::simd::widest;
 
 /// Above every value that a column can have, and below that of a column that does not exist.
 pub(crate) const NO_LIMIT: f32 = 5e37;
@@ -34,6 +39,8 @@ pub(crate) struct List {
     pub entries: Vec<Entry>,
     /// 2 S: the row's share in the difference of two values.
     pub gap: f64,
+    /// What of a value's magnitude belongs to it too.
+    pub slope: f64,
     /// A column that does not count for this row.
     pub left_out: Option<u32>,
     /// Number of entries at which the limit is lowered.
@@ -101,6 +108,25 @@ impl Block {
         let mut taker = Taker { lists: &mut self.lists, columns, count: Some(count), hits };
         let back = Back { half_norms: &own.half_norms, limits };
         levels::collect(&self.x, rows, columns.panels, &mut self.limits, &mut sums.0, Some(back), &mut taker);
+    }
+
+    /// A row meets values that were measured elsewhere, of columns with these numbers.
+    pub fn take(&mut self, row: usize, numbers: &[u32], values: &[f32], count: Option<usize>) {
+        let mut start = 0;
+        loop {
+            let (list, limit) = (&mut self.lists[row], &mut self.limits[row]);
+            start += first_within(&values[start..], *limit);
+            let Some((&value, &column)) = values.get(start).zip(numbers.get(start)) else { return };
+            start += 1;
+            if list.left_out != Some(column) {
+                list.entries.push(Entry { value, upper: value, column });
+                if let Some(count) = count
+                    && list.entries.len() >= list.due.max(count + SPARE)
+                {
+                    *limit = list.tighten(*limit, count);
+                }
+            }
+        }
     }
 
     /// Adds an entry to a row's list, where it is within the limit.
@@ -196,12 +222,34 @@ impl List {
         if self.entries.len() >= count {
             let (_, last, _) =
                 self.entries.select_nth_unstable_by(count - 1, |a, b| f32::total_cmp(&a.upper, &b.upper));
-            lower = limit.min(rounded_up(f64::from(last.upper) + self.gap));
+            let last = f64::from(last.upper);
+            lower = limit.min(rounded_up(last + self.slope * last.abs() + self.gap));
             self.entries.retain(|entry| entry.value <= lower);
         }
         self.due = self.entries.len() + count.max(SPARE);
         lower
     }
+}
+
+widest! {
+    /// The first value that is at most the limit, or their number.
+    fn first_within(values: &[f32], limit: f32) -> usize = first_within_body;
+}
+
+#[inline(always)]
+fn first_within_body(values: &[f32], limit: f32) -> usize {
+    let mut start = 0;
+    for group in values.chunks(64) {
+        let mut is_any = false;
+        for value in group {
+            is_any |= *value <= limit;
+        }
+        if is_any {
+            return start + group.iter().position(|value| *value <= limit).unwrap_or(0);
+        }
+        start += group.len();
+    }
+    values.len()
 }
 
 /// The least `f32` that is not below `value`.
