@@ -17,8 +17,6 @@ pub(crate) mod gpu_collect;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu_decide;
 #[cfg(feature = "gpu")]
-pub(crate) mod gpu_lists;
-#[cfg(feature = "gpu")]
 pub(crate) mod gpu_shortlist;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu_sizes;

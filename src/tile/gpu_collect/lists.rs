@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use bytemuck::{bytes_of, pod_collect_to_vec};
 
-use super::kernels_collect::{DeliverParams, TightenParams, deliver_kernel, tighten_kernel};
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
+use crate::tile::kernels_collect::{DeliverParams, TightenParams, deliver_kernel, tighten_kernel};
 
 /// Limit of rows that nothing was found for: below absent columns, above all others.
-const NO_LIMIT: f32 = super::cpu::collect::NO_LIMIT;
+const NO_LIMIT: f32 = crate::tile::cpu::collect::NO_LIMIT;
 
 /// How long lists are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
