@@ -5,12 +5,15 @@
 //! a step, so no order of columns can overflow it; what it may keep is bounded, and a row that would keep more is lost: the
 //! caller decides it elsewhere.
 
+mod lists;
+
 use std::sync::Arc;
 
 use bytemuck::bytes_of;
 
+pub(crate) use self::lists::ListSizes;
+use self::lists::{Lister, Lists};
 use super::gpu_book::ABSENT;
-use super::gpu_lists::{ListSizes, Lister, Lists};
 use super::kernels_collect::{CollectParams, collect_kernel};
 use super::shape::{TileShape, WIDEST};
 use super::turns::{Meeting, in_turns};
