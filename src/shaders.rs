@@ -59,7 +59,7 @@ pub fn mirrors() -> Vec<Mirror> {
             rows, columns, depth, first_row, first_column, split_columns, first_split, stride,
         }
         kernels::CertifyParams { rows, splits, stride, first_row, slope, constant, square }
-        kernels::CandidatesParams { rows, columns, depth, first_listed, first_column, split_columns }
+        kernels::CandidatesParams { rows, columns, depth, first_listed, first_column, split_columns, counter }
         matrix::kernels::NarrowParams {
             rows, padded_rows, depth, words, across, scale, unscale, slack, least,
         }

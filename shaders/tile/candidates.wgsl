@@ -16,6 +16,8 @@ struct CandidatesParams {
     first_listed: u32,
     first_column: u32,
     split_columns: u32,
+    // Which of the counters tells how many entries the list has.
+    counter: u32,
 }
 
 struct Listed {
@@ -31,7 +33,8 @@ struct Listed {
 @group(0) @binding(3) var<storage, read> list: array<Listed>;
 /// For each row its number of candidates, then the candidates.
 @group(0) @binding(4) var<storage, read_write> found: array<atomic<u32>>;
-@group(0) @binding(5) var<uniform> params: CandidatesParams;
+@group(0) @binding(5) var<storage, read> counters: array<u32, 4>;
+@group(0) @binding(6) var<uniform> params: CandidatesParams;
 
 fn x_row(row: u32) -> u32 {
     return list[params.first_listed + row].row;
@@ -51,12 +54,17 @@ fn candidates(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id
     let own_row = local / {{ threads_across }}u;
     let own_column = local % {{ threads_across }}u;
     let row_tile = workgroup.x * {{ tile_rows }}u;
+    // The list may have fewer rows than were expected.
+    let rows = min(params.rows, counters[params.counter] - params.first_listed);
+    if row_tile >= rows {
+        return;
+    }
     let first = workgroup.y * params.split_columns;
     let last = min(first + params.split_columns, params.columns);
     {%- for r in range(invocation_rows) %}
     let row_{{ r }} = row_tile + own_row * {{ invocation_rows }}u + {{ r }}u;
     var limit_{{ r }} = -3e38;
-    if row_{{ r }} < params.rows {
+    if row_{{ r }} < rows {
         limit_{{ r }} = list[params.first_listed + row_{{ r }}].limit;
     }
     {%- endfor %}

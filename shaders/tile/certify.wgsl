@@ -4,7 +4,7 @@
 //           column).{% endif %} Uncertified rows are listed with the limit inside which their nearest column must lie. Certified
 //           rows whose label differs from the old one are counted.
 // Mapping   One invocation owns one row{% if listed %} of a list{% endif %}.
-// Bounds    Rows beyond the end do nothing. The list has room for every row.
+// Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing. The list has room for every row.
 // Numerics  f32; the slack for these operations is part of the parameters. Splits are merged in order. The order of
 //           the list is not fixed; nothing depends on it.
 // Mirror    crate::tile::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::kernels::Partial, crate::tile::kernels::Listed
@@ -54,8 +54,8 @@ struct Listed {
 {%- endif %}
 @group(0) @binding(4) var<storage, read_write> labels: array<u32>;
 @group(0) @binding(5) var<storage, read_write> list: array<Listed>;
-/// Rows listed, certified rows that changed.
-@group(0) @binding(6) var<storage, read_write> counters: array<atomic<u32>, 2>;
+/// Rows listed, certified rows that changed; then the same of the tier behind a list.
+@group(0) @binding(6) var<storage, read_write> counters: array<atomic<u32>, 4>;
 {%- if halves %}
 @group(0) @binding(7) var<storage, read> residuals: array<f32>;
 @group(0) @binding(8) var<uniform> params: MatrixCertifyParams;
@@ -76,7 +76,13 @@ fn certify(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
         atomicStore(&shared_changed, 0u);
     }
     workgroupBarrier();
-    if index < params.rows {
+    {%- if listed %}
+    // As many rows as the tier before listed, however many were expected.
+    let rows = min(params.rows, atomicLoad(&counters[0]) - params.first_row);
+    {%- else %}
+    let rows = params.rows;
+    {%- endif %}
+    if index < rows {
         var merged = partials[index];
         for (var split = 1u; split < params.splits; split += 1u) {
             let other = partials[split * params.stride + index];
@@ -107,7 +113,7 @@ fn certify(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
                 atomicAdd(&shared_changed, 1u);
             }
         } else {
-            let slot = atomicAdd(&counters[0], 1u);
+            let slot = atomicAdd(&counters[{{ 2 if listed else 0 }}], 1u);
             list[slot] = Listed(row, label, before, merged.best + gap);
         }
     }
@@ -115,7 +121,7 @@ fn certify(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     if local == 0u {
         let changed = atomicLoad(&shared_changed);
         if changed > 0u {
-            atomicAdd(&counters[1], changed);
+            atomicAdd(&counters[{{ 3 if listed else 1 }}], changed);
         }
     }
 }

@@ -45,7 +45,9 @@ struct Listed {
 @group(0) @binding(3) var<storage, read_write> partials: array<Partial>;
 {%- if listed %}
 @group(0) @binding(4) var<storage, read> list: array<Listed>;
-@group(0) @binding(5) var<uniform> params: NearestParams;
+/// How many entries the list has, first of all.
+@group(0) @binding(5) var<storage, read> counters: array<u32, 4>;
+@group(0) @binding(6) var<uniform> params: NearestParams;
 {%- else %}
 @group(0) @binding(4) var<uniform> params: NearestParams;
 {%- endif %}
@@ -68,6 +70,15 @@ fn nearest(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     let own_row = local / {{ threads_across }}u;
     let own_column = local % {{ threads_across }}u;
     let row_tile = workgroup.x * {{ tile_rows }}u;
+    {%- if listed %}
+    // The list may have fewer rows than were expected.
+    let rows = min(params.rows, counters[0] - params.first_row);
+    if row_tile >= rows {
+        return;
+    }
+    {%- else %}
+    let rows = params.rows;
+    {%- endif %}
     let first = workgroup.y * params.split_columns;
     let last = min(first + params.split_columns, params.columns);
     {%- for r in range(invocation_rows) %}
@@ -112,7 +123,7 @@ fn nearest(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     workgroupBarrier();
     {
         let row = row_tile + own_row * {{ invocation_rows }}u + {{ r }}u;
-        if own_column == 0u && row < params.rows {
+        if own_column == 0u && row < rows {
             var merged = Partial(shared_values[local].x, shared_values[local].y, shared_columns[local]);
             for (var other = local + 1u; other < local + {{ threads_across }}u; other += 1u) {
                 let value = shared_values[other];

@@ -56,7 +56,7 @@ impl Arena {
 
 enum Step<'a> {
     Dispatch { pipeline: Arc<Pipeline>, bindings: Vec<Slice<'a>>, params: Range<u64>, workgroups: [u32; 3] },
-    Clear { buffer: &'a DeviceBuffer },
+    Clear { slice: Slice<'a> },
 }
 
 impl Step<'_> {
@@ -135,8 +135,13 @@ impl<'a> Batch<'a> {
 
     /// Sets all of `buffer` to zero.
     pub(crate) fn clear(&mut self, buffer: &'a DeviceBuffer) -> Result<()> {
-        self.check_range(&buffer.whole(), "recording a clear")?;
-        self.steps.push(Step::Clear { buffer });
+        self.clear_part(buffer.whole())
+    }
+
+    /// Sets a part of a buffer to zero; it begins and ends at multiples of 4.
+    pub(crate) fn clear_part(&mut self, slice: Slice<'a>) -> Result<()> {
+        self.check_range(&slice, "recording a clear")?;
+        self.steps.push(Step::Clear { slice });
         Ok(())
     }
 
@@ -194,14 +199,8 @@ impl<'a> Batch<'a> {
         let Self { gpu, live, .. } = &self;
         for step in &self.steps {
             match step {
-                Step::Dispatch { bindings, .. } => {
-                    for slice in bindings {
-                        if let Owner::Ours(buffer) = slice.owner {
-                            buffer.lease.spoil();
-                        }
-                    }
-                }
-                Step::Clear { buffer } => buffer.lease.spoil(),
+                Step::Dispatch { bindings, .. } => bindings.iter().for_each(spoil),
+                Step::Clear { slice } => spoil(slice),
             }
         }
         let params = if self.params.is_empty() {
@@ -299,7 +298,11 @@ impl<'a> Batch<'a> {
         let last = passes.iter().rposition(|steps| steps[0].is_dispatch());
         for (at, steps) in passes.iter().enumerate() {
             match &steps[0] {
-                Step::Clear { buffer } => encoder.clear_buffer(&buffer.lease.raw, 0, None),
+                Step::Clear { slice } => {
+                    // Every buffer's capacity is a multiple of 4.
+                    let bytes = slice.bytes.next_multiple_of(4);
+                    encoder.clear_buffer(slice.raw(), slice.offset, Some(bytes));
+                }
                 Step::Dispatch { .. } => {
                     let start = (Some(at) == first).then_some(0);
                     let end = (Some(at) == last).then_some(1);
@@ -353,6 +356,13 @@ impl<'a> Batch<'a> {
         pass.set_pipeline(&pipeline.raw);
         pass.set_bind_group(0, &group, &[]);
         pass.dispatch_workgroups(*x, *y, *z);
+    }
+}
+
+/// A buffer of this crate's that is used in a way of which nobody tells the end.
+fn spoil(slice: &Slice<'_>) {
+    if let Owner::Ours(buffer) = slice.owner {
+        buffer.lease.spoil();
     }
 }
 

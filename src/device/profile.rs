@@ -39,7 +39,7 @@ impl Gpu {
     }
 
     /// Whether a profile is being taken.
-    pub(super) fn is_profiled(&self) -> bool {
+    pub(crate) fn is_profiled(&self) -> bool {
         lock(&self.context.profile).is_some()
     }
 

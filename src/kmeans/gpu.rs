@@ -15,7 +15,7 @@ use crate::device::{DeviceBuffer, Gpu, Limits};
 use crate::error::{Error, Result};
 use crate::tile::codebook::Codebook;
 use crate::tile::family::Fold;
-use crate::tile::gpu::{self as tile, Labeller, Window};
+use crate::tile::gpu::{self as tile, Labeller, Task, Window};
 use crate::tile::gpu_book::DeviceBook;
 use crate::tile::gpu_shortlist::Shortlister;
 use crate::tile::matrix;
@@ -58,20 +58,22 @@ pub(crate) type ResidentSlot = Mutex<Option<Arc<Resident>>>;
 
 /// Labels and sums on the GPU.
 pub(crate) struct GpuPasses<'p, 'd> {
-    gpu: Gpu,
-    problem: &'p Problem<'d>,
+    pub(super) gpu: Gpu,
+    pub(super) problem: &'p Problem<'d>,
     plan: Plan,
     resident: Option<Arc<Resident>>,
-    labeller: Labeller,
-    summer: Summer,
-    labels: Vec<DeviceBuffer>,
+    pub(super) labeller: Labeller,
+    pub(super) summer: Summer,
+    pub(super) labels: Vec<DeviceBuffer>,
     /// For each row the label under which it is part of the sums, plus one, or 0.
-    summed: Vec<DeviceBuffer>,
+    pub(super) summed: Vec<DeviceBuffer>,
     /// Rows that changed in the last pass, `None` before the first.
     changed: Option<u64>,
     update: Option<(Update, bool, u32)>,
     shape: Shape,
-    sums: Sums,
+    pub(super) sums: Sums,
+    #[cfg(test)]
+    pub(super) taken: super::gpu_tests::Taken,
 }
 
 impl<'p, 'd> GpuPasses<'p, 'd> {
@@ -107,6 +109,8 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             update: params.update,
             shape,
             sums,
+            #[cfg(test)]
+            taken: super::gpu_tests::Taken::default(),
         })
     }
 
@@ -133,12 +137,29 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let problem = self.problem;
         let labels = &self.labels[index];
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
-        let labelled = self.labeller.label(book, problem.largest_norm, window, labels, &load)?;
-        let rows = Labelled { window, weights, labels, summed: &self.summed[index] };
-        self.summer.update(&self.gpu, update, &rows, self.labeller.scratch())?;
+        let task = Task { book, largest_norm: problem.largest_norm, window, labels, load: &load };
+        let labelled = self.labeller.label(&task)?;
+        self.update_window(update, window, weights, index)?;
+        Ok(self.passed(labelled, window))
+    }
+
+    /// Brings the sums up to the labels of a window.
+    pub(super) fn update_window(
+        &self,
+        update: &UpdatePlan,
+        window: &Window,
+        weights: Option<&DeviceBuffer>,
+        index: usize,
+    ) -> Result<()> {
+        let rows = Labelled { window, weights, labels: &self.labels[index], summed: &self.summed[index] };
+        let mut batch = self.gpu.batch("sums");
+        self.summer.record(&mut batch, update, &rows, self.labeller.scratch())?;
+        batch.submit()
+    }
+
+    pub(super) fn passed(&self, labelled: tile::Labelled, window: &Window) -> Pass {
         let tile::Labelled { changed, screened, rechecked } = labelled;
-        let products = (window.rows * self.sums.weights.len()) as u64;
-        Ok(Pass { changed, screened, rechecked, products })
+        Pass { changed, screened, rechecked, products: (window.rows * self.sums.weights.len()) as u64 }
     }
 }
 
@@ -276,6 +297,13 @@ impl Passes for GpuPasses<'_, '_> {
         let mut pass = Pass::default();
         match self.resident.clone() {
             Some(resident) => {
+                if let [window] = &resident.windows[..]
+                    && let Some(pass) =
+                        self.pass_at_once(&device_book, &update, window, resident.weights.first())?
+                {
+                    self.changed = Some(pass.changed);
+                    return Ok(pass);
+                }
                 for (index, window) in resident.windows.iter().enumerate() {
                     pass = pass.plus(self.pass_window(
                         &device_book,
@@ -288,7 +316,7 @@ impl Passes for GpuPasses<'_, '_> {
             }
             None => pass = self.pass_streamed(&device_book, &update)?,
         }
-        self.summer.read(&self.gpu, self.problem.columns, &mut self.sums)?;
+        self.summer.read(&self.gpu, &mut self.sums)?;
         self.changed = Some(pass.changed);
         Ok(pass)
     }
@@ -323,8 +351,8 @@ pub(crate) fn predict(
     each_window(gpu, rows, &plan, |window, largest| {
         let load =
             |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, window.start + row, x);
-        let tile::Labelled { changed, screened, rechecked } =
-            labeller.label(&device_book, largest, window, &labels, &load)?;
+        let task = Task { book: &device_book, largest_norm: largest, window, labels: &labels, load: &load };
+        let tile::Labelled { changed, screened, rechecked } = labeller.label(&task)?;
         pass = pass.plus(Pass { changed, screened, rechecked, products: 0 });
         read_labels(gpu, &labels, n_clusters, &mut result[window.start..window.start + window.rows])
     })?;

@@ -6,6 +6,7 @@
 //! - direct: `transfer` adds each move to the sums;
 //! - private: `transfer` adds moves to copies of all sums in workgroup memory, and those to the sums.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::{bytes_of, pod_read_unaligned};
@@ -89,22 +90,20 @@ impl Summer {
         batch.submit()
     }
 
-    /// Brings the sums up to the labels of one window. `scratch` is memory for at least one move per row of a small
-    /// window; what it holds is lost.
-    pub fn update(
-        &self,
-        gpu: &Gpu,
+    /// Records what brings the sums up to the labels of one window. `scratch` is memory for at least one move per row of a
+    /// small window; what it holds is lost.
+    pub fn record<'a>(
+        &'a self,
+        batch: &mut Batch<'a>,
         plan: &UpdatePlan,
-        rows: &Labelled<'_>,
-        scratch: &DeviceBuffer,
+        rows: &Labelled<'a>,
+        scratch: &'a DeviceBuffer,
     ) -> Result<()> {
-        let mut batch = gpu.batch("sums");
         match plan.how {
-            Update::Sorted => self.sorted(&mut batch, plan, rows, scratch)?,
-            Update::Direct => self.transfer(&mut batch, &self.direct, rows)?,
-            Update::Private => self.transfer(&mut batch, &self.private, rows)?,
+            Update::Sorted => self.sorted(batch, plan, rows, scratch),
+            Update::Direct => self.transfer(batch, &self.direct, rows),
+            Update::Private => self.transfer(batch, &self.private, rows),
         }
-        batch.submit()
     }
 
     fn sorted<'a>(
@@ -188,24 +187,32 @@ impl Summer {
         batch.dispatch(pipeline, &bindings, bytes_of(&params), [count.div_ceil(rows_per_workgroup), 1, 1])
     }
 
-    /// Brings the sums to the host.
-    pub fn read(&self, gpu: &Gpu, columns: usize, into: &mut Sums) -> Result<()> {
-        let ranges = [(&self.sums, 0..self.sums.size_bytes()), (&self.totals, 0..self.totals.size_bytes())];
+    /// What has to come back for [`Self::take`].
+    pub fn ranges(&self) -> [(&DeviceBuffer, Range<u64>); 2] {
+        [&self.sums, &self.totals].map(|buffer| (buffer, 0..buffer.size_bytes()))
+    }
+
+    /// The sums from the bytes that came back.
+    pub fn take(&self, bytes: &[&[u8]], into: &mut Sums) {
+        let columns = self.shape.columns;
         let row_bytes = 8 * self.shape.summed() as usize;
         let least = super::lloyd::fewest_clusters(columns);
-        gpu.batch("read").submit_and_take(&ranges, |bytes| {
-            let rows = bytes[0].par_chunks_exact(row_bytes).zip(bytes[1].par_chunks_exact(4));
-            let clusters = into.totals.par_chunks_exact_mut(columns).zip(&mut into.weights);
-            clusters.zip(rows).with_min_len(least).for_each(|((totals, weight), (row, count))| {
-                let (row, behind) = row.split_at(8 * columns);
-                for (total, bytes) in totals.iter_mut().zip(row.chunks_exact(8)) {
-                    *total = pod_read_unaligned(bytes);
-                }
-                *weight = match behind {
-                    [] => i64::from(pod_read_unaligned::<u32>(count)),
-                    weight => pod_read_unaligned(weight),
-                };
-            });
-        })
+        let rows = bytes[0].par_chunks_exact(row_bytes).zip(bytes[1].par_chunks_exact(4));
+        let clusters = into.totals.par_chunks_exact_mut(columns).zip(&mut into.weights);
+        clusters.zip(rows).with_min_len(least).for_each(|((totals, weight), (row, count))| {
+            let (row, behind) = row.split_at(8 * columns);
+            for (total, bytes) in totals.iter_mut().zip(row.chunks_exact(8)) {
+                *total = pod_read_unaligned(bytes);
+            }
+            *weight = match behind {
+                [] => i64::from(pod_read_unaligned::<u32>(count)),
+                weight => pod_read_unaligned(weight),
+            };
+        });
+    }
+
+    /// Brings the sums to the host.
+    pub fn read(&self, gpu: &Gpu, into: &mut Sums) -> Result<()> {
+        gpu.batch("read").submit_and_take(&self.ranges(), |bytes| self.take(bytes, into))
     }
 }

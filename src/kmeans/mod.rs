@@ -11,9 +11,13 @@ mod fit;
 #[cfg(feature = "gpu")]
 mod gpu;
 #[cfg(feature = "gpu")]
+mod gpu_at_once;
+#[cfg(feature = "gpu")]
 pub(crate) mod gpu_kernels;
 #[cfg(feature = "gpu")]
 mod gpu_sums;
+#[cfg(all(test, feature = "gpu"))]
+mod gpu_tests;
 mod grid;
 mod init;
 mod label;

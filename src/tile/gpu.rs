@@ -6,14 +6,14 @@
 //! 3. `candidates` runs that tile on the rows that are left and collects the columns inside their band; the host decides
 //!    those few in `f64`, in the reference's order, and `relabel` writes the decisions.
 //!
-//! Between two tiers the host reads one counter. Dispatches sized on the device would save that wait of some tens of
-//! microseconds per window, but not be paced: how many rows are left decides how long a dispatch may take.
+//! Between two tiers the host reads one counter: how many rows are left decides how long the next dispatch may take. Where
+//! a window is so small that any number may, all tiers go in one submission ([`super::gpu_at_once`]).
 
 use bytemuck::pod_collect_to_vec;
 
 use super::codebook::Codebook;
 use super::gpu_book::DeviceBook;
-use super::gpu_decide::Decider;
+use super::gpu_decide::{Decider, List};
 use super::gpu_sizes::{COUNTERS_BYTES, LabellerSizes};
 use super::gpu_tile::{NearestTile, Span};
 use super::matrix::halves::Halves;
@@ -71,6 +71,13 @@ pub(crate) struct Task<'a> {
     pub load: LoadRow<'a>,
 }
 
+impl Task<'_> {
+    /// What a pacer counts.
+    pub(super) fn units_per_row(&self) -> f64 {
+        2.0 * self.book.book.depth as f64 * self.book.book.len() as f64
+    }
+}
+
 /// Rows that changed their label, and who was sure of how many.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Labelled {
@@ -83,24 +90,24 @@ pub(crate) struct Labelled {
 
 /// What labels windows of one problem.
 pub(crate) struct Labeller {
-    tiers: Tiers,
-    screen: Option<Screen>,
-    screen_pacer: Pacer,
-    pacer: Pacer,
+    pub(super) tiers: Tiers,
+    pub(super) screen: Option<Screen>,
+    pub(super) screen_pacer: Pacer,
+    pub(super) pacer: Pacer,
 }
 
 /// The tiers that every window goes through, with what they share.
-struct Tiers {
-    gpu: Gpu,
-    sizes: LabellerSizes,
-    tile: NearestTile,
-    decider: Decider,
+pub(super) struct Tiers {
+    pub gpu: Gpu,
+    pub sizes: LabellerSizes,
+    pub tile: NearestTile,
+    pub decider: Decider,
     partials: DeviceBuffer,
     list: DeviceBuffer,
-    counters: DeviceBuffer,
+    pub counters: DeviceBuffer,
     /// What the second tier leaves of a list.
     passed: Option<DeviceBuffer>,
-    cancel: Cancel,
+    pub cancel: Cancel,
 }
 
 impl Labeller {
@@ -139,71 +146,72 @@ impl Labeller {
         &self.tiers.partials
     }
 
-    /// Labels a window: `labels` holds the old labels and gets the new ones.
-    pub fn label(
-        &mut self,
-        book: &DeviceBook,
-        largest_norm: f32,
-        window: &Window,
-        labels: &DeviceBuffer,
-        load: LoadRow,
-    ) -> Result<Labelled> {
-        let task = Task { book, largest_norm, window, labels, load };
+    /// Labels a window, tier by tier.
+    pub fn label(&mut self, task: &Task) -> Result<Labelled> {
         let (tiers, pacer) = (&self.tiers, &mut self.pacer);
-        let halves = book.half.as_ref().zip(window.halves.as_ref());
+        let halves = task.book.half.as_ref().zip(task.window.halves.as_ref());
         if let (Some(screen), Some(halves)) = (&mut self.screen, halves)
             && screen.pays()
         {
-            let rows = window.rows as u64;
+            let rows = task.window.rows as u64;
             let whole = u64::from(screen.rows());
             let screened = &*screen;
             let [left, changed] = tiers.pass(
                 &mut self.screen_pacer,
                 "screen",
-                &task,
+                task,
+                tiers.list(),
                 (rows, whole),
                 &|batch, first, rows| {
-                    screened.record(batch, &task, halves, tiers.outputs(&tiers.list), (first, rows))
+                    screened.record(batch, task, halves, tiers.outputs(tiers.list()), (first, rows))
                 },
             )?;
-            let mut labelled = tiers.label_listed(pacer, &task, &tiers.list, left)?;
+            let mut labelled = tiers.label_listed(pacer, task, left)?;
             labelled.changed += u64::from(changed);
             labelled.screened = rows - u64::from(left);
             screen.record_left(u64::from(left), rows);
             return Ok(labelled);
         }
-        tiers.label_window(pacer, &task)
+        tiers.label_window(pacer, task)
     }
 }
 
 impl Tiers {
-    fn outputs<'a>(&'a self, list: &'a DeviceBuffer) -> Outputs<'a> {
+    /// What the tier over a window leaves.
+    pub fn list(&self) -> List<'_> {
+        List { rows: &self.list, counters: &self.counters, counter: 0 }
+    }
+
+    /// What the tier over that list leaves, where there is one.
+    pub fn passed(&self) -> Option<List<'_>> {
+        let passed = self.passed.as_ref().filter(|_| self.decider.rechecks());
+        passed.map(|rows| List { rows, counters: &self.counters, counter: 2 })
+    }
+
+    /// Where a tier puts what it makes.
+    pub fn outputs<'a>(&'a self, list: List<'a>) -> Outputs<'a> {
         let room = self.sizes.partials();
-        Outputs { partials: &self.partials, room, list, counters: &self.counters }
+        Outputs { partials: &self.partials, room, list: list.rows, counters: list.counters }
     }
 
     /// Labels all rows of a window.
     fn label_window<'a>(&'a self, pacer: &mut Pacer, task: &Task<'a>) -> Result<Labelled> {
         let rows = task.window.rows as u64;
         let whole = u64::from(self.sizes.shape.rows);
-        let [left, changed] = self.pass(pacer, "nearest", task, (rows, whole), &|batch, first, rows| {
-            self.tile.record(batch, task, self.outputs(&self.list), Span { list: None, first, rows })
-        })?;
-        let decided = self.decider.decide_all(task, &self.list, left)?;
+        let list = self.list();
+        let [left, changed] =
+            self.pass(pacer, "nearest", task, list, (rows, whole), &|batch, first, rows| {
+                self.tile.record(batch, task, self.outputs(list), Span { list: None, first, rows })
+            })?;
+        let decided = self.decider.decide_all(task, list, left)?;
         Ok(Labelled { changed: u64::from(changed) + decided, screened: 0, rechecked: u64::from(left) })
     }
 
-    /// Labels only the rows that the first `count` entries of `list` name: each with the row and its label before.
-    fn label_listed<'a>(
-        &'a self,
-        pacer: &mut Pacer,
-        task: &Task<'a>,
-        list: &'a DeviceBuffer,
-        count: u32,
-    ) -> Result<Labelled> {
+    /// Labels only the first `count` rows that the tier over the window listed.
+    pub fn label_listed<'a>(&'a self, pacer: &mut Pacer, task: &Task<'a>, count: u32) -> Result<Labelled> {
         let mut labelled = Labelled::default();
-        let Some(passed) = self.passed.as_ref().filter(|_| self.decider.rechecks()) else {
-            labelled.changed = self.decider.decide_all(task, list, count)?;
+        let Some(passed) = self.passed() else {
+            labelled.changed = self.decider.decide_all(task, self.list(), count)?;
             labelled.rechecked = u64::from(count);
             return Ok(labelled);
         };
@@ -212,8 +220,8 @@ impl Tiers {
             let rows = u64::from(count - start).min(step as u64);
             let whole = u64::from(self.sizes.shape.rows);
             let [left, changed] =
-                self.pass(pacer, "nearest of a list", task, (rows, whole), &|batch, first, rows| {
-                    let span = Span { list: Some(list), first: start + first, rows };
+                self.pass(pacer, "nearest of a list", task, passed, (rows, whole), &|batch, first, rows| {
+                    let span = Span { list: Some(&self.list), first: start + first, rows };
                     self.tile.record(batch, task, self.outputs(passed), span)
                 })?;
             labelled.changed += u64::from(changed) + self.decider.decide_all(task, passed, left)?;
@@ -222,17 +230,19 @@ impl Tiers {
         Ok(labelled)
     }
 
-    /// Records and submits a tier over `rows` rows, a paced number at a time and whole tiles. Returns how many rows were
-    /// listed and how many certified rows changed.
+    /// Records and submits a tier over `rows` rows, a paced number at a time and whole tiles. Returns how many rows it put
+    /// on its list and how many certified rows changed.
     fn pass<'a>(
         &'a self,
         pacer: &mut Pacer,
         label: &'static str,
         task: &Task<'a>,
+        list: List<'a>,
         (total, whole): (u64, u64),
         record: &dyn Fn(&mut Batch<'a>, u32, u32) -> Result<()>,
     ) -> Result<[u32; 2]> {
-        let units_per_row = 2.0 * task.book.book.depth as f64 * task.book.book.len() as f64;
+        let units_per_row = task.units_per_row();
+        let own = 4 * u64::from(list.counter)..4 * u64::from(list.counter) + 8;
         let mut first = 0;
         while first < total {
             self.cancel.check()?;
@@ -241,12 +251,12 @@ impl Tiers {
             let rows = paced.min(self.sizes.most_rows()).min(remaining);
             let mut batch = self.gpu.batch(label);
             if first == 0 {
-                batch.clear(&self.counters)?;
+                batch.clear_part(self.counters.slice(own.start, 8))?;
             }
             record(&mut batch, first as u32, rows as u32)?;
             first += rows;
             if first == total {
-                let read = batch.submit_and_read(&[(&self.counters, 0..COUNTERS_BYTES)])?;
+                let read = batch.submit_and_read(&[(&self.counters, own)])?;
                 let counters: Vec<u32> = pod_collect_to_vec(&read[0]);
                 return Ok([counters[0], counters[1]]);
             }

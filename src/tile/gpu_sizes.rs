@@ -13,8 +13,8 @@ const PASSED_ROWS: u64 = 1 << 16;
 pub(super) const FEW_ROW_TILES: u32 = 128;
 /// Most rows per dispatch.
 const MOST_ROWS: u64 = 1 << 20;
-/// Rows listed, and certified rows that changed.
-pub(crate) const COUNTERS_BYTES: u64 = 8;
+/// For the tier over a window, then for the one over what it lists: rows listed, and certified rows that changed.
+pub(crate) const COUNTERS_BYTES: u64 = 16;
 
 /// Sizes that decide the buffers of a [`Labeller`](super::gpu::Labeller).
 #[derive(Debug, Clone, Copy)]

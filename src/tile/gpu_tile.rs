@@ -31,7 +31,7 @@ pub(crate) struct Span<'a> {
     pub list: Option<&'a DeviceBuffer>,
     /// First row or entry.
     pub first: u32,
-    /// Number of rows.
+    /// Number of rows; of a list at most, if it has not so many.
     pub rows: u32,
 }
 
@@ -84,7 +84,7 @@ impl NearestTile {
             };
             let mut arguments =
                 vec![task.window.x.whole(), part.y, part.half_norms, outputs.partials.whole()];
-            arguments.extend(span.list.map(DeviceBuffer::whole));
+            arguments.extend(span.list.iter().flat_map(|list| [list.whole(), outputs.counters.whole()]));
             batch.dispatch(
                 nearest,
                 &arguments,

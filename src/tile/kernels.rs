@@ -44,6 +44,7 @@ pub(crate) struct CandidatesParams {
     pub first_listed: u32,
     pub first_column: u32,
     pub split_columns: u32,
+    pub counter: u32,
 }
 
 #[repr(C)]
@@ -96,8 +97,15 @@ pub(crate) struct Listed {
 
 const NEAREST: &[Binding] =
     &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const NEAREST_LISTED: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Read, Binding::Uniform];
+const NEAREST_LISTED: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Read,
+    Binding::Read,
+    Binding::Uniform,
+];
 const CERTIFY_LISTED: &[Binding] = &[
     Binding::Read,
     Binding::Read,
@@ -119,8 +127,15 @@ const CERTIFY: &[Binding] = &[
     Binding::ReadWrite,
     Binding::Uniform,
 ];
-const CANDIDATES: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
+const CANDIDATES: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Read,
+    Binding::Uniform,
+];
 const STORE: &[Binding] =
     &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const SHORTLIST: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];

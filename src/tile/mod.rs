@@ -11,6 +11,8 @@ pub(crate) mod family;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 #[cfg(feature = "gpu")]
+pub(crate) mod gpu_at_once;
+#[cfg(feature = "gpu")]
 pub(crate) mod gpu_book;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu_collect;

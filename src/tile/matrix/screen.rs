@@ -33,7 +33,7 @@ pub(crate) struct Outputs<'a> {
     pub room: u64,
     /// Uncertified rows.
     pub list: &'a DeviceBuffer,
-    /// Rows listed, and certified rows that changed.
+    /// How many of them, and certified rows that changed, by tier.
     pub counters: &'a DeviceBuffer,
 }
 

@@ -76,7 +76,7 @@ fn bound_holds(gpu: &Gpu, units: MatrixUnits, depth: usize, (rows, columns): (Ve
     let on_device = DeviceBook::shifted(gpu, depth, book.len().next_multiple_of(128), &book).unwrap();
     let buffer = |bytes| gpu.buffer("test", bytes).unwrap();
     let (partials, list, counters, labels) =
-        (buffer(12 * count as u64), buffer(16 * count as u64), buffer(8), buffer(4 * count as u64));
+        (buffer(12 * count as u64), buffer(16 * count as u64), buffer(16), buffer(4 * count as u64));
     gpu.write(&labels, 0, &vec![255; 4 * count]).unwrap();
     let load = |_: usize, _: &mut [f32]| Ok(());
     let task =
