@@ -38,10 +38,16 @@ pub(super) fn run(device: &Device, benchmark: &Benchmark, cancel: &Cancel) -> Re
     let (mut upload, mut iterate) = (Vec::new(), Vec::new());
     let wall = repeated(benchmark, cancel, || {
         let begin = Instant::now();
-        let fit = fit_once()?;
-        upload.push(fit.seconds.upload);
-        iterate.push(fit.seconds.iterate);
-        Ok(begin.elapsed().as_secs_f64())
+        let timed = fit_once()?;
+        let elapsed = begin.elapsed().as_secs_f64();
+        // A profile sends work to a GPU piece by piece: what is timed is held to what was verified.
+        if timed.labels != fit.labels || timed.inertia.to_bits() != fit.inertia.to_bits() {
+            let reason = format!("inertia {} here, {} under the profile", timed.inertia, fit.inertia);
+            return Err(wrong(device, "repeating a fit", reason));
+        }
+        upload.push(timed.seconds.upload);
+        iterate.push(timed.seconds.iterate);
+        Ok(elapsed)
     })?;
     parts.upload = Some(Spread::of(&upload).median);
     let in_kernels: f64 = parts.stages.values().sum();
