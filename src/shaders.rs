@@ -69,8 +69,10 @@ pub fn mirrors() -> Vec<Mirror> {
         matrix::kernels::MatrixCertifyParams { rows, splits, stride, first_row, ratio, square }
         kernels_collect::CollectParams { rows, columns, depth, first_row, first_column, room }
         kernels_collect::TightenParams { first_row, count, room, most, slope }
+        kernels_collect::KeepParams { first_list, stride, start, columns, first_column, room, sign }
         kernels_collect::DeliverParams { first_row, rows, room, kept }
         kernels_within::WithinParams { rows, columns, depth, first_row, first_column, room }
+        kernels_within::SiftParams { first_row, first_limit, columns, first_column, room }
         kernels_within::Limits { upper, lower, left_out }
         kernels::RelabelParams { pairs }
         kernels::Partial { best, second, column }
@@ -162,6 +164,8 @@ pub fn shaders() -> Result<Vec<Shader>> {
     add(String::new(), kernels::shortlist_kernel()?);
     add(String::new(), kernels_collect::tighten_kernel()?);
     add(String::new(), kernels_collect::deliver_kernel()?);
+    add(String::new(), kernels_collect::keep_kernel()?);
+    add(String::new(), kernels_within::sift_kernel()?);
     for (variant, kernel) in kmeans::gpu_kernels::kernels()? {
         add(variant, kernel);
     }

@@ -1,12 +1,12 @@
 //! What only the GPU path does: many steps of columns, lists that are too long, who is named.
 
 use ndarray::{Axis, concatenate};
-use tilefold::Device;
 use tilefold::distance::Metric;
 use tilefold::neighbours::{
     Filter, Filters, Params, RadiusParams, count_within, count_within_of_each, nearest, nearest_of_each,
     within, within_of_each,
 };
+use tilefold::{Device, Points};
 
 use crate::neighbours::{SCREENED, bits};
 use crate::support::backends::gpu;
@@ -62,7 +62,14 @@ fn rows_that_the_device_loses_are_found_on_the_host() {
 fn who_searched_is_named() {
     let device = gpu();
     let points = uniform(30, 3, 1.0, 65);
-    for (metric, is_on_gpu) in [(Metric::Euclidean, true), (Metric::Manhattan, false)] {
+    let wide = points.mapv(f64::from);
+    let single = Points::from(points.view());
+    let tables = [
+        (Metric::Euclidean, &single, true),
+        (Metric::Manhattan, &single, true),
+        (Metric::Manhattan, &Points::from(wide.view()), false),
+    ];
+    for (metric, points, is_on_gpu) in tables {
         let around = within_of_each(&device, points.view(), &RadiusParams::new(metric, 0.5)).unwrap();
         let counted = count_within_of_each(&device, points.view(), &RadiusParams::new(metric, 0.5)).unwrap();
         let found = nearest_of_each(&device, points.view(), &Params::new(metric, 2)).unwrap();

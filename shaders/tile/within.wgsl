@@ -24,12 +24,7 @@ struct WithinParams {
     room: u32,
 }
 
-struct Limits {
-    upper: f32,
-    lower: f32,
-    // A column that does not count for the row.
-    left_out: u32,
-}
+{% include "tile/limits.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
 @group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;
@@ -56,25 +51,7 @@ fn verdict(value: f32, norm: vec2<f32>, column: u32, limit: Limits) -> u32 {
     return select(1u, 2u, value + 2.0 * norm.y + slack <= limit.lower);
 }
 
-fn add_counts(row: u32, listed: u32, sure: u32) {
-    let at = 1u + 2u * (params.first_row + row);
-    if listed != 0u {
-        atomicAdd(&counts[at], listed);
-    }
-    if sure != 0u {
-        atomicAdd(&counts[at + 1u], sure);
-    }
-}
-
-fn put_pairs(first: u32, row: u32, column: u32, listed: u32) {
-    var slot = first;
-    var left = listed;
-    while left != 0u && slot < params.room {
-        pairs[slot] = vec2<u32>(params.first_row + row, column + firstTrailingBit(left));
-        left &= left - 1u;
-        slot += 1u;
-    }
-}
+{% include "tile/pairs.wgsl" %}
 
 @compute @workgroup_size({{ invocations }})
 fn within(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -111,7 +88,7 @@ fn within(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wo
     {%- endfor %}{% endfor %}
     var total = 0u;
     {%- for r in range(invocation_rows) %}
-    add_counts(row_{{ r }}, countOneBits(listed_{{ r }}), countOneBits(sure_{{ r }}));
+    add_counts(params.first_row + row_{{ r }}, countOneBits(listed_{{ r }}), countOneBits(sure_{{ r }}));
     total += countOneBits(listed_{{ r }});
     {%- endfor %}
     if total == 0u {
@@ -119,7 +96,7 @@ fn within(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wo
     }
     var slot = atomicAdd(&counts[0], total);
     {%- for r in range(invocation_rows) %}
-    put_pairs(slot, row_{{ r }}, params.first_column + column, listed_{{ r }});
+    put_pairs(slot, params.first_row + row_{{ r }}, params.first_column + column, listed_{{ r }});
     slot += countOneBits(listed_{{ r }});
     {%- endfor %}
 }

@@ -25,8 +25,22 @@ pub(super) struct GpuEngine<'a> {
     gpu: Gpu,
     operands: Operands<'a, f32>,
     windows: Windows,
+    most: Most,
     resident: Option<Resident>,
     pacer: Pacer,
+}
+
+/// What a matrix may take of a device, beyond the device's own limits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    pub budget_bytes: u64,
+    /// Columns of a block of results.
+    pub columns: u64,
+}
+
+impl Most {
+    /// Whatever the device gives.
+    const ALL: Self = Self { budget_bytes: u64::MAX, columns: u64::MAX };
 }
 
 /// What stays on the device between windows of X.
@@ -49,8 +63,18 @@ struct Uploaded {
 
 impl<'a> GpuEngine<'a> {
     pub(super) fn new(gpu: Gpu, operands: Operands<'a, f32>) -> Result<Self> {
-        let windows = cut(&gpu, &operands, u64::MAX)?;
-        Ok(Self { gpu, operands, windows, resident: None, pacer: Pacer::new() })
+        Self::within(gpu, operands, Most::ALL)
+    }
+
+    /// As [`Self::new`], for matrices that have a part of the device.
+    pub(super) fn within(gpu: Gpu, operands: Operands<'a, f32>, most: Most) -> Result<Self> {
+        let windows = cut(&gpu, &operands, most)?;
+        Ok(Self { gpu, operands, windows, most, resident: None, pacer: Pacer::new() })
+    }
+
+    /// Rows of a block.
+    pub(super) fn block_rows(&self) -> usize {
+        self.windows.x_rows
     }
 
     /// Fills `out` with rows from `first_row` on.
@@ -74,7 +98,8 @@ impl<'a> GpuEngine<'a> {
                 }
                 Err(error @ Error::DeviceMemory { .. }) => {
                     self.resident = None;
-                    let smaller = cut(&self.gpu, &self.operands, self.windows.bytes / 2);
+                    let most = Most { budget_bytes: self.windows.bytes / 2, ..self.most };
+                    let smaller = cut(&self.gpu, &self.operands, most);
                     self.windows = smaller.map_err(|_| error)?;
                 }
                 Err(error) => return Err(error),
@@ -90,7 +115,21 @@ impl<'a> GpuEngine<'a> {
         cancel: &Cancel,
     ) -> Result<()> {
         let count = out.nrows();
-        let Self { gpu, operands, windows, resident, pacer } = self;
+        self.blocks((first_row, count), cancel, |gpu, operands, results, (first, columns)| {
+            let block = out.slice_mut(s![.., first..first + columns]);
+            take_results(gpu, results, operands, (first_row, first), block)
+        })
+    }
+
+    /// Computes `count` rows from `first_row` on, at most [`Self::block_rows`], block by block of columns: the results of each
+    /// are row-major on the device when `visit` gets them, with the first column and how many there are.
+    pub(super) fn blocks(
+        &mut self,
+        (first_row, count): (usize, usize),
+        cancel: &Cancel,
+        mut visit: impl FnMut(&Gpu, &Operands<'a, f32>, &DeviceBuffer, (usize, usize)) -> Result<()>,
+    ) -> Result<()> {
+        let Self { gpu, operands, windows, resident, pacer, .. } = self;
         let resident = match resident {
             Some(resident) => resident,
             None => resident.insert(Resident::new(gpu, operands, windows)?),
@@ -117,8 +156,7 @@ impl<'a> GpuEngine<'a> {
             let (tile, pipeline, weights) = (windows.tile, &resident.pipeline, resident.weights.as_ref());
             let task = Task { gpu, operands, tile, pipeline, weights, x: &x, y };
             task.dispatch(&results, pacer, cancel)?;
-            let block = out.slice_mut(s![.., y.first..y.first + y.count]);
-            take_results(gpu, &results, operands, (first_row, y.first), block)?;
+            visit(gpu, operands, &results, (y.first, y.count))?;
         }
         Ok(())
     }
@@ -158,17 +196,18 @@ fn with_missing(metric: Metric, values: &[f32]) -> Cow<'_, [f32]> {
     values.iter().map(|&value| if value == MISSING { f32::NAN } else { value }).collect()
 }
 
-/// Cuts the matrix for this device, within `budget_bytes` too.
-fn cut(gpu: &Gpu, operands: &Operands<f32>, budget_bytes: u64) -> Result<Windows> {
+/// Cuts the matrix for this device.
+fn cut(gpu: &Gpu, operands: &Operands<f32>, most: Most) -> Result<Windows> {
     let shape =
         Shape { rows: operands.x.count(operands.depth), columns: operands.columns(), depth: operands.depth };
     let layout = Layout {
         copies: 1 + u64::from(operands.x.has_originals()) + u64::from(!operands.x.lows.is_empty()),
         has_norms: !operands.x.norms.is_empty(),
         tile: gpu_kernels::tile(operands.metric, shape),
+        most_columns: most.columns,
     };
     let mut limits = gpu.limits();
-    limits.budget_bytes = limits.budget_bytes.min(budget_bytes);
+    limits.budget_bytes = limits.budget_bytes.min(most.budget_bytes);
     windows::cut(shape, layout, &limits, &table_of(gpu))
 }
 

@@ -1,13 +1,17 @@
-//! Values tile by tile on the CPU, for workloads that keep only some of them.
+//! Values tile by tile on the CPU, and block by block on a GPU, for workloads that keep only some of them.
 
 use super::bits::Bits;
 use super::cpu::{self, Scratch};
 use super::engine::Prepared;
+#[cfg(feature = "gpu")]
+use super::gpu::{GpuEngine, Most};
 use super::operands::Operands;
 use super::params::Constants;
 use super::{Metric, Tables};
 use crate::cancel::Cancel;
 use crate::data::Points;
+#[cfg(feature = "gpu")]
+use crate::device::{DeviceBuffer, Gpu};
 use crate::error::Result;
 
 /// Rows of a tile at most.
@@ -90,5 +94,47 @@ impl<'a> Tiles<'a> {
                 }
             }
         }
+    }
+}
+
+/// The same on a GPU, in `f32`.
+#[cfg(feature = "gpu")]
+pub(crate) struct GpuTiles<'a>(GpuEngine<'a>);
+
+/// Columns of a block at most: as many rows as a device's lists are for have room beside them.
+#[cfg(feature = "gpu")]
+pub(crate) const BLOCK_COLUMNS: usize = 4096;
+
+#[cfg(feature = "gpu")]
+impl<'a> GpuTiles<'a> {
+    /// Prepares tables whose values the metric takes; they, and a block of values, take at most `budget_bytes`.
+    pub fn new(
+        gpu: &Gpu,
+        (x, y): (&'a Points, Option<&'a Points>),
+        (metric, constants): (Metric, &Constants),
+        budget_bytes: u64,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let operands = match Prepared::<f32>::new(metric, constants, &Tables::new(x, y)?, cancel)? {
+            Prepared::Rows(operands) => *operands,
+            Prepared::Bits(bits) => Operands::of_bits(bits),
+        };
+        let most = Most { budget_bytes, columns: BLOCK_COLUMNS as u64 };
+        Ok(Self(GpuEngine::within(gpu.clone(), operands, most)?))
+    }
+
+    /// Computes `count` rows from `first` on. `visit` gets blocks of values on the device, row-major, with the first of their rows
+    /// and columns and how many there are. Values beyond the range of `f32` are at least 2^127.
+    pub fn blocks(
+        &mut self,
+        (first, count): (usize, usize),
+        cancel: &Cancel,
+        mut visit: impl FnMut(&DeviceBuffer, (usize, usize), (usize, usize)) -> Result<()>,
+    ) -> Result<()> {
+        let rows = self.0.block_rows();
+        (first..first + count).step_by(rows).try_for_each(|start| {
+            let own = (start, rows.min(first + count - start));
+            self.0.blocks(own, cancel, |_, _, values, columns| visit(values, own, columns))
+        })
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Layout {
     pub has_norms: bool,
     /// The tile, where it is not a matter of tuning.
     pub tile: Option<TileShape>,
+    /// Columns of a block of results at most.
+    pub most_columns: u64,
 }
 
 /// Cuts a matrix for a device. Every binding is within the window, the output within [`BLOCK_BYTES`] too, and all
@@ -55,7 +57,8 @@ pub(super) fn cut(shape: Shape, layout: Layout, limits: &Limits, tuned: &Table) 
     let (rows, columns) = (shape.rows as u64, shape.columns as u64);
 
     let mut y_rows =
-        whole_tiles(columns.min(most(tile.columns)).min((most_values / rows.min(64)).max(1)), tile.columns);
+        columns.min(layout.most_columns).min(most(tile.columns)).min((most_values / rows.min(64)).max(1));
+    y_rows = whole_tiles(y_rows, tile.columns);
     let mut x_rows = whole_tiles(rows.min(most(tile.rows)).min((most_values / y_rows).max(1)), tile.rows);
     let bytes_of_rows = |rows: u64| rows * (row_bytes * layout.copies + if layout.has_norms { 4 } else { 0 });
     loop {
@@ -109,9 +112,14 @@ mod tests {
 
     fn check(shape: Shape, limits: &Limits) {
         for layout in [
-            Layout { copies: 2, has_norms: true, tile: None },
-            Layout { copies: 3, has_norms: true, tile: None },
-            Layout { copies: 1, has_norms: false, tile: Some(TileShape::plain(32, 32, 4, 4, 16)) },
+            Layout { copies: 2, has_norms: true, tile: None, most_columns: u64::MAX },
+            Layout { copies: 3, has_norms: true, tile: None, most_columns: u64::MAX },
+            Layout {
+                copies: 1,
+                has_norms: false,
+                tile: Some(TileShape::plain(32, 32, 4, 4, 16)),
+                most_columns: 4096,
+            },
         ] {
             let Ok(found) = cut(shape, layout, limits, &Table::default()) else {
                 let row = 4 * shape.depth as u64;
@@ -126,6 +134,7 @@ mod tests {
                 assert!(rows * 4 * shape.depth as u64 <= limits.window_bytes, "{shape:?} {found:?}");
                 assert!(rows.div_ceil(u64::from(side)) <= 65_535, "{shape:?} {found:?}");
             }
+            assert!(y <= layout.most_columns, "{shape:?} {found:?}");
             assert!(4 * x * y <= limits.window_bytes.min(BLOCK_BYTES), "{shape:?} {found:?}");
             assert!(found.bytes <= limits.budget_bytes, "{shape:?} {found:?}");
         }

@@ -69,6 +69,12 @@ impl Estimate {
         values.iter_mut().for_each(|value| *value = sign * value.min(NO_LIMIT));
     }
 
+    /// Whether the bound is that of a GPU's values.
+    #[cfg(feature = "gpu")]
+    pub fn suits_gpus(&self) -> bool {
+        matches!(self.arithmetic, Arithmetic::Gpu { .. })
+    }
+
     /// Whether values are measured in `f64`.
     pub fn is_double(&self) -> bool {
         self.arithmetic == Arithmetic::Double

@@ -139,7 +139,7 @@ fn prepare(problem: &Problem, screen: &Screen, queries: &[u32], chain: usize) ->
 }
 
 /// The answers of queries from the columns that the device found; `None` where it lost them.
-fn decide<F: Fold>(
+pub(super) fn decide<F: Fold>(
     problem: &Problem,
     part: &Part,
     fold: &F,

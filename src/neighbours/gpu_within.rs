@@ -10,7 +10,7 @@ use super::fold::Fold;
 use super::gpu::{PointWindows, tile_of};
 use super::judge::Scratch;
 use super::problem::{Part, Problem};
-use super::screen::{Screen, Side};
+use super::screen::{Reach, Screen, Side};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::tile::bound::DEVICE_UNIT;
@@ -81,29 +81,37 @@ fn prepare<F: Fold>(
         || vec![0.0; depth],
         |wide, (row, &query)| {
             let square = screen.load(Side::Queries, problem.queries(), query as usize, wide, row);
-            let share = 0.5 * screen.gap(&bound, square);
-            let largest = f64::from(NO_LIMIT);
-            let (mut upper, mut lower) = (largest, -2.0 * largest);
-            if let Some(reach) = fold.reach(query, |radius| screen.reach(radius, square)) {
-                upper = (reach.outer + share + TINY).clamp(-2.0 * largest, largest);
-                if F::COUNTS {
-                    lower = (reach.inner - share - TINY).clamp(-2.0 * largest, largest);
-                }
-            }
-            let left_out = problem.left_out(query).and_then(|point| part.points.place(point));
-            Limits {
-                upper: rounded_up(upper),
-                lower: -rounded_up(-lower),
-                left_out: left_out.unwrap_or(NONE),
-            }
+            let share = 0.5 * screen.gap(&bound, square) + TINY;
+            let reach = fold.reach(query, |radius| screen.reach(radius, square));
+            limits_of::<F>(problem, part, query, reach, share)
         },
     );
     let limits = limits.collect();
     (x, limits)
 }
 
+/// The limits of a query whose values of T are off by at most `share`.
+pub(super) fn limits_of<F: Fold>(
+    problem: &Problem,
+    part: &Part,
+    query: u32,
+    reach: Option<Reach>,
+    share: f64,
+) -> Limits {
+    let largest = f64::from(NO_LIMIT);
+    let (mut upper, mut lower) = (largest, -2.0 * largest);
+    if let Some(reach) = reach {
+        upper = (reach.outer + share).clamp(-2.0 * largest, largest);
+        if F::COUNTS {
+            lower = (reach.inner - share).clamp(-2.0 * largest, largest);
+        }
+    }
+    let left_out = problem.left_out(query).and_then(|point| part.points.place(point));
+    Limits { upper: rounded_up(upper), lower: -rounded_up(-lower), left_out: left_out.unwrap_or(NONE) }
+}
+
 /// Adds what a window's columns come to; a row whose pairs are not those that the device counted is lost.
-fn decide<F: Fold>(
+pub(super) fn decide<F: Fold>(
     problem: &Problem,
     part: &Part,
     fold: &F,

@@ -37,8 +37,9 @@ struct Tools {
 }
 
 impl Grid {
-    /// The grid of a part, where rows have places and it pays to look by cell.
-    pub fn new<F: Fold>(problem: &Problem, part: &Part, fold: &F, is_screened: bool) -> Option<Self> {
+    /// The grid of a part, where rows have places and it pays to look by cell: `per_look` points are met otherwise in the time
+    /// that it takes to look at one.
+    pub fn new<F: Fold>(problem: &Problem, part: &Part, fold: &F, per_look: f64) -> Option<Self> {
         let points = part.points.len();
         if problem.grid == Some(false) || points == 0 {
             return None;
@@ -55,7 +56,7 @@ impl Grid {
         }
         let cells = Cells::new(&space, &problem.points, &part.points, per_cell, least_edge);
         let grid = Self { space, cells };
-        let pays = || plan::grid_pays(points, grid.looked_at(problem, part, fold), is_screened);
+        let pays = || plan::grid_pays(points, grid.looked_at(problem, part, fold), per_look);
         (problem.grid == Some(true) || pays()).then_some(grid)
     }
 

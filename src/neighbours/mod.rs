@@ -26,8 +26,8 @@
 //!   values of [`crate::distance`] in `f32` (`f64` for tables that need it) with their bound. Pairs in boxes that repeat, and of
 //!   data for which a metric has no bound (numbers beyond all others' range), are measured one by one in `f64`. All metrics
 //!   are taken but nan_euclidean, which has no value for some pairs.
-//! - GPUs search by tiles of products; by other values the CPU does also where the device is a GPU, and the result's `device`
-//!   says so.
+//! - GPUs screen under every metric. Tables of `f64` under metrics that are no product are the CPU's, as are those without a
+//!   bound for a GPU (numbers below 2^-100 under metrics of ratios), and the result's `device` says so.
 //! - On the CPU, rows of one to three columns under Euclidean distances, Manhattan, Chebyshev and Minkowski, and places under
 //!   haversine, are looked up in a uniform grid where that is faster; the results are the same bits.
 //! - Sparse rows ([`Points::Sparse`]) are widened row by row for tiles of products, and in windows of at most 256 MiB for other
@@ -37,7 +37,7 @@
 //!
 //! Read in this order: [`Params`] and [`RadiusParams`], `reference` (the definition), `screening`, `screen` and `estimate` (what
 //! tiles see, and why they can be trusted), `plan` (how it is cut), `fold` and `judge` (what is kept and decided), `cpu`,
-//! `estimated`, `gpu`, and `grid`.
+//! `estimated`, `gpu`, `gpu_estimated`, and `grid`.
 
 mod cells;
 mod cpu;
@@ -47,6 +47,8 @@ mod filter;
 mod fold;
 #[cfg(feature = "gpu")]
 mod gpu;
+#[cfg(feature = "gpu")]
+mod gpu_estimated;
 #[cfg(feature = "gpu")]
 mod gpu_within;
 mod graph;

@@ -22,14 +22,23 @@ const LEAST_BAND: usize = 32;
 
 /// Points below which no grid is thought of.
 pub(super) const GRID_POINTS: usize = 512;
-/// Points that a tile screens in the time that a grid takes to look at one.
-const SCREENED_PER_LOOK: f64 = 16.0;
+/// Points that are screened, or measured, in the time that a grid takes to look at one.
+pub(super) mod per_look {
+    /// By tiles of products on the CPU.
+    pub(in crate::neighbours) const PRODUCTS: f64 = 16.0;
+    /// By estimated values on the CPU.
+    pub(in crate::neighbours) const ESTIMATES: f64 = 8.0;
+    /// By estimated values on a GPU, which is not needed where a grid is faster.
+    #[cfg(feature = "gpu")]
+    pub(in crate::neighbours) const ON_GPU: f64 = 512.0;
+    /// Pair by pair.
+    pub(in crate::neighbours) const MEASURED: f64 = 1.0;
+}
 
-/// Whether a grid pays, of which a query looks at so many of all points.
-pub(super) fn grid_pays(points: usize, looked_at: f64, is_screened: bool) -> bool {
-    let worth = if is_screened { SCREENED_PER_LOOK } else { 1.0 };
+/// Whether a grid pays, of which a query looks at so many of all points; `per_look` are met in the time of a look.
+pub(super) fn grid_pays(points: usize, looked_at: f64, per_look: f64) -> bool {
     // Sorting the points into cells, and a query's own search, are worth some looks.
-    (looked_at + 16.0) * worth < points as f64
+    (looked_at + 16.0) * per_look < points as f64
 }
 
 /// How the CPU's part is cut.

@@ -4,7 +4,11 @@ use ndarray::Array2;
 
 use super::cpu;
 use super::fold::{Best, Count, Fold, Within as WithinFold};
+#[cfg(feature = "gpu")]
+use super::grid::Grid;
 use super::params::{Params, RadiusParams};
+#[cfg(feature = "gpu")]
+use super::plan::per_look;
 use super::plan::result_bytes;
 #[cfg(feature = "gpu")]
 use super::problem::Selection;
@@ -13,8 +17,10 @@ use super::reference::{self, Neighbour};
 use super::results::{Counts, Neighbours, Room, Within, zeros};
 use super::screening::Screening;
 #[cfg(feature = "gpu")]
-use super::{gpu, gpu_within};
+use super::{gpu, gpu_estimated, gpu_within};
 use crate::data::Points;
+#[cfg(feature = "gpu")]
+use crate::device::Gpu;
 use crate::device::{Backend, Device, Prediction};
 use crate::distance::bound::Arithmetic;
 use crate::error::{Error, Result};
@@ -149,14 +155,14 @@ fn search<F: Fold>(
         }
         Backend::Cpu(_) => backend.name(),
         #[cfg(feature = "gpu")]
-        Backend::Gpu(gpu) if let Some(Screening::Products(screen)) = &screening => {
+        Backend::Gpu(gpu)
+            if let Some(screening) = screening.as_ref().filter(|found| found.suits_gpus())
+                && !host.install(|| is_for_grids(problem, screening, parts, fold)) =>
+        {
             host.install(|| {
                 parts.iter().try_for_each(|part| {
-                    let lost = match fold.count() {
-                        Some(count) => gpu::search(gpu, problem, screen, part, fold, count, &mut visit)?,
-                        None => gpu_within::search(gpu, problem, screen, part, fold, &mut visit)?,
-                    };
-                    search_lost(problem, screening.as_ref(), part, lost, fold, &mut visit)
+                    let lost = on_gpu(gpu, problem, screening, part, fold, &mut visit)?;
+                    search_lost(problem, screening, part, lost, fold, &mut visit)
                 })
             })?;
             return Ok(backend.name());
@@ -170,11 +176,39 @@ fn search<F: Fold>(
     Ok(name)
 }
 
+/// Whether grids on the host are faster than estimated values on a GPU.
+#[cfg(feature = "gpu")]
+fn is_for_grids<F: Fold>(problem: &Problem, screening: &Screening, parts: &[Part], fold: &F) -> bool {
+    let has_grid = |part: &Part| Grid::new(problem, part, fold, per_look::ON_GPU).is_some();
+    matches!(screening, Screening::Estimates(_)) && parts.iter().all(has_grid)
+}
+
+/// The answers of a part by a GPU. Returns the queries that it lost.
+#[cfg(feature = "gpu")]
+fn on_gpu<F: Fold>(
+    gpu: &Gpu,
+    problem: &Problem,
+    screening: &Screening,
+    part: &Part,
+    fold: &F,
+    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
+) -> Result<Vec<u32>> {
+    match (screening, fold.count()) {
+        (Screening::Products(screen), Some(count)) => {
+            gpu::search(gpu, problem, screen, part, fold, count, visit)
+        }
+        (Screening::Products(screen), None) => gpu_within::search(gpu, problem, screen, part, fold, visit),
+        (Screening::Estimates(estimate), _) => {
+            gpu_estimated::Search { gpu, problem, estimate, part, fold }.run(visit)
+        }
+    }
+}
+
 /// The answers of queries whose columns the device lost, by the host.
 #[cfg(feature = "gpu")]
 fn search_lost<F: Fold>(
     problem: &Problem,
-    screening: Option<&Screening>,
+    screening: &Screening,
     part: &Part,
     lost: Vec<u32>,
     fold: &F,
@@ -184,7 +218,7 @@ fn search_lost<F: Fold>(
         return Ok(());
     }
     let part = Part { queries: Selection::Ids(lost), points: part.points.clone() };
-    cpu::search(problem, screening, &part, fold, visit)
+    cpu::search(problem, Some(screening), &part, fold, visit)
 }
 
 /// In what values may be measured before they are in `f64`, the best first.

@@ -42,6 +42,15 @@ impl Screening {
         }
         Ok(None)
     }
+
+    /// Whether a GPU can screen.
+    #[cfg(feature = "gpu")]
+    pub fn suits_gpus(&self) -> bool {
+        match self {
+            Self::Products(_) => true,
+            Self::Estimates(estimate) => estimate.suits_gpus(),
+        }
+    }
 }
 
 /// Rows that a metric has no value for, and what it expects.

@@ -6,6 +6,7 @@
 //! caller decides it elsewhere.
 
 mod lists;
+mod values;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use bytemuck::bytes_of;
 
 pub(crate) use self::lists::ListSizes;
 use self::lists::{Lister, Lists};
+pub(crate) use self::values::{Keeper, Values};
 use super::gpu_book::ABSENT;
 use super::kernels_collect::{CollectParams, collect_kernel};
 use super::shape::{TileShape, WIDEST};

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
 
-use super::gpu_collect::{Columns, STEP_UNIT, window_of};
-use super::kernels_within::{Limits as RowLimits, WithinParams, within_kernel};
+use super::gpu_collect::{Columns, STEP_UNIT, Values, window_of};
+use super::kernels_within::{Limits as RowLimits, SiftParams, WithinParams, sift_kernel, within_kernel};
 use super::shape::{TileShape, WIDEST};
 use super::turns::{Meeting, in_turns};
 use crate::cancel::Cancel;
@@ -20,6 +20,10 @@ use crate::error::{Error, Result};
 const STEP: usize = 8192;
 /// Pairs that are listed at once, at most: 32 MiB of them.
 const MOST_PAIRS: u64 = 1 << 22;
+/// Columns that a workgroup compares, of values that were computed already.
+const COMPARED: u32 = 256;
+/// Rows that meet such values at once, at most.
+const MOST_ROWS: u64 = 4096;
 /// Pairs of rows and columns that one list may be about, so that 32 bits count them.
 const COUNTED: u64 = 1 << 31;
 
@@ -77,22 +81,43 @@ impl WithinSizes {
     }
 }
 
+/// What counts and lists for rows of one search, whatever compares their columns with the limits.
+struct Survey {
+    gpu: Gpu,
+    /// Pairs that there is room for.
+    room: usize,
+    pairs: DeviceBuffer,
+}
+
 /// What finds all columns within the limits of the rows of one search.
 pub(crate) struct Surveyor {
-    gpu: Gpu,
+    survey: Survey,
     sizes: WithinSizes,
     within: Arc<Pipeline>,
-    pairs: DeviceBuffer,
     pacer: Pacer,
     cancel: Cancel,
 }
 
-/// Rows on the device.
-pub(crate) struct Rows {
+/// The same among values that another kernel computed.
+pub(crate) struct Sifter {
+    survey: Survey,
+    sift: Arc<Pipeline>,
+    /// Rows whose limits are on the device at once.
+    pub rows: usize,
+    cancel: Cancel,
+}
+
+/// Limits of rows on the device, and what was counted.
+pub(crate) struct Marks {
     count: usize,
-    x: DeviceBuffer,
     limits: DeviceBuffer,
     counts: DeviceBuffer,
+}
+
+/// Rows on the device.
+pub(crate) struct Rows {
+    x: DeviceBuffer,
+    marks: Marks,
 }
 
 /// What rows found in one window.
@@ -104,43 +129,44 @@ pub(crate) struct Found {
     pub counts: Vec<[u32; 2]>,
 }
 
-impl Surveyor {
-    pub fn new(gpu: &Gpu, sizes: WithinSizes, cancel: Cancel) -> Result<Self> {
-        let within = gpu.pipeline(&within_kernel(&sizes.shape)?)?;
-        let pairs = gpu.buffer("pairs", 8 * sizes.room as u64)?;
-        Ok(Self { gpu: gpu.clone(), sizes, within, pairs, pacer: Pacer::new(), cancel })
+impl Survey {
+    fn new(gpu: &Gpu, room: usize) -> Result<Self> {
+        Ok(Self { gpu: gpu.clone(), room, pairs: gpu.buffer("pairs", 8 * room as u64)? })
     }
 
-    /// Longest chain of additions of its products.
-    pub fn chain(&self) -> usize {
-        self.sizes.shape.chain(self.sizes.depth, self.gpu.keeps_order())
-    }
-
-    /// Brings rows to the device, with the limits of each.
-    pub fn rows(&self, x: &[f32], limits: &[RowLimits]) -> Result<Rows> {
+    fn marks(&self, limits: &[RowLimits]) -> Result<Marks> {
         let count = limits.len();
-        let x = self.gpu.filled("rows", x)?;
         let limits = self.gpu.filled("limits", limits)?;
-        let counts = self.gpu.buffer("counts", 4 * (1 + 2 * count as u64))?;
-        Ok(Rows { count, x, limits, counts })
+        Ok(Marks { count, limits, counts: self.gpu.buffer("counts", 4 * (1 + 2 * count as u64))? })
     }
 
-    /// All rows meet all columns. Pairs that a device did not list, against its own count, are missing.
-    pub fn meet(&mut self, rows: &Rows, columns: &Columns) -> Result<Found> {
-        let mut found = Found { pairs: Vec::new(), counts: vec![[0; 2]; rows.count] };
-        let mut groups = vec![(0, rows.count)];
+    /// What some rows find; `run` counts and lists for a part of them. Pairs that a device did not list, against its own
+    /// count, are missing.
+    fn find(
+        &self,
+        marks: &Marks,
+        rows: (usize, usize),
+        mut run: impl FnMut(&Self, (usize, usize)) -> Result<()>,
+    ) -> Result<Found> {
+        let mut found = Found { pairs: Vec::new(), counts: vec![[0; 2]; marks.count] };
+        let mut groups = vec![rows];
         while let Some((first, count)) = groups.pop() {
-            let counts = self.run(rows, columns, (first, count))?;
+            let mut batch = self.gpu.batch("clear counts");
+            batch.clear(&marks.counts)?;
+            batch.submit()?;
+            run(self, (first, count))?;
+            let bytes = 4 * (1 + 2 * marks.count as u64);
+            let counts: Vec<u32> = pod_collect_to_vec(&self.gpu.read(&[(&marks.counts, 0..bytes)])?[0]);
             let total = counts[0] as usize;
             let counts: &[[u32; 2]] = cast_slice(&counts[1..]);
             let own = &counts[first..first + count];
-            let parts = groups_within(own, first, self.sizes.room);
+            let parts = groups_within(own, first, self.room);
             if parts.len() > 1 {
                 groups.extend(parts);
                 continue;
             }
             found.counts[first..first + count].copy_from_slice(own);
-            let total = total.min(self.sizes.room);
+            let total = total.min(self.room);
             if total > 0 {
                 let read = self.gpu.read(&[(&self.pairs, 0..8 * total as u64)])?;
                 found.pairs.extend(pod_collect_to_vec::<u8, [u32; 2]>(&read[0]));
@@ -148,54 +174,108 @@ impl Surveyor {
         }
         Ok(found)
     }
+}
 
-    /// Runs the kernel on some rows and all columns of the window. Returns the counts.
-    fn run(&mut self, rows: &Rows, columns: &Columns, (first, count): (usize, usize)) -> Result<Vec<u32>> {
-        let WithinSizes { depth, step, shape, .. } = self.sizes;
-        let mut batch = self.gpu.batch("clear counts");
-        batch.clear(&rows.counts)?;
-        batch.submit()?;
-        let meeting =
-            Meeting { rows: (first, count), tile_rows: shape.rows, columns: (columns.count, step), depth };
-        let mut pacer = self.pacer.clone();
-        in_turns(&self.gpu, "within", meeting, &mut pacer, &self.cancel, |batch, own, start| {
-            self.record(batch, rows, columns, own, start)
-        })?;
-        self.pacer = pacer;
-        let bytes = 4 * (1 + 2 * rows.count as u64);
-        Ok(pod_collect_to_vec(&self.gpu.read(&[(&rows.counts, 0..bytes)])?[0]))
+impl Surveyor {
+    pub fn new(gpu: &Gpu, sizes: WithinSizes, cancel: Cancel) -> Result<Self> {
+        let within = gpu.pipeline(&within_kernel(&sizes.shape)?)?;
+        Ok(Self { survey: Survey::new(gpu, sizes.room)?, sizes, within, pacer: Pacer::new(), cancel })
     }
 
-    /// One step of columns, from `start` of the window on, for some rows.
-    fn record<'a>(
-        &'a self,
-        batch: &mut Batch<'a>,
-        rows: &'a Rows,
-        columns: &'a Columns,
-        (first_row, count): (usize, usize),
-        start: usize,
-    ) -> Result<()> {
-        let WithinSizes { shape, depth, step, room, .. } = self.sizes;
-        let here = step.min(columns.count - start);
-        let params = WithinParams {
-            rows: count as u32,
-            columns: here as u32,
-            depth: depth as u32,
-            first_row: first_row as u32,
-            first_column: (columns.first + start) as u32,
-            room: room as u32,
-        };
-        let padded = (here as u32).next_multiple_of(shape.columns);
-        let bindings = [
-            rows.x.whole(),
-            columns.y.slice(4 * (start * depth) as u64, 4 * (here * depth) as u64),
-            columns.norms.slice(8 * start as u64, 8 * u64::from(padded)),
-            rows.limits.whole(),
-            rows.counts.whole(),
-            self.pairs.whole(),
-        ];
-        let workgroups = [params.rows.div_ceil(shape.rows), params.columns.div_ceil(shape.columns), 1];
-        batch.dispatch(&self.within, &bindings, bytes_of(&params), workgroups)
+    /// Longest chain of additions of its products.
+    pub fn chain(&self) -> usize {
+        self.sizes.shape.chain(self.sizes.depth, self.survey.gpu.keeps_order())
+    }
+
+    /// Brings rows to the device, with the limits of each.
+    pub fn rows(&self, x: &[f32], limits: &[RowLimits]) -> Result<Rows> {
+        Ok(Rows { x: self.survey.gpu.filled("rows", x)?, marks: self.survey.marks(limits)? })
+    }
+
+    /// All rows meet all columns.
+    pub fn meet(&mut self, rows: &Rows, columns: &Columns) -> Result<Found> {
+        let Self { survey, sizes, within, pacer, cancel } = self;
+        let WithinSizes { depth, step, shape, .. } = *sizes;
+        survey.find(&rows.marks, (0, rows.marks.count), |survey, own| {
+            let meeting = Meeting { rows: own, tile_rows: shape.rows, columns: (columns.count, step), depth };
+            in_turns(&survey.gpu, "within", meeting, pacer, cancel, |batch, own, start| {
+                record(batch, (survey, within, sizes), rows, columns, own, start)
+            })
+        })
+    }
+}
+
+/// One step of columns, from `start` of the window on, for some rows.
+fn record<'a>(
+    batch: &mut Batch<'a>,
+    (survey, within, sizes): (&'a Survey, &'a Arc<Pipeline>, &WithinSizes),
+    rows: &'a Rows,
+    columns: &'a Columns,
+    (first_row, count): (usize, usize),
+    start: usize,
+) -> Result<()> {
+    let WithinSizes { shape, depth, step, room, .. } = *sizes;
+    let here = step.min(columns.count - start);
+    let params = WithinParams {
+        rows: count as u32,
+        columns: here as u32,
+        depth: depth as u32,
+        first_row: first_row as u32,
+        first_column: (columns.first + start) as u32,
+        room: room as u32,
+    };
+    let padded = (here as u32).next_multiple_of(shape.columns);
+    let bindings = [
+        rows.x.whole(),
+        columns.y.slice(4 * (start * depth) as u64, 4 * (here * depth) as u64),
+        columns.norms.slice(8 * start as u64, 8 * u64::from(padded)),
+        rows.marks.limits.whole(),
+        rows.marks.counts.whole(),
+        survey.pairs.whole(),
+    ];
+    let workgroups = [params.rows.div_ceil(shape.rows), params.columns.div_ceil(shape.columns), 1];
+    batch.dispatch(within, &bindings, bytes_of(&params), workgroups)
+}
+
+impl Sifter {
+    /// For so many rows, and blocks of at most so many columns.
+    pub fn new(gpu: &Gpu, (rows, columns): (usize, usize), limits: &Limits, cancel: Cancel) -> Result<Self> {
+        let bytes = limits.max_binding_bytes.min(limits.budget_bytes / 4);
+        let needed_bytes = 8 * columns as u64;
+        if needed_bytes > bytes {
+            let what = format!("pairs of a row with {columns} others");
+            return Err(Error::TooLarge { what, needed_bytes, limit_bytes: bytes });
+        }
+        let rows = rows.min(MOST_ROWS as usize);
+        let room = (bytes / 8).min(MOST_PAIRS).min(rows as u64 * columns as u64) as usize;
+        let survey = Survey::new(gpu, room.max(columns))?;
+        Ok(Self { survey, sift: gpu.pipeline(&sift_kernel()?)?, rows, cancel })
+    }
+
+    /// Brings the limits of rows to the device.
+    pub fn marks(&self, limits: &[RowLimits]) -> Result<Marks> {
+        self.survey.marks(limits)
+    }
+
+    /// Rows meet a block of values.
+    pub fn meet(&self, marks: &Marks, values: &Values) -> Result<Found> {
+        let Values { buffer, rows, columns: (first_column, columns) } = *values;
+        self.survey.find(marks, rows, |survey, (first, count)| {
+            self.cancel.check()?;
+            let params = SiftParams {
+                first_row: (first - rows.0) as u32,
+                first_limit: first as u32,
+                columns: columns as u32,
+                first_column: first_column as u32,
+                room: survey.room as u32,
+            };
+            let bindings = [buffer.whole(), marks.limits.whole(), marks.counts.whole(), survey.pairs.whole()];
+            let mut batch = survey.gpu.batch("sift");
+            let workgroups = [count as u32, params.columns.div_ceil(COMPARED), 1];
+            batch.dispatch(&self.sift, &bindings, bytes_of(&params), workgroups)?;
+            batch.submit_and_wait()?;
+            Ok(())
+        })
     }
 }
 

@@ -37,8 +37,21 @@ pub(crate) struct DeliverParams {
     pub kept: u32,
 }
 
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct KeepParams {
+    pub first_list: u32,
+    pub stride: u32,
+    pub start: u32,
+    pub columns: u32,
+    pub first_column: u32,
+    pub room: u32,
+    pub sign: f32,
+}
+
 const COLLECT: &[Binding] =
     &[Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
+const KEEP: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const TIGHTEN: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
 const DELIVER: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
 
@@ -46,6 +59,12 @@ const DELIVER: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Unifor
 pub(crate) fn collect_kernel(shape: &TileShape) -> Result<Kernel> {
     let source = render("tile/collect.wgsl", shape.context(Combine::Dot))?;
     Ok(Kernel { name: "collect", entry: "collect", source, bindings: COLLECT })
+}
+
+/// The kernel that keeps values within the limits, whatever computed them.
+pub(crate) fn keep_kernel() -> Result<Kernel> {
+    let source = render("tile/keep.wgsl", minijinja::context! {})?;
+    Ok(Kernel { name: "keep", entry: "keep", source, bindings: KEEP })
 }
 
 /// The kernel that lowers limits.

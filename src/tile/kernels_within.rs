@@ -18,6 +18,16 @@ pub(crate) struct WithinParams {
     pub room: u32,
 }
 
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct SiftParams {
+    pub first_row: u32,
+    pub first_limit: u32,
+    pub columns: u32,
+    pub first_column: u32,
+    pub room: u32,
+}
+
 /// What one row wants.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -44,4 +54,13 @@ const WITHIN: &[Binding] = &[
 pub(crate) fn within_kernel(shape: &TileShape) -> Result<Kernel> {
     let source = render("tile/within.wgsl", shape.context(Combine::Dot))?;
     Ok(Kernel { name: "within", entry: "within", source, bindings: WITHIN })
+}
+
+const SIFT: &[Binding] =
+    &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
+
+/// The kernel for values that were computed already.
+pub(crate) fn sift_kernel() -> Result<Kernel> {
+    let source = render("tile/sift.wgsl", minijinja::context! {})?;
+    Ok(Kernel { name: "sift", entry: "sift", source, bindings: SIFT })
 }
