@@ -163,6 +163,6 @@ fn moves(definition: &Definition, nearest: &[(u32, f64)], n_clusters: usize) -> 
     }
     let mut far: Vec<usize> =
         (0..nearest.len()).filter(|&row| nearest[row].1 > 0.0 && definition.weights[row] > 0.0).collect();
-    far.sort_by(|&a, &b| nearest[b].1.total_cmp(&nearest[a].1).then(b.cmp(&a)));
+    far.sort_unstable_by(|&a, &b| nearest[b].1.total_cmp(&nearest[a].1).then(b.cmp(&a)));
     (0..n_clusters).filter(|&cluster| !occupied[cluster]).zip(far).collect()
 }

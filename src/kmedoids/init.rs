@@ -181,7 +181,7 @@ fn lab<T: Entry>(
 fn heuristic<T: Entry>(columns: &Columns<T>, grid: Grid, count: usize) -> Result<Vec<usize>> {
     let sums = column_sums(columns, grid)?;
     let mut order: Vec<usize> = (0..sums.len()).collect();
-    order.sort_by_key(|&candidate| (sums[candidate], candidate));
+    order.sort_unstable_by_key(|&candidate| (sums[candidate], candidate));
     order.truncate(count);
     Ok(order)
 }

@@ -261,7 +261,7 @@ mod tests {
         };
         // Rows of one cloud: 2 d. Of two: 2 d + 64, on average. The gap between must show.
         let mut all: Vec<f64> = (1..n).map(|row| square(0, row)).collect();
-        all.sort_by(f64::total_cmp);
+        all.sort_unstable_by(f64::total_cmp);
         let (near, far) = (all[n / 16], all[n * 3 / 4]);
         assert!((80.0..150.0).contains(&near) && (140.0..300.0).contains(&far), "{near} {far}");
     }

@@ -42,7 +42,7 @@ pub(super) fn roofs(gpu: &Gpu) -> Result<Roofs> {
     let write_seconds = best(&written);
     let copied = streams.seconds(&copy, &[&source, &target], vectors)?;
     let mut empty = streams.seconds(&copy, &[&source, &target], 0)?;
-    empty.sort_by(f64::total_cmp);
+    empty.sort_unstable_by(f64::total_cmp);
     streams.check(vectors)?;
     Ok(Roofs {
         device: gpu.name(),

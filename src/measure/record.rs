@@ -157,7 +157,7 @@ impl Spread {
     /// Of values; all 0 where there is none.
     pub fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
+        sorted.sort_unstable_by(f64::total_cmp);
         let (Some(&min), Some(&max)) = (sorted.first(), sorted.last()) else { return Self::default() };
         let middle = sorted.len() / 2;
         let median = if sorted.len().is_multiple_of(2) {

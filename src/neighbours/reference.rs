@@ -49,6 +49,6 @@ pub(super) fn ranked(
     let mut all: Vec<Neighbour> = candidates
         .map(|index| Neighbour { value: formula.value(query, &points[index as usize]), index })
         .collect();
-    all.sort_by(|a, b| order.compare(a, b));
+    all.sort_unstable_by(|a, b| order.compare(a, b));
     all
 }

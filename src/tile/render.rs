@@ -80,7 +80,9 @@ const TEMPLATES: &[(&str, &str)] = &[
 /// All templates, parsed once per process.
 static ENVIRONMENT: LazyLock<std::result::Result<Environment<'static>, minijinja::Error>> =
     LazyLock::new(|| {
-        let mut environment = Environment::new();
+        // Of what templates can call they call `range`; filters and tests that nobody names stay out of the program.
+        let mut environment = Environment::empty();
+        environment.add_function("range", minijinja::functions::range);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         for (name, text) in TEMPLATES {
             environment.add_template(name, text)?;

@@ -77,7 +77,7 @@ fn layers(
             start.elapsed().as_secs_f64() / count as f64
         })
         .collect();
-    seconds.sort_by(f64::total_cmp);
+    seconds.sort_unstable_by(f64::total_cmp);
     [seconds[2], bytes as f64]
 }
 

@@ -170,7 +170,7 @@ fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) 
     let total_rank_rows = rank_sum(&mut slots.iter().map(|slot| rank_of(*slot as usize)));
     let timed = time(device, &step, &x, &mut updated, batch.repetitions, cancel)?;
     let mut seconds = timed.seconds;
-    seconds.sort_by(f64::total_cmp);
+    seconds.sort_unstable_by(f64::total_cmp);
     Ok(Measured {
         point: MeasuredPoint {
             rows,

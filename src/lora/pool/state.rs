@@ -178,7 +178,7 @@ impl State {
     /// Those that may be removed, longest unused first; what no name leads to comes before all others.
     pub fn victims(&self) -> Vec<usize> {
         let mut free: Vec<usize> = (0..self.residents.len()).filter(|number| self.is_free(*number)).collect();
-        free.sort_by_key(|number| {
+        free.sort_by_cached_key(|number| {
             self.residents[*number]
                 .as_ref()
                 .map_or((true, 0), |resident| (!self.is_orphan(resident), resident.last_used))

@@ -21,7 +21,7 @@ pub struct Percentiles {
 impl Percentiles {
     /// Of these values, in any order.
     pub fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
+        values.sort_unstable_by(f64::total_cmp);
         let Some(&max) = values.last() else { return Self::default() };
         let at = |percent: usize| values[(values.len() * percent).div_ceil(100).max(1) - 1];
         let mean = values.iter().sum::<f64>() / values.len() as f64;

@@ -303,7 +303,7 @@ fn rounded_shares(shares: &[f64], total: usize) -> Vec<usize> {
     let exact: Vec<f64> = shares.iter().map(|share| share / sum * total as f64).collect();
     let mut sizes: Vec<usize> = exact.iter().map(|size| size.floor() as usize).collect();
     let mut order: Vec<usize> = (0..shares.len()).collect();
-    order.sort_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()).then(a.cmp(&b)));
+    order.sort_unstable_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()).then(a.cmp(&b)));
     let missing = total.saturating_sub(sizes.iter().sum());
     order.iter().cycle().take(missing).for_each(|&index| sizes[index] += 1);
     sizes

@@ -162,7 +162,7 @@ fn right(measured: &[Measured]) -> impl Iterator<Item = (usize, f64)> {
 
 /// The middle value, or the mean of the two in the middle; 0 of none.
 fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
+    values.sort_unstable_by(f64::total_cmp);
     match values.len() {
         0 => 0.0,
         count if count.is_multiple_of(2) => f64::midpoint(values[count / 2 - 1], values[count / 2]),
