@@ -1,4 +1,4 @@
-"""Compares `tilefold neighbours` with scikit-learn's BallTree and with faiss.
+"""Compares `tilefold neighbours` with scikit-learn's BallTree, with SciPy and with faiss.
 
 Started by scripts/compare-neighbours. On every device:
 
@@ -8,11 +8,15 @@ Started by scripts/compare-neighbours. On every device:
 * SIFT: the 10 nearest of 5,000 descriptors against faiss's exact index. Descriptors are whole numbers, so faiss's `f32`
   distances are exact and must be equal; indices must be equal but among equal distances.
 
+* MNIST: the 10 nearest of 60 images among 2,000 under every metric that SciPy has, against distances of SciPy in `f64`. An index
+  counts as right if its distance is that of its rank, to SciPy's rounding.
+
 `--self-test` damages each answer and demands that the comparison finds it. Exits 1 when anything disagrees.
 
 `--time ROUNDS` times the 10 nearest beside faiss's exact index instead, in turns on the same rows: 10,000 queries in
 100,000 x 128 of Gaussian noise, and MNIST's 10,000 images with themselves. The command's seconds are those of its search, rows
-in memory at the start, as faiss's are. A row that differs in more than ties counts as a disagreement.
+in memory at the start, as faiss's are. A row that differs in more than ties counts as a disagreement. Then 1,000 of MNIST's images among
+all of them under metrics that are no product, beside scikit-learn's NearestNeighbors by brute force on all cores.
 """
 
 import argparse
@@ -28,7 +32,8 @@ from pathlib import Path
 import numpy as np
 from mnist import images
 from scipy import sparse
-from sklearn.neighbors import BallTree
+from scipy.spatial.distance import cdist
+from sklearn.neighbors import BallTree, NearestNeighbors
 
 SEED = 20240229
 EARTH_KM = 6371.0088
@@ -168,6 +173,98 @@ def sift(command, devices, folder, data, is_self_test):
         yield f"SIFT, 10 nearest of {len(queries)} {device}: as faiss {faiss.__version__} has them", agrees
 
 
+def cases_of_metrics(rows):
+    """Of each metric tilefold's name, its arguments, SciPy's name, its arguments, and the rows."""
+    some = rows[:, 300:340]
+    variances = some.var(axis=0, dtype=np.float64) + 1.0
+    inverse = np.linalg.inv(np.cov(some[:500].astype(float).T) + 10.0 * np.eye(some.shape[1]))
+    for name, theirs in [("manhattan", "cityblock"), ("canberra",) * 2, ("chebyshev",) * 2, ("braycurtis",) * 2,
+                         ("correlation",) * 2, ("jensenshannon",) * 2, ("hamming",) * 2]:
+        # Every row has an image, and SciPy no 0/0.
+        yield name, {}, theirs, {}, rows + (1 if name != "hamming" else 0)
+    yield "minkowski", {"p": 3}, "minkowski", {"p": 3}, rows
+    yield "seuclidean", {"variances": variances[None]}, "seuclidean", {"V": variances}, some
+    yield "mahalanobis", {"inverse-covariance": inverse}, "mahalanobis", {"VI": inverse}, some
+    for name in ("jaccard", "dice", "rogerstanimoto", "russellrao", "yule"):
+        yield name, {}, name, {}, (rows > 127).astype(np.float32)
+
+
+def call_of(folder, name, arguments):
+    """The arguments of the command; arrays go to files."""
+    call = ["--metric", name]
+    for key, value in arguments.items():
+        if isinstance(value, np.ndarray):
+            np.save(folder / f"{key}.npy", value)
+            value = folder / f"{key}.npy"
+        call += [f"--{key}", str(value)]
+    return call
+
+
+def metrics(command, devices, folder, rows, is_self_test):
+    """Every metric that SciPy has, on images."""
+    for name, arguments, theirs, options, own in cases_of_metrics(rows):
+        points, queries = own[:2000], own[2000:2060]
+        is_bits = name in ("jaccard", "dice", "rogerstanimoto", "russellrao", "yule")
+        of = (lambda x: x.astype(bool)) if is_bits else (lambda x: x.astype(float))
+        all_values = cdist(of(queries), of(points), theirs, **options)
+        expected = np.sort(all_values, axis=1)[:, :10]
+
+        def agree(graph, all_values=all_values, expected=expected):
+            for row, (indices, values) in enumerate(rows_of(graph)):
+                if len(set(indices)) != 10:
+                    return False
+                chosen = np.sort(all_values[row, indices])
+                if not np.allclose(chosen, expected[row], rtol=1e-9, atol=1e-9):
+                    return False
+                if not np.allclose(np.sort(values), expected[row], rtol=1e-6, atol=1e-7):
+                    return False
+            return True
+
+        for device in devices:
+            graph = run(command, device, folder, points, queries, [*call_of(folder, name, arguments), "-k", "10"])
+            agrees = agree(graph)
+            if is_self_test:
+                agrees &= not agree(damaged(graph))
+            yield f"MNIST, {name}, 10 nearest {device}: as SciPy's distances have them", agrees
+
+
+def timed_metrics(command, rounds, folder, rows):
+    """Prints medians beside scikit-learn's, and returns whether all results agree."""
+    bits = rows > 127
+    variances = rows.var(axis=0, dtype=np.float64) + 1.0
+    cases = [
+        ("manhattan", {}, "cityblock", {}, rows),
+        ("canberra", {}, "canberra", {}, rows),
+        ("chebyshev", {}, "chebyshev", {}, rows),
+        ("braycurtis", {}, "braycurtis", {}, rows),
+        ("seuclidean", {"variances": variances[None]}, "seuclidean", {"V": variances}, rows),
+        ("jaccard", {}, "jaccard", {}, bits),
+    ]
+    agree = True
+    for name, arguments, theirs, options, own in cases:
+        peer = NearestNeighbors(n_neighbors=10, algorithm="brute", metric=theirs, metric_params=options or None, n_jobs=-1)
+        peer.fit(own)
+        asked = own[:1000]
+        np.save(folder / "points.npy", own.astype(np.uint8) if own is bits else own)
+        np.save(folder / "queries.npy", asked.astype(np.uint8) if own is bits else asked)
+        call = [*command, "neighbours", str(folder / "points.npy"), "--queries", str(folder / "queries.npy"), "-k", "10"]
+        call += [*call_of(folder, name, arguments), "--device", "cpu", "-q", "--json"]
+        call += ["--distances", str(folder / "distances.npy")]
+        peers, ours = [], []
+        for _ in range(rounds):
+            begin = time.perf_counter()
+            expected, _ = peer.kneighbors(asked)
+            peers.append(time.perf_counter() - begin)
+            done = subprocess.run(call, capture_output=True, text=True, check=True)
+            ours.append(json.loads(done.stdout)["seconds"]["search"])
+        # Among equal distances either may take any row.
+        agree &= bool(np.allclose(np.load(folder / "distances.npy"), expected, rtol=1e-5, atol=1e-6))
+        seconds, own_seconds = np.median(peers), np.median(ours)
+        ratio = seconds / own_seconds
+        print(f"MNIST, {name}, 1,000 queries: scikit-learn {seconds:.2f} s, tilefold {own_seconds:.2f} s, {ratio:.1f} times as fast", flush=True)
+    return agree
+
+
 def timed(command, rounds, folder, rows):
     """Prints medians beside faiss's, and returns whether all results agree."""
     import faiss
@@ -204,6 +301,8 @@ def timed(command, rounds, folder, rows):
             agree &= bool(np.allclose(*map(np.sort, lengths), rtol=1e-5))
         theirs, ours = np.median(theirs[1:]), np.median(ours[1:])
         print(f"{name}: faiss {faiss.__version__} {theirs:.2f} s, tilefold {ours:.2f} s, {theirs / ours:.2f} times as fast")
+    if rows is not None:
+        agree &= timed_metrics(command, rounds, folder, rows)
     return agree
 
 
@@ -221,7 +320,7 @@ def main():
     if arguments.time:
         with tempfile.TemporaryDirectory() as folder:
             rows = images(folder_of_data)
-            sys.exit(0 if timed(command, arguments.time, Path(folder), rows) else "tilefold and faiss disagree")
+            sys.exit(0 if timed(command, arguments.time, Path(folder), rows) else "tilefold and its peers disagree")
     data = folder_of_data / "sift-5k.tsv"
     agree = True
     with tempfile.TemporaryDirectory() as folder:
@@ -230,6 +329,11 @@ def main():
             outcomes.append(sift(command, devices, Path(folder), data, arguments.self_test))
         else:
             print("SIFT: not compared, TILEFOLD_DATA names no folder that has sift-5k.tsv")
+        rows = images(folder_of_data)
+        if rows is None:
+            print("MNIST: not compared, TILEFOLD_DATA names no folder that has its test images")
+        else:
+            outcomes.append(metrics(command, devices, Path(folder), rows, arguments.self_test))
         for outcome in outcomes:
             for line, agrees in outcome:
                 print(f"{line}{'' if agrees else ': WRONG'}", flush=True)

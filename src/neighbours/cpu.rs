@@ -20,7 +20,7 @@ use super::fold::{Fold, Row};
 use super::grid::Grid;
 use super::judge::{Judge, Scratch};
 use super::mirror;
-use super::plan::{Cut, per_look};
+use super::plan::Cut;
 use super::problem::{Part, Problem};
 use super::screen::{Reach, Screen, Side};
 use super::screening::Screening;
@@ -66,12 +66,7 @@ pub(super) fn search<F: Fold>(
     mut visit: impl FnMut(u32, F::Answer) -> Result<()>,
 ) -> Result<()> {
     let cut = Cut::new(problem.points.columns(), fold.count().unwrap_or(0), ROW_GROUP);
-    let per_look = match screening {
-        Some(Screening::Products(_)) => per_look::PRODUCTS,
-        Some(Screening::Estimates(_)) => per_look::ESTIMATES,
-        None => per_look::MEASURED,
-    };
-    let grid = Grid::new(problem, part, fold, per_look);
+    let grid = Grid::new(problem, part, fold, Screening::pace(screening, problem.formula.metric));
     if let (Some(Screening::Products(screen)), Some(count), None) = (screening, fold.count(), &grid)
         && problem.other_queries().is_none()
         && part.is_everything()

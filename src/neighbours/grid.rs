@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::cells::Cells;
 use super::fold::Fold;
 use super::judge::{Judge, Scratch};
-use super::plan;
+use super::plan::{GRID_POINTS, Pace};
 use super::problem::{Part, Problem};
 use super::space::{Place, Space};
 use crate::data::frame::widen_row;
@@ -37,14 +37,13 @@ struct Tools {
 }
 
 impl Grid {
-    /// The grid of a part, where rows have places and it pays to look by cell: `per_look` points are met otherwise in the time
-    /// that it takes to look at one.
-    pub fn new<F: Fold>(problem: &Problem, part: &Part, fold: &F, per_look: f64) -> Option<Self> {
+    /// The grid of a part, where rows have places and it pays to look by cell, beside a search at such a pace.
+    pub fn new<F: Fold>(problem: &Problem, part: &Part, fold: &F, pace: Pace) -> Option<Self> {
         let points = part.points.len();
         if problem.grid == Some(false) || points == 0 {
             return None;
         }
-        if problem.grid.is_none() && points < plan::GRID_POINTS {
+        if problem.grid.is_none() && points < GRID_POINTS {
             return None;
         }
         let space = Space::of(problem)?;
@@ -56,7 +55,7 @@ impl Grid {
         }
         let cells = Cells::new(&space, &problem.points, &part.points, per_cell, least_edge);
         let grid = Self { space, cells };
-        let pays = || plan::grid_pays(points, grid.looked_at(problem, part, fold), per_look);
+        let pays = || pace.is_slower(points, grid.looked_at(problem, part, fold), fold.count().is_some());
         (problem.grid == Some(true) || pays()).then_some(grid)
     }
 

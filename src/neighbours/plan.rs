@@ -22,23 +22,34 @@ const LEAST_BAND: usize = 32;
 
 /// Points below which no grid is thought of.
 pub(super) const GRID_POINTS: usize = 512;
-/// Points that are screened, or measured, in the time that a grid takes to look at one.
-pub(super) mod per_look {
-    /// By tiles of products on the CPU.
-    pub(in crate::neighbours) const PRODUCTS: f64 = 16.0;
-    /// By estimated values on the CPU.
-    pub(in crate::neighbours) const ESTIMATES: f64 = 8.0;
-    /// By estimated values on a GPU, which is not needed where a grid is faster.
-    #[cfg(feature = "gpu")]
-    pub(in crate::neighbours) const ON_GPU: f64 = 512.0;
-    /// Pair by pair.
-    pub(in crate::neighbours) const MEASURED: f64 = 1.0;
+/// What a search without a grid costs, in terms of one with it. Measured, but for a GPU's: decision 0032.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Pace {
+    /// Points that are met in the time that a grid takes to look at one.
+    pub per_look: f64,
+    /// Points that are met in the time that a query's list takes, which a grid does without.
+    pub of_list: f64,
 }
 
-/// Whether a grid pays, of which a query looks at so many of all points; `per_look` are met in the time of a look.
-pub(super) fn grid_pays(points: usize, looked_at: f64, per_look: f64) -> bool {
-    // Sorting the points into cells, and a query's own search, are worth some looks.
-    (looked_at + 16.0) * per_look < points as f64
+impl Pace {
+    /// Tiles of products on the CPU.
+    pub const PRODUCTS: Self = Self { per_look: 50.0, of_list: 10_000.0 };
+    /// Estimated values on the CPU.
+    pub const ESTIMATES: Self = Self { per_look: 20.0, of_list: 3000.0 };
+    /// Estimated angles on the CPU: sines take longer than a look.
+    pub const ANGLES: Self = Self { per_look: 0.25, of_list: 0.0 };
+    /// Estimated values on a GPU, which is not needed where a grid is faster.
+    #[cfg(feature = "gpu")]
+    pub const ON_GPU: Self = Self { per_look: 512.0, of_list: 0.0 };
+    /// Pair by pair.
+    pub const MEASURED: Self = Self { per_look: 1.0, of_list: 0.0 };
+
+    /// Whether a grid pays, of which a query looks at so many of all points. `has_list`: a query wants the nearest.
+    pub fn is_slower(self, points: usize, looked_at: f64, has_list: bool) -> bool {
+        // Sorting the points into cells, and a query's own search, are worth some looks.
+        let of_list = if has_list { self.of_list } else { 0.1 * self.of_list };
+        (looked_at + 16.0) * self.per_look < points as f64 + of_list
+    }
 }
 
 /// How the CPU's part is cut.
@@ -116,6 +127,19 @@ mod tests {
                 assert!(cut.queries == cut.block || bytes <= QUERIES_BYTES, "{cut:?}");
             }
         }
+    }
+
+    #[test]
+    fn grids_pay_where_they_look_at_little() {
+        // Even points, three columns, the ten nearest; crowded ones; all of them.
+        assert!(Pace::PRODUCTS.is_slower(1000, 135.0, true) && Pace::ESTIMATES.is_slower(1000, 135.0, true));
+        assert!(
+            !Pace::PRODUCTS.is_slower(4000, 500.0, true) && !Pace::ESTIMATES.is_slower(4000, 500.0, true)
+        );
+        for pace in [Pace::PRODUCTS, Pace::ESTIMATES, Pace::MEASURED] {
+            assert!(!pace.is_slower(100_000, 100_000.0, true) && pace.is_slower(100_000, 100.0, false));
+        }
+        assert!(Pace::ANGLES.is_slower(4000, 4000.0, true));
     }
 
     #[test]

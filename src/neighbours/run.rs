@@ -8,7 +8,7 @@ use super::fold::{Best, Count, Fold, Within as WithinFold};
 use super::grid::Grid;
 use super::params::{Params, RadiusParams};
 #[cfg(feature = "gpu")]
-use super::plan::per_look;
+use super::plan::Pace;
 use super::plan::result_bytes;
 #[cfg(feature = "gpu")]
 use super::problem::Selection;
@@ -179,7 +179,7 @@ fn search<F: Fold>(
 /// Whether grids on the host are faster than estimated values on a GPU.
 #[cfg(feature = "gpu")]
 fn is_for_grids<F: Fold>(problem: &Problem, screening: &Screening, parts: &[Part], fold: &F) -> bool {
-    let has_grid = |part: &Part| Grid::new(problem, part, fold, per_look::ON_GPU).is_some();
+    let has_grid = |part: &Part| Grid::new(problem, part, fold, Pace::ON_GPU).is_some();
     matches!(screening, Screening::Estimates(_)) && parts.iter().all(has_grid)
 }
 

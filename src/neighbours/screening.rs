@@ -1,6 +1,7 @@
 //! Which screen a call has, and the rows that it refuses.
 
 use super::estimate::Estimate;
+use super::plan::Pace;
 use super::problem::Problem;
 use super::screen::{Screen, in_blocks};
 use crate::cancel::Cancel;
@@ -41,6 +42,16 @@ impl Screening {
             }
         }
         Ok(None)
+    }
+
+    /// How fast the CPU searches without a grid.
+    pub fn pace(screening: Option<&Self>, metric: Metric) -> Pace {
+        match screening {
+            Some(Self::Products(_)) => Pace::PRODUCTS,
+            Some(Self::Estimates(_)) if metric == Metric::Haversine => Pace::ANGLES,
+            Some(Self::Estimates(_)) => Pace::ESTIMATES,
+            None => Pace::MEASURED,
+        }
     }
 
     /// Whether a GPU can screen.
