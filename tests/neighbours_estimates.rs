@@ -21,6 +21,7 @@ on_every_backend!(
     tails_have_the_bits_of_the_reference,
     double_precision_has_the_bits_of_the_reference,
     sets_filters_and_farthest,
+    windows_change_no_bit,
     near_ties_are_decided_in_f64,
     near_ties_fail_without_recheck,
     infinite_divergences,
@@ -97,6 +98,35 @@ fn double_precision_has_the_bits_of_the_reference(device: &Device) {
         }
     }
 }
+
+/// Points that are prepared in three windows are those that are prepared at once.
+#[cfg(feature = "test-hooks")]
+fn windows_change_no_bit(device: &Device) {
+    let measured = |depth| measures(depth).into_iter().map(move |measure| (measure, depth));
+    for (measure, depth) in [2, 70].into_iter().flat_map(measured) {
+        let points = table(measure.metric, 150, depth, 51);
+        let queries = table(measure.metric, 40, depth, 52);
+        let params = Params::of(measure.clone(), 9).with_window(64).with_grid(false);
+        let (x, y) = (|| queries.view(), || points.view());
+        let found = nearest(device, y(), x(), &params).unwrap();
+        let whole = nearest(&Device::reference(), y(), x(), &params).unwrap();
+        assert_eq!(bits(&found), bits(&whole), "{}", measure.metric);
+        check_device(device, &found.device, false);
+        let found = nearest_of_each(device, y(), &params).unwrap();
+        let whole = nearest_of_each(&Device::reference(), y(), &params).unwrap();
+        assert_eq!(bits(&found), bits(&whole), "{} with itself", measure.metric);
+        let radius = whole.distances.into_f64()[[0, 5]];
+        let params = RadiusParams::of(measure.clone(), radius).with_window(64).with_grid(false);
+        let found = within(device, y(), x(), &params).unwrap();
+        let whole = within(&Device::reference(), y(), x(), &params).unwrap();
+        assert_eq!((&found.offsets, &found.indices), (&whole.offsets, &whole.indices), "{}", measure.metric);
+        let counted = count_within(device, y(), x(), &params).unwrap();
+        assert_eq!(counted.total as usize, whole.indices.len(), "{}", measure.metric);
+    }
+}
+
+#[cfg(not(feature = "test-hooks"))]
+fn windows_change_no_bit(_: &Device) {}
 
 fn sets_filters_and_farthest(device: &Device) {
     for measure in measures(6) {

@@ -65,7 +65,8 @@ pub(super) fn search<F: Fold>(
     fold: &F,
     mut visit: impl FnMut(u32, F::Answer) -> Result<()>,
 ) -> Result<()> {
-    let cut = Cut::new(problem.points.columns(), fold.count().unwrap_or(0), ROW_GROUP);
+    let cut =
+        Cut::new(problem.points.columns(), fold.count().unwrap_or(0), ROW_GROUP).with_window(problem.window);
     let grid = Grid::new(problem, part, fold, Screening::pace(screening, problem.formula.metric));
     if let (Some(Screening::Products(screen)), Some(count), None) = (screening, fold.count(), &grid)
         && problem.other_queries().is_none()

@@ -109,7 +109,8 @@ impl<F: Fold> Search<'_, '_, F> {
         mut each: impl FnMut(&[u32], &mut dyn FnMut(Meet) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
         let Self { problem, part, .. } = self;
-        let cut = Cut::new(problem.points.columns(), self.fold.count().unwrap_or(0), 1);
+        let cut =
+            Cut::new(problem.points.columns(), self.fold.count().unwrap_or(0), 1).with_window(problem.window);
         let queries = part.queries.range(0, part.queries.len());
         let windows: Vec<Vec<u32>> = (0..part.points.len())
             .step_by(cut.prepared)

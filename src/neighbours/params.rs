@@ -42,6 +42,8 @@ pub struct Params {
     pub(super) recheck: bool,
     /// Whether points go to a grid; `None`: where that is faster.
     pub(super) grid: Option<bool>,
+    /// Points of a window; `None`: as many as the plan says.
+    pub(super) window: Option<usize>,
 }
 
 impl Params {
@@ -59,6 +61,7 @@ impl Params {
             period: None,
             recheck: true,
             grid: None,
+            window: None,
         }
     }
 
@@ -93,6 +96,7 @@ impl Params {
             includes_self: self.includes_self,
             recheck: self.recheck,
             grid: self.grid,
+            window: self.window,
             cancel: &self.cancel,
         }
     }
@@ -156,6 +160,14 @@ macro_rules! shared_setters {
                 self
             }
 
+            /// How many points are prepared at once: for tests, which must find no difference.
+            #[cfg(feature = "test-hooks")]
+            #[doc(hidden)]
+            pub fn with_window(mut self, points: usize) -> Self {
+                self.window = Some(points);
+                self
+            }
+
             /// Takes the values of tiles for exact: for tests that must then fail.
             #[cfg(feature = "test-hooks")]
             #[doc(hidden)]
@@ -177,6 +189,7 @@ pub(super) struct Rules<'a> {
     pub includes_self: bool,
     pub recheck: bool,
     pub grid: Option<bool>,
+    pub window: Option<usize>,
     pub cancel: &'a Cancel,
 }
 
@@ -260,6 +273,8 @@ pub struct RadiusParams {
     pub(super) recheck: bool,
     /// Whether points go to a grid; `None`: where that is faster.
     pub(super) grid: Option<bool>,
+    /// Points of a window; `None`: as many as the plan says.
+    pub(super) window: Option<usize>,
 }
 
 impl RadiusParams {
@@ -278,6 +293,7 @@ impl RadiusParams {
             period: None,
             recheck: true,
             grid: None,
+            window: None,
         }
     }
 
@@ -317,6 +333,7 @@ impl RadiusParams {
             includes_self: self.includes_self,
             recheck: self.recheck,
             grid: self.grid,
+            window: self.window,
             cancel: &self.cancel,
         }
     }

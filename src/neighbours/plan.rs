@@ -80,6 +80,11 @@ impl Cut {
         Self { window, queries, block, entries: ENTRIES + 4 * count, prepared }
     }
 
+    /// The same with windows of so many points, where that is given.
+    pub fn with_window(self, points: Option<usize>) -> Self {
+        points.map_or(self, |points| Self { window: points.max(1), prepared: points.max(1), ..self })
+    }
+
     /// Queries of a band that one thread measures tile by tile, of at most `most` rows: a few bands for each thread.
     pub fn band(&self, queries: usize, threads: usize, most: usize) -> usize {
         queries.div_ceil(4 * threads.max(1)).clamp(LEAST_BAND.min(most), most)

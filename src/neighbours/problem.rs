@@ -25,6 +25,8 @@ pub(super) struct Problem<'a> {
     pub recheck: bool,
     /// Whether points go to a grid; `None`: where that is faster.
     pub grid: Option<bool>,
+    /// Points of a window; `None`: as many as the plan says.
+    pub window: Option<usize>,
     pub cancel: Cancel,
 }
 
@@ -87,7 +89,7 @@ impl Selection {
 
 impl<'a> Problem<'a> {
     pub fn new(points: &'a Points<'_>, queries: Option<&'a Points<'_>>, rules: Rules) -> Result<Self> {
-        let Rules { measure, period, farthest, includes_self, recheck, grid, cancel } = rules;
+        let Rules { measure, period, farthest, includes_self, recheck, grid, window, cancel } = rules;
         let metric = measure.metric;
         points.check_not_empty("points")?;
         if let Some(queries) = queries {
@@ -118,7 +120,7 @@ impl<'a> Problem<'a> {
         let leaves_out_self = queries.is_none() && !includes_self;
         let queries = queries.map(Points::view);
         let (points, cancel) = (points.view(), cancel.clone());
-        Ok(Self { points, queries, formula, farthest, leaves_out_self, recheck, grid, cancel })
+        Ok(Self { points, queries, formula, farthest, leaves_out_self, recheck, grid, window, cancel })
     }
 
     pub fn queries(&self) -> &Points<'a> {
