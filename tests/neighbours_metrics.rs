@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use ndarray::{Array2, array, s};
+use ndarray::{Array2, ArrayView1, array, s};
 use tilefold::data::{Indices, SparseRows, SparseValues};
 use tilefold::distance::{self, Matrix, Metric, between};
 use tilefold::neighbours::{
@@ -11,6 +11,7 @@ use tilefold::neighbours::{
 };
 use tilefold::{Device, Error, Points};
 
+use crate::distance_metrics::table;
 use crate::kmeans_sparse::compressed;
 use crate::neighbours::{SCREENED, bits};
 use crate::support::backends::on_every_backend;
@@ -23,6 +24,7 @@ on_every_backend!(
     the_last_alone,
     parameters_are_refused,
     boxes_are_refused,
+    missing_values,
     shells_are_refused,
     too_many_pairs_are_told_before_they_are_made,
 );
@@ -214,6 +216,49 @@ fn refuses(outcome: Result<impl std::fmt::Debug, Error>, expected: &str) {
     assert!(message.starts_with(expected), "{message} instead of {expected}");
 }
 
+/// By a formula of its own; rows without a common feature are infinitely far apart.
+fn missing_values(device: &Device) {
+    let metric = Metric::NanEuclidean;
+    let points = table(metric, 60, 5, 71);
+    let queries = table(metric, 20, 5, 72);
+    let value = |x: ArrayView1<f32>, y: ArrayView1<f32>| {
+        let both: Vec<f64> =
+            x.iter().zip(y).map(|(x, y)| f64::from(*x) - f64::from(*y)).filter(|d| !d.is_nan()).collect();
+        let sum: f64 = both.iter().map(|d| d * d).sum();
+        if both.is_empty() { f64::INFINITY } else { (5.0 / both.len() as f64 * sum).sqrt() }
+    };
+    for farthest in [false, true] {
+        let params = Params::new(metric, 60).farthest(farthest);
+        let found = nearest(device, points.view(), queries.view(), &params).unwrap();
+        let distances = found.distances.into_f64();
+        let mut apart = 0;
+        for (row, x) in queries.outer_iter().enumerate() {
+            let values: Vec<f64> = points.outer_iter().map(|y| value(x, y)).collect();
+            let mut order: Vec<usize> = (0..60).collect();
+            let sign = if farthest { -1.0 } else { 1.0 };
+            order.sort_by(|&a, &b| (sign * values[a]).total_cmp(&(sign * values[b])));
+            let indices: Vec<usize> = found.indices.row(row).iter().map(|&index| index as usize).collect();
+            assert_eq!(indices, order, "query {row}, farthest {farthest}");
+            for (&index, &distance) in order.iter().zip(distances.row(row)) {
+                let (expected, is_apart) = (values[index], values[index].is_infinite());
+                apart += usize::from(is_apart);
+                assert!(
+                    distance == expected || (distance - expected).abs() <= 1e-6 * expected,
+                    "{distance} {expected}"
+                );
+            }
+        }
+        assert!(apart > 50, "row 1 of either table has no value: {apart}");
+    }
+    let radius = RadiusParams::new(metric, 1e30);
+    let found = within(device, points.view(), queries.view(), &radius).unwrap();
+    let finite = |x: ArrayView1<f32>| points.outer_iter().filter(|y| value(x, *y).is_finite()).count();
+    assert_eq!(found.indices.len(), queries.outer_iter().map(finite).sum::<usize>());
+    let mut wrong = queries.clone();
+    wrong[[3, 1]] = f32::INFINITY;
+    refuses(nearest(device, points.view(), wrong.view(), &Params::new(metric, 1)), "queries[3, 1]");
+}
+
 fn parameters_are_refused(device: &Device) {
     let points = rows(Metric::Euclidean, 12, 2, 96);
     let search = |measure| nearest_of_each(device, points.view(), &Params::of(measure, 2));
@@ -226,10 +271,6 @@ fn parameters_are_refused(device: &Device) {
     refuses(search(plain(Metric::Minkowski).p(0.0)), "p: expected a finite number above 0");
     refuses(search(plain(Metric::Minkowski).weights(vec![1.0])), "weights: expected 2");
     refuses(search(plain(Metric::Euclidean).p(2.0)), "p: expected none");
-    refuses(
-        search(plain(Metric::NanEuclidean)),
-        "metric: expected a metric that has a value for every two rows",
-    );
     let radius = RadiusParams::of(plain(Metric::Mahalanobis), 1.0);
     refuses(within(device, points.view(), points.view(), &radius), "inverse_covariance");
     let mut zero = points.clone();

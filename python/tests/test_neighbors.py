@@ -56,11 +56,25 @@ def test_arrays_of_equal_length_stay_arrays_of_arrays(device):
     assert [array.shape for array in found] == [(2,), (2,)] and all(array.dtype == object for array in found)
 
 
+def test_missing_values(device):
+    rows = np.random.default_rng(3).normal(size=(40, 5))
+    rows[::3, 1] = rows[1::4, 3] = np.nan
+    found = NearestNeighbors(n_neighbors=6, metric="nan_euclidean", device=device).fit(rows).kneighbors()
+    peer = Peer(n_neighbors=6, metric="nan_euclidean", algorithm="brute").fit(rows).kneighbors()
+    np.testing.assert_array_equal(found[1], peer[1])
+    np.testing.assert_allclose(found[0], peer[0], rtol=1e-12)
+    apart = np.array([[np.nan, 1.0], [2.0, np.nan], [3.0, 4.0]])
+    distances, indices = NearestNeighbors(n_neighbors=2, metric="nan_euclidean", device=device).fit(apart).kneighbors()
+    np.testing.assert_array_equal(indices, [[2, 1], [2, 0], [1, 0]])
+    assert np.isinf(distances[0, 1]) and np.isinf(distances[1, 1])
+    with pytest.raises(ValueError, match="infinity"):
+        NearestNeighbors(metric="nan_euclidean", device=device).fit([[np.inf, 1.0]])
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"metric": "nearest"}, "metric: expected one of"),
-        ({"metric": "nan_euclidean"}, "metric: expected one of"),
         ({"metric": "minkowski", "p": 0}, "p: expected a number above 0"),
         ({"metric": "minkowski", "p": np.inf, "metric_params": {"w": np.ones(7)}}, "metric_params: minkowski takes no w"),
         ({"metric": "minkowski", "metric_params": {"w": np.ones(3)}}, "weights of minkowski: expected 7"),

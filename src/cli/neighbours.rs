@@ -51,7 +51,7 @@ pub(super) struct Neighbours {
     #[arg(long, value_name = "R", allow_negative_numbers = true, requires = "radius", conflicts_with_all = ["count", "farthest"])]
     pub beyond: Option<f64>,
 
-    /// sqeuclidean, euclidean, cosine, inner_product, or any metric of distance but nan_euclidean; those four are the fastest.
+    /// sqeuclidean, euclidean, cosine, inner_product, or any metric of distance; those four are the fastest.
     #[arg(long, value_name = "M", default_value = "euclidean")]
     pub metric: String,
 

@@ -23,7 +23,7 @@ const GROUP_ELEMENTS: usize = 1024;
 /// Largest |x'| that a tile accepts: new points may lie this many times farther out than the training data.
 const LARGEST: f32 = (1_u64 << 40) as f32;
 /// Largest magnitude of an input value; beyond it sums and differences of `f64` could overflow.
-const LARGEST_INPUT: f64 = 1.0e300;
+pub(crate) const LARGEST_INPUT: f64 = 1.0e300;
 /// Widest column whose squares are summed as they are. Beyond it sums of squares could leave the range of `f64`, and the
 /// data is scanned again in a unit that brings it back.
 const SQUARES_FIT: std::ops::RangeInclusive<f64> = 1.0e-140..=1.0e140;

@@ -25,7 +25,8 @@
 //! - Every metric is screened: squared Euclidean, Euclidean, cosine and inner product by tiles of products, the others by the
 //!   values of [`crate::distance`] in `f32` (`f64` for tables that need it) with their bound. Pairs in boxes that repeat, and of
 //!   data for which a metric has no bound (numbers beyond all others' range), are measured one by one in `f64`. All metrics
-//!   are taken but nan_euclidean, which has no value for some pairs.
+//!   are taken. Under nan_euclidean, whose pairs are measured one by one too, rows without a common feature are infinitely far
+//!   apart: behind all others, and within no finite radius.
 //! - GPUs screen under every metric. Tables of `f64` under metrics that are no product are the CPU's, as are those without a
 //!   bound for a GPU (numbers below 2^-100 under metrics of ratios), and the result's `device` says so.
 //! - On the CPU, rows of one to three columns under Euclidean distances, Manhattan, Chebyshev and Minkowski, and places under

@@ -104,10 +104,6 @@ impl<'a> Problem<'a> {
                 return Err(Error::shape(argument, "fewer than 2^32 - 1 rows", rows));
             }
         }
-        if metric.domain() == Domain::Missing {
-            let rule = "a metric that has a value for every two rows";
-            return Err(Error::parameter("metric", rule, metric));
-        }
         let constants = distance::constants(&measure, points.columns())?;
         let views = (points.view(), queries.map(Points::view));
         let named: Vec<(&'static str, &Points)> =

@@ -24,10 +24,12 @@ pub(super) struct Formula {
 }
 
 impl Formula {
-    /// The value of a query x and a point y. Packed rows come as their bits.
+    /// The value of a query x and a point y. Packed rows come as their bits. Rows without a common feature, between which
+    /// nan_euclidean has no value, are infinitely far apart.
     pub fn value(&self, x: &[f64], y: &[f64]) -> f64 {
         let Some(period) = &self.period else {
-            return measure_with(self.metric, &self.constants, x, y);
+            let value = measure_with(self.metric, &self.constants, x, y);
+            return if value.is_nan() { f64::INFINITY } else { value };
         };
         let mut differences = Vec::with_capacity(x.len());
         for ((x, y), length) in x.iter().zip(y).zip(period) {

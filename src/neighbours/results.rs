@@ -2,9 +2,10 @@
 
 use ndarray::Array2;
 
+use super::problem::Problem;
 use super::reference::Neighbour;
-use crate::distance::Matrix;
 use crate::distance::real::{rounded_f32, rounded_f64};
+use crate::distance::{Domain, Matrix};
 use crate::error::{Error, Result};
 
 /// The nearest points of every query.
@@ -89,11 +90,18 @@ impl Room {
         Ok(if is_f64 { Self::F64(zeros(count)?) } else { Self::F32(zeros(count)?) })
     }
 
-    /// Rounds the values of one query into places from `start` on; refuses what the type cannot hold.
-    pub fn put(&mut self, query: u32, start: usize, found: &[Neighbour]) -> Result<()> {
+    /// Rounds the values of one query of `problem` into places from `start` on; refuses what the type cannot hold, but for the
+    /// infinity between rows without a common feature.
+    pub fn put(&mut self, problem: &Problem, query: u32, start: usize, found: &[Neighbour]) -> Result<()> {
+        let has_missing = problem.formula.metric.domain() == Domain::Missing;
+        let is_apart = |value: f64| has_missing && value == f64::INFINITY;
         match self {
-            Self::F32(values) => put(&mut values[start..], query, found, rounded_f32),
-            Self::F64(values) => put(&mut values[start..], query, found, rounded_f64),
+            Self::F32(values) => put(&mut values[start..], query, found, |row, rank, value| {
+                if is_apart(value) { Ok(f32::INFINITY) } else { rounded_f32(row, rank, value) }
+            }),
+            Self::F64(values) => put(&mut values[start..], query, found, |row, rank, value| {
+                if is_apart(value) { Ok(f64::INFINITY) } else { rounded_f64(row, rank, value) }
+            }),
         }
     }
 

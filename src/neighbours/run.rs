@@ -51,7 +51,7 @@ pub(super) fn nearest(
         for (place, neighbour) in indices[start..].iter_mut().zip(found) {
             *place = neighbour.index;
         }
-        room.put(query, start, found)
+        room.put(&problem, query, start, found)
     })?;
     let shaped = Array2::from_shape_vec((rows, count), indices);
     let indices = shaped.map_err(|error| Error::shape("result", format!("{rows} x {count}"), error))?;
@@ -103,7 +103,7 @@ pub(super) fn within(
         for (place, neighbour) in indices[start..end].iter_mut().zip(&found) {
             *place = neighbour.index;
         }
-        room.put(query, start, &found)
+        room.put(&problem, query, start, &found)
     })?;
     Ok(Within { offsets, indices, distances: room.into_values(), device })
 }

@@ -6,9 +6,9 @@ use super::problem::Problem;
 use super::screen::{Screen, in_blocks};
 use crate::cancel::Cancel;
 use crate::data::Points;
-use crate::data::frame;
-use crate::distance::Metric;
+use crate::data::frame::{self, LARGEST_INPUT};
 use crate::distance::bound::Arithmetic;
+use crate::distance::{Domain, Metric};
 use crate::error::{Error, Result};
 
 /// What leaves out pairs that are surely not wanted, before others are measured in `f64`.
@@ -27,6 +27,10 @@ impl Screening {
         let views = (points.view(), problem.other_queries().map(Points::view));
         let named: Vec<(&'static str, &Points)> =
             std::iter::once(("points", &views.0)).chain(views.1.as_ref().map(|q| ("queries", q))).collect();
+        if formula.metric.domain() == Domain::Missing {
+            named.iter().try_for_each(|(name, points)| check_present(name, points, cancel))?;
+            return Ok(None);
+        }
         let scan = frame::scan_all(&named, cancel)?;
         if let Some((is_refused, expected)) = refused_rows(formula.metric) {
             named
@@ -80,6 +84,22 @@ fn refused_rows(metric: Metric) -> Option<Refusal> {
         }
         _ => None,
     }
+}
+
+/// Refuses what the scan of the frame refuses, but NaN.
+fn check_present(argument: &'static str, points: &Points, cancel: &Cancel) -> Result<()> {
+    let check = |row: usize, wide: &[f64]| {
+        let is_wrong = |value: &f64| !value.is_nan() && !(value.abs() <= LARGEST_INPUT);
+        let Some(column) = wide.iter().position(is_wrong) else { return Ok(0.0) };
+        let got = wide[column];
+        let expected = if got.is_finite() {
+            "a magnitude of at most 1e300"
+        } else {
+            "a finite number, or NaN for what is missing"
+        };
+        Err(Error::Value { argument, row, column, expected, got })
+    };
+    in_blocks(points, cancel, check).map(drop)
 }
 
 fn check_rows(

@@ -15,7 +15,7 @@ from ..metrics._prepare import parameters
 from ..metrics._table import TABLE
 
 # Some rows have no distance under it.
-_METRICS = {name: metric for name, metric in TABLE.items() if not metric.missing}
+_METRICS = TABLE
 _POWERS = {1: "manhattan", 2: "euclidean", np.inf: "chebyshev"}
 
 
@@ -33,8 +33,9 @@ class NearestNeighbors(BaseEstimator):
     leaf_size : int
         Taken for compatibility.
     metric : str
-        The metrics of `tilefold.metrics.pairwise_distances` but nan_euclidean. Those of bits take rows of 0 and 1, haversine
-        latitude and longitude in radians. Euclidean distances and cosine are fast.
+        The metrics of `tilefold.metrics.pairwise_distances`. Those of bits take rows of 0 and 1, haversine latitude and longitude
+        in radians. Euclidean distances and cosine are fast. Under nan_euclidean rows without a common feature are infinitely far
+        apart.
     p : float
         Of "minkowski".
     metric_params : dict
@@ -88,7 +89,7 @@ class NearestNeighbors(BaseEstimator):
             _check_count(self.n_neighbors)
         if self.algorithm not in ("auto", "brute", "ball_tree", "kd_tree"):
             raise ValueError(f"algorithm: expected auto, brute, ball_tree or kd_tree, got {self.algorithm!r}")
-        X = validated(self, X, reset=True)
+        X = validated(self, X, reset=True, ensure_all_finite=self._finite())
         self._fit_X = X
         self._core_metric = _METRICS[self.effective_metric_].core
         self._core_parameters = parameters(self.effective_metric_, X, None, self.effective_metric_params_)
@@ -186,12 +187,17 @@ class NearestNeighbors(BaseEstimator):
     def _queries(self, X):
         if X is None:
             return None
-        return validated(self, X, reset=False)
+        return validated(self, X, reset=False, ensure_all_finite=self._finite())
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self.metric == "nan_euclidean"
         return tags
+
+    def _finite(self):
+        """What scikit-learn's check of rows is to say of NaN."""
+        return "allow-nan" if _METRICS[self.effective_metric_].missing else True
 
     def _count(self, X):
         return self.n_samples_fit_ if X is None else X.shape[0] if hasattr(X, "shape") else len(X)
