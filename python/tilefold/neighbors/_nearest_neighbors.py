@@ -14,8 +14,6 @@ from .._rows import validated
 from ..metrics._prepare import parameters
 from ..metrics._table import TABLE
 
-# Some rows have no distance under it.
-_METRICS = TABLE
 _POWERS = {1: "manhattan", 2: "euclidean", np.inf: "chebyshev"}
 
 
@@ -91,7 +89,7 @@ class NearestNeighbors(BaseEstimator):
             raise ValueError(f"algorithm: expected auto, brute, ball_tree or kd_tree, got {self.algorithm!r}")
         X = validated(self, X, reset=True, ensure_all_finite=self._finite())
         self._fit_X = X
-        self._core_metric = _METRICS[self.effective_metric_].core
+        self._core_metric = TABLE[self.effective_metric_].core
         self._core_parameters = parameters(self.effective_metric_, X, None, self.effective_metric_params_)
         self.n_samples_fit_ = X.shape[0]
         return self
@@ -197,7 +195,7 @@ class NearestNeighbors(BaseEstimator):
 
     def _finite(self):
         """What scikit-learn's check of rows is to say of NaN."""
-        return "allow-nan" if _METRICS[self.effective_metric_].missing else True
+        return "allow-nan" if TABLE[self.effective_metric_].missing else True
 
     def _count(self, X):
         return self.n_samples_fit_ if X is None else X.shape[0] if hasattr(X, "shape") else len(X)
@@ -205,9 +203,9 @@ class NearestNeighbors(BaseEstimator):
     def _metric(self):
         """The name of the metric and its parameters, by scikit-learn's names."""
         given = dict(self.metric_params or {})
-        if not isinstance(self.metric, str) or self.metric not in _METRICS:
-            raise ValueError(f"metric: expected one of {', '.join(_METRICS)}, got {self.metric!r}")
-        unknown = sorted(set(given) - set(_METRICS[self.metric].parameters))
+        if not isinstance(self.metric, str) or self.metric not in TABLE:
+            raise ValueError(f"metric: expected one of {', '.join(TABLE)}, got {self.metric!r}")
+        unknown = sorted(set(given) - set(TABLE[self.metric].parameters))
         if unknown:
             raise ValueError(f"metric_params: {self.metric} has no {', '.join(unknown)}")
         if self.metric != "minkowski":
