@@ -39,6 +39,9 @@ pub(crate) enum Level {
     /// 512-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// 128-bit vectors with fused multiply-add.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 /// The best level of this processor, detected once.
@@ -62,12 +65,17 @@ pub(crate) fn level() -> Level {
             }
         })
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    {
+        // No processor of this kind lacks it.
+        if most() == "portable" { Level::Portable } else { Level::Neon }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     Level::Portable
 }
 
 /// The best level that may be used: for tests of the others, in a process of their own.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn most() -> String {
     #[cfg(any(test, feature = "test-hooks"))]
     return std::env::var("TILEFOLD_SIMD").unwrap_or_default();

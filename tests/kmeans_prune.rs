@@ -12,6 +12,7 @@ use tilefold::kmeans::{self, Control, Fit, Init, Params, Prune};
 
 use crate::kmeans_bits::same_bits;
 use crate::support::cases::{self, BlobsShape, Draws};
+use crate::support::random;
 
 fn fit(points: &Array2<f32>, params: &Params, prune: Prune) -> Fit {
     kmeans::fit(&Device::cpu(), points.view(), &params.clone().prune(prune)).unwrap()
@@ -230,7 +231,7 @@ fn careless_pruning_is_caught() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(random::cases(40))]
     #[test]
     fn any_data_gives_the_same_bits(
         rows in 30_usize..700, columns in 1_usize..40, clusters in 2_usize..30, spread in 0.01_f64..6.0,

@@ -10,6 +10,7 @@ use tilefold::kmeans::{self, Fit, Init, Params};
 use crate::support::cases::Draws;
 use crate::support::compare::{self, Distances, must};
 use crate::support::lloyd;
+use crate::support::random;
 
 /// Whole numbers of few bits, noise, few distinct values, or a wide range of magnitudes; and the number of clusters.
 fn problems() -> impl Strategy<Value = (Array2<f32>, usize)> {
@@ -48,7 +49,7 @@ fn fit(points: &Array2<f32>, params: &Params) -> Fit {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random::cases(96))]
 
     /// No centroid is nearer than the labelled one; centroids are the means of their rows.
     #[test]

@@ -14,6 +14,7 @@ use crate::lora_peft::{
     shard_tensors, u32s, vera, vera_tensors, with,
 };
 use crate::readers::Folder;
+use crate::support::random;
 
 const LONGEST_MESSAGE: usize = 300;
 
@@ -354,7 +355,7 @@ fn headers_that_lie() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 200 }))]
+    #![proptest_config(random::cases(if cfg!(miri) { 1 } else { 200 }))]
 
     /// Any byte changed: an adapter or a typed error, never a panic.
     #[test]

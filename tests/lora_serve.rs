@@ -13,6 +13,7 @@ use tilefold::lora::serve::{
 };
 
 use crate::readers::Folder;
+use crate::support::random;
 
 /// One second a step, whatever is in it.
 fn second() -> BaseCost {
@@ -285,7 +286,7 @@ fn distinct_adapters_run_as_fast_as_one_with_the_segmented_cost_and_not_with_the
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random::cases(60))]
 
     /// No policy leaves a request behind, whatever is short: slots, tokens, bytes, copies or patience.
     #[test]

@@ -9,6 +9,7 @@ use tilefold::data::{ReadOptions, Table, read_vector_f64};
 use tilefold::{Error, Result};
 
 use crate::readers::{Folder, gzip, idx, npy, values, vecs};
+use crate::support::random;
 
 const LONGEST_MESSAGE: usize = 300;
 
@@ -271,7 +272,7 @@ fn every_truncation_is_noticed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random::cases(256))]
 
     /// Bytes overwritten, inserted and removed anywhere: no panic, no long message, no table larger than its file.
     #[test]

@@ -13,6 +13,7 @@ use tilefold::data::{
 };
 
 use crate::readers::{Folder, values};
+use crate::support::random;
 
 fn entries(folder: &Folder) -> usize {
     std::fs::read_dir(folder.path("")).unwrap().count()
@@ -151,7 +152,7 @@ fn text_takes_one_or_two_dimensions() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(random::cases(256))]
 
     /// Text gives back the same bits, for every finite float.
     #[test]

@@ -180,6 +180,7 @@ impl Limits {
 #[cfg(test)]
 impl Limits {
     /// The same with matrix units of 16, in subgroups of 32 or 64.
+    #[cfg(feature = "gpu")]
     pub(crate) fn with_matrix_units(self) -> Self {
         let units = MatrixUnits {
             size: 16,

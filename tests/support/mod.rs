@@ -8,3 +8,4 @@ pub mod compare;
 pub mod lloyd;
 pub mod lora;
 mod lora_faults;
+pub mod random;

@@ -160,6 +160,8 @@ fn products<const L: usize>(x: &[f32], packed: &[[f32; L]], out: &mut [Lanes]) {
             // SAFETY: `level` saw the processor report these features.
             unsafe { run(x, packed, out) }
         }
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => body::<L, true>(x, packed, out),
         Level::Portable => body::<L, false>(x, packed, out),
     }
 }

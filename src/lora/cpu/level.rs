@@ -49,6 +49,9 @@ pub(super) fn run(level: Level, work: impl Work) {
             // SAFETY: as above.
             unsafe { run(work) }
         }
+        // SAFETY: every processor of this kind has NEON.
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => unsafe { work.run::<vector::neon::Neon>() },
         // SAFETY: plain Rust runs anywhere.
         Level::Portable => unsafe { work.run::<vector::Portable>() },
     }

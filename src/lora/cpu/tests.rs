@@ -44,6 +44,8 @@ pub(super) fn levels() -> Vec<Level> {
         // Only where it is the best may it be run at all.
         levels.extend(Some(level::best()).filter(|&level| level == Level::Avx512));
     }
+    #[cfg(target_arch = "aarch64")]
+    levels.push(Level::Neon);
     levels
 }
 

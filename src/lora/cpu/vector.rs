@@ -6,6 +6,9 @@ use half::{bf16, f16};
 
 use crate::lora::values::{Precision, Scalar};
 
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
+
 /// Lanes of a vector, on every instruction set: the order of summation counts on it.
 pub(super) const LANES: usize = 16;
 

@@ -2,71 +2,91 @@
 
 use super::kernel::{self, Back, FoldState, Take};
 use super::panels::Panels;
-use super::vector;
+use super::vector::{self, Vector};
 use crate::simd::{Level, level};
 
-/// Folds rows over the first `tiles` tiles.
-pub(super) fn fold(x: &[f32], rows: usize, panels: &Panels, tiles: usize, state: &mut FoldState) {
+/// What a kernel does with any vectors, `ROWS` rows at a time.
+trait Work {
+    /// Does it.
+    ///
+    /// # Safety
+    /// The processor has `V`'s instruction set, and the panels were packed for `V::LANES`. Implementations are
+    /// `#[inline(always)]`: only so do they get that instruction set.
+    unsafe fn run<V: Vector, const ROWS: usize>(self);
+}
+
+/// Does the work with the widest vectors of this processor. [`super::ROW_GROUP`] is a multiple of each number of rows.
+fn run(work: impl Work) {
     match level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => {
             #[target_feature(enable = "avx512f")]
-            unsafe fn run(x: &[f32], groups: usize, panels: &Panels, tiles: usize, state: &mut FoldState) {
+            unsafe fn run(work: impl Work) {
                 // SAFETY: as this function's caller promises.
-                unsafe { kernel::fold::<vector::x86::Avx512, 12>(x, groups, panels, tiles, state) }
+                unsafe { work.run::<vector::x86::Avx512, 12>() }
             }
-            // SAFETY: `level` saw AVX-512F; the panels were packed at the same level.
-            unsafe { run(x, rows.div_ceil(12), panels, tiles, state) }
+            // SAFETY: `level` saw AVX-512F; panels are packed at the same level.
+            unsafe { run(work) }
         }
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => {
             #[target_feature(enable = "avx2,fma")]
-            unsafe fn run(x: &[f32], groups: usize, panels: &Panels, tiles: usize, state: &mut FoldState) {
+            unsafe fn run(work: impl Work) {
                 // SAFETY: as this function's caller promises.
-                unsafe { kernel::fold::<vector::x86::Avx2, 6>(x, groups, panels, tiles, state) }
+                unsafe { work.run::<vector::x86::Avx2, 6>() }
             }
-            // SAFETY: `level` saw AVX2 and FMA; the panels were packed at the same level.
-            unsafe { run(x, rows.div_ceil(6), panels, tiles, state) }
+            // SAFETY: `level` saw AVX2 and FMA; panels are packed at the same level.
+            unsafe { run(work) }
         }
-        // SAFETY: plain Rust runs anywhere.
-        Level::Portable => unsafe {
-            kernel::fold::<vector::Portable, 4>(x, rows.div_ceil(4), panels, tiles, state)
-        },
+        // SAFETY: every processor of this kind has NEON; panels are packed at the same level.
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => unsafe { work.run::<vector::neon::Neon, 6>() },
+        // SAFETY: plain Rust runs anywhere; panels are packed at the same level.
+        Level::Portable => unsafe { work.run::<vector::Portable, 4>() },
     }
 }
 
-/// Tile values of [`ROW_GROUP`] rows with the columns of one tile.
+/// Folds rows over the first `tiles` tiles.
+pub(super) fn fold(x: &[f32], rows: usize, panels: &Panels, tiles: usize, state: &mut FoldState) {
+    run(Fold { x, rows, panels, tiles, state });
+}
+
+struct Fold<'a> {
+    x: &'a [f32],
+    rows: usize,
+    panels: &'a Panels,
+    tiles: usize,
+    state: &'a mut FoldState,
+}
+
+impl Work for Fold<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector, const ROWS: usize>(self) {
+        let groups = self.rows.div_ceil(ROWS);
+        // SAFETY: as the trait's contract.
+        unsafe { kernel::fold::<V, ROWS>(self.x, groups, self.panels, self.tiles, self.state) }
+    }
+}
+
+/// Tile values of rows with the columns of one tile.
 pub(super) fn tile_values(x: &[f32], tile: usize, panels: &Panels, values: &mut [f32]) {
-    match level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => {
-            #[target_feature(enable = "avx512f")]
-            unsafe fn run(x: &[f32], tile: usize, panels: &Panels, values: &mut [f32]) {
-                // SAFETY: as this function's caller promises.
-                unsafe { kernel::values::<vector::x86::Avx512, 12>(x, tile, panels, values) }
-            }
-            for (x, values) in x.chunks(12 * panels.depth).zip(values.chunks_mut(12 * panels.width)) {
-                // SAFETY: `level` saw AVX-512F; the panels were packed at the same level.
-                unsafe { run(x, tile, panels, values) }
-            }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => {
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn run(x: &[f32], tile: usize, panels: &Panels, values: &mut [f32]) {
-                // SAFETY: as this function's caller promises.
-                unsafe { kernel::values::<vector::x86::Avx2, 6>(x, tile, panels, values) }
-            }
-            for (x, values) in x.chunks(6 * panels.depth).zip(values.chunks_mut(6 * panels.width)) {
-                // SAFETY: `level` saw AVX2 and FMA; the panels were packed at the same level.
-                unsafe { run(x, tile, panels, values) }
-            }
-        }
-        Level::Portable => {
-            for (x, values) in x.chunks(4 * panels.depth).zip(values.chunks_mut(4 * panels.width)) {
-                // SAFETY: plain Rust runs anywhere.
-                unsafe { kernel::values::<vector::Portable, 4>(x, tile, panels, values) }
-            }
+    run(Values { x, tile, panels, values });
+}
+
+struct Values<'a> {
+    x: &'a [f32],
+    tile: usize,
+    panels: &'a Panels,
+    values: &'a mut [f32],
+}
+
+impl Work for Values<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector, const ROWS: usize>(self) {
+        let Self { x, tile, panels, values } = self;
+        for (x, values) in x.chunks(ROWS * panels.depth).zip(values.chunks_mut(ROWS * panels.width)) {
+            // SAFETY: as the trait's contract.
+            unsafe { kernel::values::<V, ROWS>(x, tile, panels, values) }
         }
     }
 }
@@ -81,50 +101,24 @@ pub(super) fn collect(
     back: Option<Back>,
     taker: &mut dyn Take,
 ) {
-    match level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => {
-            #[target_feature(enable = "avx512f")]
-            unsafe fn run(
-                x: &[f32],
-                groups: usize,
-                panels: &Panels,
-                limits: &mut [f32],
-                sums: &mut [f32],
-                back: Option<Back>,
-                taker: &mut dyn Take,
-            ) {
-                // SAFETY: as this function's caller promises.
-                unsafe {
-                    kernel::collect::<vector::x86::Avx512, 12>(x, groups, panels, limits, sums, back, taker)
-                }
-            }
-            // SAFETY: `level` saw AVX-512F; the panels were packed at the same level.
-            unsafe { run(x, rows.div_ceil(12), panels, limits, sums, back, taker) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => {
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn run(
-                x: &[f32],
-                groups: usize,
-                panels: &Panels,
-                limits: &mut [f32],
-                sums: &mut [f32],
-                back: Option<Back>,
-                taker: &mut dyn Take,
-            ) {
-                // SAFETY: as this function's caller promises.
-                unsafe {
-                    kernel::collect::<vector::x86::Avx2, 6>(x, groups, panels, limits, sums, back, taker)
-                }
-            }
-            // SAFETY: `level` saw AVX2 and FMA; the panels were packed at the same level.
-            unsafe { run(x, rows.div_ceil(6), panels, limits, sums, back, taker) }
-        }
-        // SAFETY: plain Rust runs anywhere.
-        Level::Portable => unsafe {
-            kernel::collect::<vector::Portable, 4>(x, rows.div_ceil(4), panels, limits, sums, back, taker)
-        },
+    run(Collect { x, rows, panels, limits, sums, back, taker });
+}
+
+struct Collect<'a> {
+    x: &'a [f32],
+    rows: usize,
+    panels: &'a Panels,
+    limits: &'a mut [f32],
+    sums: &'a mut [f32],
+    back: Option<Back<'a>>,
+    taker: &'a mut dyn Take,
+}
+
+impl Work for Collect<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector, const ROWS: usize>(self) {
+        let Self { x, rows, panels, limits, sums, back, taker } = self;
+        // SAFETY: as the trait's contract.
+        unsafe { kernel::collect::<V, ROWS>(x, rows.div_ceil(ROWS), panels, limits, sums, back, taker) }
     }
 }

@@ -125,6 +125,8 @@ pub(crate) fn width() -> usize {
         Level::Avx512 => 32,
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => 16,
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => 16,
         Level::Portable => 16,
     }
 }

@@ -1,5 +1,8 @@
 //! The few vector operations of the CPU tile, for each instruction set.
 
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
+
 /// A vector of `LANES` `f32`.
 ///
 /// # Safety
