@@ -15,7 +15,7 @@ pub struct Machine {
     pub cpu: String,
     /// Threads that run at once.
     pub threads: u64,
-    /// Widest vectors that the CPU path uses: `portable`, `avx2` or `avx512`.
+    /// Widest vectors that the CPU path uses: `portable`, `avx2`, `avx512` or `neon`.
     pub simd: String,
     /// Operating system and architecture.
     pub os: String,

@@ -5,16 +5,17 @@
 //!
 //! 1. Distances of up to 16 candidates are computed together, one lane each, in `f32` differences summed in the order
 //!    of the features: the same bits on every machine.
-//! 2. Rows that no candidate can improve are not measured, and where the triangle inequality shows it not even read.
-//!    `screen.rs` proves which: their distances would come out as at least what they have, which changes no bit.
+//! 2. Rows that no candidate can improve are not measured, and where the triangle inequality or a copy in bytes shows it
+//!    not even read. `screen.rs` and `coarse.rs` prove which: their distances would come out as at least what they have,
+//!    which changes no bit.
 //! 3. The candidate that is kept is measured in another order of the features, but only on rows that it may improve by
 //!    its first measurement.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
+use super::coarse::{Coarse, Targets};
 use super::random;
+use super::rows::Rows;
 use super::screen::{Margins, Screen};
 use crate::cancel::Cancel;
 use crate::error::Result;
@@ -26,10 +27,36 @@ use crate::simd::widest;
 pub(super) const LANES: usize = 16;
 /// Bytes of rows that are screened and measured while they are in cache.
 const CHUNK_BYTES: usize = 128 << 10;
-/// Where screening keeps more than this share of the rows it is not worth its products for a while.
+/// Where a screen keeps more than this share of the rows it is not worth its products for a while.
 const WORTHWHILE: f64 = 0.7;
-/// Steps after which it is tried again.
-const TRY_AGAIN: usize = 8;
+/// Steps for which the screen of products rests then.
+const REST_OF_PRODUCTS: usize = 8;
+/// Steps for which the screen of bytes does, which costs a fifth of what it may save.
+const REST_OF_BYTES: usize = 2;
+
+/// When a screen is used: it rests for some steps where it kept most rows.
+struct Use {
+    rest: usize,
+    left: usize,
+}
+
+impl Use {
+    fn new(rest: usize) -> Self {
+        Self { rest, left: 0 }
+    }
+
+    fn now(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Learns from a step, in which it kept `after` of `before` rows.
+    fn learn(&mut self, [before, after]: [usize; 2]) {
+        self.left = match self.left {
+            0 if after as f64 > WORTHWHILE * before as f64 => self.rest,
+            left => left.saturating_sub(1),
+        };
+    }
+}
 
 /// One value per candidate.
 pub(super) type Lanes = [f32; LANES];
@@ -50,8 +77,12 @@ struct Choice<'p, 'd> {
     centroids: Vec<f32>,
     /// Their squared lengths.
     squares: Vec<f64>,
-    /// Steps until rows are screened again.
-    unscreened: usize,
+    /// All rows in bytes, where that pays.
+    coarse: Option<Coarse>,
+    /// When they are looked at before rows are read.
+    by_bytes: Use,
+    /// When rows that were read are screened before they are measured.
+    by_products: Use,
 }
 
 /// The candidates of one step.
@@ -61,7 +92,9 @@ struct Step {
     screen: Screen,
     /// Lower bounds on the squared distances to the centroids so far, `[centroid][candidate]`.
     reach: Vec<Lanes>,
-    is_screened: bool,
+    /// The candidates in bytes, where rows are looked at in bytes.
+    targets: Option<Targets>,
+    by_products: bool,
 }
 
 /// What one step found in one block of rows.
@@ -71,8 +104,10 @@ struct Found {
     gains: [f64; LANES],
     /// Rows that a candidate may improve, with a bit for each such candidate.
     near: Vec<(usize, u16)>,
-    /// Rows before and after screening.
-    screened: [usize; 2],
+    /// Rows before and after the screen of bytes.
+    by_bytes: [usize; 2],
+    /// Rows before and after the screen of products.
+    by_products: [usize; 2],
 }
 
 /// The candidate that is kept: its row, its lane, and the rows it may improve.
@@ -85,7 +120,7 @@ struct Best {
 /// `count` rows. When every row coincides with a chosen one, the remaining draws fall on the weights alone.
 pub(super) fn rows(problem: &Problem, count: usize, stream: &Stream, cancel: &Cancel) -> Result<Vec<usize>> {
     let trials = (2 + (count as f64).ln() as usize).min(LANES);
-    let mut choice = Choice::new(problem);
+    let mut choice = Choice::new(problem, Coarse::new(problem, count, cancel)?);
     let mut draw = 0;
     let mut next = || {
         draw += 1;
@@ -118,7 +153,7 @@ fn random_row(problem: &Problem, unit: f64) -> usize {
 }
 
 impl<'p, 'd> Choice<'p, 'd> {
-    fn new(problem: &'p Problem<'d>) -> Self {
+    fn new(problem: &'p Problem<'d>, coarse: Option<Coarse>) -> Self {
         Self {
             problem,
             margins: Margins::new(problem.columns),
@@ -128,7 +163,9 @@ impl<'p, 'd> Choice<'p, 'd> {
             rows: Vec::new(),
             centroids: Vec::new(),
             squares: Vec::new(),
-            unscreened: 0,
+            coarse,
+            by_bytes: Use::new(REST_OF_BYTES),
+            by_products: Use::new(REST_OF_PRODUCTS),
         }
     }
 
@@ -180,8 +217,10 @@ impl<'p, 'd> Choice<'p, 'd> {
         let packed = self.pack(candidates)?;
         let screen = Screen::new(self.margins, &packed, candidates.len());
         let reach = self.reach(&screen, &packed);
-        let is_screened = self.unscreened == 0;
-        let step = Step { packed, used: candidates.len(), screen, reach, is_screened };
+        let used = candidates.len();
+        let coarse = self.coarse.as_ref().filter(|_| self.by_bytes.now());
+        let targets = coarse.map(|coarse| coarse.targets(&packed, used, &screen));
+        let step = Step { packed, used, screen, reach, targets, by_products: self.by_products.now() };
         let found = (0..self.block_sums.len())
             .into_par_iter()
             .map_init(Rows::default, |rows, block| {
@@ -189,15 +228,16 @@ impl<'p, 'd> Choice<'p, 'd> {
                 self.gains(block, &step, rows)
             })
             .collect::<Result<Vec<Found>>>()?;
-        let (mut total, mut screened) = ([0.0; LANES], [0, 0]);
+        let mut total = [0.0; LANES];
+        let (mut by_bytes, mut by_products) = ([0; 2], [0; 2]);
+        let add = |sum: &mut [usize; 2], found: [usize; 2]| *sum = [sum[0] + found[0], sum[1] + found[1]];
         for found in &found {
             total.iter_mut().zip(found.gains).for_each(|(total, gain)| *total += gain);
-            screened = [screened[0] + found.screened[0], screened[1] + found.screened[1]];
+            add(&mut by_bytes, found.by_bytes);
+            add(&mut by_products, found.by_products);
         }
-        self.unscreened = match self.unscreened {
-            0 if screened[1] as f64 > WORTHWHILE * screened[0] as f64 => TRY_AGAIN,
-            steps => steps.saturating_sub(1),
-        };
+        self.by_bytes.learn(by_bytes);
+        self.by_products.learn(by_products);
         let best = (0..candidates.len()).rev().max_by(|&a, &b| total[a].total_cmp(&total[b]));
         let lane = best.unwrap_or(0);
         Ok(Best { row: candidates[lane], lane, found })
@@ -211,15 +251,22 @@ impl<'p, 'd> Choice<'p, 'd> {
         let mut found = Found::default();
         for first in (start..end).step_by(chunk) {
             let last = end.min(first + chunk);
-            rows.gather(self.problem, first..last, |row| {
+            rows.choose(first..last, |row| {
                 let limit = self.margins.limit(self.closest[row]);
                 self.closest[row] > 0.0
                     && step.reach[self.owner[row] as usize][..step.used].iter().any(|&reach| reach < limit)
-            })?;
-            if step.is_screened {
-                found.screened[0] += rows.index.len();
-                rows.screen(self, step);
-                found.screened[1] += rows.index.len();
+            });
+            if let (Some(coarse), Some(targets)) = (&self.coarse, &step.targets) {
+                found.by_bytes[0] += rows.index.len();
+                let share = |row: usize| self.margins.share(self.problem.norms[row], self.closest[row]);
+                coarse.keep_near(self.problem, targets, &mut rows.index, share);
+                found.by_bytes[1] += rows.index.len();
+            }
+            rows.read(self.problem, first..last)?;
+            if step.by_products {
+                found.by_products[0] += rows.index.len();
+                rows.screen(self.problem, &self.closest, &step.screen, &step.packed);
+                found.by_products[1] += rows.index.len();
             }
             self.measure(step, rows, &mut found);
         }
@@ -228,8 +275,7 @@ impl<'p, 'd> Choice<'p, 'd> {
 
     /// Measures the rows that are left, in their order.
     fn measure(&self, step: &Step, rows: &mut Rows, found: &mut Found) {
-        rows.distances.resize(rows.index.len(), [0.0; LANES]);
-        distances(&rows.x[..rows.index.len() * self.problem.columns], &step.packed, &mut rows.distances);
+        rows.measure(self.problem.columns, &step.packed);
         for (&row, distances) in rows.index.iter().zip(&rows.distances) {
             let weight = self.problem.weight(row).map_or(1.0, f64::from);
             let closest = self.closest[row];
@@ -315,64 +361,6 @@ impl<'p, 'd> Choice<'p, 'd> {
     }
 }
 
-/// Rows gathered from one block.
-#[derive(Default)]
-struct Rows {
-    index: Vec<usize>,
-    /// Room for the rows; it only grows.
-    x: Vec<f32>,
-    distances: Vec<Lanes>,
-    keep: Vec<bool>,
-}
-
-impl Rows {
-    /// Reads the wanted rows of a block, or the whole block where most are wanted: the others change nothing, and rows
-    /// that lie together are read faster.
-    fn gather(
-        &mut self,
-        problem: &Problem,
-        block: Range<usize>,
-        wanted: impl Fn(usize) -> bool,
-    ) -> Result<()> {
-        let columns = problem.columns;
-        self.index.clear();
-        self.index.extend(block.clone().filter(|&row| wanted(row)));
-        let whole = 4 * self.index.len() >= 3 * block.len();
-        if whole {
-            self.index.clear();
-            self.index.extend(block.clone());
-        }
-        let used = self.index.len() * columns;
-        if self.x.len() < used {
-            self.x.resize(used, 0.0);
-        }
-        if whole {
-            return problem.load(block.start, &mut self.x[..used]);
-        }
-        for (&row, x) in self.index.iter().zip(self.x.chunks_exact_mut(columns)) {
-            problem.load(row, x)?;
-        }
-        Ok(())
-    }
-
-    /// Keeps the rows that some candidate may improve.
-    fn screen(&mut self, choice: &Choice, step: &Step) {
-        let columns = choice.problem.columns;
-        let Self { index, x, distances, keep } = self;
-        let rows = index.iter().map(|&row| (choice.problem.norms[row], choice.closest[row]));
-        step.screen.may_gain(&x[..index.len() * columns], &step.packed, rows, distances, keep);
-        let mut kept = 0;
-        for (from, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
-            if from != kept {
-                index[kept] = index[from];
-                x.copy_within(from * columns..(from + 1) * columns, kept * columns);
-            }
-            kept += 1;
-        }
-        index.truncate(kept);
-    }
-}
-
 widest! {
     /// Squared distance, summed in sixteen interleaved parts and those in order.
     pub(super) fn squared_distance(x: &[f32], candidate: &[f32]) -> f32 = squared_distance_body;
@@ -392,40 +380,4 @@ fn squared_distance_body(x: &[f32], candidate: &[f32]) -> f32 {
         *part += (x - c) * (x - c);
     }
     parts.iter().sum()
-}
-
-widest! {
-    fn distances(x: &[f32], packed: &[Lanes], out: &mut [Lanes]) = distances_body;
-}
-
-/// `out[row][lane] = sum over d of (x[row, d] - packed[d][lane])^2`, in the order of d.
-#[inline(always)]
-fn distances_body(x: &[f32], packed: &[Lanes], out: &mut [Lanes]) {
-    const GROUP: usize = 4;
-    let depth = packed.len();
-    let mut groups = out.chunks_exact_mut(GROUP);
-    let mut rows = x.chunks_exact(GROUP * depth);
-    for (out, rows) in groups.by_ref().zip(rows.by_ref()) {
-        let mut sums = [[0.0_f32; LANES]; GROUP];
-        for (d, lanes) in packed.iter().enumerate() {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let x = rows[row * depth + d];
-                for (sum, &lane) in sums.iter_mut().zip(lanes) {
-                    let difference = x - lane;
-                    *sum += difference * difference;
-                }
-            }
-        }
-        out.copy_from_slice(&sums);
-    }
-    for (out, row) in groups.into_remainder().iter_mut().zip(rows.remainder().chunks_exact(depth)) {
-        let mut sums = [0.0_f32; LANES];
-        for (&x, lanes) in row.iter().zip(packed) {
-            for (sum, &lane) in sums.iter_mut().zip(lanes) {
-                let difference = x - lane;
-                *sum += difference * difference;
-            }
-        }
-        *out = sums;
-    }
 }

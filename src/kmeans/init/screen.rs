@@ -55,6 +55,13 @@ impl Margins {
         (limit * (1.0 + 2.0_f64.powi(-20))) as f32
     }
 
+    /// What the product of a row with a candidate may reach beyond the candidate's own share.
+    pub fn share(&self, norm: f32, closest: f32) -> f64 {
+        let Self { g, tiny } = *self;
+        let (below, above) = squares_around(norm);
+        0.5 * (below - g * above - (f64::from(closest) + tiny) * (1.0 + 2.0 * g))
+    }
+
     /// A distance that was summed in one order and is at least this is not below `closest` in another order.
     pub fn near(&self, closest: f32) -> f32 {
         let near = f64::from(closest) * (1.0 + 4.0 * self.g) + 4.0 * self.tiny;
@@ -99,6 +106,11 @@ impl Screen {
         Self { margins, narrow, squares, shares }
     }
 
+    /// What a candidate's product with a row may reach beyond the row's own share.
+    pub fn candidate_share(&self, lane: usize) -> f64 {
+        self.shares[lane]
+    }
+
     /// Products of rows with the candidates, one lane each.
     fn products(&self, x: &[f32], packed: &[Lanes], out: &mut [Lanes]) {
         if self.narrow.is_empty() { products(x, packed, out) } else { products(x, &self.narrow, out) }
@@ -129,10 +141,8 @@ impl Screen {
         scratch.resize(x.len() / packed.len(), [0.0; LANES]);
         self.products(x, packed, scratch);
         keep.clear();
-        let Margins { g, tiny } = self.margins;
         keep.extend(scratch.iter().zip(rows).map(|(products, (norm, closest))| {
-            let (below, above) = squares_around(norm);
-            let share = 0.5 * (below - g * above - (f64::from(closest) + tiny) * (1.0 + 2.0 * g));
+            let share = self.margins.share(norm, closest);
             let passes = |(&product, own): (&f32, &f64)| f64::from(product) <= share + own;
             !products.iter().zip(&self.shares).fold(true, |all, pair| all & passes(pair))
         }));

@@ -1,0 +1,126 @@
+use super::super::plus_plus::{Lanes, squared_distance};
+use super::super::screen::{Margins, Screen};
+use super::*;
+use crate::data::Points;
+use crate::random::Stream;
+
+const ROWS: usize = 3000;
+
+/// Clusters of a deviation around centres in a cube of 2, far from the origin where the offset is large.
+fn points(columns: usize, deviation: f32, offset: f32) -> Vec<f32> {
+    let (centres, noise) = (Stream::new(3, 0), Stream::new(3, 1));
+    let value = |row: usize, column: usize| {
+        let centre = centres.unit((row % 40 * columns + column) as u64) as f32 * 2.0 - 1.0;
+        offset + centre + deviation * (noise.unit((row * columns + column) as u64) as f32 - 0.5)
+    };
+    (0..ROWS * columns).map(|at| value(at / columns, at % columns)).collect()
+}
+
+struct Case<'p> {
+    problem: Problem<'p>,
+    margins: Margins,
+    x: Vec<f32>,
+    /// Distances to the nearest of the first rows.
+    closest: Vec<f32>,
+    packed: Vec<Lanes>,
+    candidates: Vec<usize>,
+}
+
+impl<'p> Case<'p> {
+    fn new(points: &'p [f32], columns: usize, chosen: usize, candidates: usize) -> Self {
+        let view = ndarray::ArrayView2::from_shape((ROWS, columns), points).unwrap();
+        let problem = Problem::new(Points::from(view), None, false, &Cancel::new()).unwrap();
+        let mut x = vec![0.0; points.len()];
+        problem.load(0, &mut x).unwrap();
+        let row = |row: usize| &x[row * columns..(row + 1) * columns];
+        let nearest = |at: usize| {
+            (0..chosen).fold(f32::MAX, |closest, first| closest.min(squared_distance(row(at), row(first))))
+        };
+        let closest = (0..ROWS).map(nearest).collect();
+        let candidates: Vec<usize> = (0..candidates).map(|candidate| 77 + 13 * candidate).collect();
+        let mut packed = vec![[0.0; LANES]; columns];
+        for (lane, &candidate) in candidates.iter().enumerate() {
+            packed.iter_mut().zip(row(candidate)).for_each(|(lanes, &value)| lanes[lane] = value);
+        }
+        Self { margins: Margins::new(columns), problem, x, closest, packed, candidates }
+    }
+
+    fn targets(&self, coarse: &Coarse) -> Targets {
+        let screen = Screen::new(self.margins, &self.packed, self.candidates.len());
+        coarse.targets(&self.packed, self.candidates.len(), &screen)
+    }
+
+    fn kept(&self, coarse: &Coarse, targets: &Targets) -> Vec<usize> {
+        let mut index = (0..ROWS).collect();
+        let share = |row: usize| self.margins.share(self.problem.norms[row], self.closest[row]);
+        coarse.keep_near(&self.problem, targets, &mut index, share);
+        index
+    }
+
+    /// Rows that are not in `kept` though a candidate is nearer than what they have.
+    fn lost(&self, kept: &[usize]) -> usize {
+        let columns = self.problem.columns;
+        let row = |row: usize| &self.x[row * columns..(row + 1) * columns];
+        let gains = |at: usize| {
+            self.candidates
+                .iter()
+                .any(|&candidate| squared_distance(row(at), row(candidate)) < self.closest[at])
+        };
+        (0..ROWS).filter(|at| kept.binary_search(at).is_err() && gains(*at)).count()
+    }
+}
+
+fn coarse(case: &Case) -> Coarse {
+    Coarse::of(&case.problem, &Cancel::new()).unwrap().unwrap()
+}
+
+/// Nothing that gains is dropped, whatever the sizes; bytes without their rests would drop some.
+#[test]
+fn rows_that_gain_are_kept() {
+    let (mut dropped, mut lost_without_rests) = (0, 0);
+    for columns in [1, 2, 3, 4, 5, 31, 128, 130] {
+        for (deviation, offset) in [(0.01, 0.0), (0.5, 0.0), (4.0, 0.0), (0.5, 1e6), (1e-20, 0.0)] {
+            for (chosen, candidates) in [(1, 2), (30, 8), (90, 9), (90, 16)] {
+                let points = points(columns, deviation, offset);
+                let case = Case::new(&points, columns, chosen, candidates);
+                let mut coarse = coarse(&case);
+                let kept = case.kept(&coarse, &case.targets(&coarse));
+                assert_eq!(case.lost(&kept), 0, "{columns} columns, deviation {deviation}, {chosen} chosen");
+                dropped += ROWS - kept.len();
+                coarse.parts.iter_mut().for_each(|[_, rest]| *rest = 0.0);
+                let mut careless = case.targets(&coarse);
+                careless.rests = [0.0; LANES];
+                lost_without_rests += case.lost(&case.kept(&coarse, &careless));
+            }
+        }
+    }
+    println!("{dropped} rows dropped, {lost_without_rests} wrongly without rests");
+    assert!(dropped > 100_000 && lost_without_rests > 100);
+}
+
+/// Instructions for bytes decide as plain Rust does, also for the last rows of an index that fills no group.
+#[test]
+fn instructions_decide_as_plain_rust() {
+    for (columns, candidates) in [(3, 5), (64, 8), (100, 16)] {
+        let points = points(columns, 0.5, 0.0);
+        let case = Case::new(&points, columns, 30, candidates);
+        let coarse = coarse(&case);
+        let targets = case.targets(&coarse);
+        for rows in [[0, 1, 2, 3, 4, 5, 6, 7], [5, 900, 77, 77, 2999, 12, 0, 1]] {
+            let share =
+                |row: usize| share_below(case.margins.share(case.problem.norms[row], case.closest[row]));
+            let lengths = rows.map(|row| case.problem.norms[row] + coarse.parts[row][1]);
+            let group = Group { rows, shares: rows.map(share), lengths };
+            assert_eq!(coarse.near(&targets, &group), coarse.near_plainly(&targets, &group));
+        }
+        for length in [0, 1, 7, 8, 9, 17] {
+            let share = |row: usize| case.margins.share(case.problem.norms[row], case.closest[row]);
+            let mut index: Vec<usize> = (100..100 + length).collect();
+            coarse.keep_near(&case.problem, &targets, &mut index, share);
+            let all = case.kept(&coarse, &targets);
+            let expected: Vec<usize> =
+                all.into_iter().filter(|row| (100..100 + length).contains(row)).collect();
+            assert_eq!(index, expected, "{columns} columns, {length} rows");
+        }
+    }
+}
