@@ -82,3 +82,30 @@ fn most() -> String {
     #[cfg(not(any(test, feature = "test-hooks")))]
     String::new()
 }
+
+/// Instructions that add products of four pairs of bytes to each lane of 32 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vnni {
+    /// On vectors of 256 bits.
+    #[cfg(target_arch = "x86_64")]
+    Avx,
+    /// On vectors of 512 bits too.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// Which of them may be used, detected once.
+pub(crate) fn vnni() -> Option<Vnni> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::sync::OnceLock;
+        static VNNI: OnceLock<Option<Vnni>> = OnceLock::new();
+        *VNNI.get_or_init(|| match level() {
+            Level::Avx512 if is_x86_feature_detected!("avx512vnni") => Some(Vnni::Avx512),
+            Level::Avx2 if is_x86_feature_detected!("avxvnni") => Some(Vnni::Avx),
+            _ => None,
+        })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}

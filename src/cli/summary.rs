@@ -46,7 +46,7 @@ pub(super) fn as_text(fit: &Fit, table: &Table, read_seconds: f64) -> String {
         0.0 => rechecked,
         screened => {
             let again = 100.0 * (1.0 - screened - fit.rechecked);
-            format!("{again:.3} % of the rows after f16, in f32; {rechecked}")
+            format!("{again:.3} % of the rows after the screen, in f32; {rechecked}")
         }
     };
     let lines = [

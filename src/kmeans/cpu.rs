@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::grid::Sums;
 use super::lloyd::{Pass, Passes};
 use super::params::Params;
+use super::pays::Use;
 use super::problem::Problem;
 use super::prune::ball::{Balls, GROUP, Pruned};
 use super::prune::bounds::{Margin, Moves};
@@ -21,7 +22,7 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::tile::bound::Bound;
 use crate::tile::codebook::{Codebook, Screen};
-use crate::tile::cpu::{NearestTile, Panels, ROW_GROUP, Reach, Scratch};
+use crate::tile::cpu::{BytePanels, Labelled, NearestTile, Panels, ROW_GROUP, Reach, Scratch};
 
 /// Bytes of a block of rows: half of a small second-level cache.
 const BLOCK_BYTES: usize = 192 * 1024;
@@ -29,6 +30,9 @@ const BLOCK_BYTES: usize = 192 * 1024;
 const PROBE: usize = 16;
 /// Fewer rows in doubt than this are not judged at all.
 const LEAST_PROBED: usize = 4096;
+
+/// Passes for which bytes rest where they certified too few rows.
+const REST_OF_BYTES: usize = 8;
 
 /// Rows per block for rows of `columns` features.
 pub(crate) fn block_rows(columns: usize) -> usize {
@@ -46,6 +50,8 @@ pub(crate) struct Cpu<'p, 'd> {
     recheck: bool,
     margin: Margin,
     schedule: Schedule,
+    /// When dense passes look at rows in bytes first.
+    by_bytes: Use,
     bounds: Bounds,
     moves: Moves,
     /// The centroids that the bounds are right for; empty where there are no bounds.
@@ -96,6 +102,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
             margin: Margin::new(params.careless),
             bounds: Bounds::new(if schedule.is_on() { problem.rows } else { 0 }),
             schedule,
+            by_bytes: Use::new(REST_OF_BYTES),
             moves: Moves::default(),
             bounded: Vec::new(),
         }
@@ -105,8 +112,11 @@ impl<'p, 'd> Cpu<'p, 'd> {
     fn dense(&mut self, prepared: &Prepared) -> Result<Pass> {
         let begin = Instant::now();
         let (problem, rows) = (self.problem, block_rows(self.problem.columns));
+        let keeps_bounds = self.schedule.needs_bounds() && prepared.book.len() == self.sums.weights.len();
+        let bytes = self.by_bytes.now().then(|| BytePanels::new(prepared.book)).flatten();
         let tile = NearestTile {
             recheck: self.recheck,
+            bytes: bytes.as_ref(),
             ..NearestTile::all(prepared.book, &self.panels, &prepared.screen, prepared.bound)
         };
         let (workers, cancel) = (&self.workers, &self.cancel);
@@ -115,7 +125,6 @@ impl<'p, 'd> Cpu<'p, 'd> {
             own(workers).pass_block(problem, &tile, block * rows, labels, reach)
         };
         let labels = self.labels.par_chunks_mut(rows).enumerate();
-        let keeps_bounds = self.schedule.needs_bounds() && prepared.book.len() == self.sums.weights.len();
         let pass = if keeps_bounds {
             let bounds = self.bounds.upper.par_chunks_mut(rows).zip(self.bounds.lower.par_chunks_mut(rows));
             labels
@@ -131,6 +140,8 @@ impl<'p, 'd> Cpu<'p, 'd> {
         if keeps_bounds {
             self.bounded.extend_from_slice(&prepared.book.exact);
         }
+        let looked_at = if bytes.is_some() { problem.rows } else { 0 };
+        self.by_bytes.learn([looked_at, looked_at - pass.screened as usize]);
         self.schedule.was_dense(begin.elapsed().as_secs_f64());
         Ok(pass)
     }
@@ -291,7 +302,7 @@ impl Worker {
         problem.load(start, &mut self.x[..count * columns])?;
         self.before[..count].copy_from_slice(labels);
         let norms = &problem.norms[start..start + count];
-        let rechecked = tile.label(&self.x, norms, labels, reach, &mut self.scratch);
+        let labelled = tile.label(&self.x, norms, labels, reach, &mut self.scratch);
         let mut changed = 0;
         for (index, (&label, &before)) in labels.iter().zip(&self.before).enumerate() {
             if label == before {
@@ -304,7 +315,8 @@ impl Worker {
         }
         self.has_sums |= changed > 0;
         let products = (count * tile.len()) as u64;
-        Ok(Pass { changed, screened: 0, rechecked: rechecked as u64, products })
+        let Labelled { screened, rechecked } = labelled;
+        Ok(Pass { changed, screened: screened as u64, rechecked: rechecked as u64, products })
     }
 
     fn pass_balls(&mut self, pruned: &Pruned, segments: &[Segment]) -> Result<Pass> {

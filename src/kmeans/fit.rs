@@ -62,7 +62,8 @@ pub struct Fit {
     pub history: Vec<Iteration>,
     /// Number of points with each label.
     pub cluster_sizes: Vec<u64>,
-    /// Mean over the iterations of the share of points that `f16` products on matrix units certified; 0 without.
+    /// Mean over the iterations of the share of points that `f16` products on matrix units certified, or
+    /// products of bytes on processors with VNNI; 0 without.
     pub screened: f64,
     /// Mean over the iterations of the share of points decided in `f64` because the tile did not certify them.
     pub rechecked: f64,

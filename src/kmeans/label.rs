@@ -1,15 +1,19 @@
 //! Certified labels for any rows under given centroids, block by block on the CPU: predict, and k-means||.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use rayon::prelude::*;
 
 use super::cpu::block_rows;
+use super::pays::Use;
 use super::problem::{norm_above, row_square};
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::Frame;
 use crate::error::Result;
 use crate::tile::codebook::Codebook;
-use crate::tile::cpu::{NearestTile, Panels, ROW_GROUP, Scratch, Values};
+use crate::tile::cpu::{BytePanels, Labelled, NearestTile, Panels, ROW_GROUP, Scratch, Values};
 use crate::tile::exact;
 
 /// Rows and the frame they are read in.
@@ -32,8 +36,8 @@ pub(crate) struct Block<'a> {
     pub x: &'a [f32],
     /// Their labels.
     pub labels: &'a [u32],
-    /// How many were decided in `f64`.
-    pub rechecked: u64,
+    /// How they were decided.
+    pub labelled: Labelled,
 }
 
 /// Labels all rows; `visit` turns each block into a result, and those come back in order.
@@ -45,6 +49,8 @@ pub(crate) fn blocks<R: Send>(
     let chain = Panels::chain(book.depth);
     let screen = book.screen(chain);
     let panels = Panels::new(book, &screen.half_norms);
+    // Rows are much alike: where bytes certify too few of one block, they are not asked again.
+    let (bytes, pays) = (BytePanels::new(book), AtomicBool::new(true));
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let block = block_rows(columns);
     (0..total.div_ceil(block))
@@ -62,9 +68,13 @@ pub(crate) fn blocks<R: Send>(
                     largest = largest.max(*norm);
                 }
                 let bound = book.bound(chain, largest);
-                let tile = NearestTile::all(book, &panels, &screen, bound);
-                let rechecked = tile.label(x, &norms[..count], &mut labels[..count], None, scratch) as u64;
-                Ok(visit(Block { start, x: &x[..count * columns], labels: &labels[..count], rechecked }))
+                let bytes = bytes.as_ref().filter(|_| pays.load(Relaxed));
+                let tile = NearestTile { bytes, ..NearestTile::all(book, &panels, &screen, bound) };
+                let labelled = tile.label(x, &norms[..count], &mut labels[..count], None, scratch);
+                if bytes.is_some() && Use::is_worthless([count, count - labelled.screened]) {
+                    pays.store(false, Relaxed);
+                }
+                Ok(visit(Block { start, x: &x[..count * columns], labels: &labels[..count], labelled }))
             },
         )
         .collect()

@@ -60,8 +60,8 @@ pub struct Iteration {
     pub inertia: f64,
     /// Rows whose label changed.
     pub changed: u64,
-    /// Share of rows that `f16` products on matrix units certified; the `f32` tile certified the others but those of
-    /// `rechecked`.
+    /// Share of rows that `f16` products on matrix units certified, or products of bytes on processors with VNNI; `f32`
+    /// certified the others but those of `rechecked`.
     pub screened: f64,
     /// Share of rows that the tile's error bound did not certify and that were decided in `f64`.
     pub rechecked: f64,

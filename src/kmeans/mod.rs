@@ -24,6 +24,7 @@ mod label;
 mod lloyd;
 mod model;
 mod params;
+mod pays;
 #[cfg(feature = "gpu")]
 mod plan;
 mod problem;

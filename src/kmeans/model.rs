@@ -100,7 +100,8 @@ impl Model {
 pub struct Labels {
     /// Index of the nearest centroid of each point, ties to the lowest.
     pub labels: Array1<u32>,
-    /// Share of points that `f16` products on matrix units certified; 0 without.
+    /// Share of points that `f16` products on matrix units certified, or products of bytes on processors with VNNI; 0
+    /// without.
     pub screened: f64,
     /// Share of points that the tile's error bound did not certify and that were decided in `f64`.
     pub rechecked: f64,
@@ -330,9 +331,11 @@ impl Model {
     }
 
     fn predict_cpu(&self, rows: &Rows) -> Result<(Vec<u32>, Pass)> {
-        let blocks = label::blocks(rows, &self.codebook(), |block| (block.labels.to_vec(), block.rechecked))?;
-        let rechecked = blocks.iter().map(|block| block.1).sum();
-        let pass = Pass { rechecked, ..Pass::default() };
+        let blocks = label::blocks(rows, &self.codebook(), |block| (block.labels.to_vec(), block.labelled))?;
+        let pass = blocks.iter().fold(Pass::default(), |pass, (_, labelled)| {
+            let (screened, rechecked) = (labelled.screened as u64, labelled.rechecked as u64);
+            pass.plus(Pass { screened, rechecked, ..Pass::default() })
+        });
         Ok((blocks.into_iter().flat_map(|block| block.0).collect(), pass))
     }
 

@@ -86,9 +86,13 @@ impl<'c> Codebook<'c> {
     }
 
     /// `|c|^2` of each kept centroid.
-    #[cfg(feature = "gpu")]
     pub fn squares(&self) -> &[f64] {
         &self.squares
+    }
+
+    /// At least the length of a kept centroid, and of its `f32` rounding.
+    pub fn length_above(&self, column: usize) -> f32 {
+        rounded_up(self.sizes[column].0)
     }
 
     /// At least the distance between a kept centroid and its `f32` rounding.

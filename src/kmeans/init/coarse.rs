@@ -26,24 +26,17 @@ use super::screen::Screen;
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, norm_above, row_square};
-use crate::simd::widest;
-#[cfg(target_arch = "x86_64")]
-use x86::level;
+use crate::simd::{Vnni, vnni};
+use crate::tile::cpu::encode::{self, BIAS, Encoded, STEP, encode};
 
 /// Fewer centroids than this do not pay for the copy.
 const LEAST_CENTROIDS: usize = 32;
 /// Most bytes of the copy.
 const MOST_BYTES: usize = 2 << 30;
-/// Most features: residuals stay shorter than their rows.
-const MOST_COLUMNS: usize = 1 << 15;
-/// Features in one step of a product.
-const STEP: usize = 4;
 /// Candidates in one vector.
 const WIDTH: usize = 8;
 /// Rows whose sums are kept in registers together.
 const GROUP: usize = 8;
-/// What makes a byte of a row unsigned, as the processor wants it.
-const BIAS: u8 = 128;
 
 /// Rows in bytes.
 pub(super) struct Coarse {
@@ -51,8 +44,8 @@ pub(super) struct Coarse {
     stride: usize,
     /// q + [`BIAS`], row by row.
     codes: Vec<u8>,
-    /// s and an upper bound on |e| of each row.
-    parts: Vec<[f32; 2]>,
+    /// s and |e| of each row.
+    parts: Vec<Encoded>,
 }
 
 /// The candidates of one step in bytes.
@@ -72,35 +65,6 @@ pub(super) struct Targets {
     used: usize,
 }
 
-widest! {
-    /// Writes q + [`BIAS`] of a row, and e in place of the row. Returns s.
-    fn encode(x: &mut [f32], codes: &mut [u8]) -> f32 = encode_body;
-}
-
-#[inline(always)]
-fn encode_body(x: &mut [f32], codes: &mut [u8]) -> f32 {
-    let largest = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-    codes.fill(BIAS);
-    // So that neither the step nor its inverse underflows.
-    if largest < 2.0_f32.powi(-100) {
-        return 0.0;
-    }
-    let (scale, inverse) = (largest / 127.0, 127.0 / largest);
-    for (x, code) in x.iter_mut().zip(codes) {
-        let q = (*x * inverse).round_ties_even().clamp(-127.0, 127.0);
-        *code = (q as i32 + i32::from(BIAS)) as u8;
-        *x -= q * scale;
-    }
-    scale
-}
-
-/// `encode`, and with it an upper bound on |e|, from an upper bound on |x|.
-fn encode_row(x: &mut [f32], norm: f32, codes: &mut [u8]) -> [f32; 2] {
-    let scale = encode(x, codes);
-    // The residual was rounded, too: by less than 2^-22 |x|.
-    [scale, norm_above(row_square(x)) + norm * 2.0_f32.powi(-16)]
-}
-
 /// A lower bound on a share, as `f32`.
 fn share_below(share: f64) -> f32 {
     (share - share.abs() * 2.0_f64.powi(-19) - 2.0_f64.powi(-100)) as f32
@@ -109,7 +73,7 @@ fn share_below(share: f64) -> f32 {
 impl Coarse {
     /// A copy of all rows, where it pays for `count` centroids and there is room for it.
     pub fn new(problem: &Problem, count: usize, cancel: &Cancel) -> Result<Option<Self>> {
-        if count < LEAST_CENTROIDS || level().is_none() {
+        if count < LEAST_CENTROIDS || vnni().is_none() {
             return Ok(None);
         }
         Self::of(problem, cancel)
@@ -117,9 +81,10 @@ impl Coarse {
 
     fn of(problem: &Problem, cancel: &Cancel) -> Result<Option<Self>> {
         let (rows, columns) = (problem.rows, problem.columns);
-        let stride = columns.next_multiple_of(STEP);
-        let mut coarse = Self { stride, codes: Vec::new(), parts: vec![[0.0; 2]; rows] };
-        let bytes = rows.checked_mul(stride).filter(|&bytes| bytes <= MOST_BYTES && columns <= MOST_COLUMNS);
+        let stride = encode::stride(columns);
+        let mut coarse = Self { stride, codes: Vec::new(), parts: vec![Encoded::default(); rows] };
+        let bytes =
+            rows.checked_mul(stride).filter(|&bytes| bytes <= MOST_BYTES && columns <= encode::MOST_FEATURES);
         let Some(bytes) = bytes.filter(|&bytes| coarse.codes.try_reserve_exact(bytes).is_ok()) else {
             return Ok(None);
         };
@@ -133,7 +98,7 @@ impl Coarse {
                 for (index, (codes, parts)) in codes.chunks_exact_mut(stride).zip(parts).enumerate() {
                     let row = block * SUM_BLOCK + index;
                     problem.load(row, x)?;
-                    *parts = encode_row(x, problem.norms[row], codes);
+                    *parts = encode(x, problem.norms[row], codes);
                 }
                 Ok(())
             },
@@ -157,7 +122,7 @@ impl Coarse {
         for lane in 0..used {
             candidate.iter_mut().zip(packed).for_each(|(value, lanes)| *value = lanes[lane]);
             let norm = norm_above(row_square(&candidate));
-            let [scale, rest] = encode_row(&mut candidate, norm, &mut codes);
+            let Encoded { scale, rest } = encode(&candidate, norm, &mut codes);
             let panels = &mut targets.panels[lane / WIDTH * steps..][..steps];
             let mut sum = 0;
             for (panel, codes) in panels.iter_mut().zip(codes.chunks_exact(STEP)) {
@@ -191,7 +156,7 @@ impl Coarse {
             let mut group = Group { rows, shares: [0.0; GROUP], lengths: [0.0; GROUP] };
             for (at, &row) in rows.iter().enumerate() {
                 group.shares[at] = share_below(share(row));
-                group.lengths[at] = problem.norms[row] + self.parts[row][1];
+                group.lengths[at] = problem.norms[row] + self.parts[row].rest;
             }
             let near = self.near(targets, &group);
             for (at, &row) in rows[..count].iter().enumerate() {
@@ -204,18 +169,14 @@ impl Coarse {
 
     /// A bit for each row of a group that some candidate may be near to.
     fn near(&self, targets: &Targets, group: &Group) -> u32 {
-        match level() {
+        match vnni() {
+            // SAFETY: the processor was seen to have these instructions.
             #[cfg(target_arch = "x86_64")]
-            Some(x86::Level::Avx512) => {
-                // SAFETY: `level` saw the processor report these features.
-                unsafe { x86::avx512(self, targets, group) }
-            }
+            Some(Vnni::Avx512) => unsafe { x86::avx512(self, targets, group) },
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Some(x86::Level::Avx) => {
-                // SAFETY: as above.
-                unsafe { x86::avx(self, targets, group) }
-            }
-            _ => self.near_plainly(targets, group),
+            Some(Vnni::Avx) => unsafe { x86::avx(self, targets, group) },
+            None => self.near_plainly(targets, group),
         }
     }
 
@@ -230,7 +191,7 @@ impl Coarse {
                 pairs.map(|(&code, &p)| i32::from(code) * i32::from(p)).sum::<i32>()
             };
             let product = (codes.zip(panels).map(product).sum::<i32>() - targets.biases[lane]) as f32;
-            let [scale, rest] = self.parts[row];
+            let Encoded { scale, rest } = self.parts[row];
             let rests = rest * targets.norms[lane] + group.lengths[at] * targets.rests[lane];
             let above = product * targets.scales[lane] * scale + rests - targets.shares[lane];
             !(above <= group.shares[at])
@@ -247,10 +208,4 @@ struct Group {
     shares: [f32; GROUP],
     /// Upper bounds on |x| + |e|.
     lengths: [f32; GROUP],
-}
-
-/// No instructions for bytes are known: the plain kernel would not pay.
-#[cfg(not(target_arch = "x86_64"))]
-fn level() -> Option<()> {
-    None
 }

@@ -19,6 +19,7 @@ use super::rows::Rows;
 use super::screen::{Margins, Screen};
 use crate::cancel::Cancel;
 use crate::error::Result;
+use crate::kmeans::pays::Use;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, row_square};
 use crate::random::Stream;
 use crate::simd::widest;
@@ -27,36 +28,10 @@ use crate::simd::widest;
 pub(super) const LANES: usize = 16;
 /// Bytes of rows that are screened and measured while they are in cache.
 const CHUNK_BYTES: usize = 128 << 10;
-/// Where a screen keeps more than this share of the rows it is not worth its products for a while.
-const WORTHWHILE: f64 = 0.7;
-/// Steps for which the screen of products rests then.
+/// Steps for which the screen of products rests where it kept too many rows.
 const REST_OF_PRODUCTS: usize = 8;
 /// Steps for which the screen of bytes does, which costs a fifth of what it may save.
 const REST_OF_BYTES: usize = 2;
-
-/// When a screen is used: it rests for some steps where it kept most rows.
-struct Use {
-    rest: usize,
-    left: usize,
-}
-
-impl Use {
-    fn new(rest: usize) -> Self {
-        Self { rest, left: 0 }
-    }
-
-    fn now(&self) -> bool {
-        self.left == 0
-    }
-
-    /// Learns from a step, in which it kept `after` of `before` rows.
-    fn learn(&mut self, [before, after]: [usize; 2]) {
-        self.left = match self.left {
-            0 if after as f64 > WORTHWHILE * before as f64 => self.rest,
-            left => left.saturating_sub(1),
-        };
-    }
-}
 
 /// One value per candidate.
 pub(super) type Lanes = [f32; LANES];

@@ -351,7 +351,7 @@ impl Balls {
         };
         let Found { labels, upper, lower } = &mut self.found;
         let reach = Reach { upper: &mut upper[..count], lower: &mut lower[..count] };
-        let rechecked = tile.label(&block.x, &block.norms, &mut labels[..count], Some(reach), scratch);
+        let labelled = tile.label(&block.x, &block.norms, &mut labels[..count], Some(reach), scratch);
         // Whatever was left out is at least this far from the label's centroid.
         let left_out = match is_all {
             true => f32::MAX,
@@ -373,7 +373,7 @@ impl Balls {
             }
         }
         let products = (count * tile.len()) as u64;
-        Pass { changed, screened: 0, rechecked: rechecked as u64, products }
+        Pass { changed, screened: 0, rechecked: labelled.rechecked as u64, products }
     }
 }
 

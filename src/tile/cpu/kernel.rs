@@ -110,8 +110,7 @@ pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(
     let rows = groups * ROWS;
     assert!(x.len() >= rows * depth && state.best.len() >= rows * V::LANES && panels.width == 2 * V::LANES);
     assert!(tiles <= panels.tiles && state.winners.len() >= rows);
-    state.best[..rows * V::LANES].fill(2.0 * ABSENT);
-    state.second[..rows * V::LANES].fill(2.0 * ABSENT);
+    begin::<V>(rows, state);
     for tile in 0..tiles {
         for chunk in 0..panels.chunks {
             let (start, length) = panels.chunk(chunk);
@@ -125,15 +124,31 @@ pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(
                     let sums = state.sums.as_mut_ptr().add(at);
                     product::<V, ROWS>(rows, depth, length, panel, sums, chunk > 0);
                     if chunk + 1 == panels.chunks {
-                        keep::<V, ROWS>(sums, tile, group, panels, state);
+                        keep::<V, ROWS>(sums, tile, group, &panels.half_norms, state);
                     }
                 }
             }
         }
     }
+    // SAFETY: the assertions above.
+    unsafe { finish::<V>(rows, state) }
+}
+
+/// Nothing found yet for `rows` rows.
+pub(super) fn begin<V: Vector>(rows: usize, state: &mut FoldState) {
+    state.best[..rows * V::LANES].fill(2.0 * ABSENT);
+    state.second[..rows * V::LANES].fill(2.0 * ABSENT);
+}
+
+/// What the lanes of each row come to.
+///
+/// # Safety
+/// As [`fold`]; the state has room for the rows.
+#[inline(always)]
+pub(super) unsafe fn finish<V: Vector>(rows: usize, state: &mut FoldState) {
     for row in 0..rows {
         let at = row * V::LANES;
-        // SAFETY: the assertions above.
+        // SAFETY: as the caller promises.
         let (best, second, lane) = unsafe {
             V::two_least(V::load(state.best.as_ptr().add(at)), V::load(state.second.as_ptr().add(at)))
         };
@@ -143,17 +158,20 @@ pub(super) unsafe fn fold<V: Vector, const ROWS: usize>(
 }
 
 /// Updates the lane-wise best, second and index of one group of rows with one finished tile.
+///
+/// # Safety
+/// As [`fold`]; the state has room for the rows, `half_norms` holds 2 * LANES per tile.
 #[inline(always)]
-unsafe fn keep<V: Vector, const ROWS: usize>(
+pub(super) unsafe fn keep<V: Vector, const ROWS: usize>(
     sums: *const f32,
     tile: usize,
     group: usize,
-    panels: &Panels,
+    half_norms: &[f32],
     state: &mut FoldState,
 ) {
-    // SAFETY: `fold` asserted the room for every row; `half_norms` holds 2 * LANES per tile.
+    // SAFETY: as the caller promises.
     unsafe {
-        let half_norms = panels.half_norms.as_ptr().add(tile * 2 * V::LANES);
+        let half_norms = half_norms.as_ptr().add(tile * 2 * V::LANES);
         let halves = [V::load(half_norms), V::load(half_norms.add(V::LANES))];
         let index = [V::splat((2 * tile) as f32), V::splat((2 * tile + 1) as f32)];
         for row in 0..ROWS {

@@ -1,9 +1,14 @@
 //! The kernels of the CPU tile, compiled for each instruction set and chosen at run time.
 
+use super::bytes::{BytePanels, ByteRows};
 use super::kernel::{self, Back, FoldState, Take};
+#[cfg(target_arch = "x86_64")]
+use super::kernel_bytes;
 use super::panels::Panels;
+#[cfg(target_arch = "x86_64")]
+use super::vector::ByteVector;
 use super::vector::{self, Vector};
-use crate::simd::{Level, level};
+use crate::simd::{Level, Vnni, level, vnni};
 
 /// What a kernel does with any vectors, `ROWS` rows at a time.
 trait Work {
@@ -65,6 +70,97 @@ impl Work for Fold<'_> {
         let groups = self.rows.div_ceil(ROWS);
         // SAFETY: as the trait's contract.
         unsafe { kernel::fold::<V, ROWS>(self.x, groups, self.panels, self.tiles, self.state) }
+    }
+}
+
+/// What a kernel does with vectors that have products of bytes, `ROWS` rows at a time.
+trait ByteWork {
+    /// Does it.
+    ///
+    /// # Safety
+    /// As [`Work::run`].
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn run<V: ByteVector, const ROWS: usize>(self);
+}
+
+/// Does the work with the instructions for bytes that this processor has: panels of bytes exist only where it has some.
+fn run_on_bytes(work: impl ByteWork) {
+    match vnni() {
+        #[cfg(target_arch = "x86_64")]
+        Some(Vnni::Avx512) => {
+            #[target_feature(enable = "avx512f,avx512vnni")]
+            unsafe fn run(work: impl ByteWork) {
+                // SAFETY: as this function's caller promises.
+                unsafe { work.run::<vector::x86::Avx512, 12>() }
+            }
+            // SAFETY: `vnni` saw these features; panels are packed at the same level.
+            unsafe { run(work) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Some(Vnni::Avx) => {
+            #[target_feature(enable = "avx2,fma,avxvnni")]
+            unsafe fn run(work: impl ByteWork) {
+                // SAFETY: as this function's caller promises.
+                unsafe { work.run::<vector::x86::Avx2, 6>() }
+            }
+            // SAFETY: as above.
+            unsafe { run(work) }
+        }
+        None => {
+            drop(work);
+            unreachable!("panels of bytes without instructions for bytes")
+        }
+    }
+}
+
+/// Folds rows of bytes over all tiles.
+pub(super) fn fold_bytes(rows: &ByteRows, count: usize, panels: &BytePanels, state: &mut FoldState) {
+    run_on_bytes(FoldBytes { rows, count, panels, state });
+}
+
+struct FoldBytes<'a> {
+    rows: &'a ByteRows,
+    count: usize,
+    panels: &'a BytePanels,
+    state: &'a mut FoldState,
+}
+
+impl ByteWork for FoldBytes<'_> {
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn run<V: ByteVector, const ROWS: usize>(self) {
+        let groups = self.count.div_ceil(ROWS);
+        // SAFETY: as the trait's contract.
+        unsafe { kernel_bytes::fold::<V, ROWS>(self.rows, groups, self.panels, self.state) }
+    }
+}
+
+/// The values of rows of bytes with the columns of one tile.
+pub(super) fn values_of_bytes(
+    rows: &ByteRows,
+    count: usize,
+    tile: usize,
+    panels: &BytePanels,
+    values: &mut [f32],
+) {
+    run_on_bytes(ValuesOfBytes { rows, count, tile, panels, values });
+}
+
+struct ValuesOfBytes<'a> {
+    rows: &'a ByteRows,
+    count: usize,
+    tile: usize,
+    panels: &'a BytePanels,
+    values: &'a mut [f32],
+}
+
+impl ByteWork for ValuesOfBytes<'_> {
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn run<V: ByteVector, const ROWS: usize>(self) {
+        let groups = self.count.div_ceil(ROWS);
+        // SAFETY: as the trait's contract.
+        unsafe { kernel_bytes::values::<V, ROWS>(self.rows, groups, self.tile, self.panels, self.values) }
     }
 }
 

@@ -1,11 +1,19 @@
 //! The CPU twin of the nearest tile: certified labels for one block of rows at a time.
 
+mod bytes;
+#[cfg(test)]
+mod bytes_tests;
 pub(crate) mod collect;
+pub(crate) mod encode;
 mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod kernel_bytes;
 mod levels;
 mod panels;
 mod vector;
 
+pub(crate) use bytes::BytePanels;
+use bytes::ByteRows;
 use kernel::FoldState;
 use levels::{fold, tile_values};
 pub(crate) use panels::{Panels, width};
@@ -13,6 +21,7 @@ pub(crate) use panels::{Panels, width};
 use super::bound::{self, Bound};
 use super::codebook::{Codebook, Screen};
 use super::exact;
+use crate::simd::widest;
 
 /// Blocks of rows are multiples of this, and uncertified rows are rechecked this many at a time: a multiple of every
 /// kernel's own count.
@@ -21,6 +30,11 @@ pub(crate) const ROW_GROUP: usize = 24;
 /// What one thread needs to label a block of rows.
 pub(crate) struct Scratch {
     state: FoldState,
+    bytes: ByteRows,
+    /// Rows that bytes did not certify, with the largest value that their nearest column can have.
+    unsure: Vec<(usize, f32)>,
+    /// Some of them.
+    gathered: ByteRows,
     rows: Vec<f32>,
     values: Vec<f32>,
     uncertified: Vec<(usize, f32)>,
@@ -32,6 +46,9 @@ impl Scratch {
     pub fn new(rows: usize, depth: usize) -> Self {
         Self {
             state: FoldState::new(rows.next_multiple_of(ROW_GROUP)),
+            bytes: ByteRows::default(),
+            unsure: Vec::new(),
+            gathered: ByteRows::default(),
             rows: vec![0.0; ROW_GROUP * depth],
             values: vec![0.0; ROW_GROUP * 32],
             uncertified: Vec::new(),
@@ -50,12 +67,23 @@ pub(crate) struct NearestTile<'a> {
     pub screen: &'a Screen,
     /// The error bound of this tile.
     pub bound: Bound,
+    /// All centroids as bytes, which label most rows.
+    pub bytes: Option<&'a BytePanels>,
     /// Off only in tests, which must then fail: rows whose gap is inside the bound keep the tile's label.
     pub recheck: bool,
     /// Where only some centroids were packed: which, in the order of the panels.
     pub columns: Option<&'a [u32]>,
     /// How many tiles of the panels count.
     pub tiles: usize,
+}
+
+/// How many rows were decided how, the others by the `f32` tile.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Labelled {
+    /// Certified by bytes.
+    pub screened: usize,
+    /// In `f64`.
+    pub rechecked: usize,
 }
 
 /// Where the distances of labelled rows go: for each row an upper bound on the distance to its label's centroid, and a
@@ -70,7 +98,7 @@ pub(crate) struct Reach<'a> {
 impl<'a> NearestTile<'a> {
     /// All centroids of a codebook.
     pub fn all(book: &'a Codebook<'a>, panels: &'a Panels, screen: &'a Screen, bound: Bound) -> Self {
-        Self { book, panels, screen, bound, recheck: true, columns: None, tiles: panels.tiles }
+        Self { book, panels, screen, bound, bytes: None, recheck: true, columns: None, tiles: panels.tiles }
     }
 
     /// Number of centroids that count.
@@ -85,7 +113,7 @@ impl<'a> NearestTile<'a> {
     }
 
     /// Labels `labels.len()` rows: `x` holds them row-major, followed by padding up to a multiple of [`ROW_GROUP`];
-    /// `norms` are upper bounds of their lengths. Returns how many were rechecked in `f64`.
+    /// `norms` are upper bounds of their lengths.
     pub fn label(
         &self,
         x: &[f32],
@@ -93,30 +121,107 @@ impl<'a> NearestTile<'a> {
         labels: &mut [u32],
         mut reach: Option<Reach>,
         scratch: &mut Scratch,
-    ) -> usize {
-        fold(x, labels.len(), self.panels, self.tiles, &mut scratch.state);
+    ) -> Labelled {
         scratch.uncertified.clear();
-        for (row, (label, &norm)) in labels.iter_mut().zip(norms).enumerate() {
-            let winner = scratch.state.winners[row];
-            let column = self.column(winner.column);
-            *label = self.book.given[column];
-            let (error, shared) = (self.screen.errors[column], self.bound.shared(norm));
-            let gap = 2.0 * (shared + error);
-            let is_certified = winner.second - winner.best > gap;
-            if !is_certified {
-                scratch.uncertified.push((row, winner.best + gap));
+        let mut screened = 0;
+        match self.bytes {
+            None => {
+                fold(x, labels.len(), self.panels, self.tiles, &mut scratch.state);
+                for row in 0..labels.len() {
+                    let winner = scratch.state.winners[row];
+                    self.settle(row, winner, norms, labels, &mut reach, &mut scratch.uncertified);
+                }
             }
-            if let Some(reach) = &mut reach {
-                // A row that is not certified may get another label: then the best is one of the others.
-                let other = if is_certified { winner.second } else { winner.best };
-                reach.upper[row] = bound::distance_above(norm, winner.best, shared + 2.0 * error);
-                reach.lower[row] = bound::distance_below(norm, other, shared);
+            Some(bytes) => {
+                self.label_by_bytes(bytes, x, norms, labels, &mut reach, scratch);
+                screened = labels.len() - scratch.unsure.len();
             }
         }
         if self.recheck {
             self.recheck_rows(x, labels, reach, scratch);
         }
-        scratch.uncertified.len()
+        Labelled { screened, rechecked: scratch.uncertified.len() }
+    }
+
+    /// Labels the rows that bytes certify; of the others the columns that bytes leave open are multiplied in `f32`.
+    fn label_by_bytes(
+        &self,
+        bytes: &BytePanels,
+        x: &[f32],
+        norms: &[f32],
+        labels: &mut [u32],
+        reach: &mut Option<Reach>,
+        scratch: &mut Scratch,
+    ) {
+        let depth = self.book.depth;
+        let Scratch { state, bytes: rows, unsure, gathered, values, candidates, uncertified, .. } = scratch;
+        bytes.fold(&x[..labels.len() * depth], norms, rows, state);
+        unsure.clear();
+        for (row, (label, &norm)) in labels.iter_mut().zip(norms).enumerate() {
+            let winner = state.winners[row];
+            let gap = bytes.gap(winner.column, norm, rows.rests[row]);
+            if winner.second - winner.best > gap {
+                *label = self.book.given[winner.column];
+                if let Some(reach) = reach {
+                    reach.upper[row] = bound::distance_above(norm, winner.best, gap);
+                    reach.lower[row] = bound::distance_below(norm, winner.second, 0.0);
+                }
+            } else {
+                unsure.push((row, winner.best + gap));
+            }
+        }
+        for unsure in unsure.chunks(ROW_GROUP) {
+            bytes.gather(rows, unsure.iter().map(|&(row, _)| row), gathered);
+            bytes.collect(gathered, unsure, values, candidates);
+            for (&(row, limit), columns) in unsure.iter().zip(candidates.iter()) {
+                let mut winner = Winner { column: 0, best: f32::INFINITY, second: f32::INFINITY };
+                for &column in columns {
+                    let at = column as usize;
+                    let product = dot(
+                        &x[row * depth..(row + 1) * depth],
+                        &self.book.rounded[at * depth..(at + 1) * depth],
+                    );
+                    let value = self.screen.half_norms[at] - product;
+                    winner.second = winner.second.min(value.max(winner.best));
+                    if value < winner.best {
+                        (winner.best, winner.column) = (value, at);
+                    }
+                }
+                self.settle(row, winner, norms, labels, reach, uncertified);
+                // The columns that were left out have values above the limit.
+                if let Some(reach) = reach {
+                    reach.lower[row] = reach.lower[row].min(bound::distance_below(norms[row], limit, 0.0));
+                }
+            }
+        }
+    }
+
+    /// Labels a row by its winner where the gap certifies it; else it is left for `f64`.
+    #[inline(always)]
+    fn settle(
+        &self,
+        row: usize,
+        winner: Winner,
+        norms: &[f32],
+        labels: &mut [u32],
+        reach: &mut Option<Reach>,
+        uncertified: &mut Vec<(usize, f32)>,
+    ) {
+        let norm = norms[row];
+        let column = self.column(winner.column);
+        labels[row] = self.book.given[column];
+        let (error, shared) = (self.screen.errors[column], self.bound.shared(norm));
+        let gap = 2.0 * (shared + error);
+        let is_certified = winner.second - winner.best > gap;
+        if !is_certified {
+            uncertified.push((row, winner.best + gap));
+        }
+        if let Some(reach) = reach {
+            // A row that is not certified may get another label: then the best is one of the others.
+            let other = if is_certified { winner.second } else { winner.best };
+            reach.upper[row] = bound::distance_above(norm, winner.best, shared + 2.0 * error);
+            reach.lower[row] = bound::distance_below(norm, other, shared);
+        }
     }
 
     /// Gathers uncertified rows, collects every centroid whose tile value is inside the band, decides in `f64`.
@@ -179,6 +284,26 @@ impl Values {
         }
         self.all.chunks_exact(stride).take(x.len() / panels.depth).map(move |row| &row[..columns])
     }
+}
+
+widest! {
+    /// `x . c`, summed in sixteen interleaved parts and those in order: no longer a chain than any tile's.
+    fn dot(x: &[f32], c: &[f32]) -> f32 = dot_body;
+}
+
+#[inline(always)]
+fn dot_body(x: &[f32], c: &[f32]) -> f32 {
+    let mut parts = [0.0_f32; 16];
+    let ((x, x_rest), (c, c_rest)) = (x.as_chunks::<16>(), c.as_chunks::<16>());
+    for (x, c) in x.iter().zip(c) {
+        for ((part, x), c) in parts.iter_mut().zip(x).zip(c) {
+            *part += x * c;
+        }
+    }
+    for ((part, x), c) in parts.iter_mut().zip(x_rest).zip(c_rest) {
+        *part += x * c;
+    }
+    parts.iter().sum()
 }
 
 /// What the fold found for one row: the column of the least value, that value, and the least of all others.

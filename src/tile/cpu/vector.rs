@@ -45,6 +45,24 @@ pub(super) trait Vector: Copy {
     }
 }
 
+/// The same lanes of 32 bits as whole numbers: sums of products of bytes.
+///
+/// # Safety
+/// As [`Vector`]; the processor also has instructions for products of bytes.
+#[cfg(target_arch = "x86_64")]
+pub(super) trait ByteVector: Vector {
+    /// `LANES` whole numbers, or `4 * LANES` bytes.
+    type Whole: Copy;
+    unsafe fn zero() -> Self::Whole;
+    /// Four signed bytes for each lane.
+    unsafe fn load_bytes(from: *const i8) -> Self::Whole;
+    /// Adds the products of four unsigned bytes, the same for all lanes, with four signed ones of each lane.
+    unsafe fn add_products(sums: Self::Whole, codes: *const u8, bytes: Self::Whole) -> Self::Whole;
+    /// `sums - biases`, rounded.
+    unsafe fn rounded(sums: Self::Whole, biases: *const i32) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+}
+
 /// Plain Rust, for processors without an implementation of their own.
 #[derive(Clone, Copy)]
 pub(super) struct Portable([f32; 8]);
@@ -104,7 +122,7 @@ impl Vector for Portable {
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
-    use super::Vector;
+    use super::{ByteVector, Vector};
     use std::arch::x86_64::*;
 
     /// AVX2 with FMA.
@@ -214,5 +232,61 @@ pub(super) mod x86 {
                 (least, _mm512_reduce_min_ps(_mm512_min_ps(others, second.0)), lane as usize)
             }
         }
+    );
+
+    macro_rules! byte_vector {
+        ($type:ident, $whole:ident, $zero:ident, $load:ident, $set1:ident, $dot:ident, $sub:ident, $convert:ident, $mul:ident) => {
+            impl ByteVector for $type {
+                type Whole = $whole;
+                #[inline(always)]
+                unsafe fn zero() -> $whole {
+                    // SAFETY: as the trait's contract.
+                    unsafe { $zero() }
+                }
+                #[inline(always)]
+                unsafe fn load_bytes(from: *const i8) -> $whole {
+                    // SAFETY: as the trait's contract.
+                    unsafe { $load(from.cast()) }
+                }
+                #[inline(always)]
+                unsafe fn add_products(sums: $whole, codes: *const u8, bytes: $whole) -> $whole {
+                    // SAFETY: as the trait's contract.
+                    unsafe { $dot(sums, $set1(codes.cast::<i32>().read_unaligned()), bytes) }
+                }
+                #[inline(always)]
+                unsafe fn rounded(sums: $whole, biases: *const i32) -> Self {
+                    // SAFETY: as the trait's contract.
+                    Self(unsafe { $convert($sub(sums, $load(biases.cast()))) })
+                }
+                #[inline(always)]
+                unsafe fn mul(self, other: Self) -> Self {
+                    // SAFETY: as the trait's contract.
+                    Self(unsafe { $mul(self.0, other.0) })
+                }
+            }
+        };
+    }
+
+    byte_vector!(
+        Avx2,
+        __m256i,
+        _mm256_setzero_si256,
+        _mm256_loadu_si256,
+        _mm256_set1_epi32,
+        _mm256_dpbusd_avx_epi32,
+        _mm256_sub_epi32,
+        _mm256_cvtepi32_ps,
+        _mm256_mul_ps
+    );
+    byte_vector!(
+        Avx512,
+        __m512i,
+        _mm512_setzero_si512,
+        _mm512_loadu_si512,
+        _mm512_set1_epi32,
+        _mm512_dpbusd_epi32,
+        _mm512_sub_epi32,
+        _mm512_cvtepi32_ps,
+        _mm512_mul_ps
     );
 }

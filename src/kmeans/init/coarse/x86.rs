@@ -1,29 +1,8 @@
 //! The screen of bytes with instructions for products of four bytes.
 
 use std::arch::x86_64::*;
-use std::sync::OnceLock;
 
 use super::{Coarse, GROUP, Group, STEP, Targets, WIDTH};
-
-/// Instruction sets with products of four bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
-    /// AVX-VNNI.
-    Avx,
-    /// AVX-512 VNNI on vectors of 256 bits.
-    Avx512,
-}
-
-/// Which of them may be used, asked once.
-pub(super) fn level() -> Option<Level> {
-    static LEVEL: OnceLock<Option<Level>> = OnceLock::new();
-    *LEVEL.get_or_init(|| match crate::simd::level() {
-        crate::simd::Level::Avx512 if is_x86_feature_detected!("avx512vnni") => Some(Level::Avx512),
-        crate::simd::Level::Portable => None,
-        _ if is_x86_feature_detected!("avxvnni") => Some(Level::Avx),
-        _ => None,
-    })
-}
 
 #[target_feature(enable = "avx512f,avx512vl,avx512vnni,fma")]
 pub(super) unsafe fn avx512(coarse: &Coarse, targets: &Targets, group: &Group) -> u32 {
@@ -66,7 +45,8 @@ unsafe fn near(
             let (scales, norms) = (lanes(&targets.scales), lanes(&targets.norms));
             let (rests, shares) = (lanes(&targets.rests), lanes(&targets.shares));
             for (at, sums) in sums.into_iter().enumerate() {
-                let [scale, rest] = coarse.parts[group.rows[at]].map(|part| _mm256_set1_ps(part));
+                let part = coarse.parts[group.rows[at]];
+                let (scale, rest) = (_mm256_set1_ps(part.scale), _mm256_set1_ps(part.rest));
                 let product = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums, biases));
                 let rests =
                     _mm256_fmadd_ps(rest, norms, _mm256_mul_ps(_mm256_set1_ps(group.lengths[at]), rests));
