@@ -66,7 +66,7 @@ pub(crate) struct BytePanels {
 /// Rows of a block as bytes.
 #[derive(Default)]
 pub(super) struct ByteRows {
-    /// q + [`BIAS`], row by row, followed by rows of zeros up to a multiple of every kernel's count.
+    /// q + [`BIAS`], row by row, followed by any rows up to a multiple of every kernel's count.
     pub codes: Vec<u8>,
     /// s of each row.
     pub scales: Vec<f32>,
@@ -148,7 +148,7 @@ impl BytePanels {
     /// their lengths.
     pub(super) fn fold(&self, x: &[f32], norms: &[f32], rows: &mut ByteRows, state: &mut FoldState) {
         let (count, padded) = (norms.len(), norms.len().next_multiple_of(ROW_GROUP));
-        let depth = x.len() / count.max(1);
+        let depth = (x.len() / count.max(1)).max(1);
         rows.codes.resize(padded * self.stride, BIAS);
         rows.scales.resize(padded, 0.0);
         rows.rests.resize(padded, 0.0);
@@ -208,11 +208,8 @@ impl BytePanels {
                 columns.iter_mut().zip(limits).zip(values.chunks_exact(self.width))
             {
                 // Most tiles have none.
-                if values
-                    .iter()
-                    .fold(f32::INFINITY, |least, &value| if value < least { value } else { least })
-                    <= limit
-                {
+                let lower = |least, &value| if value < least { value } else { least };
+                if values.iter().fold(f32::INFINITY, lower) <= limit {
                     let inside = (0..self.width).filter(|&column| values[column] <= limit);
                     found.extend(inside.map(|column| (tile * self.width + column) as u32));
                 }
