@@ -140,8 +140,8 @@ impl<'p, 'd> Cpu<'p, 'd> {
         if keeps_bounds {
             self.bounded.extend_from_slice(&prepared.book.exact);
         }
-        let looked_at = if bytes.is_some() { problem.rows } else { 0 };
-        self.by_bytes.learn([looked_at, looked_at - pass.screened as usize]);
+        let all = if bytes.is_some() { problem.rows * prepared.book.len() } else { 0 };
+        self.by_bytes.learn([all, pass.left_by_bytes as usize]);
         self.schedule.was_dense(begin.elapsed().as_secs_f64());
         Ok(pass)
     }
@@ -315,8 +315,10 @@ impl Worker {
         }
         self.has_sums |= changed > 0;
         let products = (count * tile.len()) as u64;
-        let Labelled { screened, rechecked } = labelled;
-        Ok(Pass { changed, screened: screened as u64, rechecked: rechecked as u64, products })
+        let Labelled { screened, left_by_bytes, rechecked } = labelled;
+        let [screened, left_by_bytes, rechecked] =
+            [screened, left_by_bytes, rechecked].map(|count| count as u64);
+        Ok(Pass { changed, screened, left_by_bytes, rechecked, products })
     }
 
     fn pass_balls(&mut self, pruned: &Pruned, segments: &[Segment]) -> Result<Pass> {

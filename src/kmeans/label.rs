@@ -49,7 +49,7 @@ pub(crate) fn blocks<R: Send>(
     let chain = Panels::chain(book.depth);
     let screen = book.screen(chain);
     let panels = Panels::new(book, &screen.half_norms);
-    // Rows are much alike: where bytes certify too few of one block, they are not asked again.
+    // Rows are much alike: where bytes leave too much of one block to do, they are not asked again.
     let (bytes, pays) = (BytePanels::new(book), AtomicBool::new(true));
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let block = block_rows(columns);
@@ -71,7 +71,7 @@ pub(crate) fn blocks<R: Send>(
                 let bytes = bytes.as_ref().filter(|_| pays.load(Relaxed));
                 let tile = NearestTile { bytes, ..NearestTile::all(book, &panels, &screen, bound) };
                 let labelled = tile.label(x, &norms[..count], &mut labels[..count], None, scratch);
-                if bytes.is_some() && Use::is_worthless([count, count - labelled.screened]) {
+                if bytes.is_some() && Use::is_worthless([count * book.len(), labelled.left_by_bytes]) {
                     pays.store(false, Relaxed);
                 }
                 Ok(visit(Block { start, x: &x[..count * columns], labels: &labels[..count], labelled }))

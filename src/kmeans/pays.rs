@@ -1,36 +1,36 @@
-//! Whether a screen pays: what it does not decide has to be looked at again.
+//! Whether a screen pays: what it leaves open has to be looked at again.
 
-/// A screen that leaves more than this share of the rows undecided is not worth its work.
+/// A screen that leaves more than this share of the work to do is not worth its own.
 const WORTHWHILE: f64 = 0.7;
 
-/// When a screen is used: it rests for some turns where it left most rows undecided.
+/// When a screen is used: it rests for some turns where it left most of the work to do.
 pub(super) struct Use {
     rest: usize,
-    left: usize,
+    turns: usize,
 }
 
 impl Use {
     /// Of a screen that rests for `rest` turns.
     pub fn new(rest: usize) -> Self {
-        Self { rest, left: 0 }
+        Self { rest, turns: 0 }
     }
 
     /// Whether it is used in this turn.
     pub fn now(&self) -> bool {
-        self.left == 0
+        self.turns == 0
     }
 
-    /// Learns from a turn in which it left `undecided` of `rows`.
-    pub fn learn(&mut self, [rows, undecided]: [usize; 2]) {
-        self.left = match self.left {
-            0 if Self::is_worthless([rows, undecided]) => self.rest,
-            left => left.saturating_sub(1),
+    /// Learns from a turn in which it left `left` of `all` to do.
+    pub fn learn(&mut self, [all, left]: [usize; 2]) {
+        self.turns = match self.turns {
+            0 if Self::is_worthless([all, left]) => self.rest,
+            turns => turns.saturating_sub(1),
         };
     }
 
-    /// Whether it left too many.
-    pub fn is_worthless([rows, undecided]: [usize; 2]) -> bool {
-        undecided as f64 > WORTHWHILE * rows as f64
+    /// Whether it left too much.
+    pub fn is_worthless([all, left]: [usize; 2]) -> bool {
+        left as f64 > WORTHWHILE * all as f64
     }
 }
 

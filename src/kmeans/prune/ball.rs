@@ -373,7 +373,7 @@ impl Balls {
             }
         }
         let products = (count * tile.len()) as u64;
-        Pass { changed, screened: 0, rechecked: labelled.rechecked as u64, products }
+        Pass { changed, rechecked: labelled.rechecked as u64, products, ..Pass::default() }
     }
 }
 

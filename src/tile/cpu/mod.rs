@@ -27,6 +27,11 @@ use crate::simd::widest;
 /// kernel's own count.
 pub(crate) const ROW_GROUP: usize = 24;
 
+/// Products of the `f32` tile in the time of one of a row and a column by themselves.
+const OPEN_COST: usize = 3;
+/// And in that of one more product of bytes, as a fraction.
+const AGAIN_COST: (usize, usize) = (3, 10);
+
 /// What one thread needs to label a block of rows.
 pub(crate) struct Scratch {
     state: FoldState,
@@ -82,6 +87,8 @@ pub(crate) struct NearestTile<'a> {
 pub(crate) struct Labelled {
     /// Certified by bytes.
     pub screened: usize,
+    /// What bytes left to do, in products of a row and a column by the `f32` tile; nothing without bytes.
+    pub left_by_bytes: usize,
     /// In `f64`.
     pub rechecked: usize,
 }
@@ -123,7 +130,7 @@ impl<'a> NearestTile<'a> {
         scratch: &mut Scratch,
     ) -> Labelled {
         scratch.uncertified.clear();
-        let mut screened = 0;
+        let (mut screened, mut left_by_bytes) = (0, 0);
         match self.bytes {
             None => {
                 fold(x, labels.len(), self.panels, self.tiles, &mut scratch.state);
@@ -133,17 +140,18 @@ impl<'a> NearestTile<'a> {
                 }
             }
             Some(bytes) => {
-                self.label_by_bytes(bytes, x, norms, labels, &mut reach, scratch);
+                left_by_bytes = self.label_by_bytes(bytes, x, norms, labels, &mut reach, scratch);
                 screened = labels.len() - scratch.unsure.len();
             }
         }
         if self.recheck {
             self.recheck_rows(x, labels, reach, scratch);
         }
-        Labelled { screened, rechecked: scratch.uncertified.len() }
+        Labelled { screened, left_by_bytes, rechecked: scratch.uncertified.len() }
     }
 
     /// Labels the rows that bytes certify; of the others the columns that bytes leave open are multiplied in `f32`.
+    /// Returns what that took, in products of the tile.
     fn label_by_bytes(
         &self,
         bytes: &BytePanels,
@@ -152,8 +160,9 @@ impl<'a> NearestTile<'a> {
         labels: &mut [u32],
         reach: &mut Option<Reach>,
         scratch: &mut Scratch,
-    ) {
+    ) -> usize {
         let depth = self.book.depth;
+        let mut open = 0;
         let Scratch { state, bytes: rows, unsure, gathered, values, candidates, uncertified, .. } = scratch;
         bytes.fold(&x[..labels.len() * depth], norms, rows, state);
         unsure.clear();
@@ -174,6 +183,7 @@ impl<'a> NearestTile<'a> {
             bytes.gather(rows, unsure.iter().map(|&(row, _)| row), gathered);
             bytes.collect(gathered, unsure, values, candidates);
             for (&(row, limit), columns) in unsure.iter().zip(candidates.iter()) {
+                open += columns.len();
                 let mut winner = Winner { column: 0, best: f32::INFINITY, second: f32::INFINITY };
                 for &column in columns {
                     let at = column as usize;
@@ -194,6 +204,7 @@ impl<'a> NearestTile<'a> {
                 }
             }
         }
+        OPEN_COST * open + AGAIN_COST.0 * unsure.len() * self.book.len() / AGAIN_COST.1
     }
 
     /// Labels a row by its winner where the gap certifies it; else it is left for `f64`.
