@@ -83,29 +83,31 @@ fn most() -> String {
     String::new()
 }
 
-/// Instructions that add products of four pairs of bytes to each lane of 32 bits.
+/// What adds products of four pairs of bytes to each lane of 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Vnni {
-    /// On vectors of 256 bits.
+pub(crate) enum ByteLevel {
+    /// No instruction: slower than products of `f32`.
+    Portable,
+    /// AVX-VNNI, on vectors of 256 bits.
     #[cfg(target_arch = "x86_64")]
     Avx,
-    /// On vectors of 512 bits too.
+    /// AVX-512 VNNI, on vectors of 512 bits too.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
 
-/// Which of them may be used, detected once.
-pub(crate) fn vnni() -> Option<Vnni> {
+/// The best of them on this processor, detected once.
+pub(crate) fn byte_level() -> ByteLevel {
     #[cfg(target_arch = "x86_64")]
     {
         use std::sync::OnceLock;
-        static VNNI: OnceLock<Option<Vnni>> = OnceLock::new();
-        *VNNI.get_or_init(|| match level() {
-            Level::Avx512 if is_x86_feature_detected!("avx512vnni") => Some(Vnni::Avx512),
-            Level::Avx2 if is_x86_feature_detected!("avxvnni") => Some(Vnni::Avx),
-            _ => None,
+        static LEVEL: OnceLock<ByteLevel> = OnceLock::new();
+        *LEVEL.get_or_init(|| match level() {
+            Level::Avx512 if is_x86_feature_detected!("avx512vnni") => ByteLevel::Avx512,
+            Level::Avx2 if is_x86_feature_detected!("avxvnni") => ByteLevel::Avx,
+            _ => ByteLevel::Portable,
         })
     }
     #[cfg(not(target_arch = "x86_64"))]
-    None
+    ByteLevel::Portable
 }

@@ -26,7 +26,7 @@ use super::screen::Screen;
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, norm_above, row_square};
-use crate::simd::{Vnni, vnni};
+use crate::simd::{ByteLevel, byte_level};
 use crate::tile::cpu::encode::{self, BIAS, Encoded, STEP, encode};
 
 /// Fewer centroids than this do not pay for the copy.
@@ -73,7 +73,7 @@ fn share_below(share: f64) -> f32 {
 impl Coarse {
     /// A copy of all rows, where it pays for `count` centroids and there is room for it.
     pub fn new(problem: &Problem, count: usize, cancel: &Cancel) -> Result<Option<Self>> {
-        if count < LEAST_CENTROIDS || vnni().is_none() {
+        if count < LEAST_CENTROIDS || byte_level() == ByteLevel::Portable {
             return Ok(None);
         }
         Self::of(problem, cancel)
@@ -169,14 +169,14 @@ impl Coarse {
 
     /// A bit for each row of a group that some candidate may be near to.
     fn near(&self, targets: &Targets, group: &Group) -> u32 {
-        match vnni() {
+        match byte_level() {
             // SAFETY: the processor was seen to have these instructions.
             #[cfg(target_arch = "x86_64")]
-            Some(Vnni::Avx512) => unsafe { x86::avx512(self, targets, group) },
+            ByteLevel::Avx512 => unsafe { x86::avx512(self, targets, group) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Some(Vnni::Avx) => unsafe { x86::avx(self, targets, group) },
-            None => self.near_plainly(targets, group),
+            ByteLevel::Avx => unsafe { x86::avx(self, targets, group) },
+            ByteLevel::Portable => self.near_plainly(targets, group),
         }
     }
 

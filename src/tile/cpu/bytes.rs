@@ -26,7 +26,7 @@ use super::ROW_GROUP;
 use super::encode::{self, BIAS, Encoded, STEP, encode};
 use super::kernel::{ABSENT, FoldState};
 use super::levels;
-use crate::simd::{Vnni, vnni};
+use crate::simd::{ByteLevel, byte_level};
 use crate::tile::codebook::Codebook;
 
 /// Fewer columns than this do not pay for encoding the rows.
@@ -79,14 +79,18 @@ impl BytePanels {
     pub fn new(book: &Codebook) -> Option<Self> {
         let (depth, columns) = (book.depth, book.len());
         let is_worth = columns >= LEAST_COLUMNS && (LEAST_DEPTH..=MOST_DEPTH).contains(&depth);
-        if !is_worth {
-            return None;
-        }
-        let width = match vnni()? {
+        if is_worth && byte_level() != ByteLevel::Portable { Self::of(book) } else { None }
+    }
+
+    /// The columns of a codebook of up to [`MOST_DEPTH`] features.
+    pub(super) fn of(book: &Codebook) -> Option<Self> {
+        let (depth, columns) = (book.depth, book.len());
+        let width = match byte_level() {
             #[cfg(target_arch = "x86_64")]
-            Vnni::Avx512 => 32,
+            ByteLevel::Avx512 => 32,
             #[cfg(target_arch = "x86_64")]
-            Vnni::Avx => 16,
+            ByteLevel::Avx => 16,
+            ByteLevel::Portable => 16,
         };
         let (tiles, stride) = (columns.div_ceil(width), encode::stride(depth));
         let mut panels = Self {

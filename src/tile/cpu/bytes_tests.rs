@@ -69,11 +69,7 @@ fn labels_and_reaches_are_right_and_need_the_rests() {
             for scale in [1.0, 1e-7, 1e-20, 1e6] {
                 let (x, centroids) = case(depth, spread, scale, depth as u64);
                 let book = Codebook::new(&centroids, depth);
-                // Processors without instructions for bytes have nothing to test.
-                let Some(mut bytes) = BytePanels::new(&book) else {
-                    assert!(crate::simd::vnni().is_none());
-                    return;
-                };
+                let mut bytes = BytePanels::of(&book).unwrap();
                 let found = label(&x, &book, Some(&bytes));
                 let name = format!("{depth} features, spread {spread}, scale {scale}");
                 assert_eq!(wrong(&found, &x, &centroids, depth), 0, "{name}");

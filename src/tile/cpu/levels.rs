@@ -2,13 +2,10 @@
 
 use super::bytes::{BytePanels, ByteRows};
 use super::kernel::{self, Back, FoldState, Take};
-#[cfg(target_arch = "x86_64")]
 use super::kernel_bytes;
 use super::panels::Panels;
-#[cfg(target_arch = "x86_64")]
-use super::vector::ByteVector;
-use super::vector::{self, Vector};
-use crate::simd::{Level, Vnni, level, vnni};
+use super::vector::{self, ByteVector, Vector};
+use crate::simd::{ByteLevel, Level, byte_level, level};
 
 /// What a kernel does with any vectors, `ROWS` rows at a time.
 trait Work {
@@ -73,31 +70,30 @@ impl Work for Fold<'_> {
     }
 }
 
-/// What a kernel does with vectors that have products of bytes, `ROWS` rows at a time.
+/// What a kernel does with bytes on any vectors, `ROWS` rows at a time.
 trait ByteWork {
     /// Does it.
     ///
     /// # Safety
     /// As [`Work::run`].
-    #[cfg(target_arch = "x86_64")]
     unsafe fn run<V: ByteVector, const ROWS: usize>(self);
 }
 
-/// Does the work with the instructions for bytes that this processor has: panels of bytes exist only where it has some.
+/// Does the work with the widest products of bytes of this processor.
 fn run_on_bytes(work: impl ByteWork) {
-    match vnni() {
+    match byte_level() {
         #[cfg(target_arch = "x86_64")]
-        Some(Vnni::Avx512) => {
+        ByteLevel::Avx512 => {
             #[target_feature(enable = "avx512f,avx512vnni")]
             unsafe fn run(work: impl ByteWork) {
                 // SAFETY: as this function's caller promises.
                 unsafe { work.run::<vector::x86::Avx512, 12>() }
             }
-            // SAFETY: `vnni` saw these features; panels are packed at the same level.
+            // SAFETY: `byte_level` saw these features; panels are packed at the same level.
             unsafe { run(work) }
         }
         #[cfg(target_arch = "x86_64")]
-        Some(Vnni::Avx) => {
+        ByteLevel::Avx => {
             #[target_feature(enable = "avx2,fma,avxvnni")]
             unsafe fn run(work: impl ByteWork) {
                 // SAFETY: as this function's caller promises.
@@ -106,10 +102,8 @@ fn run_on_bytes(work: impl ByteWork) {
             // SAFETY: as above.
             unsafe { run(work) }
         }
-        None => {
-            drop(work);
-            unreachable!("panels of bytes without instructions for bytes")
-        }
+        // SAFETY: plain Rust runs anywhere; panels are packed at the same level.
+        ByteLevel::Portable => unsafe { work.run::<vector::Portable, 4>() },
     }
 }
 
@@ -126,7 +120,6 @@ struct FoldBytes<'a> {
 }
 
 impl ByteWork for FoldBytes<'_> {
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn run<V: ByteVector, const ROWS: usize>(self) {
         let groups = self.count.div_ceil(ROWS);
@@ -155,7 +148,6 @@ struct ValuesOfBytes<'a> {
 }
 
 impl ByteWork for ValuesOfBytes<'_> {
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn run<V: ByteVector, const ROWS: usize>(self) {
         let groups = self.count.div_ceil(ROWS);

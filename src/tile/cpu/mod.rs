@@ -6,7 +6,6 @@ mod bytes_tests;
 pub(crate) mod collect;
 pub(crate) mod encode;
 mod kernel;
-#[cfg(target_arch = "x86_64")]
 mod kernel_bytes;
 mod levels;
 mod panels;

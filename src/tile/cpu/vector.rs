@@ -48,8 +48,7 @@ pub(super) trait Vector: Copy {
 /// The same lanes of 32 bits as whole numbers: sums of products of bytes.
 ///
 /// # Safety
-/// As [`Vector`]; the processor also has instructions for products of bytes.
-#[cfg(target_arch = "x86_64")]
+/// As [`Vector`]; the processor also has the products of bytes that the implementation names.
 pub(super) trait ByteVector: Vector {
     /// `LANES` whole numbers, or `4 * LANES` bytes.
     type Whole: Copy;
@@ -117,6 +116,37 @@ impl Vector for Portable {
     #[inline(always)]
     unsafe fn at_most(a: Self, b: Self) -> u32 {
         (0..Self::LANES).fold(0, |mask, lane| mask | u32::from(a.0[lane] <= b.0[lane]) << lane)
+    }
+}
+
+impl ByteVector for Portable {
+    type Whole = [i32; 8];
+    #[inline(always)]
+    unsafe fn zero() -> [i32; 8] {
+        [0; 8]
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const i8) -> [i32; 8] {
+        // SAFETY: the caller promises 32 readable bytes.
+        unsafe { from.cast::<[i32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn add_products(sums: [i32; 8], codes: *const u8, bytes: [i32; 8]) -> [i32; 8] {
+        // SAFETY: the caller promises four readable bytes.
+        let codes = unsafe { codes.cast::<[u8; 4]>().read() };
+        let add = |sum: i32, (code, byte): (u8, u8)| sum + i32::from(code) * i32::from(byte as i8);
+        let product = |lane: usize| codes.into_iter().zip(bytes[lane].to_ne_bytes()).fold(sums[lane], add);
+        std::array::from_fn(product)
+    }
+    #[inline(always)]
+    unsafe fn rounded(sums: [i32; 8], biases: *const i32) -> Self {
+        // SAFETY: the caller promises 8 readable elements.
+        let biases = unsafe { biases.cast::<[i32; 8]>().read_unaligned() };
+        Self(std::array::from_fn(|lane| (sums[lane] - biases[lane]) as f32))
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
     }
 }
 
