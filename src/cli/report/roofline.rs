@@ -50,7 +50,7 @@ pub(super) fn section(results: &Results) -> Option<String> {
         format!("{caption}. Each mark is one run; labels name the fastest of each workload, with its shape.");
     let chart = chart(&known, &devices);
     let words = "A mark on the slope is bound by memory, one under the flat part by arithmetic. Operations and bytes are those of \
-                 the definition, each operand read once; k-means that skips products can lie above its roof.";
+                 the definition, each operand read once; k-means that skips products, or screens them in bytes, can lie above its roof.";
     let content = figure("chart-roofline", "Roofline: rate against operations per byte", &chart, &caption);
     Some(html_section("roofline", "How close to the machine", words, &content))
 }
