@@ -28,6 +28,17 @@ macro_rules! widest {
 }
 pub(crate) use widest;
 
+/// Sixteen lanes brought together, halves with halves, until one is left: a fixed tree.
+#[inline(always)]
+pub(crate) fn halved(mut lanes: [f32; 16], together: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] = together(lanes[lane], lanes[lane + half]);
+        }
+    }
+    lanes[0]
+}
+
 /// The instruction sets the CPU path distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {

@@ -22,7 +22,7 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::tile::bound::Bound;
 use crate::tile::codebook::{Codebook, Screen};
-use crate::tile::cpu::{BytePanels, Labelled, NearestTile, Panels, ROW_GROUP, Reach, Scratch};
+use crate::tile::cpu::{BytePanels, NearestTile, Panels, ROW_GROUP, Reach, Scratch};
 
 /// Bytes of a block of rows: half of a small second-level cache.
 const BLOCK_BYTES: usize = 192 * 1024;
@@ -30,8 +30,7 @@ const BLOCK_BYTES: usize = 192 * 1024;
 const PROBE: usize = 16;
 /// Fewer rows in doubt than this are not judged at all.
 const LEAST_PROBED: usize = 4096;
-
-/// Passes for which bytes rest where they certified too few rows.
+/// Passes for which bytes rest where they left too much to do.
 const REST_OF_BYTES: usize = 8;
 
 /// Rows per block for rows of `columns` features.
@@ -66,6 +65,8 @@ struct Worker {
     sums: Sums,
     /// Whether anything was added to the sums.
     has_sums: bool,
+    /// What bytes left to do in this pass, in products.
+    left_by_bytes: usize,
     balls: Option<Balls>,
 }
 
@@ -88,6 +89,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
                 scratch: Scratch::new(rows, columns),
                 sums: Sums::new(n_clusters, columns),
                 has_sums: false,
+                left_by_bytes: 0,
                 balls: None,
             })
         };
@@ -112,8 +114,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
     fn dense(&mut self, prepared: &Prepared) -> Result<Pass> {
         let begin = Instant::now();
         let (problem, rows) = (self.problem, block_rows(self.problem.columns));
-        let keeps_bounds = self.schedule.needs_bounds() && prepared.book.len() == self.sums.weights.len();
-        let bytes = self.by_bytes.now().then(|| BytePanels::new(prepared.book)).flatten();
+        let bytes = self.by_bytes.now().then(|| BytePanels::new(prepared.book, problem.rows)).flatten();
         let tile = NearestTile {
             recheck: self.recheck,
             bytes: bytes.as_ref(),
@@ -125,6 +126,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
             own(workers).pass_block(problem, &tile, block * rows, labels, reach)
         };
         let labels = self.labels.par_chunks_mut(rows).enumerate();
+        let keeps_bounds = self.schedule.needs_bounds() && prepared.book.len() == self.sums.weights.len();
         let pass = if keeps_bounds {
             let bounds = self.bounds.upper.par_chunks_mut(rows).zip(self.bounds.lower.par_chunks_mut(rows));
             labels
@@ -141,7 +143,9 @@ impl<'p, 'd> Cpu<'p, 'd> {
             self.bounded.extend_from_slice(&prepared.book.exact);
         }
         let all = if bytes.is_some() { problem.rows * prepared.book.len() } else { 0 };
-        self.by_bytes.learn([all, pass.left_by_bytes as usize]);
+        let left =
+            workers_of(&mut self.workers).map(|worker| std::mem::take(&mut worker.left_by_bytes)).sum();
+        self.by_bytes.learn([all, left]);
         self.schedule.was_dense(begin.elapsed().as_secs_f64());
         Ok(pass)
     }
@@ -241,8 +245,7 @@ impl Passes for Cpu<'_, '_> {
             Some(pass) => pass,
             None => begun.plus(self.dense(&prepared)?),
         };
-        for worker in &mut self.workers {
-            let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for worker in workers_of(&mut self.workers) {
             if std::mem::take(&mut worker.has_sums) {
                 self.sums.take(&mut worker.sums);
             }
@@ -264,6 +267,11 @@ impl Passes for Cpu<'_, '_> {
 fn own(workers: &[Mutex<Worker>]) -> MutexGuard<'_, Worker> {
     let worker = &workers[rayon::current_thread_index().unwrap_or(0) % workers.len()];
     worker.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All workers, where no thread has one.
+fn workers_of(workers: &mut [Mutex<Worker>]) -> impl Iterator<Item = &mut Worker> {
+    workers.iter_mut().map(|worker| worker.get_mut().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Runs of segments, each of about `share` rows, and of at most [`GROUP`] labels.
@@ -315,10 +323,9 @@ impl Worker {
         }
         self.has_sums |= changed > 0;
         let products = (count * tile.len()) as u64;
-        let Labelled { screened, left_by_bytes, rechecked } = labelled;
-        let [screened, left_by_bytes, rechecked] =
-            [screened, left_by_bytes, rechecked].map(|count| count as u64);
-        Ok(Pass { changed, screened, left_by_bytes, rechecked, products })
+        self.left_by_bytes += labelled.left_by_bytes;
+        let [screened, rechecked] = [labelled.screened, labelled.rechecked].map(|count| count as u64);
+        Ok(Pass { changed, screened, rechecked, products })
     }
 
     fn pass_balls(&mut self, pruned: &Pruned, segments: &[Segment]) -> Result<Pass> {

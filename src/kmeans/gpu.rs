@@ -159,13 +159,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
 
     pub(super) fn passed(&self, labelled: tile::Labelled, window: &Window) -> Pass {
         let tile::Labelled { changed, screened, rechecked } = labelled;
-        Pass {
-            changed,
-            screened,
-            rechecked,
-            products: (window.rows * self.sums.weights.len()) as u64,
-            ..Pass::default()
-        }
+        Pass { changed, screened, rechecked, products: (window.rows * self.sums.weights.len()) as u64 }
     }
 }
 
@@ -359,7 +353,7 @@ pub(crate) fn predict(
             |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, window.start + row, x);
         let task = Task { book: &device_book, largest_norm: largest, window, labels: &labels, load: &load };
         let tile::Labelled { changed, screened, rechecked } = labeller.label(&task)?;
-        pass = pass.plus(Pass { changed, screened, rechecked, ..Pass::default() });
+        pass = pass.plus(Pass { changed, screened, rechecked, products: 0 });
         read_labels(gpu, &labels, n_clusters, &mut result[window.start..window.start + window.rows])
     })?;
     Ok((result, pass))

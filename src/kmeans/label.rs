@@ -50,7 +50,7 @@ pub(crate) fn blocks<R: Send>(
     let screen = book.screen(chain);
     let panels = Panels::new(book, &screen.half_norms);
     // Rows are much alike: where bytes leave too much of one block to do, they are not asked again.
-    let (bytes, pays) = (BytePanels::new(book), AtomicBool::new(true));
+    let (bytes, pays) = (BytePanels::new(book, rows.points.rows()), AtomicBool::new(true));
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let block = block_rows(columns);
     (0..total.div_ceil(block))

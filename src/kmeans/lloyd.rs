@@ -22,8 +22,6 @@ pub(crate) struct Pass {
     pub changed: u64,
     /// Rows that `f16` products on matrix units certified.
     pub screened: u64,
-    /// What a screen of bytes left to do, in products.
-    pub left_by_bytes: u64,
     /// Rows that the tile's error bound did not certify.
     pub rechecked: u64,
     /// Pairs of rows and centroids that were multiplied, those of centroids with centroids included.
@@ -36,7 +34,6 @@ impl Pass {
         Self {
             changed: self.changed + other.changed,
             screened: self.screened + other.screened,
-            left_by_bytes: self.left_by_bytes + other.left_by_bytes,
             rechecked: self.rechecked + other.rechecked,
             products: self.products + other.products,
         }

@@ -97,7 +97,7 @@ impl Coarse {
                 cancel.check()?;
                 for (index, (codes, parts)) in codes.chunks_exact_mut(stride).zip(parts).enumerate() {
                     let row = block * SUM_BLOCK + index;
-                    problem.load(row, x)?;
+                    problem.load_one(row, x)?;
                     *parts = encode(x, problem.norms[row], codes);
                 }
                 Ok(())
@@ -124,14 +124,7 @@ impl Coarse {
             let norm = norm_above(row_square(&candidate));
             let Encoded { scale, rest } = encode(&candidate, norm, &mut codes);
             let panels = &mut targets.panels[lane / WIDTH * steps..][..steps];
-            let mut sum = 0;
-            for (panel, codes) in panels.iter_mut().zip(codes.chunks_exact(STEP)) {
-                for (p, &code) in panel[lane % WIDTH].iter_mut().zip(codes) {
-                    *p = code.wrapping_sub(BIAS) as i8;
-                    sum += i32::from(*p);
-                }
-            }
-            targets.biases[lane] = sum * i32::from(BIAS);
+            targets.biases[lane] = encode::column(&codes, |step, bytes| panels[step][lane % WIDTH] = bytes);
             targets.scales[lane] = scale;
             targets.rests[lane] = rest;
             targets.norms[lane] = norm;

@@ -13,8 +13,9 @@
 use super::level::Work;
 use super::pieces::Pieces;
 use super::strided::Strided;
-use super::vector::{LANES, Vector, sum};
+use super::vector::{LANES, Vector};
 use crate::lora::values::Scalar;
+use crate::simd::halved;
 
 /// Rank vectors that are read side by side.
 pub(super) const VECTORS: usize = 4;
@@ -141,7 +142,7 @@ impl<E: Scalar> Work for Shrink<'_, E> {
             for (row, lanes) in self.lanes.chunks_exact(VECTORS * LANES).take(rows).enumerate() {
                 for (vector, lanes) in lanes.as_chunks::<LANES>().0.iter().take(count).enumerate() {
                     // SAFETY: the caller promises room for `rows` rows of `rank` values.
-                    unsafe { *self.to.add(row * self.rank + first + vector) = sum(lanes) };
+                    unsafe { *self.to.add(row * self.rank + first + vector) = halved(*lanes, |a, b| a + b) };
                 }
             }
         }

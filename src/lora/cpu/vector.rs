@@ -63,20 +63,6 @@ pub(super) trait Vector: Copy {
     }
 }
 
-/// The sum of lanes, halves added to halves: a fixed tree.
-#[inline(always)]
-pub(super) fn sum(lanes: &[f32; LANES]) -> f32 {
-    let mut lanes = *lanes;
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
 /// Plain Rust, for processors without an implementation of their own.
 #[derive(Clone, Copy)]
 pub(super) struct Portable([f32; LANES]);

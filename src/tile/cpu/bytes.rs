@@ -31,6 +31,8 @@ use crate::tile::codebook::Codebook;
 
 /// Fewer columns than this do not pay for encoding the rows.
 const LEAST_COLUMNS: usize = 64;
+/// Nor do so few rows pay for encoding the columns.
+const LEAST_ROWS: usize = 256;
 /// In shorter rows the fold takes longer than the products.
 const LEAST_DEPTH: usize = 48;
 /// In longer rows the products of single columns would go through longer chains of additions than the tile's.
@@ -40,6 +42,7 @@ const SMALL: f64 = 1.0 / (1 << 20) as f64;
 
 /// Columns packed as bytes.
 pub(crate) struct BytePanels {
+    depth: usize,
     /// Bytes of a row.
     pub(super) stride: usize,
     /// Columns per tile: two vectors.
@@ -75,15 +78,18 @@ pub(super) struct ByteRows {
 }
 
 impl BytePanels {
-    /// The columns of a codebook, where the processor has instructions for bytes and the sizes are worth them.
-    pub fn new(book: &Codebook) -> Option<Self> {
-        let (depth, columns) = (book.depth, book.len());
-        let is_worth = columns >= LEAST_COLUMNS && (LEAST_DEPTH..=MOST_DEPTH).contains(&depth);
-        if is_worth && byte_level() != ByteLevel::Portable { Self::of(book) } else { None }
+    /// The columns of a codebook for `rows` rows, where the processor has instructions for bytes and the sizes are worth
+    /// them.
+    pub fn new(book: &Codebook, rows: usize) -> Option<Self> {
+        let is_worth = rows >= LEAST_ROWS
+            && book.len() >= LEAST_COLUMNS
+            && (LEAST_DEPTH..=MOST_DEPTH).contains(&book.depth)
+            && byte_level() != ByteLevel::Portable;
+        is_worth.then(|| Self::of(book))
     }
 
     /// The columns of a codebook of up to [`MOST_DEPTH`] features.
-    pub(super) fn of(book: &Codebook) -> Option<Self> {
+    pub(super) fn of(book: &Codebook) -> Self {
         let (depth, columns) = (book.depth, book.len());
         let width = match byte_level() {
             #[cfg(target_arch = "x86_64")]
@@ -94,6 +100,7 @@ impl BytePanels {
         };
         let (tiles, stride) = (columns.div_ceil(width), encode::stride(depth));
         let mut panels = Self {
+            depth,
             stride,
             width,
             tiles,
@@ -122,15 +129,9 @@ impl BytePanels {
                         let c = &book.rounded[column * depth..(column + 1) * depth];
                         let length = book.length_above(column);
                         let Encoded { scale, rest } = encode(c, length, codes);
-                        let mut sum = 0;
-                        for (step, codes) in codes.chunks_exact(STEP).enumerate() {
-                            let at = (step * width + lane) * STEP;
-                            for (p, &code) in packed[at..at + STEP].iter_mut().zip(codes) {
-                                *p = code.wrapping_sub(BIAS) as i8;
-                                sum += i32::from(*p);
-                            }
-                        }
-                        biases[lane] = sum * i32::from(BIAS);
+                        biases[lane] = encode::column(codes, |step, bytes| {
+                            packed[(step * width + lane) * STEP..][..STEP].copy_from_slice(&bytes);
+                        });
                         scales[lane] = scale;
                         lengths[lane] = length;
                         half_norms[lane] = (0.5 * book.squares()[column] * (1.0 - SMALL)) as f32;
@@ -142,21 +143,18 @@ impl BytePanels {
                     share
                 },
             );
-        let share = shares.reduce(|| 0.0, f64::max);
-        panels.share = (share * (1.0 + SMALL)) as f32;
-        // A column that the rounding to f32 left nothing of has no length to share.
-        panels.share.is_finite().then_some(panels)
+        panels.share = (shares.reduce(|| 0.0, f64::max) * (1.0 + SMALL)) as f32;
+        panels
     }
 
     /// The least and second-least v of rows, `winners` of `state`: `x` holds them row-major, `norms` upper bounds of
     /// their lengths.
     pub(super) fn fold(&self, x: &[f32], norms: &[f32], rows: &mut ByteRows, state: &mut FoldState) {
         let (count, padded) = (norms.len(), norms.len().next_multiple_of(ROW_GROUP));
-        let depth = (x.len() / count.max(1)).max(1);
         rows.codes.resize(padded * self.stride, BIAS);
         rows.scales.resize(padded, 0.0);
         rows.rests.resize(padded, 0.0);
-        let each = x.chunks_exact(depth).zip(norms).zip(rows.codes.chunks_exact_mut(self.stride));
+        let each = x.chunks_exact(self.depth).zip(norms).zip(rows.codes.chunks_exact_mut(self.stride));
         for (((x, &norm), codes), (scale, rho)) in each.zip(rows.scales.iter_mut().zip(&mut rows.rests)) {
             let Encoded { scale: step, rest } = encode(x, norm, codes);
             *scale = step;

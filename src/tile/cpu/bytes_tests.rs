@@ -69,7 +69,7 @@ fn labels_and_reaches_are_right_and_need_the_rests() {
             for scale in [1.0, 1e-7, 1e-20, 1e6] {
                 let (x, centroids) = case(depth, spread, scale, depth as u64);
                 let book = Codebook::new(&centroids, depth);
-                let mut bytes = BytePanels::of(&book).unwrap();
+                let mut bytes = BytePanels::of(&book);
                 let found = label(&x, &book, Some(&bytes));
                 let name = format!("{depth} features, spread {spread}, scale {scale}");
                 assert_eq!(wrong(&found, &x, &centroids, depth), 0, "{name}");

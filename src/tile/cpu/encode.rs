@@ -1,6 +1,6 @@
 //! Rows in whole numbers of 8 bits: x = s q + e, q of at most 127 in magnitude.
 
-use crate::simd::widest;
+use crate::simd::{halved, widest};
 
 /// Features in one step of a product of bytes.
 pub(crate) const STEP: usize = 4;
@@ -79,15 +79,15 @@ fn parts_body(x: &[f32], codes: &mut [u8]) -> [f32; 2] {
     [scale, halved(squares, |a, b| a + b)]
 }
 
-/// Halves brought together until one value is left.
-#[inline(always)]
-fn halved(mut values: [f32; 16], together: impl Fn(f32, f32) -> f32) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for at in 0..half {
-            values[at] = together(values[at], values[at + half]);
-        }
+/// p of an encoded column, step by step. Returns what the bias of rows adds to its products.
+pub(crate) fn column(codes: &[u8], mut put: impl FnMut(usize, [i8; STEP])) -> i32 {
+    let mut sum = 0;
+    for (step, codes) in codes.as_chunks::<STEP>().0.iter().enumerate() {
+        let bytes = codes.map(|code| code.wrapping_sub(BIAS) as i8);
+        sum += bytes.iter().map(|&byte| i32::from(byte)).sum::<i32>();
+        put(step, bytes);
     }
-    values[0]
+    sum * i32::from(BIAS)
 }
 
 #[cfg(test)]
