@@ -64,6 +64,7 @@ mod neighbours_exact;
 mod neighbours_gpu;
 #[cfg(feature = "test-hooks")]
 mod neighbours_grid;
+mod neighbours_many;
 mod neighbours_metrics;
 mod neighbours_radius;
 mod neighbours_rules;

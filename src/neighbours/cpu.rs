@@ -10,7 +10,9 @@
 //! 4. A set with itself needs each product once ([`super::mirror`]).
 //! 5. Metrics that are no product are screened by values of their own ([`super::estimated`]); where those have no bound, and
 //!    in boxes that repeat, every pair is measured.
-//! 6. Rows of up to three columns are looked up in a grid where that is faster ([`super::grid`]).
+//! 6. Where the processor multiplies bytes, they say first which columns can be within the band
+//!    ([`crate::tile::cpu::collect_bytes`]).
+//! 7. Rows of up to three columns are looked up in a grid where that is faster ([`super::grid`]).
 
 use rayon::prelude::*;
 
@@ -27,7 +29,8 @@ use super::screening::Screening;
 use crate::data::frame::widen_row;
 use crate::error::{Error, Result};
 use crate::tile::bound::HOST_UNIT;
-use crate::tile::cpu::collect::{Block, Columns, NO_LIMIT, Sums, rounded_up};
+use crate::tile::cpu::collect::{Block, Columns, NO_LIMIT, Packed, Sums, rounded_up};
+use crate::tile::cpu::collect_bytes::{ByteColumns, Pays, length_of};
 use crate::tile::cpu::{Panels, ROW_GROUP};
 
 /// Points that are measured at once where no tile screens.
@@ -52,7 +55,7 @@ pub(super) struct Work<A> {
 
 /// Points of one window, packed.
 pub(super) struct Window {
-    pub panels: Panels,
+    pub packed: Packed,
     pub errors: Vec<f32>,
     pub numbers: Vec<u32>,
 }
@@ -127,14 +130,16 @@ fn screened<F: Fold>(
     let call = Call { problem, judge: problem.judge(), fold, cut };
     let mut blocks: Vec<Work<F::Answer>> =
         queries.par_chunks(cut.block).map(|queries| Work::load(problem, screen, queries, fold).0).collect();
+    let mut bytes = Pays::new(queries.len(), part.points.len(), screen.depth());
     for start in (0..part.points.len()).step_by(cut.window) {
         let numbers = part.points.range(start, cut.window.min(part.points.len() - start));
-        let window = Window::load(problem, screen, numbers);
+        let window = Window::load(problem, screen, numbers, &bytes);
         blocks.par_iter_mut().try_for_each_init(Default::default, |(sums, scratch), work| {
             problem.cancel.check()?;
             work.meet(&window, &call, sums, scratch);
             Ok(())
         })?;
+        bytes.learn(&window.packed, queries.len());
     }
     Work::finish_all(blocks, &call)
 }
@@ -158,6 +163,7 @@ impl<A: Send + Default> Work<A> {
             let x = &mut block.x[row * depth..(row + 1) * depth];
             let square = screen.load(Side::Queries, problem.queries(), query as usize, &mut wide, x);
             norms.push(screen.half_norm(square, HOST_UNIT, chain));
+            block.lengths[row] = length_of(square);
             let gap = screen.gap(&bound, square);
             let reach = fold.reach(query, |radius| screen.reach(radius, square));
             block.lists[row].gap = gap;
@@ -203,8 +209,8 @@ impl<A: Send + Default> Work<A> {
         sums: &mut Sums,
         scratch: &mut Scratch,
     ) {
-        let Window { panels, errors, numbers } = window;
-        self.block.collect(&Columns { panels, errors, numbers }, call.fold.count(), sums);
+        let Window { packed, errors, numbers } = window;
+        self.block.collect(&Columns { packed, errors, numbers }, call.fold.count(), sums);
         self.decide(call, 0, scratch);
     }
 
@@ -249,22 +255,28 @@ impl<A: Send + Default> Work<A> {
 
 impl Window {
     /// Prepares and packs the points of these numbers.
-    pub fn load(problem: &Problem, screen: &Screen, numbers: Vec<u32>) -> Self {
+    pub fn load(problem: &Problem, screen: &Screen, numbers: Vec<u32>, bytes: &Pays) -> Self {
         let depth = screen.depth();
         let chain = Panels::chain(depth);
         let mut rows = vec![0.0; numbers.len() * depth];
-        let mut norms = vec![(0.0, 0.0); numbers.len()];
+        let mut norms = vec![((0.0, 0.0), 0.0); numbers.len()];
         let prepared = rows.par_chunks_exact_mut(depth).zip(&mut norms).zip(&numbers).with_min_len(64);
         prepared.for_each_init(
             || vec![0.0; depth],
             |wide, ((row, norm), &number)| {
                 let square = screen.load(Side::Points, &problem.points, number as usize, wide, row);
-                *norm = screen.half_norm(square, HOST_UNIT, chain);
+                *norm = (screen.half_norm(square, HOST_UNIT, chain), length_of(square));
             },
         );
-        let half_norms: Vec<f32> = norms.iter().map(|norm| norm.0).collect();
-        let errors = norms.iter().map(|norm| norm.1).collect();
-        Self { panels: Panels::of_rows(depth, &rows, &half_norms), errors, numbers }
+        let half_norms: Vec<f32> = norms.iter().map(|norm| norm.0.0).collect();
+        let errors = norms.iter().map(|norm| norm.0.1).collect();
+        let packed = if bytes.packs() {
+            let lengths: Vec<f32> = norms.iter().map(|norm| norm.1).collect();
+            Packed::Bytes(ByteColumns::new(depth, rows, half_norms, &lengths))
+        } else {
+            Packed::Single(Panels::of_rows(depth, &rows, &half_norms))
+        };
+        Self { packed, errors, numbers }
     }
 }
 

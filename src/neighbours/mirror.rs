@@ -23,6 +23,7 @@ use super::problem::Problem;
 use super::screen::Screen;
 use crate::error::Result;
 use crate::tile::cpu::collect::{Columns, Entry, Hit, Own, Sums, rounded_up};
+use crate::tile::cpu::collect_bytes::Pays;
 
 /// A block as rows, and what it is as columns.
 struct Both<A> {
@@ -53,12 +54,14 @@ pub(super) fn search<F: Fold>(
         rows.par_chunks(cut.block).map(|rows| Mutex::new(Both::load(problem, screen, rows, fold))).collect();
     let call = Call { problem, judge: problem.judge(), fold, cut };
     let window_blocks = cut.mirror_blocks(rows.len());
+    let mut bytes = Pays::new(rows.len(), rows.len(), screen.depth());
     for first in (0..blocks.len()).step_by(window_blocks) {
         let last = (first + window_blocks).min(blocks.len());
         let window = Window::load(
             problem,
             screen,
             rows[first * cut.block..(last * cut.block).min(rows.len())].to_vec(),
+            &bytes,
         );
         let (before, rest) = blocks.split_at(first);
         let own = &rest[..last - first];
@@ -74,6 +77,7 @@ pub(super) fn search<F: Fold>(
             meet_both(&call, count, &mut locked(block), &window, own, tools);
             Ok(())
         })?;
+        bytes.learn(&window.packed, (last * cut.block).min(rows.len()));
     }
     let finished = blocks.par_iter_mut().map_init(Scratch::default, |scratch, block| {
         problem.cancel.check()?;
@@ -107,14 +111,14 @@ fn meet_both<F: Fold>(
     tools: &mut Tools,
 ) {
     let (Tools { sums, scratch, limits, hits }, rows) = (tools, call.cut.block);
-    let Window { panels, errors, numbers } = window;
+    let Window { packed, errors, numbers } = window;
     limits.clear();
     for other in others {
         let other = locked(other);
         limits.extend_from_slice(&other.work.block.limits[..other.work.queries.len()]);
     }
     hits.clear();
-    let columns = Columns { panels, errors, numbers };
+    let columns = Columns { packed, errors, numbers };
     both.work.block.collect_both(&columns, count, &both.own, limits, sums, hits);
     both.work.decide(call, call.cut.entries, scratch);
     // By block, so that each is locked once.

@@ -16,9 +16,14 @@
 //! 2 rho |c|. q . p is exact. The rest of v is evaluated in `f32`, in six operations on terms of at most 4 |x| |c| and
 //! |c|^2 / 2: |e| is taken larger by 2^-16 |x|, and the half squares smaller by 2^-20 of themselves for that.
 //!
+//! A column of tiny features, which has no step, is left out of the largest share: |x . c| <= |x| |c| is at most rho times
+//! 2^18 |c|, since |e| is taken larger as below, and that stands in for its length.
+//!
 //! The reference decides on `fl64(|x - c|^2)`, within 2^-37 (|x| + |c|)^2 of the real one for as many features as there may
 //! be. 2^-36 (|x| + |c|)^2 of the best column is added to what has to lie between; what is longer in another column, its
 //! half square made smaller covers.
+
+use std::ops::RangeInclusive;
 
 use rayon::prelude::*;
 
@@ -33,10 +38,11 @@ use crate::tile::codebook::Codebook;
 const LEAST_COLUMNS: usize = 64;
 /// Nor do so few rows pay for encoding the columns.
 const LEAST_ROWS: usize = 256;
-/// In shorter rows the fold takes longer than the products.
-const LEAST_DEPTH: usize = 48;
-/// In longer rows the products of single columns would go through longer chains of additions than the tile's.
-const MOST_DEPTH: usize = 4096;
+/// In shorter rows the fold takes longer than the products; in longer ones the products of single columns would go through
+/// longer chains of additions than the tile's.
+pub(super) const DEPTHS: RangeInclusive<usize> = 48..=4096;
+/// A column that is all rest counts as so many times as long: every rho is at least 2^-16 of its row's length.
+const ALL_REST: f32 = (1 << 18) as f32;
 /// 2^-20.
 const SMALL: f64 = 1.0 / (1 << 20) as f64;
 
@@ -73,8 +79,45 @@ pub(super) struct ByteRows {
     pub codes: Vec<u8>,
     /// s of each row.
     pub scales: Vec<f32>,
+    /// At least |e| of each row.
+    pub left_out: Vec<f32>,
     /// rho of each row.
     pub rests: Vec<f32>,
+}
+
+/// A column that is to be packed.
+pub(super) struct Column<'c> {
+    /// Its features, rounded.
+    pub c: &'c [f32],
+    /// At least its length, rounded or not.
+    pub length: f32,
+    /// At least what rounding took away.
+    pub residual: f32,
+    /// What its products are taken off.
+    pub half_norm: f64,
+}
+
+impl ByteRows {
+    /// Rows of `depth` features, none longer than its entry of `norms`.
+    pub fn encode(&mut self, x: &[f32], norms: &[f32], depth: usize) {
+        let (stride, padded) = (encode::stride(depth), norms.len().next_multiple_of(ROW_GROUP));
+        self.codes.resize(padded * stride, BIAS);
+        self.scales.resize(padded, 0.0);
+        self.left_out.resize(padded, 0.0);
+        self.rests.resize(padded, 0.0);
+        let each = x.chunks_exact(depth).zip(norms).zip(self.codes.chunks_exact_mut(stride));
+        for (((x, &norm), codes), (scale, left_out)) in
+            each.zip(self.scales.iter_mut().zip(&mut self.left_out))
+        {
+            let Encoded { scale: step, rest } = encode(x, norm, codes);
+            (*scale, *left_out) = (step, rest);
+        }
+    }
+}
+
+/// Smaller by what evaluating a value in `f32` may add.
+pub(super) fn lowered(half_norm: f64) -> f32 {
+    (half_norm - SMALL * half_norm.abs()) as f32
 }
 
 impl BytePanels {
@@ -83,14 +126,28 @@ impl BytePanels {
     pub fn new(book: &Codebook, rows: usize) -> Option<Self> {
         let is_worth = rows >= LEAST_ROWS
             && book.len() >= LEAST_COLUMNS
-            && (LEAST_DEPTH..=MOST_DEPTH).contains(&book.depth)
+            && DEPTHS.contains(&book.depth)
             && byte_level() != ByteLevel::Portable;
         is_worth.then(|| Self::of(book))
     }
 
-    /// The columns of a codebook of up to [`MOST_DEPTH`] features.
+    /// The columns of a codebook of as many features as [`DEPTHS`] has.
     pub(super) fn of(book: &Codebook) -> Self {
-        let (depth, columns) = (book.depth, book.len());
+        let depth = book.depth;
+        Self::pack(depth, book.len(), |column| Column {
+            c: &book.rounded[column * depth..(column + 1) * depth],
+            length: book.length_above(column),
+            residual: book.residual_above(column),
+            half_norm: 0.5 * book.squares()[column],
+        })
+    }
+
+    /// Packs `columns` columns of `depth` features, on all threads of the current pool.
+    pub(super) fn pack<'c>(
+        depth: usize,
+        columns: usize,
+        column: impl Fn(usize) -> Column<'c> + Sync,
+    ) -> Self {
         let width = match byte_level() {
             #[cfg(target_arch = "x86_64")]
             ByteLevel::Avx512 => 32,
@@ -125,19 +182,18 @@ impl BytePanels {
                 |codes, (tile, (((packed, biases), (scales, lengths)), half_norms))| {
                     let mut share = 0.0_f64;
                     for lane in 0..width.min(columns - tile * width) {
-                        let column = tile * width + lane;
-                        let c = &book.rounded[column * depth..(column + 1) * depth];
-                        let length = book.length_above(column);
+                        let Column { c, length, residual, half_norm } = column(tile * width + lane);
                         let Encoded { scale, rest } = encode(c, length, codes);
                         biases[lane] = encode::column(codes, |step, bytes| {
                             packed[(step * width + lane) * STEP..][..STEP].copy_from_slice(&bytes);
                         });
                         scales[lane] = scale;
-                        lengths[lane] = length;
-                        half_norms[lane] = (0.5 * book.squares()[column] * (1.0 - SMALL)) as f32;
-                        if length > 0.0 {
-                            let rest = f64::from(rest) + f64::from(book.residual_above(column));
-                            share = share.max(rest / f64::from(length));
+                        half_norms[lane] = lowered(half_norm);
+                        if scale == 0.0 {
+                            lengths[lane] = ALL_REST * length;
+                        } else {
+                            lengths[lane] = length;
+                            share = share.max((f64::from(rest) + f64::from(residual)) / f64::from(length));
                         }
                     }
                     share
@@ -150,21 +206,21 @@ impl BytePanels {
     /// The least and second-least v of rows, `winners` of `state`: `x` holds them row-major, `norms` upper bounds of
     /// their lengths.
     pub(super) fn fold(&self, x: &[f32], norms: &[f32], rows: &mut ByteRows, state: &mut FoldState) {
-        let (count, padded) = (norms.len(), norms.len().next_multiple_of(ROW_GROUP));
-        rows.codes.resize(padded * self.stride, BIAS);
-        rows.scales.resize(padded, 0.0);
-        rows.rests.resize(padded, 0.0);
-        let each = x.chunks_exact(self.depth).zip(norms).zip(rows.codes.chunks_exact_mut(self.stride));
-        for (((x, &norm), codes), (scale, rho)) in each.zip(rows.scales.iter_mut().zip(&mut rows.rests)) {
-            let Encoded { scale: step, rest } = encode(x, norm, codes);
-            *scale = step;
-            *rho = (norm + rest) * self.share + rest;
+        rows.encode(x, norms, self.depth);
+        self.rests(rows, norms);
+        let count = norms.len();
+        levels::fold_bytes(rows, count, self, state);
+    }
+
+    /// rho of rows with these columns, from what they leave out by themselves.
+    pub(super) fn rests(&self, rows: &mut ByteRows, norms: &[f32]) {
+        for ((rho, &left_out), &norm) in rows.rests.iter_mut().zip(&rows.left_out).zip(norms) {
+            *rho = (norm + left_out) * self.share + left_out;
             #[cfg(test)]
             if self.careless {
                 *rho = 0.0;
             }
         }
-        levels::fold_bytes(rows, count, self, state);
     }
 
     /// How far apart the least two values have to lie for a row with this norm and rest.

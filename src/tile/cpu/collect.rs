@@ -11,6 +11,8 @@
 //! Whether T is a distance, or the negative of one because the farthest are wanted, the same formula holds.
 
 use super::ROW_GROUP;
+use super::bytes::ByteRows;
+use super::collect_bytes::ByteColumns;
 use super::kernel::{ABSENT, Back, Take};
 use super::levels;
 use super::panels::Panels;
@@ -47,10 +49,28 @@ pub(crate) struct List {
     due: usize,
 }
 
+/// Columns of one window with half norms less each column's own error.
+pub(crate) enum Packed {
+    /// For a tile of `f32`.
+    Single(Panels),
+    /// For one of bytes, which opens few of them.
+    Bytes(ByteColumns),
+}
+
+impl Packed {
+    /// Columns per tile.
+    fn width(&self) -> usize {
+        match self {
+            Self::Single(panels) => panels.width,
+            Self::Bytes(columns) => columns.panels.width,
+        }
+    }
+}
+
 /// Columns of one window.
 pub(crate) struct Columns<'a> {
-    /// Packed, with half norms less each column's own error.
-    pub panels: &'a Panels,
+    /// What rows meet.
+    pub packed: &'a Packed,
     /// Each column's own error.
     pub errors: &'a [f32],
     /// Number of each column among all.
@@ -65,6 +85,10 @@ pub(crate) struct Block {
     pub limits: Vec<f32>,
     /// One per row.
     pub lists: Vec<List>,
+    /// At least the length of each row, where windows of bytes are met.
+    pub lengths: Vec<f32>,
+    /// The rows as bytes, once a window of bytes was met.
+    pub(super) bytes: ByteRows,
 }
 
 /// What a thread needs beside its blocks.
@@ -78,16 +102,14 @@ impl Block {
         let mut limits = vec![NO_LIMIT; rows];
         limits.resize(padded, f32::NEG_INFINITY);
         let lists = (0..rows).map(|_| List::default()).collect();
-        Self { x: vec![0.0; padded * depth], limits, lists }
+        let lengths = vec![0.0; rows];
+        Self { x: vec![0.0; padded * depth], limits, lists, lengths, bytes: ByteRows::default() }
     }
 
     /// Meets one window of columns. `count` is how many least columns are wanted; `None` wants all within the limits, which
     /// then stay.
     pub fn collect(&mut self, columns: &Columns, count: Option<usize>, sums: &mut Sums) {
-        sums.0.resize(self.limits.len() * columns.panels.width, 0.0);
-        let rows = self.lists.len();
-        let mut taker = Taker { lists: &mut self.lists, columns, count, hits: &mut Vec::new() };
-        levels::collect(&self.x, rows, columns.panels, &mut self.limits, &mut sums.0, None, &mut taker);
+        self.meet(columns, count, None, sums, &mut Vec::new());
     }
 
     /// As [`Self::collect`] for columns of the same set that this block is of: what the products say about the columns goes
@@ -101,13 +123,30 @@ impl Block {
         sums: &mut Sums,
         hits: &mut Vec<Hit>,
     ) {
-        let width = columns.panels.width;
-        sums.0.resize(self.limits.len() * width, 0.0);
-        limits.resize(limits.len().next_multiple_of(width), f32::NEG_INFINITY);
-        let rows = self.lists.len();
-        let mut taker = Taker { lists: &mut self.lists, columns, count: Some(count), hits };
-        let back = Back { half_norms: &own.half_norms, limits };
-        levels::collect(&self.x, rows, columns.panels, &mut self.limits, &mut sums.0, Some(back), &mut taker);
+        limits.resize(limits.len().next_multiple_of(columns.packed.width()), f32::NEG_INFINITY);
+        self.meet(columns, Some(count), Some((own, limits)), sums, hits);
+    }
+
+    fn meet(
+        &mut self,
+        columns: &Columns,
+        count: Option<usize>,
+        back: Option<(&Own, &[f32])>,
+        Sums(sums): &mut Sums,
+        hits: &mut Vec<Hit>,
+    ) {
+        sums.resize(self.limits.len() * columns.packed.width(), 0.0);
+        let mut lists = std::mem::take(&mut self.lists);
+        let mut taker = Taker { lists: &mut lists, columns, count, hits };
+        match columns.packed {
+            Packed::Single(panels) => {
+                let (rows, limits) = (taker.lists.len(), &mut self.limits);
+                let back = back.map(|(own, limits)| Back { half_norms: &own.half_norms, limits });
+                levels::collect(&self.x, rows, panels, limits, sums, back, &mut taker);
+            }
+            Packed::Bytes(columns) => self.meet_bytes(columns, &mut taker, back, sums),
+        }
+        self.lists = lists;
     }
 
     /// A row meets values that were measured elsewhere, of columns with these numbers.
@@ -171,11 +210,12 @@ pub(crate) struct Hit {
     pub value: f32,
 }
 
-struct Taker<'a> {
+/// Puts what is within the limits into lists.
+pub(super) struct Taker<'a> {
     lists: &'a mut [List],
     columns: &'a Columns<'a>,
     count: Option<usize>,
-    hits: &'a mut Vec<Hit>,
+    pub hits: &'a mut Vec<Hit>,
 }
 
 impl Take for Taker<'_> {

@@ -211,6 +211,13 @@ pub(super) struct Back<'a> {
     pub limits: &'a [f32],
 }
 
+impl Back<'_> {
+    /// Whether it knows so many rows and columns.
+    pub fn fits(&self, rows: usize, columns: usize) -> bool {
+        self.half_norms.len() >= rows && self.limits.len() >= columns
+    }
+}
+
 /// The collecting fold over `groups * ROWS` rows and all tiles: hands over the values that are at most their row's
 /// limit, column by column from the first on. Values are those that [`values`] gives.
 ///
@@ -233,8 +240,7 @@ pub(super) unsafe fn collect<V: Vector, const ROWS: usize>(
     let rows = groups * ROWS;
     assert!(x.len() >= rows * depth && limits.len() >= rows && panels.width == width);
     assert!(sums.len() >= if panels.chunks == 1 { ROWS } else { rows } * width);
-    let fits = |back: Back| back.half_norms.len() >= rows && back.limits.len() >= panels.tiles * width;
-    assert!(back.is_none_or(fits));
+    assert!(back.is_none_or(|back| back.fits(rows, panels.tiles * width)));
     for tile in 0..panels.tiles {
         for chunk in 0..panels.chunks {
             let (start, length) = panels.chunk(chunk);
@@ -248,7 +254,7 @@ pub(super) unsafe fn collect<V: Vector, const ROWS: usize>(
                     product::<V, ROWS>(x, depth, length, panel, sums, chunk > 0);
                     if chunk + 1 == panels.chunks {
                         let limits = &mut limits[group * ROWS..(group + 1) * ROWS];
-                        hand_over::<V, ROWS>(sums, tile, group, panels, limits, taker);
+                        hand_over::<V, ROWS>(sums, tile, group, &panels.half_norms, limits, taker);
                         if let Some(back) = back {
                             hand_back::<V, ROWS>(sums, tile, group, back, taker);
                         }
@@ -260,18 +266,21 @@ pub(super) unsafe fn collect<V: Vector, const ROWS: usize>(
 }
 
 /// Compares one group of rows of a finished tile with their limits.
+///
+/// # Safety
+/// As [`fold`]; there are sums and limits for `ROWS` rows, and `half_norms` holds 2 * LANES per tile.
 #[inline(always)]
-unsafe fn hand_over<V: Vector, const ROWS: usize>(
+pub(super) unsafe fn hand_over<V: Vector, const ROWS: usize>(
     sums: *const f32,
     tile: usize,
     group: usize,
-    panels: &Panels,
+    half_norms: &[f32],
     limits: &mut [f32],
     taker: &mut dyn Take,
 ) {
-    // SAFETY: `collect` asserted the room for every row; `half_norms` holds 2 * LANES per tile, a vector at most 16 lanes.
+    // SAFETY: as the caller promises; a vector has at most 16 lanes.
     unsafe {
-        let half_norms = panels.half_norms.as_ptr().add(tile * 2 * V::LANES);
+        let half_norms = half_norms.as_ptr().add(tile * 2 * V::LANES);
         let halves = [V::load(half_norms), V::load(half_norms.add(V::LANES))];
         for (row, limit) in limits.iter_mut().enumerate().take(ROWS) {
             let at = sums.add(2 * row * V::LANES);
@@ -289,15 +298,18 @@ unsafe fn hand_over<V: Vector, const ROWS: usize>(
 }
 
 /// Compares the columns of a finished tile with their limits, for one group of rows.
+///
+/// # Safety
+/// As [`hand_over`]; `back` fits the rows and columns.
 #[inline(always)]
-unsafe fn hand_back<V: Vector, const ROWS: usize>(
+pub(super) unsafe fn hand_back<V: Vector, const ROWS: usize>(
     sums: *const f32,
     tile: usize,
     group: usize,
     back: Back,
     taker: &mut dyn Take,
 ) {
-    // SAFETY: `collect` asserted the room for every row and column; a vector has at most 16 lanes.
+    // SAFETY: as the caller promises; a vector has at most 16 lanes.
     unsafe {
         let limits = back.limits.as_ptr().add(tile * 2 * V::LANES);
         let most = [V::load(limits), V::load(limits.add(V::LANES))];

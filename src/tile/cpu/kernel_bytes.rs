@@ -1,11 +1,11 @@
-//! The register block of products of bytes, and the nearest fold on it.
+//! The register block of products of bytes, and the folds on it.
 //!
 //! As in `kernel.rs`, with four features to a step and whole numbers to a lane. A tile is finished in one go: the sums
 //! of any depth that bytes are used for are exact in 32 bits.
 
 use super::bytes::{BytePanels, ByteRows};
 use super::encode::STEP;
-use super::kernel::{self, FoldState};
+use super::kernel::{self, Back, FoldState, Take};
 use super::vector::ByteVector;
 
 /// Folds `groups * ROWS` rows over all tiles. The result stands in the winners of `state`.
@@ -35,6 +35,40 @@ pub(super) unsafe fn fold<V: ByteVector, const ROWS: usize>(
     }
     // SAFETY: the assertions above.
     unsafe { kernel::finish::<V>(count, state) }
+}
+
+/// The collecting fold of `kernel.rs` over `groups * ROWS` rows and all tiles, on lower bounds of the values.
+///
+/// # Safety
+/// As [`fold`].
+#[inline(always)]
+pub(super) unsafe fn collect<V: ByteVector, const ROWS: usize>(
+    rows: &ByteRows,
+    groups: usize,
+    panels: &BytePanels,
+    limits: &mut [f32],
+    sums: &mut [f32],
+    back: Option<Back>,
+    taker: &mut dyn Take,
+) {
+    let (count, width) = (groups * ROWS, 2 * V::LANES);
+    check::<V>(rows, count, panels);
+    assert!(limits.len() >= count && sums.len() >= ROWS * width);
+    assert!(back.is_none_or(|back| back.fits(count, panels.tiles * width)));
+    let sums = sums.as_mut_ptr();
+    for tile in 0..panels.tiles {
+        for group in 0..groups {
+            let limits = &mut limits[group * ROWS..(group + 1) * ROWS];
+            // SAFETY: the assertions above.
+            unsafe {
+                value::<V, ROWS>(rows, group * ROWS, panels, tile, sums);
+                kernel::hand_over::<V, ROWS>(sums, tile, group, &panels.half_norms, limits, taker);
+                if let Some(back) = back {
+                    kernel::hand_back::<V, ROWS>(sums, tile, group, back, taker);
+                }
+            }
+        }
+    }
 }
 
 /// The values of `groups * ROWS` rows with the columns of one tile: `values[row][column]`, the same bits that [`fold`] saw.

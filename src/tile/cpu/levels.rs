@@ -156,6 +156,39 @@ impl ByteWork for ValuesOfBytes<'_> {
     }
 }
 
+/// The collecting fold over rows of bytes and all tiles of the panels.
+pub(super) fn collect_bytes(
+    rows: &ByteRows,
+    count: usize,
+    panels: &BytePanels,
+    limits: &mut [f32],
+    sums: &mut [f32],
+    back: Option<Back>,
+    taker: &mut dyn Take,
+) {
+    run_on_bytes(CollectBytes { rows, count, panels, limits, sums, back, taker });
+}
+
+struct CollectBytes<'a> {
+    rows: &'a ByteRows,
+    count: usize,
+    panels: &'a BytePanels,
+    limits: &'a mut [f32],
+    sums: &'a mut [f32],
+    back: Option<Back<'a>>,
+    taker: &'a mut dyn Take,
+}
+
+impl ByteWork for CollectBytes<'_> {
+    #[inline(always)]
+    unsafe fn run<V: ByteVector, const ROWS: usize>(self) {
+        let Self { rows, count, panels, limits, sums, back, taker } = self;
+        let groups = count.div_ceil(ROWS);
+        // SAFETY: as the trait's contract.
+        unsafe { kernel_bytes::collect::<V, ROWS>(rows, groups, panels, limits, sums, back, taker) }
+    }
+}
+
 /// Tile values of rows with the columns of one tile.
 pub(super) fn tile_values(x: &[f32], tile: usize, panels: &Panels, values: &mut [f32]) {
     run(Values { x, tile, panels, values });

@@ -4,6 +4,9 @@ mod bytes;
 #[cfg(test)]
 mod bytes_tests;
 pub(crate) mod collect;
+pub(crate) mod collect_bytes;
+#[cfg(test)]
+mod collect_bytes_tests;
 pub(crate) mod encode;
 mod kernel;
 mod kernel_bytes;
