@@ -34,7 +34,7 @@ fn compare(points: &Array2<f32>, params: &Params, what: &str) -> (Fit, Fit) {
 }
 
 /// From rows of the data, which is far from where the clusters are.
-fn from_rows(points: &Array2<f32>, n_clusters: usize, seed: u64) -> Params {
+pub fn from_rows(points: &Array2<f32>, n_clusters: usize, seed: u64) -> Params {
     let mut draws = Draws::new(seed);
     let mut rows: Vec<usize> = (0..points.nrows()).collect();
     for at in 0..n_clusters {
@@ -98,7 +98,7 @@ fn duplicates_ties_and_equal_centroids() {
 }
 
 /// Some centroids rest, with rows half-way between them, while others move for many iterations.
-fn resting_ties() -> (Array2<f32>, Params) {
+pub fn resting_ties() -> (Array2<f32>, Params) {
     let anchors = Array2::from_shape_fn((6, 5), |(row, column)| match column {
         0 => 8.0 * row as f32,
         _ => 0.0,

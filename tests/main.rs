@@ -26,6 +26,8 @@ mod kmeans_limits;
 mod kmeans_matrix;
 mod kmeans_model;
 mod kmeans_prune;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod kmeans_prune_gpu;
 mod kmeans_random;
 mod kmeans_rules;
 mod kmeans_sparse;

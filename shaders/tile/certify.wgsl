@@ -9,32 +9,7 @@
 //           the list is not fixed; nothing depends on it.
 // Mirror    crate::tile::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::kernels::Partial, crate::tile::kernels::Listed
 
-{% if halves -%}
-struct MatrixCertifyParams {
-    rows: u32,
-    splits: u32,
-    stride: u32,
-    first_row: u32,
-    ratio: f32,
-    square: f32,
-}
-{%- else -%}
-struct CertifyParams {
-    rows: u32,
-    splits: u32,
-    stride: u32,
-    first_row: u32,
-    slope: f32,
-    constant: f32,
-    square: f32,
-}
-{%- endif %}
-
-struct Partial {
-    best: f32,
-    second: f32,
-    column: u32,
-}
+{% include "tile/certificate.wgsl" %}
 
 struct Listed {
     row: u32,
@@ -67,6 +42,8 @@ struct Listed {
 @group(0) @binding(7) var<uniform> params: CertifyParams;
 {%- endif %}
 
+{% include "tile/merged.wgsl" %}
+
 var<workgroup> shared_changed: atomic<u32>;
 
 @compute @workgroup_size(256)
@@ -83,13 +60,7 @@ fn certify(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     let rows = params.rows;
     {%- endif %}
     if index < rows {
-        var merged = partials[index];
-        for (var split = 1u; split < params.splits; split += 1u) {
-            let other = partials[split * params.stride + index];
-            merged.second = min(min(merged.second, other.second), max(merged.best, other.best));
-            merged.column = select(merged.column, other.column, other.best < merged.best);
-            merged.best = min(merged.best, other.best);
-        }
+        let merged = merged_partial(index);
         {%- if listed %}
         let row = passed[params.first_row + index].row;
         let before = passed[params.first_row + index].before;
@@ -98,14 +69,7 @@ fn certify(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
         let before = labels[row];
         {%- endif %}
         let norm = norms[row];
-        let error = errors[merged.column];
-        {%- if halves %}
-        let weight = residuals[row] + params.ratio * norm;
-        let gap = 2.0 * (weight * error.x + error.y + params.square * norm * norm);
-        {%- else %}
-        let shared_error = min(params.square * norm * norm, params.slope * norm + params.constant);
-        let gap = 2.0 * (shared_error + error);
-        {%- endif %}
+        let gap = {% if halves %}gap_of(merged.column, norm, residuals[row]){% else %}gap_of(merged.column, norm){% endif %};
         let label = given[merged.column];
         labels[row] = label;
         if merged.second - merged.best > gap {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytemuck::cast_slice;
 
+use super::gpu_prune::Pruner;
 use super::gpu_sums::{Labelled, Summer};
 use super::grid::Sums;
 use super::label::{self, Rows, Top};
@@ -63,6 +64,7 @@ pub(crate) struct GpuPasses<'p, 'd> {
     plan: Plan,
     resident: Option<Arc<Resident>>,
     pub(super) labeller: Labeller,
+    pub(super) pruner: Option<Pruner>,
     pub(super) summer: Summer,
     pub(super) labels: Vec<DeviceBuffer>,
     /// For each row the label under which it is part of the sums, plus one, or 0.
@@ -85,9 +87,12 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             n_clusters: params.n_clusters,
             sums: true,
             weighted: problem.weights.is_some(),
+            prunes: false,
         };
+        let shape = Shape { prunes: Pruner::is_wanted(&shape, params), ..shape };
         let plan = plan_in_free_memory(gpu, &shape, slot)?;
         let labeller = Labeller::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
+        let pruner = Pruner::new(gpu, &plan, &shape, params)?;
         let summer = Summer::new(gpu, &shape, &problem.grid)?;
         let per_row = |label| {
             let windows = plan.windows(problem.rows);
@@ -102,6 +107,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             plan,
             resident,
             labeller,
+            pruner,
             summer,
             labels,
             summed,
@@ -137,10 +143,34 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let problem = self.problem;
         let labels = &self.labels[index];
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
-        let task = Task { book, largest_norm: problem.largest_norm, window, labels, load: &load };
+        let reach = self.pruner.as_ref().map(|pruner| pruner.reach(index));
+        let task = Task { book, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
         let labelled = self.labeller.label(&task)?;
         self.update_window(update, window, weights, index)?;
-        Ok(self.passed(labelled, window))
+        Ok(self.passed(labelled, window.rows))
+    }
+
+    /// The pass over a window's rows that bounds leave open, where that pays.
+    fn pass_doubts(
+        &mut self,
+        book: &DeviceBook,
+        update: &UpdatePlan,
+        window: &Window,
+        weights: Option<&DeviceBuffer>,
+        index: usize,
+    ) -> Result<Option<Pass>> {
+        let (problem, labels) = (self.problem, &self.labels[index]);
+        let Some(pruner) = &mut self.pruner else { return Ok(None) };
+        let listed = self.labeller.listed();
+        let Some(count) = pruner.doubts(&self.gpu, (index, window.rows), labels, listed)? else {
+            return Ok(None);
+        };
+        let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
+        let reach = Some(pruner.reach(index));
+        let task = Task { book, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
+        let labelled = self.labeller.label_listed(&task, count)?;
+        self.update_window(update, window, weights, index)?;
+        Ok(Some(self.passed(labelled, count as usize)))
     }
 
     /// Brings the sums up to the labels of a window.
@@ -157,9 +187,10 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         batch.submit()
     }
 
-    pub(super) fn passed(&self, labelled: tile::Labelled, window: &Window) -> Pass {
+    /// What labelling came to, in which `rows` rows met all centroids.
+    pub(super) fn passed(&self, labelled: tile::Labelled, rows: usize) -> Pass {
         let tile::Labelled { changed, screened, rechecked } = labelled;
-        Pass { changed, screened, rechecked, products: (window.rows * self.sums.weights.len()) as u64 }
+        Pass { changed, screened, rechecked, products: (rows * self.sums.weights.len()) as u64 }
     }
 }
 
@@ -185,6 +216,15 @@ impl Streamed {
 }
 
 impl GpuPasses<'_, '_> {
+    /// Remembers what the next pass builds on.
+    fn ended(&mut self, book: &Codebook, pass: Pass) -> Pass {
+        self.changed = Some(pass.changed);
+        if let Some(pruner) = &mut self.pruner {
+            pruner.end(book, self.sums.weights.len());
+        }
+        pass
+    }
+
     /// Two windows take turns: one is filled while the device works on the other.
     fn pass_streamed(&mut self, book: &DeviceBook, update: &UpdatePlan) -> Result<Pass> {
         let (gpu, problem) = (self.gpu.clone(), self.problem);
@@ -195,7 +235,13 @@ impl GpuPasses<'_, '_> {
         current.fill(&gpu, problem, windows[0])?;
         for index in 0..windows.len() {
             let (passed, filled) = rayon::join(
-                || self.pass_window(book, update, &current.window, current.weights.as_ref(), index),
+                || {
+                    let (window, weights) = (&current.window, current.weights.as_ref());
+                    match self.pass_doubts(book, update, window, weights, index)? {
+                        Some(passed) => Ok(passed),
+                        None => self.pass_window(book, update, window, weights, index),
+                    }
+                },
                 || windows.get(index + 1).map_or(Ok(()), |&rows| next.fill(&gpu, problem, rows)),
             );
             pass = pass.plus(passed?);
@@ -288,37 +334,43 @@ impl Passes for GpuPasses<'_, '_> {
             forget(&self.gpu, labels, labels.size_bytes() as usize / 4)?;
         }
         self.changed = None;
+        if let Some(pruner) = &mut self.pruner {
+            pruner.restart();
+        }
         Ok(())
     }
 
     fn assign(&mut self, book: &Codebook) -> Result<Pass> {
         let device_book = self.labeller.book(book)?;
         let update = self.begin_update()?;
+        if let Some(pruner) = &mut self.pruner {
+            pruner.begin(&self.gpu, book)?;
+        }
         let mut pass = Pass::default();
         match self.resident.clone() {
             Some(resident) => {
-                if let [window] = &resident.windows[..]
-                    && let Some(pass) =
-                        self.pass_at_once(&device_book, &update, window, resident.weights.first())?
-                {
-                    self.changed = Some(pass.changed);
-                    return Ok(pass);
-                }
+                let is_one = resident.windows.len() == 1;
                 for (index, window) in resident.windows.iter().enumerate() {
-                    pass = pass.plus(self.pass_window(
-                        &device_book,
-                        &update,
-                        window,
-                        resident.weights.get(index),
-                        index,
-                    )?);
+                    let weights = resident.weights.get(index);
+                    let passed = match self.pass_doubts(&device_book, &update, window, weights, index)? {
+                        Some(passed) => passed,
+                        None => {
+                            if is_one
+                                && let Some(pass) =
+                                    self.pass_at_once(&device_book, &update, window, weights)?
+                            {
+                                return Ok(self.ended(book, pass));
+                            }
+                            self.pass_window(&device_book, &update, window, weights, index)?
+                        }
+                    };
+                    pass = pass.plus(passed);
                 }
             }
             None => pass = self.pass_streamed(&device_book, &update)?,
         }
         self.summer.read(&self.gpu, &mut self.sums)?;
-        self.changed = Some(pass.changed);
-        Ok(pass)
+        Ok(self.ended(book, pass))
     }
 
     fn sums(&self) -> &Sums {
@@ -351,7 +403,14 @@ pub(crate) fn predict(
     each_window(gpu, rows, &plan, |window, largest| {
         let load =
             |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, window.start + row, x);
-        let task = Task { book: &device_book, largest_norm: largest, window, labels: &labels, load: &load };
+        let task = Task {
+            book: &device_book,
+            largest_norm: largest,
+            window,
+            labels: &labels,
+            reach: None,
+            load: &load,
+        };
         let tile::Labelled { changed, screened, rechecked } = labeller.label(&task)?;
         pass = pass.plus(Pass { changed, screened, rechecked, products: 0 });
         read_labels(gpu, &labels, n_clusters, &mut result[window.start..window.start + window.rows])
@@ -384,7 +443,7 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Resu
 
 fn predict_plan(gpu: &Gpu, rows: &Rows, n_clusters: usize) -> Result<(Shape, Plan)> {
     let (total, columns) = (rows.points.rows(), rows.points.columns());
-    let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false };
+    let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false, prunes: false };
     Ok((shape, Plan::new(&shape, &limits_beside(gpu, 0, &shape)?, &table_of(gpu))?))
 }
 

@@ -25,7 +25,8 @@ impl GpuPasses<'_, '_> {
         let problem = self.problem;
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
         let (labels, summed) = (&self.labels[0], &self.summed[0]);
-        let task = Task { book, largest_norm: problem.largest_norm, window, labels, load: &load };
+        let reach = self.pruner.as_ref().map(|pruner| pruner.reach(0));
+        let task = Task { book, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
         let Some(at_once) = self.labeller.at_once(&task) else { return Ok(None) };
         let (summer, labeller, sums) = (&self.summer, &self.labeller, &mut self.sums);
         let mut batch = self.gpu.batch("pass");
@@ -44,12 +45,12 @@ impl GpuPasses<'_, '_> {
         match settled {
             Settled::AtOnce(labelled, moved) => {
                 self.move_rows(window, &moved)?;
-                Ok(Some(self.passed(labelled, window)))
+                Ok(Some(self.passed(labelled, window.rows)))
             }
             Settled::Again(labelled) => {
                 self.update_window(update, window, weights, 0)?;
                 self.summer.read(&self.gpu, &mut self.sums)?;
-                Ok(Some(self.passed(labelled, window)))
+                Ok(Some(self.passed(labelled, window.rows)))
             }
         }
     }

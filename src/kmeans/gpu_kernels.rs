@@ -42,6 +42,26 @@ pub(crate) struct TransferParams {
     pub features: u32,
 }
 
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct DoubtParams {
+    pub rows: u32,
+    pub n_clusters: u32,
+    pub across: u32,
+    pub farthest: u32,
+    pub largest: f32,
+    pub second: f32,
+    pub margin: f32,
+}
+
+const DOUBT: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::ReadWrite,
+    Binding::ReadWrite,
+    Binding::Uniform,
+];
 const COUNT: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const SCAN: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const SCATTER: &[Binding] =
@@ -84,6 +104,12 @@ const TRANSFER_WEIGHTED: &[Binding] = &[
     Binding::Read,
     Binding::Uniform,
 ];
+
+/// The kernel that moves bounds and lists the rows that they leave open.
+pub(crate) fn doubt_kernel() -> Result<Kernel> {
+    let source = render("kmeans/doubt.wgsl", minijinja::context! {})?;
+    Ok(Kernel { name: "doubt", entry: "doubt", source, bindings: DOUBT })
+}
 
 /// The counting kernel, with or without counts in workgroup memory.
 pub(crate) fn count_kernel(n_clusters: usize) -> Result<Kernel> {
@@ -138,6 +164,7 @@ pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
     let mut all = vec![
         ("few clusters".to_owned(), count_kernel(1)?),
         ("many clusters".to_owned(), count_kernel(usize::MAX)?),
+        (String::new(), doubt_kernel()?),
         (String::new(), scan_kernel()?),
         (String::new(), scatter_kernel()?),
     ];

@@ -42,6 +42,8 @@ pub(super) struct Shape {
     pub sums: bool,
     /// Whether points have weights.
     pub weighted: bool,
+    /// Whether bounds on distances are wanted for pruning.
+    pub prunes: bool,
 }
 
 /// How it is laid out.
@@ -57,6 +59,8 @@ pub(super) struct Plan {
     pub tile: TileShape,
     /// The tile of the screen on matrix units, where there are any and memory for the rows' halves.
     pub matrix: Option<MatrixTile>,
+    /// Whether bounds on distances are kept for every row, where there is memory for them.
+    pub keeps_reach: bool,
     /// Device bytes at once.
     pub bytes: u64,
 }
@@ -96,7 +100,15 @@ impl Plan {
         loop {
             let window = window_rows as usize;
             let matrix = matrix.filter(|t| t.padded_bytes(window, shape.columns) <= limits.max_binding_bytes);
-            let base = Self { window_rows: window, resident: false, column_window, tile, matrix, bytes: 0 };
+            let base = Self {
+                window_rows: window,
+                resident: false,
+                column_window,
+                tile,
+                matrix,
+                keeps_reach: shape.prunes,
+                bytes: 0,
+            };
             let mut needed = u64::MAX;
             for plan in base.choices(shape) {
                 if plan.bytes <= limits.budget_bytes {
@@ -112,15 +124,19 @@ impl Plan {
     }
 
     /// This plan with all rows on the device, then with two windows that take turns, where there are two; of each the
-    /// one with a screen first, since bringing rows to the device again costs more than a screen saves.
+    /// one with a screen first, since bringing rows to the device again costs more than a screen saves; without bounds
+    /// where those are all that does not fit.
     fn choices(self, shape: &Shape) -> impl Iterator<Item = Self> {
         let rows = shape.rows as u64;
         let resident = shape.sums.then_some((true, rows)).into_iter();
         let places = resident.chain([(false, (2 * self.window_rows as u64).min(rows))]);
         let screens = if self.matrix.is_some() { vec![self.matrix, None] } else { vec![None] };
-        places.flat_map(move |place| screens.clone().into_iter().map(move |matrix| (place, matrix))).map(
-            move |((resident, rows_on_device), matrix)| {
-                let mut plan = Self { resident, matrix, ..self.clone() };
+        let reaches = if self.keeps_reach { vec![true, false] } else { vec![false] };
+        let kinds: Vec<_> =
+            screens.iter().flat_map(|&matrix| reaches.iter().map(move |&reach| (matrix, reach))).collect();
+        places.flat_map(move |place| kinds.clone().into_iter().map(move |kind| (place, kind))).map(
+            move |((resident, rows_on_device), (matrix, keeps_reach))| {
+                let mut plan = Self { resident, matrix, keeps_reach, ..self.clone() };
                 plan.bytes = plan.total_bytes(shape, rows_on_device);
                 plan
             },
@@ -136,6 +152,7 @@ impl Plan {
             window_rows: self.window_rows,
             column_window: self.column_window,
             columns: shape.n_clusters,
+            keeps_reach: self.keeps_reach,
         }
     }
 
@@ -150,6 +167,8 @@ impl Plan {
         // Rows, norms, weights; labels of all rows, and the labels they are summed under.
         let rows = rows_on_device * (4 * columns + 4 + if shape.weighted { 4 } else { 0 });
         let labels = if shape.sums { 8 * shape.rows as u64 } else { 4 * self.window_rows as u64 };
+        // Bounds of all rows, and how far each centroid moved.
+        let reach = if self.keeps_reach { 8 * shape.rows as u64 + 4 * clusters } else { 0 };
         let sums = if shape.sums { clusters * (shape.summed() * 8 + 12) + 4 * shape.summed() } else { 0 };
         let book = clusters * (4 * columns + 12) + 4 * COLUMN_STEP as u64;
         let pairs = 8 * 4096;
@@ -158,7 +177,7 @@ impl Plan {
         let halves =
             self.matrix.map_or(0, |tile| Halves::bytes(&tile, rows_on_device, windows, shape.columns));
         // The pool rounds sizes up by at most an eighth.
-        (rows + halves + labels + sums + book + pairs + self.labeller(shape).bytes()) / 8 * 9
+        (rows + halves + labels + reach + sums + book + pairs + self.labeller(shape).bytes()) / 8 * 9
     }
 }
 
@@ -266,7 +285,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn shape(rows: usize, columns: usize, n_clusters: usize) -> Shape {
-        Shape { rows, columns, n_clusters, sums: true, weighted: false }
+        Shape { rows, columns, n_clusters, sums: true, weighted: false, prunes: false }
     }
 
     #[test]
@@ -329,12 +348,12 @@ mod tests {
         #[test]
         fn plans_cover_all_rows_within_the_limits(
             rows in 1_usize..500_000_000, columns in 1_usize..2_000_000, clusters in 1_usize..100_000,
-            window in 10_u32..31, budget in 20_u32..36, weighted: bool, sums: bool, has_units: bool,
+            window in 10_u32..31, budget in 20_u32..36, weighted: bool, sums: bool, has_units: bool, prunes: bool,
         ) {
             let window_bytes = (1 << window).min(Limits::for_tests().max_binding_bytes);
             let limits = Limits { window_bytes, budget_bytes: 1 << budget, ..Limits::for_tests() };
             let limits = if has_units { limits.with_matrix_units() } else { limits };
-            let shape = Shape { rows, columns, n_clusters: clusters.min(rows), sums, weighted };
+            let shape = Shape { rows, columns, n_clusters: clusters.min(rows), sums, weighted, prunes };
             match Plan::new(&shape, &limits, &Table::default()) {
                 Err(error) => {
                     let is_too_large = matches!(error, Error::TooLarge { .. });
@@ -343,6 +362,7 @@ mod tests {
                 Ok(plan) => {
                     prop_assert!(plan.bytes <= limits.budget_bytes);
                     prop_assert!(plan.tile.fits(&limits));
+                    prop_assert!(prunes || !plan.keeps_reach);
                     prop_assert!(plan.matrix.is_none_or(|tile| tile.shared_bytes() <= limits.workgroup_storage_bytes));
                     // The halves of a padded window fit one binding.
                     let halves = plan.matrix.map_or(0, |tile| tile.padded_bytes(plan.window_rows, columns));

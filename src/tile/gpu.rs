@@ -68,6 +68,8 @@ pub(crate) struct Task<'a> {
     pub window: &'a Window,
     /// The old labels, replaced by the new ones.
     pub labels: &'a DeviceBuffer,
+    /// Where bounds on distances are kept: for each row to its label's centroid and to every other.
+    pub reach: Option<&'a DeviceBuffer>,
     pub load: LoadRow<'a>,
 }
 
@@ -112,7 +114,6 @@ pub(super) struct Tiers {
 
 impl Labeller {
     pub fn new(gpu: &Gpu, sizes: &LabellerSizes, cancel: Cancel, recheck: bool) -> Result<Self> {
-        let has_screen = sizes.matrix.is_some();
         let listed_shape = TileShape::for_listed(sizes.columns, &gpu.limits());
         let tiers = Tiers {
             gpu: gpu.clone(),
@@ -122,10 +123,10 @@ impl Labeller {
             partials: gpu.buffer("partials", sizes.partials_bytes())?,
             list: gpu.buffer("list", sizes.list_bytes())?,
             counters: gpu.buffer("counters", COUNTERS_BYTES)?,
-            passed: if has_screen { Some(gpu.buffer("passed", sizes.passed_bytes())?) } else { None },
+            passed: if sizes.has_listed() { Some(gpu.buffer("passed", sizes.passed_bytes())?) } else { None },
             cancel,
         };
-        let screen = sizes.matrix.map(|tile| Screen::new(gpu, tile)).transpose()?;
+        let screen = sizes.matrix.map(|tile| Screen::new(gpu, tile, sizes.keeps_reach)).transpose()?;
         Ok(Self { tiers, screen, screen_pacer: Pacer::new(), pacer: Pacer::new() })
     }
 
@@ -174,6 +175,16 @@ impl Labeller {
         }
         tiers.label_window(pacer, task)
     }
+
+    /// Where the rows of a window are listed that [`Self::label_listed`] labels: entries, and how many.
+    pub fn listed(&self) -> [&DeviceBuffer; 2] {
+        [&self.tiers.list, &self.tiers.counters]
+    }
+
+    /// Labels the first `count` rows that the caller listed, with the labels that they had; all others keep theirs.
+    pub fn label_listed(&mut self, task: &Task, count: u32) -> Result<Labelled> {
+        self.tiers.label_listed(&mut self.pacer, task, count)
+    }
 }
 
 impl Tiers {
@@ -209,12 +220,8 @@ impl Tiers {
 
     /// Labels only the first `count` rows that the tier over the window listed.
     pub fn label_listed<'a>(&'a self, pacer: &mut Pacer, task: &Task<'a>, count: u32) -> Result<Labelled> {
+        let Some(passed) = self.passed() else { return self.decide_listed(task, count) };
         let mut labelled = Labelled::default();
-        let Some(passed) = self.passed() else {
-            labelled.changed = self.decider.decide_all(task, self.list(), count)?;
-            labelled.rechecked = u64::from(count);
-            return Ok(labelled);
-        };
         let step = self.sizes.passed_rows() as usize;
         for start in (0..count).step_by(step) {
             let rows = u64::from(count - start).min(step as u64);
@@ -228,6 +235,12 @@ impl Tiers {
             labelled.rechecked += u64::from(left);
         }
         Ok(labelled)
+    }
+
+    /// Decides the first `count` rows that the tier over the window listed.
+    pub fn decide_listed(&self, task: &Task, count: u32) -> Result<Labelled> {
+        let changed = self.decider.decide_all(task, self.list(), count)?;
+        Ok(Labelled { changed, screened: 0, rechecked: u64::from(count) })
     }
 
     /// Records and submits a tier over `rows` rows, a paced number at a time and whole tiles. Returns how many rows it put

@@ -126,7 +126,10 @@ impl Labeller {
         }
         let left = if at_once.listed.is_some() { passed } else { listed };
         if at_once.listed.is_some_and(|most| listed > most) || left > at_once.brought {
-            let rest = tiers.label_listed(pacer, task, listed)?;
+            let rest = match at_once.listed {
+                Some(_) => tiers.label_listed(pacer, task, listed)?,
+                None => tiers.decide_listed(task, listed)?,
+            };
             labelled.changed = u64::from(changed) + rest.changed;
             labelled.rechecked = rest.rechecked;
             return Ok(Settled::Again(labelled));

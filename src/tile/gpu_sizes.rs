@@ -31,6 +31,8 @@ pub(crate) struct LabellerSizes {
     pub columns: usize,
     /// Number of features.
     pub depth: usize,
+    /// Whether bounds on distances are kept for every row, so that a pass may leave rows out.
+    pub keeps_reach: bool,
 }
 
 /// Rows and columns of a tile, as splitting needs them.
@@ -127,11 +129,17 @@ impl LabellerSizes {
 
     /// Bytes of device memory that the labeller takes.
     pub fn bytes(&self) -> u64 {
+        let passed = if self.has_listed() { self.passed_bytes() } else { 0 };
         let screen = self.matrix.map_or(0, |tile| {
             let (columns, window) = (self.columns as u64, self.column_window as u64);
-            self.passed_bytes() + DeviceHalfBook::bytes(&tile, columns, window, self.depth)
+            DeviceHalfBook::bytes(&tile, columns, window, self.depth)
         });
-        self.partials_bytes() + self.list_bytes() + self.found_bytes() + COUNTERS_BYTES + screen
+        self.partials_bytes() + self.list_bytes() + self.found_bytes() + COUNTERS_BYTES + passed + screen
+    }
+
+    /// Whether lists of rows are labelled by a tile.
+    pub fn has_listed(&self) -> bool {
+        self.matrix.is_some() || self.keeps_reach
     }
 }
 
@@ -152,7 +160,7 @@ mod tests {
             let units = MatrixUnits { size: 16, smallest_subgroup: 32, largest_subgroup: 32, reads_elements: true, is_plain: true };
             let matrix = MatrixTile::choose(&units, 64, &Limits::for_tests()).filter(|_| screens);
             let column_window = 128 * column_window;
-            let sizes = LabellerSizes { shape, matrix, window_rows, column_window, columns, depth: 64 };
+            let sizes = LabellerSizes { shape, matrix, window_rows, column_window, columns, depth: 64, keeps_reach: false };
             // Equal centroids are merged: the codebook may have fewer windows than were planned for.
             let columns = (columns * kept / 100).max(1);
             let windows = columns.div_ceil(sizes.column_window);

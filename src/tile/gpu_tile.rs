@@ -6,7 +6,7 @@ use bytemuck::bytes_of;
 
 use super::gpu::Task;
 use super::gpu_sizes::{LabellerSizes, Room};
-use super::kernels::{CertifyParams, NearestParams, certify_kernel, nearest_kernel};
+use super::kernels::{CertifyParams, NearestParams, Reached, certify_kernel, nearest_kernel, reach_kernel};
 use super::matrix::screen::Outputs;
 use super::shape::TileShape;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
@@ -20,8 +20,10 @@ pub(crate) struct NearestTile {
     keeps_order: bool,
     nearest: Arc<Pipeline>,
     certify: Arc<Pipeline>,
-    /// The same for rows of a list, where there is a tier before this one.
+    /// The same for rows of a list, where lists come to this tile.
     listed: Option<(Arc<Pipeline>, Arc<Pipeline>)>,
+    /// What keeps bounds on distances of a window's rows and of a list's.
+    reach: Option<[Arc<Pipeline>; 2]>,
 }
 
 /// Rows of one dispatch.
@@ -44,8 +46,11 @@ impl NearestTile {
             Ok((nearest, gpu.pipeline(&certify_kernel(is_listed)?)?))
         };
         let (nearest, certify) = pair(false)?;
-        let listed = if sizes.matrix.is_some() { Some(pair(true)?) } else { None };
-        Ok(Self { shape, listed_shape, keeps_order: gpu.keeps_order(), nearest, certify, listed })
+        let listed = if sizes.has_listed() { Some(pair(true)?) } else { None };
+        let reach = |of| gpu.pipeline(&reach_kernel(of)?);
+        let reach =
+            if sizes.keeps_reach { Some([reach(Reached::Window)?, reach(Reached::Listed)?]) } else { None };
+        Ok(Self { shape, listed_shape, keeps_order: gpu.keeps_order(), nearest, certify, listed, reach })
     }
 
     /// Longest chain of additions of either tile.
@@ -113,6 +118,14 @@ impl NearestTile {
             outputs.counters.whole(),
         ];
         arguments.extend(span.list.map(DeviceBuffer::whole));
-        batch.dispatch(certify, &arguments, bytes_of(&params), [rows.div_ceil(256), 1, 1])
+        batch.dispatch(certify, &arguments, bytes_of(&params), [rows.div_ceil(256), 1, 1])?;
+        if let (Some([window, listed]), Some(reach)) = (&self.reach, task.reach) {
+            let mut arguments =
+                vec![outputs.partials.whole(), task.window.norms.whole(), book.errors.whole(), reach.whole()];
+            arguments.extend(span.list.iter().flat_map(|list| [list.whole(), outputs.counters.whole()]));
+            let pipeline = if span.list.is_some() { listed } else { window };
+            batch.dispatch(pipeline, &arguments, bytes_of(&params), [rows.div_ceil(256), 1, 1])?;
+        }
+        Ok(())
     }
 }

@@ -127,6 +127,19 @@ const CERTIFY: &[Binding] = &[
     Binding::ReadWrite,
     Binding::Uniform,
 ];
+const REACH: &[Binding] =
+    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
+const REACH_HALVES: &[Binding] =
+    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Read, Binding::Uniform];
+const REACH_LISTED: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Read,
+    Binding::Read,
+    Binding::Uniform,
+];
 const CANDIDATES: &[Binding] = &[
     Binding::Read,
     Binding::Read,
@@ -157,6 +170,28 @@ pub(crate) fn certify_kernel(is_listed: bool) -> Result<Kernel> {
     let bindings = if is_listed { CERTIFY_LISTED } else { CERTIFY };
     let name = if is_listed { "certify_listed" } else { "certify" };
     Ok(Kernel { name, entry: "certify", source, bindings })
+}
+
+/// What a pass leaves bounds on distances for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// All rows of a window, by the `f32` tile.
+    Window,
+    /// All rows of a window, by matrix units.
+    Halves,
+    /// The rows of a list, by the `f32` tile.
+    Listed,
+}
+
+/// The kernel that keeps bounds on distances.
+pub(crate) fn reach_kernel(of: Reached) -> Result<Kernel> {
+    let (name, bindings) = match of {
+        Reached::Window => ("reach", REACH),
+        Reached::Halves => ("matrix_reach", REACH_HALVES),
+        Reached::Listed => ("reach_listed", REACH_LISTED),
+    };
+    let context = minijinja::context! { halves => of == Reached::Halves, listed => of == Reached::Listed };
+    Ok(Kernel { name, entry: "reach", source: render("tile/reach.wgsl", context)?, bindings })
 }
 
 /// The candidates kernel of one shape.

@@ -25,6 +25,12 @@ impl Margin {
         Self(if careless { 0.95 } else { MARGIN })
     }
 
+    /// What upper bounds are multiplied by before they are compared.
+    #[cfg(feature = "gpu")]
+    pub fn factor(self) -> f32 {
+        self.0
+    }
+
     /// A centroid at most `upper` away is chosen before all those at least `lower` away.
     #[inline(always)]
     pub fn decides(self, upper: f32, lower: f32) -> bool {
@@ -92,6 +98,12 @@ impl Moves {
                 self.second = self.second.max(shift);
             }
         }
+    }
+
+    /// The centroid that moved farthest, how far at most, and the same of the others.
+    #[cfg(feature = "gpu")]
+    pub fn largest(&self) -> (u32, f32, f32) {
+        (self.of_largest as u32, self.largest, self.second)
     }
 
     /// At least the distance that any centroid but this one moved.

@@ -12,6 +12,7 @@ use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
 use crate::tile::gpu::Task;
 use crate::tile::gpu_sizes::Room;
+use crate::tile::kernels::{Reached, reach_kernel};
 
 /// Share of the rows left uncertified above which a screen does not pay: matrix units are several times as fast as
 /// plain tiles, but what they leave is done twice.
@@ -22,6 +23,8 @@ pub(crate) struct Screen {
     tile: MatrixTile,
     nearest: Arc<Pipeline>,
     certify: Arc<Pipeline>,
+    /// What keeps bounds on distances.
+    reach: Option<Arc<Pipeline>>,
     pays: bool,
 }
 
@@ -38,11 +41,14 @@ pub(crate) struct Outputs<'a> {
 }
 
 impl Screen {
-    pub fn new(gpu: &Gpu, tile: MatrixTile) -> Result<Self> {
+    /// On a tile; `keeps_reach`: bounds on distances are wanted too.
+    pub fn new(gpu: &Gpu, tile: MatrixTile, keeps_reach: bool) -> Result<Self> {
+        let reach = keeps_reach.then(|| gpu.pipeline(&reach_kernel(Reached::Halves)?)).transpose()?;
         Ok(Self {
             tile,
             nearest: gpu.pipeline(&nearest_kernel(&tile, "")?)?,
             certify: gpu.pipeline(&certify_kernel()?)?,
+            reach,
             pays: true,
         })
     }
@@ -137,6 +143,17 @@ impl Screen {
             outputs.counters.whole(),
             halves.residuals.whole(),
         ];
-        batch.dispatch(&self.certify, &arguments, bytes_of(&params), [rows.div_ceil(256), 1, 1])
+        batch.dispatch(&self.certify, &arguments, bytes_of(&params), [rows.div_ceil(256), 1, 1])?;
+        if let (Some(pipeline), Some(reach)) = (&self.reach, task.reach) {
+            let arguments = [
+                outputs.partials.whole(),
+                task.window.norms.whole(),
+                book.errors.whole(),
+                reach.whole(),
+                halves.residuals.whole(),
+            ];
+            batch.dispatch(pipeline, &arguments, bytes_of(&params), [rows.div_ceil(256), 1, 1])?;
+        }
+        Ok(())
     }
 }

@@ -71,7 +71,7 @@ fn bound_holds(gpu: &Gpu, units: MatrixUnits, depth: usize, (rows, columns): (Ve
     let book = Codebook::new(&columns, depth);
     assert_eq!(book.len(), columns.len() / depth, "the test's columns differ");
     let host = HalfBook::new(&tile, &book);
-    let screen = Screen::new(gpu, tile).unwrap();
+    let screen = Screen::new(gpu, tile, false).unwrap();
     let half_book = screen.book(gpu, book.len().next_multiple_of(128), &book).unwrap();
     let on_device = DeviceBook::shifted(gpu, depth, book.len().next_multiple_of(128), &book).unwrap();
     let buffer = |bytes| gpu.buffer("test", bytes).unwrap();
@@ -79,8 +79,14 @@ fn bound_holds(gpu: &Gpu, units: MatrixUnits, depth: usize, (rows, columns): (Ve
         (buffer(12 * count as u64), buffer(16 * count as u64), buffer(16), buffer(4 * count as u64));
     gpu.write(&labels, 0, &vec![255; 4 * count]).unwrap();
     let load = |_: usize, _: &mut [f32]| Ok(());
-    let task =
-        Task { book: &on_device, largest_norm: largest, window: &window, labels: &labels, load: &load };
+    let task = Task {
+        book: &on_device,
+        largest_norm: largest,
+        window: &window,
+        labels: &labels,
+        reach: None,
+        load: &load,
+    };
     let mut batch = gpu.batch("test");
     batch.clear(&counters).unwrap();
     let outputs = Outputs { partials: &partials, room: count as u64, list: &list, counters: &counters };
