@@ -107,7 +107,7 @@ pub(super) struct Kmeans {
     #[arg(long)]
     pub spherical: bool,
 
-    /// Whether the CPU passes over rows whose label cannot have changed: the same results, other times.
+    /// Whether rows are passed over whose label cannot have changed: the same results, other times.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = PruneWhen::Auto)]
     pub prune: PruneWhen,
 

@@ -1,7 +1,7 @@
 //! k-means: Lloyd's algorithm with labels equal to `f64` and the same bits on every device.
 //!
 //! Read in this order: [`fit`] and [`Params`], `reference` (the definition), `lloyd` (the iteration), `cpu` and `gpu`
-//! (one pass over the rows), `grid` (exact sums), `prune` (rows and centroids that a pass on the CPU leaves out).
+//! (one pass over the rows), `grid` (exact sums), `prune` and `gpu_prune` (rows and centroids that a pass leaves out).
 
 mod checkpoint;
 mod codec;

@@ -28,12 +28,12 @@ pub enum Init {
     Centroids(Array2<f64>),
 }
 
-/// Whether the CPU passes over rows whose label cannot have changed. It changes time, `products` and `rechecked`; labels,
+/// Whether rows are passed over whose label cannot have changed. It changes time, `products` and `rechecked`; labels,
 /// centroids, inertia and saved models are the same bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Prune {
-    /// Where a trial in the course of the fit shows that it saves time.
+    /// Where a trial in the course of the fit shows that it saves time; on GPUs, that it leaves out enough rows.
     #[default]
     Auto,
     /// Never: every pass multiplies all rows with all centroids.
@@ -108,7 +108,7 @@ pub struct Params {
     /// File that holds the state of the fit after each iteration; a fit of the same data that finds it there goes on
     /// from it. `max_iter` and `tol` may differ then. The reference device, which is for small data, does not use it.
     pub checkpoint: Option<PathBuf>,
-    /// Exact pruning on the CPU.
+    /// Exact pruning.
     pub prune: Prune,
     /// Type that callers will hold the centroids in: before the final labels centroids are rounded to what it holds in
     /// input units, so that labels and distances are those of the centroids that callers see. `None` keeps all digits, and
@@ -226,7 +226,7 @@ impl Params {
         self
     }
 
-    /// Sets whether the CPU prunes.
+    /// Sets whether passes are pruned.
     pub fn prune(mut self, prune: Prune) -> Self {
         self.prune = prune;
         self

@@ -1,4 +1,4 @@
-//! Ways to the same labels that only some devices have: pruned passes on the CPU, screens on matrix units.
+//! Other ways to the same labels: pruned passes, and screens on matrix units where a device has some.
 
 use super::Battery;
 #[cfg(feature = "gpu")]
@@ -18,29 +18,34 @@ use crate::{Device, MatrixState, matrix_state};
 pub(super) fn checks(battery: &Battery) -> Result<Vec<Check>> {
     match battery.device.resolve(&LARGE) {
         Backend::Reference => Ok(Vec::new()),
-        Backend::Cpu(_) => {
-            let check = battery.check(
-                "pruned passes change no bit",
-                [(700, 12, 40), (900, 2, 30), (400, 129, 17)],
-                |(n, d, k)| {
-                    let rows = uniform(n, d, 17);
-                    let points = rows.view().into();
-                    compare(battery, &points, &from_rows(&points, k)?.max_iter(6).prune(Prune::Always))
-                },
-            )?;
-            Ok(vec![check])
-        }
+        Backend::Cpu(_) => Ok(vec![pruned(battery)?]),
         #[cfg(feature = "gpu")]
-        Backend::Gpu(_) => on_matrix_units(battery),
+        Backend::Gpu(_) => {
+            let mut checks = vec![pruned(battery)?];
+            checks.extend(on_matrix_units(battery)?);
+            Ok(checks)
+        }
     }
+}
+
+fn pruned(battery: &Battery) -> Result<Check> {
+    battery.check(
+        "pruned passes change no bit",
+        [(700, 12, 40), (900, 2, 30), (400, 129, 17)],
+        |(n, d, k)| {
+            let rows = uniform(n, d, 17);
+            let points = rows.view().into();
+            compare(battery, &points, &from_rows(&points, k)?.max_iter(6).prune(Prune::Always))
+        },
+    )
 }
 
 /// Nothing on devices without units; a self-test that they did not pass is a failure, although they are off then.
 #[cfg(feature = "gpu")]
-fn on_matrix_units(battery: &Battery) -> Result<Vec<Check>> {
+fn on_matrix_units(battery: &Battery) -> Result<Option<Check>> {
     let device = battery.device.clone().with_matrix_units(true);
     if matches!(matrix_state(&device), Ok(MatrixState::Absent)) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let screened = Battery { device: &device, ..*battery };
     let check = battery.check(
@@ -48,7 +53,7 @@ fn on_matrix_units(battery: &Battery) -> Result<Vec<Check>> {
         [(300, 33, 40), (200, 64, 65), (130, 129, 33)],
         |(n, d, k)| screened_fit(&screened, &device, n, d, k),
     )?;
-    Ok(vec![check])
+    Ok(Some(check))
 }
 
 #[cfg(feature = "gpu")]
