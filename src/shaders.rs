@@ -90,7 +90,8 @@ pub fn mirrors() -> Vec<Mirror> {
         measure::kernels::StreamParams { vectors, across }
         measure::kernels::MultiplyParams { rounds, factor, term, padding }
         kmeans::gpu_kernels::RowsParams { first_row, rows, n_clusters }
-        kmeans::gpu_kernels::DoubtParams { rows, n_clusters, across, farthest, largest, second, margin }
+        kmeans::gpu_kernels::ShiftParams { rows, n_clusters, across, farthest, largest, second }
+        kmeans::gpu_kernels::DoubtParams { rows, n_clusters, across, margin }
         kmeans::gpu_kernels::SumParams { n_clusters, depth, features }
         kmedoids::gpu_kernels::Control { next, since, together, swaps, found, candidate, place, padding }
         kmedoids::gpu_kernels::GainParams { objects, places, held, first, end, across, unit }
@@ -164,6 +165,8 @@ pub fn shaders() -> Result<Vec<Shader>> {
     for of in [kernels::Reached::Window, kernels::Reached::Halves, kernels::Reached::Listed] {
         add(String::new(), kernels::reach_kernel(of)?);
     }
+    add(String::new(), kernels::approach_kernel(false)?);
+    add(String::new(), kernels::approach_kernel(true)?);
     add(String::new(), kernels::relabel_kernel()?);
     add(String::new(), kernels::shortlist_kernel()?);
     add(String::new(), kernels_collect::tighten_kernel()?);

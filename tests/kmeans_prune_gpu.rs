@@ -31,7 +31,7 @@ macro_rules! on_each {
 }
 
 on_each! {
-    blobs, blobs_in_windows, near_ties_between_centroids_that_rest, duplicates_and_equal_centroids, weights_and_several_runs,
+    blobs, a_few_centroids_are_met_by_all_rows, blobs_in_windows, near_ties_between_centroids_that_rest, duplicates_and_equal_centroids, weights_and_several_runs,
     empty_clusters_are_filled, scales_and_outliers, data_without_structure,
 }
 
@@ -68,6 +68,24 @@ fn blobs(device: &Device) {
             "{what}: pruning leaves out too little"
         );
     }
+}
+
+/// With many centroids those that moved farthest are met by all rows.
+fn a_few_centroids_are_met_by_all_rows(device: &Device) {
+    let (rows, clusters) = (800, 200);
+    let shape = BlobsShape { rows, columns: 16, clusters: 50, spread: 0.8, offset: 3.0 };
+    let points = cases::blobs(shape, 4).points;
+    let pruned = compare(device, &points, &from_rows(&points, clusters, 17).max_iter(9), "50 blobs");
+    let dense = (rows * clusters) as u64;
+    let products: Vec<u64> = pruned.history.iter().map(|iteration| iteration.products).collect();
+    println!("{products:?} of {dense} products");
+    assert!(products.len() > 2 && products[0] == dense);
+    let listed: Vec<u64> = products[1..]
+        .iter()
+        .map(|products| products.checked_sub(64 * rows as u64).expect("64 of 200 are met by all rows"))
+        .collect();
+    assert!(listed.iter().all(|products| products % clusters as u64 == 0));
+    assert!(listed.iter().any(|products| 2 * products < dense), "pruning leaves out too little");
 }
 
 fn blobs_in_windows(device: &Device) {

@@ -1,9 +1,8 @@
-// Computes  for each row its bounds after the centroids moved: u + shift[label] and l - the largest shift of the others. Rows that
-//           they do not decide, u * margin >= l, are listed.
+// Computes  a list of the rows whose bounds do not decide their label: not u * margin < l.
 // Mapping   One invocation owns one row. Workgroups count along x, then y.
 // Bounds    Rows beyond the end do nothing. The list has room for every row; a row without a label is listed.
-// Numerics  f32, widened by 2^-20 of the results, which is more than their roundings. Lower bounds below 1e-30 decide nothing.
-//           The order of the list is not fixed; nothing depends on it.
+// Numerics  f32; the margin covers the product's rounding. Lower bounds below 1e-30 decide nothing. The order of the list is not
+//           fixed; nothing depends on it.
 // Mirror    crate::kmeans::gpu_kernels::DoubtParams, crate::tile::kernels::Listed
 
 struct DoubtParams {
@@ -11,10 +10,6 @@ struct DoubtParams {
     n_clusters: u32,
     // Workgroups along x.
     across: u32,
-    // The centroid that moved farthest, how far it moved, and the farthest that any other did.
-    farthest: u32,
-    largest: f32,
-    second: f32,
     margin: f32,
 }
 
@@ -26,14 +21,12 @@ struct Listed {
 }
 
 @group(0) @binding(0) var<storage, read> labels: array<u32>;
-/// At least how far each centroid moved.
-@group(0) @binding(1) var<storage, read> shifts: array<f32>;
 /// Upper and lower bound of each row.
-@group(0) @binding(2) var<storage, read_write> reach_of: array<vec2<f32>>;
-@group(0) @binding(3) var<storage, read_write> list: array<Listed>;
+@group(0) @binding(1) var<storage, read> reach_of: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read_write> list: array<Listed>;
 /// The first is how many rows are listed.
-@group(0) @binding(4) var<storage, read_write> counters: array<atomic<u32>, 4>;
-@group(0) @binding(5) var<uniform> params: DoubtParams;
+@group(0) @binding(3) var<storage, read_write> counters: array<atomic<u32>, 4>;
+@group(0) @binding(4) var<uniform> params: DoubtParams;
 
 var<workgroup> shared_count: atomic<u32>;
 var<workgroup> shared_first: u32;
@@ -50,15 +43,9 @@ fn doubt(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wor
     var slot = 0u;
     if row < params.rows {
         label = labels[row];
-        is_open = true;
-        if label < params.n_clusters {
-            let before = reach_of[row];
-            let of_others = select(params.largest, params.second, label == params.farthest);
-            let upper = (before.x + shifts[label]) * (1.0 + 0x1p-20f);
-            let lower = max((before.y - of_others) * (1.0 - 0x1p-20f), 0.0);
-            reach_of[row] = vec2<f32>(upper, lower);
-            is_open = !(upper * params.margin < lower && lower > 1e-30);
-        }
+        let bounds = reach_of[row];
+        let is_decided = bounds.x * params.margin < bounds.y && bounds.y > 1e-30;
+        is_open = label >= params.n_clusters || !is_decided;
         if is_open {
             slot = atomicAdd(&shared_count, 1u);
         }

@@ -4,8 +4,7 @@
 //           is not certified gets bounds that decide nothing.
 // Mapping   One invocation owns one row{% if listed %} of a list{% endif %}.
 // Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing.
-// Numerics  f32. Squares are widened by 2^-19 of all that is added, roots by 2^-19 of themselves: more than every rounding,
-//           and than the 2^-20 by which a norm may be above the row's length.
+// Numerics  f32, rounded outwards (lengths.wgsl).
 // Mirror    crate::tile::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::kernels::Partial{% if listed %}, crate::tile::kernels::Listed{% endif %}
 {% include "tile/certificate.wgsl" %}
 {%- if listed %}
@@ -43,7 +42,7 @@ struct Listed {
 
 {% include "tile/merged.wgsl" %}
 
-const SLACK: f32 = 0x1p-19f;
+{% include "tile/lengths.wgsl" %}
 
 @compute @workgroup_size(256)
 fn reach(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -68,11 +67,5 @@ fn reach(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wor
         reach_of[row] = vec2<f32>(3e38, 0.0);
         return;
     }
-    let square = norm * norm;
-    // Beyond it there is no other column.
-    let second = min(merged.second, 1e30);
-    let shared_part = shared_error(norm);
-    let upper = square + 2.0 * (merged.best + gap) + (square + 2.0 * (abs(merged.best) + gap)) * SLACK;
-    let lower = square + 2.0 * (second - shared_part) - (2.0 * square + 2.0 * (abs(second) + shared_part)) * SLACK;
-    reach_of[row] = vec2<f32>(sqrt(max(upper, 0.0)) * (1.0 + SLACK), sqrt(max(lower, 0.0)) * (1.0 - SLACK));
+    reach_of[row] = vec2<f32>(length_above(norm, merged.best, gap), length_below(norm, merged.second));
 }

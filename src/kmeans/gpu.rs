@@ -4,21 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytemuck::cast_slice;
 
-use super::gpu_prune::Pruner;
+use super::gpu_prune::{DeviceFew, Pruner};
 use super::gpu_sums::{Labelled, Summer};
 use super::grid::Sums;
-use super::label::{self, Rows, Top};
 use super::lloyd::{Pass, Passes};
 use super::params::Params;
 use super::plan::{Plan, Shape, Update, UpdatePlan};
-use super::problem::{Problem, norm_above, row_square};
+use super::problem::Problem;
 use crate::device::{DeviceBuffer, Gpu, Limits};
 use crate::error::{Error, Result};
 use crate::tile::codebook::Codebook;
-use crate::tile::family::Fold;
 use crate::tile::gpu::{self as tile, Labeller, Task, Window};
 use crate::tile::gpu_book::DeviceBook;
-use crate::tile::gpu_shortlist::Shortlister;
 use crate::tile::matrix;
 use crate::tile::tune::cache::table_of;
 
@@ -153,24 +150,30 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
     /// The pass over a window's rows that bounds leave open, where that pays.
     fn pass_doubts(
         &mut self,
-        book: &DeviceBook,
+        (book, few): (&DeviceBook, Option<&DeviceFew>),
         update: &UpdatePlan,
         window: &Window,
         weights: Option<&DeviceBuffer>,
         index: usize,
     ) -> Result<Option<Pass>> {
-        let (problem, labels) = (self.problem, &self.labels[index]);
-        let Some(pruner) = &mut self.pruner else { return Ok(None) };
-        let listed = self.labeller.listed();
-        let Some(count) = pruner.doubts(&self.gpu, (index, window.rows), labels, listed)? else {
-            return Ok(None);
-        };
+        let Self { problem, labels, pruner, labeller, gpu, .. } = self;
+        let Some(pruner) = pruner else { return Ok(None) };
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
-        let reach = Some(pruner.reach(index));
-        let task = Task { book, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
-        let labelled = self.labeller.label_listed(&task, count)?;
+        let task = Task {
+            book,
+            largest_norm: problem.largest_norm,
+            window,
+            labels: &labels[index],
+            reach: None,
+            load: &load,
+        };
+        let Some((count, met)) = pruner.doubts(gpu, labeller, &task, index, few)? else { return Ok(None) };
+        let task = Task { reach: Some(pruner.reach(index)), ..task };
+        let labelled = labeller.label_listed(&task, count)?;
         self.update_window(update, window, weights, index)?;
-        Ok(Some(self.passed(labelled, count as usize)))
+        let mut pass = self.passed(labelled, count as usize);
+        pass.products += (window.rows * met) as u64;
+        Ok(Some(pass))
     }
 
     /// Brings the sums up to the labels of a window.
@@ -226,7 +229,11 @@ impl GpuPasses<'_, '_> {
     }
 
     /// Two windows take turns: one is filled while the device works on the other.
-    fn pass_streamed(&mut self, book: &DeviceBook, update: &UpdatePlan) -> Result<Pass> {
+    fn pass_streamed(
+        &mut self,
+        (book, few): (&DeviceBook, Option<&DeviceFew>),
+        update: &UpdatePlan,
+    ) -> Result<Pass> {
         let (gpu, problem) = (self.gpu.clone(), self.problem);
         let windows: Vec<(usize, usize)> = self.plan.windows(problem.rows).collect();
         let mut current = Streamed::new(&gpu, problem, &self.plan)?;
@@ -237,7 +244,7 @@ impl GpuPasses<'_, '_> {
             let (passed, filled) = rayon::join(
                 || {
                     let (window, weights) = (&current.window, current.weights.as_ref());
-                    match self.pass_doubts(book, update, window, weights, index)? {
+                    match self.pass_doubts((book, few), update, window, weights, index)? {
                         Some(passed) => Ok(passed),
                         None => self.pass_window(book, update, window, weights, index),
                     }
@@ -265,7 +272,7 @@ fn plan_in_free_memory(gpu: &Gpu, shape: &Shape, slot: &ResidentSlot) -> Result<
 
 /// The device's limits, with the memory that is free or that the caller would free as the budget, and with the matrix
 /// units that are to be used.
-fn limits_beside(gpu: &Gpu, held_bytes: u64, shape: &Shape) -> Result<Limits> {
+pub(super) fn limits_beside(gpu: &Gpu, held_bytes: u64, shape: &Shape) -> Result<Limits> {
     let mut limits = gpu.limits();
     limits.matrix = matrix::units(gpu, shape.columns, shape.n_clusters)?;
     limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes() + held_bytes);
@@ -309,7 +316,7 @@ fn upload_weights(gpu: &Gpu, problem: &Problem, start: usize, rows: usize) -> Re
 }
 
 /// Brings the labels of as many rows as `to` has. A device that wrote anything else must not index out of our tables.
-fn read_labels(gpu: &Gpu, labels: &DeviceBuffer, n_clusters: usize, to: &mut [u32]) -> Result<()> {
+pub(super) fn read_labels(gpu: &Gpu, labels: &DeviceBuffer, n_clusters: usize, to: &mut [u32]) -> Result<()> {
     let rows = to.len();
     let mut parts: Vec<&mut [u32]> = to.chunks_mut(LABELS_PART).collect();
     gpu.read_parts(labels, rows, LABELS_PART, &mut parts, |labels: &[u32], to| {
@@ -321,7 +328,7 @@ fn read_labels(gpu: &Gpu, labels: &DeviceBuffer, n_clusters: usize, to: &mut [u3
 }
 
 /// Takes the labels of `rows` rows away.
-fn forget(gpu: &Gpu, labels: &DeviceBuffer, rows: usize) -> Result<()> {
+pub(super) fn forget(gpu: &Gpu, labels: &DeviceBuffer, rows: usize) -> Result<()> {
     gpu.write_rows(labels, 1, &mut vec![(); rows], |_, labels, _| {
         labels.fill(NO_LABEL);
         Ok(())
@@ -343,31 +350,43 @@ impl Passes for GpuPasses<'_, '_> {
     fn assign(&mut self, book: &Codebook) -> Result<Pass> {
         let device_book = self.labeller.book(book)?;
         let update = self.begin_update()?;
-        if let Some(pruner) = &mut self.pruner {
-            pruner.begin(&self.gpu, book)?;
-        }
+        let columns = self.labeller.tile_columns();
+        let few = match &mut self.pruner {
+            Some(pruner) => pruner.begin(&self.gpu, book, columns)?,
+            None => None,
+        };
+        let few_book = few.as_ref().map(|few| Codebook::new(&few.centroids, self.problem.columns));
+        let few = match (&few, &few_book) {
+            (Some(few), Some(book)) => Some(DeviceFew {
+                book: self.labeller.book(book)?,
+                labels: self.gpu.filled("labels of a few", &few.labels)?,
+            }),
+            _ => None,
+        };
+        let few = few.as_ref();
         let mut pass = Pass::default();
         match self.resident.clone() {
             Some(resident) => {
                 let is_one = resident.windows.len() == 1;
                 for (index, window) in resident.windows.iter().enumerate() {
                     let weights = resident.weights.get(index);
-                    let passed = match self.pass_doubts(&device_book, &update, window, weights, index)? {
-                        Some(passed) => passed,
-                        None => {
-                            if is_one
-                                && let Some(pass) =
-                                    self.pass_at_once(&device_book, &update, window, weights)?
-                            {
-                                return Ok(self.ended(book, pass));
+                    let passed =
+                        match self.pass_doubts((&device_book, few), &update, window, weights, index)? {
+                            Some(passed) => passed,
+                            None => {
+                                if is_one
+                                    && let Some(pass) =
+                                        self.pass_at_once(&device_book, &update, window, weights)?
+                                {
+                                    return Ok(self.ended(book, pass));
+                                }
+                                self.pass_window(&device_book, &update, window, weights, index)?
                             }
-                            self.pass_window(&device_book, &update, window, weights, index)?
-                        }
-                    };
+                        };
                     pass = pass.plus(passed);
                 }
             }
-            None => pass = self.pass_streamed(&device_book, &update)?,
+            None => pass = self.pass_streamed((&device_book, few), &update)?,
         }
         self.summer.read(&self.gpu, &mut self.sums)?;
         Ok(self.ended(book, pass))
@@ -385,91 +404,4 @@ impl Passes for GpuPasses<'_, '_> {
         }
         Ok(labels)
     }
-}
-
-/// Labels of any rows: windows are copied, labelled and read back one after the other.
-pub(crate) fn predict(
-    gpu: &Gpu,
-    rows: &Rows,
-    book: &Codebook,
-    n_clusters: usize,
-) -> Result<(Vec<u32>, Pass)> {
-    let (shape, plan) = predict_plan(gpu, rows, n_clusters)?;
-    let mut labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
-    let device_book = labeller.book(book)?;
-    let labels = gpu.buffer("labels", 4 * plan.window_rows as u64)?;
-    forget(gpu, &labels, plan.window_rows)?;
-    let (mut result, mut pass) = (vec![0; shape.rows], Pass::default());
-    each_window(gpu, rows, &plan, |window, largest| {
-        let load =
-            |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, window.start + row, x);
-        let task = Task {
-            book: &device_book,
-            largest_norm: largest,
-            window,
-            labels: &labels,
-            reach: None,
-            load: &load,
-        };
-        let tile::Labelled { changed, screened, rechecked } = labeller.label(&task)?;
-        pass = pass.plus(Pass { changed, screened, rechecked, products: 0 });
-        read_labels(gpu, &labels, n_clusters, &mut result[window.start..window.start + window.rows])
-    })?;
-    Ok((result, pass))
-}
-
-/// The `count` nearest centroids of any rows: the device screens, `f64` on the host decides.
-pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
-    let (shape, mut plan) = predict_plan(gpu, rows, book.len())?;
-    // Shortlists are of `f32` tiles alone.
-    plan.matrix = None;
-    let tile = table_of(gpu).shape(&shape.task(Fold::Store), &gpu.limits());
-    let device_book = DeviceBook::plain(gpu, plan.column_window, book)?;
-    let mut shortlister = Shortlister::new(gpu, tile, count, rows.cancel.clone())?;
-    let mut result = Vec::with_capacity(shape.rows);
-    let mut x = vec![0.0; shape.columns];
-    each_window(gpu, rows, &plan, |window, largest| {
-        shortlister.shortlist(&device_book, largest, window, |row, found| {
-            rows.frame.load(rows.argument, rows.points, window.start + row, &mut x)?;
-            result.push(match found {
-                Some(found) => label::decide(&x, found.iter().map(|&column| column as usize), book, count),
-                None => label::decide(&x, 0..book.len(), book, count),
-            });
-            Ok(())
-        })
-    })?;
-    Ok(result)
-}
-
-fn predict_plan(gpu: &Gpu, rows: &Rows, n_clusters: usize) -> Result<(Shape, Plan)> {
-    let (total, columns) = (rows.points.rows(), rows.points.columns());
-    let shape = Shape { rows: total, columns, n_clusters, sums: false, weighted: false, prunes: false };
-    Ok((shape, Plan::new(&shape, &limits_beside(gpu, 0, &shape)?, &table_of(gpu))?))
-}
-
-/// Copies one window after the other to the device; `visit` gets each with its largest norm.
-fn each_window(
-    gpu: &Gpu,
-    rows: &Rows,
-    plan: &Plan,
-    mut visit: impl FnMut(&Window, f32) -> Result<()>,
-) -> Result<()> {
-    let columns = rows.points.columns();
-    let mut window = Window::new(gpu, plan.window_rows, columns, plan.matrix.as_ref())?;
-    for (start, count) in plan.windows(rows.points.rows()) {
-        (window.start, window.rows) = (start, count);
-        let mut norms = vec![0.0_f32; count];
-        gpu.write_rows(&window.x, columns, &mut norms, |first, x, norms| {
-            rows.cancel.check()?;
-            rows.frame.load(rows.argument, rows.points, start + first, x)?;
-            let squares = x.chunks_exact(columns).map(row_square);
-            norms.iter_mut().zip(squares).for_each(|(norm, square)| *norm = norm_above(square));
-            Ok(())
-        })?;
-        gpu.write(&window.norms, 0, cast_slice(&norms))?;
-        let largest = norms.iter().fold(0.0_f32, |largest, &norm| norm.max(largest));
-        window.narrow(gpu, columns, largest)?;
-        visit(&window, largest)?;
-    }
-    Ok(())
 }

@@ -44,24 +44,27 @@ pub(crate) struct TransferParams {
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct DoubtParams {
+pub(crate) struct ShiftParams {
     pub rows: u32,
     pub n_clusters: u32,
     pub across: u32,
     pub farthest: u32,
     pub largest: f32,
     pub second: f32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct DoubtParams {
+    pub rows: u32,
+    pub n_clusters: u32,
+    pub across: u32,
     pub margin: f32,
 }
 
-const DOUBT: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::Uniform,
-];
+const SHIFT: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
+const DOUBT: &[Binding] =
+    &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
 const COUNT: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const SCAN: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const SCATTER: &[Binding] =
@@ -105,7 +108,13 @@ const TRANSFER_WEIGHTED: &[Binding] = &[
     Binding::Uniform,
 ];
 
-/// The kernel that moves bounds and lists the rows that they leave open.
+/// The kernel that moves bounds along with centroids.
+pub(crate) fn shift_kernel() -> Result<Kernel> {
+    let source = render("kmeans/shift.wgsl", minijinja::context! {})?;
+    Ok(Kernel { name: "shift", entry: "shift", source, bindings: SHIFT })
+}
+
+/// The kernel that lists the rows that bounds leave open.
 pub(crate) fn doubt_kernel() -> Result<Kernel> {
     let source = render("kmeans/doubt.wgsl", minijinja::context! {})?;
     Ok(Kernel { name: "doubt", entry: "doubt", source, bindings: DOUBT })
@@ -164,6 +173,7 @@ pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
     let mut all = vec![
         ("few clusters".to_owned(), count_kernel(1)?),
         ("many clusters".to_owned(), count_kernel(usize::MAX)?),
+        (String::new(), shift_kernel()?),
         (String::new(), doubt_kernel()?),
         (String::new(), scan_kernel()?),
         (String::new(), scatter_kernel()?),

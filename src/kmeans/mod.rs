@@ -15,6 +15,8 @@ mod gpu_at_once;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu_kernels;
 #[cfg(feature = "gpu")]
+mod gpu_label;
+#[cfg(feature = "gpu")]
 mod gpu_prune;
 #[cfg(feature = "gpu")]
 mod gpu_sums;

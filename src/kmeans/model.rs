@@ -191,7 +191,7 @@ impl Model {
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
                 let (book, n_clusters) = (self.codebook(), self.n_clusters());
-                let on_gpu = |gpu: &Gpu, _| super::gpu::predict(gpu, &rows, &book, n_clusters);
+                let on_gpu = |gpu: &Gpu, _| super::gpu_label::predict(gpu, &rows, &book, n_clusters);
                 device.on_gpu_or_cpu(gpu, on_gpu, || self.predict_cpu(&rows))
             }
         })?;
@@ -229,7 +229,7 @@ impl Model {
             Backend::Cpu(_) => label::top(&rows, &book, count),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
-                let on_gpu = |gpu: &Gpu, _| super::gpu::top(gpu, &rows, &book, count);
+                let on_gpu = |gpu: &Gpu, _| super::gpu_label::top(gpu, &rows, &book, count);
                 Ok(device.on_gpu_or_cpu(gpu, on_gpu, || label::top(&rows, &book, count))?.0)
             }
         })?;

@@ -68,9 +68,17 @@ pub(crate) struct Task<'a> {
     pub window: &'a Window,
     /// The old labels, replaced by the new ones.
     pub labels: &'a DeviceBuffer,
-    /// Where bounds on distances are kept: for each row to its label's centroid and to every other.
-    pub reach: Option<&'a DeviceBuffer>,
+    /// Where bounds on distances are kept, if they are.
+    pub reach: Option<Reach<'a>>,
     pub load: LoadRow<'a>,
+}
+
+/// Bounds on the distances of each row: to its label's centroid from above, to every other from below.
+#[derive(Clone, Copy)]
+pub(crate) struct Reach<'a> {
+    pub bounds: &'a DeviceBuffer,
+    /// Where the book holds a few columns only, their labels: the bounds are brought up to what those say, and nothing else.
+    pub few: Option<&'a DeviceBuffer>,
 }
 
 impl Task<'_> {
@@ -179,6 +187,53 @@ impl Labeller {
     /// Where the rows of a window are listed that [`Self::label_listed`] labels: entries, and how many.
     pub fn listed(&self) -> [&DeviceBuffer; 2] {
         [&self.tiers.list, &self.tiers.counters]
+    }
+
+    /// All rows of a window meet the few columns of the task's book. What `last` records follows in the last submission, which
+    /// is given where rows are listed; returns how many it listed.
+    pub fn approach<'a>(
+        &'a mut self,
+        task: &Task<'a>,
+        last: &dyn Fn(&mut Batch<'a>, [&'a DeviceBuffer; 2]) -> Result<()>,
+    ) -> Result<u32> {
+        let Self { tiers, screen, screen_pacer, pacer } = self;
+        let (tiers, screen) = (&*tiers, screen.as_ref().filter(|screen| screen.pays()));
+        let (list, rows) = (tiers.list(), task.window.rows as u64);
+        let end = |batch: &mut Batch<'a>, end: u32| {
+            if u64::from(end) == rows { last(batch, [list.rows, list.counters]) } else { Ok(()) }
+        };
+        let halves = task.book.half.as_ref().zip(task.window.halves.as_ref());
+        let [listed, _] = match screen.zip(halves) {
+            Some((screen, halves)) => tiers.pass(
+                screen_pacer,
+                "approach",
+                task,
+                list,
+                (rows, u64::from(screen.rows())),
+                &|batch, first, rows| {
+                    screen.record(batch, task, halves, tiers.outputs(list), (first, rows))?;
+                    end(batch, first + rows)
+                },
+            )?,
+            None => tiers.pass(
+                pacer,
+                "approach",
+                task,
+                list,
+                (rows, u64::from(tiers.sizes.shape.rows)),
+                &|batch, first, rows| {
+                    tiers.tile.record(batch, task, tiers.outputs(list), Span { list: None, first, rows })?;
+                    end(batch, first + rows)
+                },
+            )?,
+        };
+        Ok(listed)
+    }
+
+    /// Columns of the widest tile that labels windows.
+    pub fn tile_columns(&self) -> usize {
+        let sizes = &self.tiers.sizes;
+        sizes.matrix.map_or(sizes.shape.columns, |tile| tile.columns()) as usize
     }
 
     /// Labels the first `count` rows that the caller listed, with the labels that they had; all others keep theirs.

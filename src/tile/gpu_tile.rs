@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytemuck::bytes_of;
 
-use super::gpu::Task;
+use super::gpu::{Reach, Task};
 use super::gpu_sizes::{LabellerSizes, Room};
-use super::kernels::{CertifyParams, NearestParams, Reached, certify_kernel, nearest_kernel, reach_kernel};
+use super::kernels::{
+    CertifyParams, NearestParams, Reached, approach_kernel, certify_kernel, nearest_kernel, reach_kernel,
+};
 use super::matrix::screen::Outputs;
 use super::shape::TileShape;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
@@ -22,8 +24,8 @@ pub(crate) struct NearestTile {
     certify: Arc<Pipeline>,
     /// The same for rows of a list, where lists come to this tile.
     listed: Option<(Arc<Pipeline>, Arc<Pipeline>)>,
-    /// What keeps bounds on distances of a window's rows and of a list's.
-    reach: Option<[Arc<Pipeline>; 2]>,
+    /// What keeps bounds on distances of a window's rows and of a list's, and what brings them up to a few columns.
+    reach: Option<[Arc<Pipeline>; 3]>,
 }
 
 /// Rows of one dispatch.
@@ -48,8 +50,11 @@ impl NearestTile {
         let (nearest, certify) = pair(false)?;
         let listed = if sizes.has_listed() { Some(pair(true)?) } else { None };
         let reach = |of| gpu.pipeline(&reach_kernel(of)?);
-        let reach =
-            if sizes.keeps_reach { Some([reach(Reached::Window)?, reach(Reached::Listed)?]) } else { None };
+        let reach = if sizes.keeps_reach {
+            Some([reach(Reached::Window)?, reach(Reached::Listed)?, gpu.pipeline(&approach_kernel(false)?)?])
+        } else {
+            None
+        };
         Ok(Self { shape, listed_shape, keeps_order: gpu.keeps_order(), nearest, certify, listed, reach })
     }
 
@@ -108,6 +113,18 @@ impl NearestTile {
             constant: bound.constant,
             square: bound.square,
         };
+        let workgroups = [rows.div_ceil(256), 1, 1];
+        if let (Some([.., approach]), Some(Reach { bounds, few: Some(labels) })) = (&self.reach, task.reach) {
+            let arguments = [
+                outputs.partials.whole(),
+                task.window.norms.whole(),
+                book.errors.whole(),
+                bounds.whole(),
+                task.labels.whole(),
+                labels.whole(),
+            ];
+            return batch.dispatch(approach, &arguments, bytes_of(&params), workgroups);
+        }
         let mut arguments = vec![
             outputs.partials.whole(),
             task.window.norms.whole(),
@@ -118,13 +135,17 @@ impl NearestTile {
             outputs.counters.whole(),
         ];
         arguments.extend(span.list.map(DeviceBuffer::whole));
-        batch.dispatch(certify, &arguments, bytes_of(&params), [rows.div_ceil(256), 1, 1])?;
-        if let (Some([window, listed]), Some(reach)) = (&self.reach, task.reach) {
-            let mut arguments =
-                vec![outputs.partials.whole(), task.window.norms.whole(), book.errors.whole(), reach.whole()];
+        batch.dispatch(certify, &arguments, bytes_of(&params), workgroups)?;
+        if let (Some([window, listed, _]), Some(Reach { bounds, .. })) = (&self.reach, task.reach) {
+            let mut arguments = vec![
+                outputs.partials.whole(),
+                task.window.norms.whole(),
+                book.errors.whole(),
+                bounds.whole(),
+            ];
             arguments.extend(span.list.iter().flat_map(|list| [list.whole(), outputs.counters.whole()]));
             let pipeline = if span.list.is_some() { listed } else { window };
-            batch.dispatch(pipeline, &arguments, bytes_of(&params), [rows.div_ceil(256), 1, 1])?;
+            batch.dispatch(pipeline, &arguments, bytes_of(&params), workgroups)?;
         }
         Ok(())
     }

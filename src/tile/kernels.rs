@@ -140,6 +140,25 @@ const REACH_LISTED: &[Binding] = &[
     Binding::Read,
     Binding::Uniform,
 ];
+const APPROACH: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Read,
+    Binding::Read,
+    Binding::Uniform,
+];
+const APPROACH_HALVES: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Uniform,
+];
 const CANDIDATES: &[Binding] = &[
     Binding::Read,
     Binding::Read,
@@ -192,6 +211,13 @@ pub(crate) fn reach_kernel(of: Reached) -> Result<Kernel> {
     };
     let context = minijinja::context! { halves => of == Reached::Halves, listed => of == Reached::Listed };
     Ok(Kernel { name, entry: "reach", source: render("tile/reach.wgsl", context)?, bindings })
+}
+
+/// The kernel that brings bounds up to what a few columns say, by the `f32` tile or by matrix units.
+pub(crate) fn approach_kernel(halves: bool) -> Result<Kernel> {
+    let (name, bindings) = if halves { ("matrix_approach", APPROACH_HALVES) } else { ("approach", APPROACH) };
+    let source = render("tile/approach.wgsl", minijinja::context! { halves })?;
+    Ok(Kernel { name, entry: "approach", source, bindings })
 }
 
 /// The candidates kernel of one shape.

@@ -100,12 +100,6 @@ impl Moves {
         }
     }
 
-    /// The centroid that moved farthest, how far at most, and the same of the others.
-    #[cfg(feature = "gpu")]
-    pub fn largest(&self) -> (u32, f32, f32) {
-        (self.of_largest as u32, self.largest, self.second)
-    }
-
     /// At least the distance that any centroid but this one moved.
     #[inline(always)]
     pub fn of_others(&self, label: u32) -> f32 {

@@ -10,9 +10,9 @@ use super::kernels::{MatrixCertifyParams, MatrixNearestParams, certify_kernel, n
 use super::shape::MatrixTile;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
-use crate::tile::gpu::Task;
+use crate::tile::gpu::{Reach, Task};
 use crate::tile::gpu_sizes::Room;
-use crate::tile::kernels::{Reached, reach_kernel};
+use crate::tile::kernels::{Reached, approach_kernel, reach_kernel};
 
 /// Share of the rows left uncertified above which a screen does not pay: matrix units are several times as fast as
 /// plain tiles, but what they leave is done twice.
@@ -23,8 +23,8 @@ pub(crate) struct Screen {
     tile: MatrixTile,
     nearest: Arc<Pipeline>,
     certify: Arc<Pipeline>,
-    /// What keeps bounds on distances.
-    reach: Option<Arc<Pipeline>>,
+    /// What keeps bounds on distances, and what brings them up to a few columns.
+    reach: Option<[Arc<Pipeline>; 2]>,
     pays: bool,
 }
 
@@ -43,7 +43,10 @@ pub(crate) struct Outputs<'a> {
 impl Screen {
     /// On a tile; `keeps_reach`: bounds on distances are wanted too.
     pub fn new(gpu: &Gpu, tile: MatrixTile, keeps_reach: bool) -> Result<Self> {
-        let reach = keeps_reach.then(|| gpu.pipeline(&reach_kernel(Reached::Halves)?)).transpose()?;
+        let kernels = || -> Result<_> {
+            Ok([gpu.pipeline(&reach_kernel(Reached::Halves)?)?, gpu.pipeline(&approach_kernel(true)?)?])
+        };
+        let reach = keeps_reach.then(kernels).transpose()?;
         Ok(Self {
             tile,
             nearest: gpu.pipeline(&nearest_kernel(&tile, "")?)?,
@@ -133,6 +136,19 @@ impl Screen {
             ratio: book.ratio,
             square: book.square,
         };
+        let workgroups = [rows.div_ceil(256), 1, 1];
+        if let (Some([_, approach]), Some(Reach { bounds, few: Some(labels) })) = (&self.reach, task.reach) {
+            let arguments = [
+                outputs.partials.whole(),
+                task.window.norms.whole(),
+                book.errors.whole(),
+                bounds.whole(),
+                task.labels.whole(),
+                labels.whole(),
+                halves.residuals.whole(),
+            ];
+            return batch.dispatch(approach, &arguments, bytes_of(&params), workgroups);
+        }
         let arguments = [
             outputs.partials.whole(),
             task.window.norms.whole(),
@@ -143,16 +159,16 @@ impl Screen {
             outputs.counters.whole(),
             halves.residuals.whole(),
         ];
-        batch.dispatch(&self.certify, &arguments, bytes_of(&params), [rows.div_ceil(256), 1, 1])?;
-        if let (Some(pipeline), Some(reach)) = (&self.reach, task.reach) {
+        batch.dispatch(&self.certify, &arguments, bytes_of(&params), workgroups)?;
+        if let (Some([pipeline, _]), Some(Reach { bounds, .. })) = (&self.reach, task.reach) {
             let arguments = [
                 outputs.partials.whole(),
                 task.window.norms.whole(),
                 book.errors.whole(),
-                reach.whole(),
+                bounds.whole(),
                 halves.residuals.whole(),
             ];
-            batch.dispatch(pipeline, &arguments, bytes_of(&params), [rows.div_ceil(256), 1, 1])?;
+            batch.dispatch(pipeline, &arguments, bytes_of(&params), workgroups)?;
         }
         Ok(())
     }
