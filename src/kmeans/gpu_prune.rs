@@ -5,7 +5,7 @@
 //!
 //! 1. u grows by the shift of the label's centroid, l shrinks by the largest shift of the others
 //!    (`shaders/kmeans/shift.wgsl`), but for the few that moved farthest. Rows with u >= l, by the margin that covers the reference's own
-//!    rounding, are counted (`shaders/kmeans/doubt.wgsl`). More do not get fewer: if they are too many, the pass is dense.
+//!    rounding, are counted (`shaders/kmeans/doubt.wgsl`). The few hardly ever make them fewer: if they are too many, the pass is dense.
 //! 2. All rows meet those few centroids. Their values lower l to what is known of the few, and often u too
 //!    (`shaders/tile/approach.wgsl`). A handful of centroids that jump would else spoil the bounds of all rows.
 //! 3. The rows that are open now are listed and go through the `f32` tile and its certificate, as rows that a screen leaves
