@@ -66,6 +66,9 @@ pub fn mirrors() -> Vec<Mirror> {
         matrix::kernels::MatrixNearestParams {
             rows, columns, depth, first_row, first_column, split_columns, first_split, stride, unscale, ratio,
         }
+        matrix::kernels::MatrixCollectParams {
+            rows, columns, depth, first_row, first_column, split_columns, room, unscale, ratio,
+        }
         matrix::kernels::MatrixCertifyParams { rows, splits, stride, first_row, ratio, square }
         kernels_collect::CollectParams { rows, columns, depth, first_row, first_column, room }
         kernels_collect::TightenParams { first_row, count, room, most, slope }
@@ -156,7 +159,8 @@ pub fn shaders() -> Result<Vec<Shader>> {
     for (units, tile) in matrix_tiles() {
         let MatrixTile { depth_step, kind, .. } = tile;
         let variant = format!("{units}, step {depth_step}, {kind:?}");
-        add(variant, matrix::kernels::nearest_kernel(&tile, "")?);
+        add(variant.clone(), matrix::kernels::nearest_kernel(&tile, "")?);
+        add(variant, matrix::kernels::collect_kernel(&tile)?);
     }
     add(String::new(), matrix::kernels::narrow_kernel()?);
     add(String::new(), matrix::kernels::certify_kernel()?);

@@ -10,46 +10,7 @@ use tilefold::{Device, MatrixState, matrix_state};
 use crate::kmeans_exact::*;
 use crate::support::backends;
 use crate::support::cases::{self, BlobsShape, Draws};
-
-/// The device's units; plain matrices of 8 where a device has none, which the name of the state then says.
-fn units() -> Device {
-    let device = backends::gpu().with_matrix_units(true);
-    match matrix_state(&device).unwrap() {
-        MatrixState::Passed(units) => {
-            println!("{} on {units:?}", device.name());
-            device
-        }
-        MatrixState::Failed(units, reason) => panic!("{units:?}: {reason}"),
-        state => {
-            println!("{}: {state:?}, plain matrices of 8 instead", device.name());
-            device.with_plain_matrices(8)
-        }
-    }
-}
-
-fn plain() -> Device {
-    backends::gpu().with_plain_matrices(16)
-}
-
-/// Makes `units::NAME` and `plain::NAME` of each function.
-macro_rules! on_both {
-    ($($test:ident),+ $(,)?) => {
-        mod units {
-            $(#[test]
-            #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-            fn $test() {
-                super::$test(&super::units());
-            })+
-        }
-        mod plain {
-            $(#[test]
-            #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-            fn $test() {
-                super::$test(&super::plain());
-            })+
-        }
-    };
-}
+use crate::support::matrix::on_both;
 
 on_both! {
     near_ties, half_norms_round_apart, near_ties_fail_without_recheck, near_ties_of_predict,

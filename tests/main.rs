@@ -67,6 +67,8 @@ mod neighbours_gpu;
 #[cfg(feature = "test-hooks")]
 mod neighbours_grid;
 mod neighbours_many;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod neighbours_matrix;
 mod neighbours_metrics;
 mod neighbours_radius;
 mod neighbours_rules;

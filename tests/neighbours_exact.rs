@@ -16,16 +16,21 @@ const COUNT: usize = 5;
 
 /// Points that differ by less than a tile's products err, and queries for which its values nearly vanish, so that they
 /// have nothing but those errors. Both stand mirrored too: the centre of the data stays the origin.
-struct NearTies {
-    points: Array2<f32>,
-    queries: Array2<f32>,
+pub struct NearTies {
+    pub points: Array2<f32>,
+    pub queries: Array2<f32>,
 }
 
 impl NearTies {
     fn new(depth: usize, seed: u64) -> Self {
+        Self::apart(depth, 3e-7, seed)
+    }
+
+    /// The same with points that differ by so much in each feature.
+    pub fn apart(depth: usize, noise: f64, seed: u64) -> Self {
         let base = uniform(1, depth, 1.0, seed).row(0).to_owned();
         let length = base.dot(&base);
-        let noise = uniform(150, depth, 3e-7, seed + 1);
+        let noise = uniform(150, depth, noise, seed + 1);
         let points = Array2::from_shape_fn((150, depth), |(row, column)| base[column] + noise[[row, column]]);
         let mut queries = uniform(30, depth, 1.0, seed + 2);
         for mut query in queries.outer_iter_mut() {
@@ -52,7 +57,7 @@ impl NearTies {
     }
 
     /// How many queries have other nearest points than the formula in `f64`.
-    fn wrong_nearest(&self, device: &Device, metric: Metric, recheck: bool) -> usize {
+    pub fn wrong_nearest(&self, device: &Device, metric: Metric, recheck: bool) -> usize {
         let params = with_recheck(Params::new(metric, COUNT), recheck);
         let found = nearest(device, self.points.view(), self.queries.view(), &params).unwrap();
         let ranked = self.ranked(metric);

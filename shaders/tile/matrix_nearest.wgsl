@@ -1,22 +1,25 @@
-// Computes  for each row i: the least of v[j] = half_norm[j] - w[i] * weight[j] - unscale * sum over d of x[i, d] *
-//           y[j, d] over the columns j of one split, its column, and the second-least v, where
-//           w[i] = residual[i] + ratio * norm[i]. x is [rows, depth], y is [columns, depth], both f16 and padded.
+// Computes  with v[j] = half_norm[j] - w[i] * weight[j] - unscale * sum over d of x[i, d] * y[j, d] and
+//           w[i] = residual[i] + ratio * norm[i], for each row i
+//           {% if fold == "collect" %}the columns j with v[j] at most the row's limit, added to its list in any order{% else %}the least v[j] over the columns j of one split, its column, and the second-least v{% endif %}.
+//           x is [rows, depth], y is [columns, depth], both f16 and padded.
 // Mapping   A workgroup owns 64 rows and all column tiles of its split (workgroup id y). The matrices of a tile are
 //           dealt out to the subgroups in blocks of {{ block_rows }} by {{ block_columns }}; where there are fewer subgroups than the
 //           {{ blocks }} blocks, a tile takes several turns. In the fold an invocation owns one row and half of the columns.
 // Bounds    x, y and columns are padded to whole tiles, and the depth to whole steps, with zeros and with half norms
-//           that never win; rows beyond the end are not stored.
+//           that never win; rows beyond the end {% if fold == "collect" %}have a limit below any value. Columns beyond the room of a list are only counted{% else %}are not stored{% endif %}.
 // Numerics  Products of f16 are exact; matrix units add them to f32 in any order, rounded any way
-//           (crate::tile::matrix::bound). Ties keep the lowest column within an invocation; a tie between two makes
-//           the second equal to the best, which certifies nothing.
-// Mirror    crate::tile::matrix::kernels::MatrixNearestParams, crate::tile::kernels::Partial
+//           (crate::tile::matrix::bound). {% if fold == "collect" %}What an upper value rounds is covered where limits are lowered (tighten.wgsl).{% else %}Ties keep the lowest column within an invocation; a tie between two makes
+//           the second equal to the best, which certifies nothing.{% endif %}
+// Mirror    crate::tile::matrix::kernels::{% if fold == "collect" %}MatrixCollectParams{% else %}MatrixNearestParams, crate::tile::kernels::Partial{% endif %}
 {% include "tile/matrix_bindings.wgsl" %}
 var<workgroup> shared_x: array<f16, {{ 64 * x_stride }}>;
 var<workgroup> shared_y: array<f16, {{ 64 * y_stride }}>;
 /// The tile, by columns: neighbouring invocations of the fold then read neighbouring words.
 var<workgroup> shared_tile: array<f32, {{ 64 * tile_stride }}>;
 var<workgroup> shared_columns: array<vec2<f32>, 64>;
+{%- if fold == "nearest" %}
 var<workgroup> shared_best: array<u32, {{ invocations }}>;
+{%- endif %}
 {%- if not plain %}
 // Of 16 bytes, as the size of every variable is a multiple of: matrix units want their operands at such addresses.
 var<workgroup> shared_turns: vec4<u32>;
@@ -70,13 +73,21 @@ fn matrix_nearest(
     let own_half = local / 64u;
     let first = workgroup.y * params.split_columns;
     let last = min(first + params.split_columns, params.columns);
+    {%- if fold == "collect" %}
+    // Below any value: rows beyond the end keep nothing. Limits fall between dispatches alone.
+    var limit = -3e38;
+    {%- else %}
     var best = 2e38;
     var second = 2e38;
     var column = 0u;
+    {%- endif %}
     var weight = 0.0;
     if row_tile + own_row < params.rows {
         let row = x_row(row_tile + own_row);
         weight = residuals[row] + params.ratio * norms[row];
+        {%- if fold == "collect" %}
+        limit = limits[row];
+        {%- endif %}
     }
     {%- if resident %}
     // All of the rows' features stay for all column tiles.
@@ -175,12 +186,21 @@ fn matrix_nearest(
         workgroupBarrier();
         for (var c = own_half * 32u; c < own_half * 32u + 32u; c += 1u) {
             let terms = shared_columns[c];
+            {%- if fold == "collect" %}
+            let share = weight * terms.y;
+            let value = terms.x - share - params.unscale * shared_tile[c * {{ tile_stride }}u + own_row];
+            if value <= limit {
+                keep(row_tile + own_row, column_tile + c, value, share);
+            }
+            {%- else %}
             let value = terms.x - weight * terms.y - params.unscale * shared_tile[c * {{ tile_stride }}u + own_row];
             column = select(column, column_tile + c, value < best);
             second = min(second, max(best, value));
             best = min(best, value);
+            {%- endif %}
         }
     }
+    {%- if fold == "nearest" %}
     // Merges the halves of each row.
     workgroupBarrier();
     shared_tile[local] = best;
@@ -196,4 +216,5 @@ fn matrix_nearest(
         merged.column += params.first_column;
         partials[(params.first_split + workgroup.y) * params.stride + row_tile + own_row] = merged;
     }
+    {%- endif %}
 }

@@ -2,8 +2,8 @@
     Expects  `local`, `row_tile` and `own_tile` (first row of the workgroup's and of the subgroup's tile), with plain
              also `lane`.
     Gives    `place_<e>`, `row_<e>`, `column_<e>` of element e; for each of the subgroup's {{ blocks }} matrices of rows m
-             `best_<m>_<e>`, `second_<m>_<e>`, `tile_<m>_<e>` (where the best was found) and `weight_<m>_<e>`; and the
-             matrices of sums `sum_<m>_<n>` with their elements. -#}
+             `weight_<m>_<e>` and what the fold keeps, `best_<m>_<e>`, `second_<m>_<e>` and `tile_<m>_<e>` (where the best
+             was found), or `limit_<m>_<e>`; and the matrices of sums `sum_<m>_<n>` with their elements. -#}
     {%- if not plain %}
     for (var i = local; i < {{ size * size // 4 }}u; i += {{ invocations }}u) {
         shared_places[i] = 4.0 * f32(i) + vec4<f32>(0.0, 1.0, 2.0, 3.0);
@@ -25,13 +25,21 @@
     var sum_{{ m }}_{{ n }}_elements: array<f32, {{ elements }}>;
     {%- endfor %}
     {%- for e in range(elements) %}
+    {%- if fold == "collect" %}
+    // Below any value: rows beyond the end keep nothing. Limits fall between dispatches alone.
+    var limit_{{ m }}_{{ e }} = -3e38;
+    {%- else %}
     var best_{{ m }}_{{ e }} = 2e38;
     var second_{{ m }}_{{ e }} = 2e38;
     var tile_{{ m }}_{{ e }} = 0u;
+    {%- endif %}
     var weight_{{ m }}_{{ e }} = 0.0;
     if own_tile + {{ m * size }}u + row_{{ e }} < params.rows {
         let row = params.first_row + own_tile + {{ m * size }}u + row_{{ e }};
         weight_{{ m }}_{{ e }} = residuals[row] + params.ratio * norms[row];
+        {%- if fold == "collect" %}
+        limit_{{ m }}_{{ e }} = limits[row];
+        {%- endif %}
     }
     {%- endfor %}
     {%- endfor %}

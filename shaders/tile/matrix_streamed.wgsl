@@ -1,16 +1,16 @@
-// Computes  what matrix_nearest.wgsl does, for rows of any length: for each row i the least of v[j] = half_norm[j] -
-//           w[i] * weight[j] - unscale * sum over d of x[i, d] * y[j, d] over the columns j of one split, its column,
-//           and the second-least v, where w[i] = residual[i] + ratio * norm[i].
+// Computes  what matrix_nearest.wgsl does, for rows of any length: with v[j] = half_norm[j] - w[i] *
+//           weight[j] - unscale * sum over d of x[i, d] * y[j, d] and w[i] = residual[i] + ratio * norm[i], for each row i
+//           {% if fold == "collect" %}the columns j with v[j] at most the row's limit, added to its list{% else %}the least v[j] over the columns j of one split, its column, and the second-least v{% endif %}.
 // Mapping   A workgroup owns {{ tile_rows }} rows and all column tiles of its split (workgroup id y); its {{ subgroups }} subgroups share a tile of
 //           {{ tile_columns }} columns, {{ blocks }} by {{ column_blocks }} matrices each. Both operands pass by in workgroup memory, {{ depth_step }} features at a time,
-//           and the next are read meanwhile. Each element of the sums keeps its own best and second-best in registers.
+//           and the next are read meanwhile. Each element of the sums {% if fold == "collect" %}has its row's limit in a register{% else %}keeps its own best and second-best in registers{% endif %}.
 // Elements  `sum_<m>_<n>_elements[e]` is element e of the matrix `sum_<m>_<n>` that this invocation holds: the writer of
 //           SPIR-V (src/device/spirv_elements.rs) makes both one. Its row and column are read off a matrix of places.
 // Bounds    x, y and columns are padded to whole tiles, and the depth to whole matrices, with zeros and with half norms
-//           that never win; rows beyond the end are not stored.
-// Numerics  As matrix_nearest.wgsl. Ties keep the lowest column of an element; a tie between two elements makes the
-//           second equal to the best, which certifies nothing.
-// Mirror    crate::tile::matrix::kernels::MatrixNearestParams, crate::tile::kernels::Partial
+//           that never win; rows beyond the end {% if fold == "collect" %}have a limit below any value. Columns beyond the room of a list are only counted{% else %}are not stored{% endif %}.
+// Numerics  As matrix_nearest.wgsl.{% if fold == "nearest" %} Ties keep the lowest column of an element; a tie between two elements makes the
+//           second equal to the best, which certifies nothing.{% endif %}
+// Mirror    crate::tile::matrix::kernels::{% if fold == "collect" %}MatrixCollectParams{% else %}MatrixNearestParams, crate::tile::kernels::Partial{% endif %}
 {% include "tile/matrix_bindings.wgsl" %}
 {% include "tile/matrix_shared.wgsl" %}
 var<workgroup> shared_x: array<vec4<f16>, {{ tile_rows * y_stride }}>;
@@ -123,5 +123,7 @@ fn matrix_streamed(
         }
         {%- endfor %}
     }
+    {%- if fold == "nearest" %}
     {%- include "tile/matrix_merge.wgsl" %}
+    {%- endif %}
 }

@@ -7,9 +7,12 @@
 //!
 //! - `NonPrivatePointer` on every access to storage buffers and workgroup memory, and `MakePointerVisible` or
 //!   `MakePointerAvailable` for the workgroup on those to workgroup memory, cooperative loads and stores included;
-//! - `AcquireRelease | MakeAvailable | MakeVisible` on every barrier.
+//! - `AcquireRelease | MakeAvailable | MakeVisible` on every barrier;
+//! - the scope of a queue family in place of the device's, which needs a capability that wgpu does not ask for, on relaxed
+//!   additions and stores of atomics in storage buffers. They order nothing: what they hand out and write is read by later
+//!   dispatches alone.
 //!
-//! What the rewriting does not know, such as atomics, it refuses. [`faults`] reads the result again.
+//! What the rewriting does not know, such as other atomics, it refuses. [`faults`] reads the result again.
 
 use std::collections::HashMap;
 
@@ -98,7 +101,12 @@ fn touch(opcode: Op) -> Option<(Touch, usize, &'static [usize])> {
 fn is_unknown(opcode: Op) -> bool {
     let name = format!("{opcode:?}");
     matches!(opcode, Op::CopyMemorySized | Op::MemoryBarrier | Op::ImageRead | Op::ImageWrite)
-        || name.starts_with("Atomic")
+        || (name.starts_with("Atomic") && !is_known_atomic(opcode))
+}
+
+/// Atomics whose pointer, scope and semantics come first.
+fn is_known_atomic(opcode: Op) -> bool {
+    matches!(opcode, Op::AtomicIAdd | Op::AtomicStore)
 }
 
 /// What the rewriting needs to know of a module's ids.
@@ -146,6 +154,12 @@ impl Ids {
         [StorageClass::Workgroup, StorageClass::StorageBuffer]
             .into_iter()
             .find(|class| classes.contains(class))
+    }
+
+    /// Whether an atomic touches a storage buffer and orders nothing.
+    fn is_relaxed_in_a_buffer(&self, instruction: &Instruction) -> bool {
+        self.shared(instruction, &[0]) == Some(StorageClass::StorageBuffer)
+            && self.value(instruction.operands.get(2)) == Some(MemorySemantics::RELAXED.bits())
     }
 
     fn value(&self, operand: Option<&Operand>) -> Option<u32> {
@@ -220,6 +234,12 @@ fn to_vulkan_memory_model(words: &[u32]) -> Result<Vec<u32>, String> {
             let semantics = ids.value(instruction.operands.get(2)).ok_or("a barrier of unknown semantics")?;
             let id = constant(semantics | BARRIER.bits(), &mut ids);
             instruction.operands[2] = Operand::IdMemorySemantics(id);
+        } else if is_known_atomic(opcode) {
+            if !ids.is_relaxed_in_a_buffer(instruction) {
+                return Err(format!("{opcode:?} that is not a relaxed one in a storage buffer"));
+            }
+            let id = constant(Scope::QueueFamily as u32, &mut ids);
+            instruction.operands[1] = Operand::IdScope(id);
         } else if let Some((touch, fixed, pointers)) = touch(opcode)
             && let Some(class) = ids.shared(instruction, pointers)
         {
@@ -266,6 +286,11 @@ fn faults(words: &[u32]) -> Result<Vec<String>, String> {
             let is_whole = semantics.contains(BARRIER | MemorySemantics::WORKGROUP_MEMORY);
             if !is_whole || scopes != [Some(Scope::Workgroup as u32); 2] {
                 faults.push(format!("a barrier with {semantics:?}"));
+            }
+        } else if is_known_atomic(opcode) {
+            let scope = ids.value(instruction.operands.get(1));
+            if !ids.is_relaxed_in_a_buffer(instruction) || scope != Some(Scope::QueueFamily as u32) {
+                faults.push(format!("{opcode:?} of scope {scope:?}"));
             }
         } else if let Some((touch, fixed, pointers)) = touch(opcode)
             && let Some(class) = ids.shared(instruction, pointers)
@@ -376,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_get_both_operands_and_atomics_are_refused() {
+    fn copies_get_both_operands() {
         let mut module = read(&naga_words(&kernel(), false).unwrap()).unwrap();
         let ids = Ids::of(&module);
         let is_shared = |i: &Instruction| {
@@ -390,13 +415,30 @@ mod tests {
         block.instructions.insert(at, copy);
         let copied = to_vulkan_memory_model(&module.assemble()).unwrap();
         assert_eq!(faults(&copied).unwrap(), Vec::<String>::new());
-        let atomic = SOURCE.replace(
-            "fn first",
-            "var<workgroup> shared_count: atomic<u32>;
-             fn first",
-        );
-        let atomic = atomic.replace("z[local] = first", "atomicAdd(&shared_count, 1u); z[local] = first");
-        let error = compile(&Kernel { source: atomic, ..kernel() }, false).unwrap_err();
-        assert!(error.contains("AtomicIAdd"), "{error}");
+    }
+
+    /// Relaxed additions and stores in buffers get a scope that every device has; all others are refused.
+    #[test]
+    fn atomics_of_buffers_alone_pass() {
+        let with = |space: &str, call: &str| {
+            let global = match space {
+                "workgroup" => "var<workgroup> count: atomic<u32>;",
+                _ => "@group(0) @binding(2) var<storage, read_write> count: atomic<u32>;",
+            };
+            let source = SOURCE.replace("fn first", &format!("{global}\nfn first"));
+            Kernel {
+                source: source.replace("z[local] = first", &format!("{call}; z[local] = first")),
+                ..kernel()
+            }
+        };
+        for call in ["atomicAdd(&count, 1u)", "atomicStore(&count, 1u)"] {
+            assert!(compile(&with("storage", call), false).is_ok(), "{call}");
+            let naga = faults(&naga_words(&with("storage", call), false).unwrap()).unwrap().join("\n");
+            assert!(naga.contains("of scope Some(1)"), "the scope of the device goes unnoticed: {naga}");
+            let error = compile(&with("workgroup", call), false).unwrap_err();
+            assert!(error.contains("not a relaxed one"), "{error}");
+        }
+        let error = compile(&with("storage", "atomicMax(&count, 1u)"), false).unwrap_err();
+        assert!(error.contains("AtomicUMax"), "{error}");
     }
 }

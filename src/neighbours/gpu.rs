@@ -1,5 +1,7 @@
 //! Neighbours on the GPU: lists are collected there, window by window; the host decides in `f64` among what they hold.
 //!
+//! Where there are matrix units they search first ([`gpu_halves`]), and tiles of `f32` what those leave.
+//!
 //! Queries come in blocks whose lists fit the device. Where all points fit one window they stay there for all blocks. Rows
 //! that the device lost, because more columns than it keeps are within the band, are searched again on the host: which
 //! those are changes no bit, because the host decides on all of them in the same way.
@@ -7,8 +9,9 @@
 use rayon::prelude::*;
 
 use super::fold::Fold;
+use super::gpu_halves;
 use super::judge::Scratch;
-use super::problem::{Part, Problem};
+use super::problem::{Part, Problem, Selection};
 use super::screen::{Screen, Side};
 use crate::device::{Gpu, Limits};
 use crate::error::Result;
@@ -16,11 +19,20 @@ use crate::tile::bound::DEVICE_UNIT;
 use crate::tile::choose::Task;
 use crate::tile::cpu::collect::rounded_up;
 use crate::tile::family::Fold as TileFold;
-use crate::tile::gpu_collect::{CollectSizes, Collector, Columns};
+use crate::tile::gpu_collect::{CollectSizes, Collector, Columns, Operands};
 use crate::tile::shape::TileShape;
 use crate::tile::tune::cache::table_of;
 
-/// The answers of one part, through `visit`. `count` are wanted of each query. Returns the queries that the device lost.
+/// Rows for which points are not brought to the device again: the host searches them sooner.
+const FEW: usize = 64;
+
+/// Queries that the device lost, and how many of the others matrix units found the columns of.
+pub(super) struct Lost {
+    pub queries: Vec<u32>,
+    pub screened: usize,
+}
+
+/// The answers of one part, through `visit`. `count` are wanted of each query.
 pub(super) fn search<F: Fold>(
     gpu: &Gpu,
     problem: &Problem,
@@ -29,15 +41,37 @@ pub(super) fn search<F: Fold>(
     fold: &F,
     count: usize,
     visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
+) -> Result<Lost> {
+    // A row that does not count for itself is dropped on the host.
+    let wanted = count + usize::from(problem.leaves_out_self);
+    let (_, limits) = tile_of(gpu, part, screen.depth());
+    let Some(units) = gpu_halves::Search::new((gpu, &limits), (problem, screen, part), fold, wanted)? else {
+        let queries = tiles(gpu, (problem, screen, part), fold, wanted, visit)?;
+        return Ok(Lost { queries, screened: 0 });
+    };
+    let mut queries = units.run(visit)?;
+    let screened = part.queries.len() - queries.len();
+    if queries.len() > FEW {
+        let part = gpu_halves::part_of(part, queries);
+        queries = tiles(gpu, (problem, screen, &part), fold, wanted, visit)?;
+    }
+    Ok(Lost { queries, screened })
+}
+
+/// The same by `f32` tiles. Returns the queries that the device lost.
+fn tiles<F: Fold>(
+    gpu: &Gpu,
+    (problem, screen, part): (&Problem, &Screen, &Part),
+    fold: &F,
+    wanted: usize,
+    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
 ) -> Result<Vec<u32>> {
     let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
     let (shape, limits) = tile_of(gpu, part, depth);
-    // A row that does not count for itself is dropped on the host.
-    let wanted = count + usize::from(problem.leaves_out_self);
-    let sizes = CollectSizes::new(shape, (rows, columns, depth), wanted, &limits)?;
-    let mut collector = Collector::new(gpu, sizes, problem.cancel.clone())?;
+    let sizes = CollectSizes::new(Operands::single(depth), (rows, columns, depth), wanted, &limits)?;
+    let mut collector = Collector::new(gpu, shape, sizes, problem.cancel.clone())?;
     let chain = collector.chain();
-    let points = PointWindows::new(gpu, (problem, screen, part), chain, sizes.window)?;
+    let points = single_points(gpu, (problem, screen, part), chain, sizes.window)?;
     let mut lost = Vec::new();
     for start in (0..rows).step_by(sizes.rows) {
         let queries = part.queries.range(start, sizes.rows.min(rows - start));
@@ -45,6 +79,9 @@ pub(super) fn search<F: Fold>(
         let on_device = collector.rows(&x, &gaps)?;
         points.for_each(|window| collector.meet(&on_device, window))?;
         let found = collector.deliver(&on_device)?;
+        let entries: usize = found.iter().flatten().map(Vec::len).sum();
+        let kept = found.iter().flatten().count();
+        tracing::debug!(rows = queries.len(), lost = queries.len() - kept, entries, "lists of the f32 tile");
         for (query, answer) in decide(problem, part, fold, &queries, &found)? {
             match answer {
                 Some(answer) => visit(query, answer)?,
@@ -57,60 +94,58 @@ pub(super) fn search<F: Fold>(
 
 /// The points of a part as queries meet them: all at once where they fit one window, else window by window, each brought
 /// again for every block of queries.
-pub(super) struct PointWindows<'a, 'p> {
-    gpu: &'a Gpu,
-    chain: usize,
-    problem: &'a Problem<'p>,
-    screen: &'a Screen,
-    part: &'a Part,
+pub(super) struct PointWindows<'a, C, U> {
+    points: &'a Selection,
     window: usize,
-    whole: Option<Columns>,
+    upload: U,
+    whole: Option<C>,
 }
 
-impl<'a, 'p> PointWindows<'a, 'p> {
-    /// Windows of at most `window` points; sums of products are chains of `chain` additions.
-    pub fn new(
-        gpu: &'a Gpu,
-        (problem, screen, part): (&'a Problem<'p>, &'a Screen, &'a Part),
-        chain: usize,
-        window: usize,
-    ) -> Result<Self> {
-        let mut windows = Self { gpu, chain, problem, screen, part, window, whole: None };
-        let points = part.points.len();
-        if points <= window {
-            windows.whole = Some(windows.upload(0, points)?);
+impl<'a, C, U: Fn(usize, &[u32]) -> Result<C>> PointWindows<'a, C, U> {
+    /// Windows of at most `window` points. `upload` gets the place of the first among the part's points, and their numbers.
+    pub fn new(part: &'a Part, window: usize, upload: U) -> Result<Self> {
+        let points = &part.points;
+        let mut windows = Self { points, window, upload, whole: None };
+        if points.len() <= window {
+            windows.whole = Some((windows.upload)(0, &points.range(0, points.len()))?);
         }
         Ok(windows)
     }
 
     /// Hands out all points.
-    pub fn for_each(&self, mut visit: impl FnMut(&Columns) -> Result<()>) -> Result<()> {
+    pub fn for_each(&self, mut visit: impl FnMut(&C) -> Result<()>) -> Result<()> {
         if let Some(whole) = &self.whole {
             return visit(whole);
         }
-        let points = self.part.points.len();
-        (0..points)
-            .step_by(self.window)
-            .try_for_each(|first| visit(&self.upload(first, self.window.min(points - first))?))
+        let points = self.points.len();
+        (0..points).step_by(self.window).try_for_each(|first| {
+            let numbers = self.points.range(first, self.window.min(points - first));
+            visit(&(self.upload)(first, &numbers)?)
+        })
     }
+}
 
-    /// Brings `count` points, from number `first` of the part on, to the device.
-    fn upload(&self, first: usize, count: usize) -> Result<Columns> {
-        let Self { problem, screen, .. } = *self;
+/// Windows of at most `window` points in `f32`; sums of products are chains of `chain` additions.
+pub(super) fn single_points<'a>(
+    gpu: &'a Gpu,
+    (problem, screen, part): (&'a Problem, &'a Screen, &'a Part),
+    chain: usize,
+    window: usize,
+) -> Result<PointWindows<'a, Columns, impl Fn(usize, &[u32]) -> Result<Columns>>> {
+    PointWindows::new(part, window, move |first, numbers: &[u32]| {
         problem.cancel.check()?;
-        let depth = screen.depth();
-        let numbers = self.part.points.range(first, count);
+        let (depth, count) = (screen.depth(), numbers.len());
         let (mut y, mut norms) = (vec![0.0; count * depth], vec![(0.0, 0.0); count]);
-        let prepared = y.par_chunks_exact_mut(depth).zip(&mut norms).zip(&numbers).with_min_len(64);
+        let prepared = y.par_chunks_exact_mut(depth).zip(&mut norms).zip(numbers).with_min_len(64);
         prepared.for_each_init(
             || vec![0.0; depth],
             |wide, ((row, norm), &number)| {
                 let square = screen.load(Side::Points, &problem.points, number as usize, wide, row);
-                *norm = screen.half_norm(square, DEVICE_UNIT, self.chain);
+                *norm = screen.half_norm(square, DEVICE_UNIT, chain);
             },
         );
-        Columns::upload(self.gpu, first, &y, &norms)
-    }
+        Columns::upload(gpu, first, &y, &norms)
+    })
 }
 
 /// A tile for queries and points, and what the device may hold now.

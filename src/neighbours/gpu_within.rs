@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::fold::Fold;
-use super::gpu::{PointWindows, tile_of};
+use super::gpu::{single_points, tile_of};
 use super::judge::Scratch;
 use super::problem::{Part, Problem};
 use super::screen::{Reach, Screen, Side};
@@ -42,7 +42,7 @@ pub(super) fn search<F: Fold>(
     let sizes = WithinSizes::new(shape, (rows, columns, depth), &limits)?;
     let mut surveyor = Surveyor::new(gpu, sizes, problem.cancel.clone())?;
     let chain = surveyor.chain();
-    let points = PointWindows::new(gpu, (problem, screen, part), chain, sizes.window)?;
+    let points = single_points(gpu, (problem, screen, part), chain, sizes.window)?;
     let mut lost = Vec::new();
     for start in (0..rows).step_by(sizes.rows) {
         let queries = part.queries.range(start, sizes.rows.min(rows - start));

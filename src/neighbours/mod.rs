@@ -51,6 +51,8 @@ mod gpu;
 #[cfg(feature = "gpu")]
 mod gpu_estimated;
 #[cfg(feature = "gpu")]
+mod gpu_halves;
+#[cfg(feature = "gpu")]
 mod gpu_within;
 mod graph;
 mod grid;

@@ -18,6 +18,9 @@ pub struct Neighbours {
     pub distances: Matrix,
     /// The device in words.
     pub device: String,
+    /// Share of the queries whose candidates matrix units found, from 0 to 1: see
+    /// [`Device::with_matrix_units`](crate::Device::with_matrix_units). It changes no bit of the others.
+    pub screened: f64,
 }
 
 /// Values of `f32` or `f64`, whichever the input's element types ask for.

@@ -17,7 +17,7 @@ use super::reference::{self, Neighbour};
 use super::results::{Counts, Neighbours, Room, Within, zeros};
 use super::screening::Screening;
 #[cfg(feature = "gpu")]
-use super::{gpu, gpu_estimated, gpu_within};
+use super::{gpu, gpu::Lost, gpu_estimated, gpu_within};
 use crate::data::Points;
 #[cfg(feature = "gpu")]
 use crate::device::Gpu;
@@ -45,7 +45,7 @@ pub(super) fn nearest(
     let mut indices: Vec<u32> = zeros(rows * count)?;
     let mut room = Room::new(is_f64, rows * count)?;
     let fold = Best { count: params.count };
-    let device = search(device, &problem, &parts, &fold, |query, found| {
+    let searched = search(device, &problem, &parts, &fold, |query, found| {
         let start = query as usize * count;
         let found = &found[skipped..];
         for (place, neighbour) in indices[start..].iter_mut().zip(found) {
@@ -55,7 +55,9 @@ pub(super) fn nearest(
     })?;
     let shaped = Array2::from_shape_vec((rows, count), indices);
     let indices = shaped.map_err(|error| Error::shape("result", format!("{rows} x {count}"), error))?;
-    Ok(Neighbours { indices, distances: room.into_matrix(rows, count)?, device })
+    let Searched { device, screened } = searched;
+    let screened = screened as f64 / rows as f64;
+    Ok(Neighbours { indices, distances: room.into_matrix(rows, count)?, device, screened })
 }
 
 /// How many are within the radius of every query.
@@ -89,7 +91,7 @@ pub(super) fn within(
     let mut room = Room::new(is_f64, counted.total as usize)?;
     let order = problem.order();
     let fold = WithinFold { shell: params.shell() };
-    let device = search(device, &problem, &parts, &fold, |query, mut found| {
+    let Searched { device, .. } = search(device, &problem, &parts, &fold, |query, mut found| {
         let (start, end) = (offsets[query as usize] as usize, offsets[query as usize + 1] as usize);
         if params.sorted {
             found.sort_unstable_by(|a, b| order.compare(a, b));
@@ -126,7 +128,7 @@ fn radius_problem<'a>(
 fn count_parts(device: &Device, problem: &Problem, parts: &[Part], params: &RadiusParams) -> Result<Counts> {
     let mut counts = vec![0; problem.queries().rows()];
     let fold = Count { shell: params.shell() };
-    let device = search(device, problem, parts, &fold, |query, count| {
+    let Searched { device, .. } = search(device, problem, parts, &fold, |query, count| {
         counts[query as usize] = count;
         Ok(())
     })?;
@@ -134,14 +136,23 @@ fn count_parts(device: &Device, problem: &Problem, parts: &[Part], params: &Radi
     Ok(Counts { counts, total, device })
 }
 
-/// Performs all parts; `visit` gets the answer of each query, in no promised order. Returns the device in words.
+/// Who performed a search.
+struct Searched {
+    /// In words.
+    device: String,
+    /// Queries whose columns were found by matrix units.
+    screened: usize,
+}
+
+/// Performs all parts; `visit` gets the answer of each query, in no promised order.
 fn search<F: Fold>(
     device: &Device,
     problem: &Problem,
     parts: &[Part],
     fold: &F,
     mut visit: impl FnMut(u32, F::Answer) -> Result<()> + Send,
-) -> Result<String> {
+) -> Result<Searched> {
+    let by = |device: String, screened| Ok(Searched { device, screened });
     let products = problem.products(parts);
     let elements = (problem.points.rows() + problem.queries().rows()) * problem.points.columns();
     let predicted = Prediction { flops: 2.0 * products, upload_bytes: 4.0 * elements as f64 };
@@ -151,7 +162,7 @@ fn search<F: Fold>(
     let name = match &backend {
         Backend::Reference => {
             parts.iter().try_for_each(|part| define(problem, part, fold, &mut visit))?;
-            return Ok(backend.name());
+            return by(backend.name(), 0);
         }
         Backend::Cpu(_) => backend.name(),
         #[cfg(feature = "gpu")]
@@ -159,13 +170,15 @@ fn search<F: Fold>(
             if let Some(screening) = screening.as_ref().filter(|found| found.suits_gpus())
                 && !host.install(|| is_for_grids(problem, screening, parts, fold)) =>
         {
-            host.install(|| {
-                parts.iter().try_for_each(|part| {
-                    let lost = on_gpu(gpu, problem, screening, part, fold, &mut visit)?;
-                    search_lost(problem, screening, part, lost, fold, &mut visit)
-                })
-            })?;
-            return Ok(backend.name());
+            let screened: Result<usize> = host.install(|| {
+                let of = |part: &Part| {
+                    let Lost { queries, screened } = on_gpu(gpu, problem, screening, part, fold, &mut visit)?;
+                    search_lost(problem, screening, part, queries, fold, &mut visit)?;
+                    Ok(screened)
+                };
+                parts.iter().map(of).sum()
+            });
+            return by(backend.name(), screened?);
         }
         #[cfg(feature = "gpu")]
         Backend::Gpu(_) => format!("{}; neighbours on {}", backend.name(), Backend::Cpu(&host).name()),
@@ -173,7 +186,7 @@ fn search<F: Fold>(
     host.install(|| {
         parts.iter().try_for_each(|part| cpu::search(problem, screening.as_ref(), part, fold, &mut visit))
     })?;
-    Ok(name)
+    by(name, 0)
 }
 
 /// Whether grids on the host are faster than estimated values on a GPU.
@@ -183,7 +196,7 @@ fn is_for_grids<F: Fold>(problem: &Problem, screening: &Screening, parts: &[Part
     matches!(screening, Screening::Estimates(_)) && parts.iter().all(has_grid)
 }
 
-/// The answers of a part by a GPU. Returns the queries that it lost.
+/// The answers of a part by a GPU.
 #[cfg(feature = "gpu")]
 fn on_gpu<F: Fold>(
     gpu: &Gpu,
@@ -192,16 +205,17 @@ fn on_gpu<F: Fold>(
     part: &Part,
     fold: &F,
     visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
-) -> Result<Vec<u32>> {
-    match (screening, fold.count()) {
+) -> Result<Lost> {
+    let queries = match (screening, fold.count()) {
         (Screening::Products(screen), Some(count)) => {
-            gpu::search(gpu, problem, screen, part, fold, count, visit)
+            return gpu::search(gpu, problem, screen, part, fold, count, visit);
         }
         (Screening::Products(screen), None) => gpu_within::search(gpu, problem, screen, part, fold, visit),
         (Screening::Estimates(estimate), _) => {
             gpu_estimated::Search { gpu, problem, estimate, part, fold }.run(visit)
         }
-    }
+    };
+    Ok(Lost { queries: queries?, screened: 0 })
 }
 
 /// The answers of queries whose columns the device lost, by the host.

@@ -13,6 +13,9 @@
 //! is about, so each product goes through two roundings more than its chain of additions says. Two more cover what
 //! centring and normalising round in `f64`. So the bound holds for the rows as they stand in the input.
 
+#[cfg(feature = "gpu")]
+pub(super) mod halves;
+
 use rayon::prelude::*;
 
 use super::problem::Problem;
@@ -121,6 +124,19 @@ impl Screen {
 
     /// Prepares one row: rounded into `out`, its squared length in `f64` returned. `wide` holds the row's features.
     pub fn load(&self, side: Side, points: &Points, row: usize, wide: &mut [f64], out: &mut [f32]) -> f64 {
+        let square = self.prepare(side, points, row, wide);
+        let sign = self.sign_of(side);
+        out.iter_mut().zip(wide.iter()).for_each(|(out, value)| *out = (sign * value) as f32);
+        square
+    }
+
+    /// What the features of a row are multiplied by once they are prepared.
+    fn sign_of(&self, side: Side) -> f64 {
+        if side == Side::Queries { self.sign } else { 1.0 }
+    }
+
+    /// Prepares one row in `wide`, but for its sign, and returns its squared length.
+    fn prepare(&self, side: Side, points: &Points, row: usize, wide: &mut [f64]) -> f64 {
         widen_row(points, row, wide);
         let scale = if side == Side::Points { self.points_scale } else { self.queries_scale };
         match self.form {
@@ -137,8 +153,6 @@ impl Screen {
                 wide.iter_mut().for_each(|value| *value = *value / unit / length);
             }
         }
-        let sign = if side == Side::Queries { self.sign } else { 1.0 };
-        out.iter_mut().zip(wide.iter()).for_each(|(out, value)| *out = (sign * value) as f32);
         let mut sums = [0.0_f64; 4];
         let parts = wide.chunks_exact(4);
         let rest: f64 = parts.remainder().iter().map(|value| value * value).sum();

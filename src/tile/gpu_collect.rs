@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytemuck::bytes_of;
 
 pub(crate) use self::lists::ListSizes;
-use self::lists::{Lister, Lists};
+pub(super) use self::lists::{Lister, Lists};
 pub(crate) use self::values::{Keeper, Values};
 use super::gpu_book::ABSENT;
 use super::kernels_collect::{CollectParams, collect_kernel};
@@ -28,11 +28,43 @@ const STEP: usize = 1024;
 /// Steps are multiples of it, so that every offset into a window is aligned.
 pub(super) const STEP_UNIT: usize = 64;
 
+/// Bytes of what a tile multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Operands {
+    /// Of the features of a row or a column.
+    pub features: u64,
+    /// Of what is beside a row, and beside a column.
+    pub beside: (u64, u64),
+    /// Rows are padded to multiples of it.
+    pub rows: usize,
+    /// Whether columns are padded to multiples of the widest tile.
+    pub pads_columns: bool,
+    /// See [`ListSizes`].
+    pub spare: usize,
+}
+
+impl Operands {
+    /// Rows and columns of `depth` features in `f32`, with half norm and error of each column.
+    pub fn single(depth: usize) -> Self {
+        let features = 4 * depth as u64;
+        Self { features, beside: (0, 8), rows: 1, pads_columns: false, spare: ListSizes::SPARE }
+    }
+
+    fn row_bytes(&self, rows: usize) -> u64 {
+        rows.next_multiple_of(self.rows) as u64 * self.features
+    }
+
+    fn column_bytes(&self, columns: usize) -> u64 {
+        let multiple = if self.pads_columns { WIDEST as usize } else { 1 };
+        columns.next_multiple_of(multiple) as u64 * self.features
+    }
+}
+
 /// How a search is cut for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CollectSizes {
-    /// The tile: its shape changes no decision.
-    pub shape: TileShape,
+    /// What rows and columns take.
+    pub operands: Operands,
     /// Number of features.
     pub depth: usize,
     /// The lists: their step is what lies between two lowerings of the limits.
@@ -46,20 +78,21 @@ pub(crate) struct CollectSizes {
 impl CollectSizes {
     /// Sizes within the limits for so many rows and columns.
     pub fn new(
-        shape: TileShape,
+        operands: Operands,
         (rows, columns, depth): (usize, usize, usize),
         count: usize,
         limits: &Limits,
     ) -> Result<Self> {
-        let row_bytes = 4 * depth as u64;
+        let row_bytes = operands.features;
         let bytes = limits.window_bytes.min(limits.max_binding_bytes).min(limits.budget_bytes / 4);
         let (window, step) = window_of(bytes / row_bytes, columns, STEP);
-        let lists = ListSizes { count, step };
-        let mut sizes = Self { shape, depth, lists, rows: 1, window };
+        let lists = ListSizes { count, step, spare: operands.spare };
+        let mut sizes = Self { operands, depth, lists, rows: 1, window };
         let most_rows = (bytes / row_bytes.max(lists.bytes())).clamp(1, 1 << 15);
         sizes.rows = (most_rows as usize).min(rows);
         let needed_bytes = sizes.bytes();
-        let largest = (sizes.window as u64 * row_bytes).max(sizes.rows as u64 * lists.bytes());
+        let features = operands.row_bytes(sizes.rows).max(operands.column_bytes(sizes.window));
+        let largest = features.max(sizes.rows as u64 * lists.bytes());
         if needed_bytes > limits.budget_bytes || largest > limits.max_binding_bytes {
             let limit_bytes = limits.budget_bytes.min(limits.max_binding_bytes);
             let what = format!("lists of neighbours and {STEP_UNIT} rows of {depth} features");
@@ -70,9 +103,10 @@ impl CollectSizes {
 
     /// Device memory of it all.
     fn bytes(&self) -> u64 {
-        let of_row = 4 * self.depth as u64 + self.lists.row_bytes();
-        let of_column = 4 * self.depth as u64 + 8;
-        self.rows as u64 * of_row + (self.window as u64 + u64::from(WIDEST)) * of_column
+        let Operands { features, beside: (beside_row, beside_column), .. } = self.operands;
+        self.operands.row_bytes(self.rows)
+            + self.rows as u64 * (beside_row + self.lists.row_bytes())
+            + (self.window as u64 + u64::from(WIDEST)) * (features + beside_column)
     }
 }
 
@@ -87,6 +121,8 @@ pub(super) fn window_of(most: u64, columns: usize, step: usize) -> (usize, usize
 /// What collects for rows of one search.
 pub(crate) struct Collector {
     gpu: Gpu,
+    /// The tile: its shape changes no decision.
+    shape: TileShape,
     sizes: CollectSizes,
     collect: Arc<Pipeline>,
     lister: Lister,
@@ -120,15 +156,15 @@ impl Columns {
 }
 
 impl Collector {
-    pub fn new(gpu: &Gpu, sizes: CollectSizes, cancel: Cancel) -> Result<Self> {
-        let collect = gpu.pipeline(&collect_kernel(&sizes.shape)?)?;
+    pub fn new(gpu: &Gpu, shape: TileShape, sizes: CollectSizes, cancel: Cancel) -> Result<Self> {
+        let collect = gpu.pipeline(&collect_kernel(&shape)?)?;
         let lister = Lister::new(gpu, sizes.lists)?;
-        Ok(Self { gpu: gpu.clone(), sizes, collect, lister, pacer: Pacer::new(), cancel })
+        Ok(Self { gpu: gpu.clone(), shape, sizes, collect, lister, pacer: Pacer::new(), cancel })
     }
 
     /// Longest chain of additions of its products.
     pub fn chain(&self) -> usize {
-        self.sizes.shape.chain(self.sizes.depth, self.gpu.keeps_order())
+        self.shape.chain(self.sizes.depth, self.gpu.keeps_order())
     }
 
     /// Brings rows to the device, with the share 2 S of each.
@@ -138,10 +174,10 @@ impl Collector {
 
     /// All rows meet all columns.
     pub fn meet(&mut self, rows: &Rows, columns: &Columns) -> Result<()> {
-        let CollectSizes { depth, lists, shape, .. } = self.sizes;
+        let CollectSizes { depth, lists, .. } = self.sizes;
         let meeting = Meeting {
             rows: (0, rows.lists.count),
-            tile_rows: shape.rows,
+            tile_rows: self.shape.rows,
             columns: (columns.count, lists.step),
             depth,
         };
@@ -162,7 +198,7 @@ impl Collector {
         (first_row, count): (usize, usize),
         start: usize,
     ) -> Result<()> {
-        let CollectSizes { shape, depth, lists, .. } = self.sizes;
+        let (shape, CollectSizes { depth, lists, .. }) = (self.shape, self.sizes);
         let here = lists.step.min(columns.count - start);
         let params = CollectParams {
             rows: count as u32,
@@ -194,6 +230,7 @@ impl Collector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tile::matrix::shape::MatrixTile;
     use proptest::prelude::*;
 
     proptest! {
@@ -201,10 +238,14 @@ mod tests {
         #[test]
         fn sizes_stay_within_every_limit(
             rows in 1_usize..3_000_000, columns in 1_usize..3_000_000, depth in 1_usize..3000,
-            count in 1_usize..=1025, window in 256_u64..1 << 28, budget in 1_u64 << 20..1 << 34,
+            count in 1_usize..=1025, window in 256_u64..1 << 28, budget in 1_u64 << 20..1 << 34, in_halves: bool,
         ) {
             let limits = Limits { window_bytes: window, budget_bytes: budget, ..Limits::for_tests() };
-            let Ok(sizes) = CollectSizes::new(TileShape::SMALLEST, (rows, columns, depth), count, &limits) else {
+            let limits = limits.with_matrix_units();
+            let units = limits.matrix.expect("those of the limits");
+            let tile = MatrixTile::choose(&units, depth, &limits).filter(|_| in_halves);
+            let operands = tile.map_or(Operands::single(depth), |tile| tile.operands(depth));
+            let Ok(sizes) = CollectSizes::new(operands, (rows, columns, depth), count, &limits) else {
                 prop_assert!(budget < 1 << 24 || limits.max_binding_bytes < 1 << 24);
                 return Ok(());
             };
@@ -215,6 +256,15 @@ mod tests {
             prop_assert!(sizes.rows >= 1 && sizes.rows <= rows && sizes.rows < 65_536);
             prop_assert!(sizes.bytes() <= budget, "{sizes:?}");
             prop_assert!(sizes.rows as u64 * lists.bytes() <= limits.max_binding_bytes);
+            // What is allocated, as those who allocate count it.
+            let Some(tile) = tile else { return Ok(()) };
+            let columns = MatrixTile::padded_columns(sizes.window) as u64;
+            let of_column = 2 * tile.padded_depth(depth) as u64;
+            let x = tile.padded_bytes(sizes.rows, depth);
+            prop_assert!(x.max(columns * of_column) <= limits.max_binding_bytes, "{sizes:?}");
+            let rows = x + sizes.rows as u64 * (8 + lists.row_bytes());
+            prop_assert!(rows + columns * (of_column + 12) <= sizes.bytes(), "{sizes:?}");
+            prop_assert!(step.is_multiple_of(tile.columns() as usize) || step == sizes.window, "{sizes:?} {tile:?}");
         }
     }
 }

@@ -57,6 +57,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("tile/load.wgsl", include_str!("../../shaders/tile/load.wgsl")),
     ("tile/matrix_add.wgsl", include_str!("../../shaders/tile/matrix_add.wgsl")),
     ("tile/matrix_bindings.wgsl", include_str!("../../shaders/tile/matrix_bindings.wgsl")),
+    ("tile/matrix_collect.wgsl", include_str!("../../shaders/tile/matrix_collect.wgsl")),
     ("tile/matrix_double.wgsl", include_str!("../../shaders/tile/matrix_double.wgsl")),
     ("tile/matrix_held.wgsl", include_str!("../../shaders/tile/matrix_held.wgsl")),
     ("tile/matrix_keep.wgsl", include_str!("../../shaders/tile/matrix_keep.wgsl")),

@@ -8,4 +8,6 @@ pub mod compare;
 pub mod lloyd;
 pub mod lora;
 mod lora_faults;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+pub mod matrix;
 pub mod random;

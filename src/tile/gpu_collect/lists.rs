@@ -21,22 +21,27 @@ pub(crate) struct ListSizes {
     pub count: usize,
     /// Columns between two lowerings of the limits.
     pub step: usize,
+    /// Entries that a list may keep beyond twice as many as are wanted.
+    pub spare: usize,
 }
 
 impl ListSizes {
+    /// `spare` of lists of products of `f32`.
+    pub(crate) const SPARE: usize = 64;
+
     /// Entries that a list may keep.
     pub(super) fn most(&self) -> usize {
-        2 * self.count + 64
+        2 * self.count + self.spare
     }
 
     /// Entries that a list has room for.
-    pub(super) fn room(&self) -> usize {
+    pub(in crate::tile) fn room(&self) -> usize {
         self.most() + self.step
     }
 
     /// Columns of a row that are handed out.
     pub(super) fn kept(&self) -> usize {
-        self.count + self.count / 2 + 48
+        self.count + self.count / 2 + self.spare / 4 * 3
     }
 
     /// Bytes of a list.
@@ -51,7 +56,7 @@ impl ListSizes {
 }
 
 /// Lists of some rows.
-pub(super) struct Lists {
+pub(in crate::tile) struct Lists {
     pub count: usize,
     gaps: DeviceBuffer,
     pub limits: DeviceBuffer,
@@ -61,7 +66,7 @@ pub(super) struct Lists {
 }
 
 /// What keeps lists.
-pub(super) struct Lister {
+pub(in crate::tile) struct Lister {
     gpu: Gpu,
     pub sizes: ListSizes,
     tighten: Arc<Pipeline>,

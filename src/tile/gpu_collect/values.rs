@@ -51,7 +51,7 @@ impl Keeper {
         limits: &Limits,
         cancel: Cancel,
     ) -> Result<Self> {
-        let sizes = ListSizes { count, step: STEP.min(columns) };
+        let sizes = ListSizes { count, step: STEP.min(columns), spare: ListSizes::SPARE };
         let bytes = limits.max_binding_bytes.min(limits.budget_bytes / 4);
         if sizes.row_bytes() > bytes {
             let what = format!("the list of {count} neighbours of a row");

@@ -31,9 +31,9 @@ pub(crate) struct HalfBook {
 }
 
 widest! {
-    /// Rounds `scale` times a centroid to `f16`, where numbers that are not normal there become 0. Returns the squared length
-    /// of what is lost, in the centroid's own scale.
-    fn narrow(centroid: &[f64], scales: [f64; 2], halves: &mut [f16]) -> f64 = narrow_body;
+    /// Rounds the first of `scales` times a row to `f16`, where numbers that are not normal there become 0; the second is the
+    /// first's inverse. Returns the squared length of what is lost, in the row's own scale.
+    pub(crate) fn narrow(row: &[f64], scales: [f64; 2], halves: &mut [f16]) -> f64 = narrow_body;
 }
 
 #[inline(always)]

@@ -38,6 +38,20 @@ pub(crate) struct MatrixNearestParams {
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct MatrixCollectParams {
+    pub rows: u32,
+    pub columns: u32,
+    pub depth: u32,
+    pub first_row: u32,
+    pub first_column: u32,
+    pub split_columns: u32,
+    pub room: u32,
+    pub unscale: f32,
+    pub ratio: f32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub(crate) struct MatrixCertifyParams {
     pub rows: u32,
     pub splits: u32,
@@ -49,6 +63,17 @@ pub(crate) struct MatrixCertifyParams {
 
 const NARROW: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
 const NEAREST: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Uniform,
+];
+const COLLECT: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
     Binding::Read,
     Binding::Read,
     Binding::Read,
@@ -77,13 +102,30 @@ pub(crate) fn narrow_kernel() -> Result<Kernel> {
 
 /// The nearest kernel of one tile. A `fault` of the self-test makes a plain one wrong.
 pub(crate) fn nearest_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
-    let (name, template) = match tile.kind {
+    let (name, template) = entry_of(tile);
+    let source = render(template, minijinja::context! { fold => "nearest", ..tile.context(fault) })?;
+    Ok(Kernel { name, entry: name, source, bindings: NEAREST })
+}
+
+/// The kernel of one tile that collects columns within the limits.
+pub(crate) fn collect_kernel(tile: &MatrixTile) -> Result<Kernel> {
+    let (entry, template) = entry_of(tile);
+    let name = match tile.kind {
+        Kind::Shared(_) => "matrix_collect",
+        Kind::Held(_) => "matrix_held_collect",
+        Kind::Streamed => "matrix_streamed_collect",
+    };
+    let source = render(template, minijinja::context! { fold => "collect", ..tile.context("") })?;
+    Ok(Kernel { name, entry, source, bindings: COLLECT })
+}
+
+/// The entry point of a tile's kernels, whatever the fold, and their template.
+fn entry_of(tile: &MatrixTile) -> (&'static str, &'static str) {
+    match tile.kind {
         Kind::Shared(_) => ("matrix_nearest", "tile/matrix_nearest.wgsl"),
         Kind::Held(_) => ("matrix_held", "tile/matrix_held.wgsl"),
         Kind::Streamed => ("matrix_streamed", "tile/matrix_streamed.wgsl"),
-    };
-    let source = render(template, tile.context(fault))?;
-    Ok(Kernel { name, entry: name, source, bindings: NEAREST })
+    }
 }
 
 /// The certificate under the bound of `f16` products.

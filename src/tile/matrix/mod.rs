@@ -6,6 +6,7 @@
 
 pub(crate) mod book;
 pub(crate) mod bound;
+pub(crate) mod collect;
 pub(crate) mod halves;
 pub(crate) mod kernels;
 pub(crate) mod screen;
