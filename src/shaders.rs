@@ -160,7 +160,7 @@ pub fn shaders() -> Result<Vec<Shader>> {
         let MatrixTile { depth_step, kind, .. } = tile;
         let variant = format!("{units}, step {depth_step}, {kind:?}");
         add(variant.clone(), matrix::kernels::nearest_kernel(&tile, "")?);
-        add(variant, matrix::kernels::collect_kernel(&tile)?);
+        add(variant, matrix::kernels::collect_kernel(&tile, "")?);
     }
     add(String::new(), matrix::kernels::narrow_kernel()?);
     add(String::new(), matrix::kernels::certify_kernel()?);

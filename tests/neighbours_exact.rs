@@ -132,11 +132,13 @@ fn near_ties_are_decided_in_f64(device: &Device) {
     }
 }
 
-/// The check above must be able to fail: without the bound the errors of `f32` decide.
+/// The check above must be able to fail: without the bound the errors of `f32` decide. Matrix units see many of these points
+/// as equal and list them all; `neighbours_matrix.rs` has ties for them.
 fn near_ties_fail_without_recheck(device: &Device) {
     if cfg!(not(feature = "test-hooks")) {
         return;
     }
+    let device = &device.clone().with_matrix_units(false);
     for depth in [24, 150] {
         let ties = NearTies::new(depth, depth as u64);
         for metric in SCREENED {

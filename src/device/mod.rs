@@ -266,8 +266,8 @@ impl Device {
     }
 
     /// The same device with matrix units used wherever it has any (`true`) or nowhere (`false`). By default they are used
-    /// on hardware, where tiles are large enough to pay. Their `f16` products only screen: labels are the same. Nothing
-    /// on the CPU.
+    /// on hardware, where tiles are large enough to pay. Their `f16` products only screen: labels and neighbours are the
+    /// same. Nothing on the CPU.
     pub fn with_matrix_units(self, wanted: bool) -> Self {
         let matrix = if wanted { MatrixUse::Always } else { MatrixUse::Never };
         let caps = Caps { matrix, ..self.caps };

@@ -49,7 +49,7 @@ impl<'a, 'p, F: Fold> Search<'a, 'p, F> {
         wanted: usize,
     ) -> Result<Option<Self>> {
         let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
-        let Some(units) = matrix::units(gpu, depth, columns)? else { return Ok(None) };
+        let Some(units) = matrix::units_for_lists(gpu, depth, columns)? else { return Ok(None) };
         let Some(tile) = MatrixTile::choose(&units, depth, limits) else { return Ok(None) };
         match CollectSizes::new(tile.operands(depth), (rows, columns, depth), wanted, limits) {
             Ok(sizes) => {

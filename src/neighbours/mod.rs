@@ -15,8 +15,8 @@
 //! # What holds for every result
 //!
 //! - Neighbours are those that the metric's formula in `f64` has on the rows as they were given, best first, ties in
-//!   `f64` to the lowest index. Tiles of `f32` only screen, under a proven bound: **the same bits on every device**, for
-//!   any number of threads and any window, and for queries together or one by one.
+//!   `f64` to the lowest index. Tiles of `f32`, or of `f16` on matrix units, only screen, under a proven bound: **the same
+//!   bits on every device**, for any number of threads and any window, and for queries together or one by one.
 //! - Values are the metric's in `f64`, rounded once to the result's type: `f32`, or `f64` where a table holds `f64` or
 //!   32- or 64-bit integers. Two values that are apart in `f64` may round to the same `f32`.
 //! - For [`InnerProduct`](crate::distance::Metric::InnerProduct), a similarity, the nearest have the largest values.

@@ -126,7 +126,7 @@ impl MatrixCollector {
         exponent: i32,
         cancel: Cancel,
     ) -> Result<Self> {
-        let collect = gpu.pipeline(&collect_kernel(&tile)?)?;
+        let collect = gpu.pipeline(&collect_kernel(&tile, "")?)?;
         let lister = Lister::new(gpu, sizes.lists)?;
         Ok(Self { gpu: gpu.clone(), tile, sizes, exponent, collect, lister, pacer: Pacer::new(), cancel })
     }

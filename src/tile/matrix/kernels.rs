@@ -107,15 +107,15 @@ pub(crate) fn nearest_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
     Ok(Kernel { name, entry: name, source, bindings: NEAREST })
 }
 
-/// The kernel of one tile that collects columns within the limits.
-pub(crate) fn collect_kernel(tile: &MatrixTile) -> Result<Kernel> {
+/// The kernel of one tile that collects columns within the limits. A `fault` as of [`nearest_kernel`].
+pub(crate) fn collect_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
     let (entry, template) = entry_of(tile);
     let name = match tile.kind {
         Kind::Shared(_) => "matrix_collect",
         Kind::Held(_) => "matrix_held_collect",
         Kind::Streamed => "matrix_streamed_collect",
     };
-    let source = render(template, minijinja::context! { fold => "collect", ..tile.context("") })?;
+    let source = render(template, minijinja::context! { fold => "collect", ..tile.context(fault) })?;
     Ok(Kernel { name, entry, source, bindings: COLLECT })
 }
 

@@ -1,4 +1,5 @@
-//! The nearest tile on matrix units: `f16` products that screen, under a bound of their own.
+//! Tiles on matrix units, with the nearest column of each row or lists of columns: `f16` products that screen, under a bound
+//! of their own.
 //!
 //! Rows and centroids are rounded to `f16` in one power-of-two scale each, and the lengths of what the rounding took
 //! away are kept ([`bound`]). What the bound does not certify goes on to the `f32` tile. Units are used only after a
@@ -16,6 +17,7 @@ pub(crate) mod shape;
 #[cfg(test)]
 mod tests;
 
+use self::self_test::Fold;
 use crate::device::{Backend, Device, Gpu, MatrixUnits, Prediction};
 use crate::error::Result;
 
@@ -32,7 +34,13 @@ pub(crate) fn units(gpu: &Gpu, depth: usize, columns: usize) -> Result<Option<Ma
     if !pays && !gpu.insists_on_matrix_units() {
         return Ok(None);
     }
-    Ok(self_test::verdict(gpu, &units)?.is_none().then_some(units))
+    Ok(self_test::verdict(gpu, &units, Fold::Nearest)?.is_none().then_some(units))
+}
+
+/// The same for lists of columns among so many, whose kernels have a test of their own.
+pub(crate) fn units_for_lists(gpu: &Gpu, depth: usize, columns: usize) -> Result<Option<MatrixUnits>> {
+    let Some(units) = units(gpu, depth, columns)? else { return Ok(None) };
+    Ok(self_test::verdict(gpu, &units, Fold::Lists)?.is_none().then_some(units))
 }
 
 /// What became of the matrix units of a device.
@@ -55,7 +63,7 @@ pub fn matrix_state(device: &Device) -> Result<MatrixState> {
     let much = Prediction { flops: f64::MAX, upload_bytes: 0.0 };
     let Backend::Gpu(gpu) = device.resolve(&much) else { return Ok(MatrixState::Absent) };
     let Some(units) = gpu.limits().matrix else { return Ok(MatrixState::Absent) };
-    Ok(match self_test::verdict(gpu, &units)? {
+    Ok(match self_test::verdict(gpu, &units, Fold::Nearest)? {
         None => MatrixState::Passed(units),
         Some(reason) => MatrixState::Failed(units, reason),
     })

@@ -7,7 +7,8 @@
 //! - numbers that round badly: one large product before many small ones, and random ones over the range of `f16`. Each
 //!   value must lie within the bound on additions of [`super::bound`].
 //!
-//! The kernel returns the two least values of each row; so all columns but two are declared absent, in turns.
+//! The nearest kernel returns the two least values of each row; so all columns but two are declared absent, in turns. The
+//! kernel of lists returns all values; it is tested where lists are wanted, and what fails there is off for lists alone.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -17,7 +18,7 @@ use half::f16;
 
 use super::book::narrowed;
 use super::bound::additions;
-use super::kernels::{MatrixNearestParams, nearest_kernel};
+use super::kernels::{MatrixCollectParams, MatrixNearestParams, collect_kernel, nearest_kernel};
 use super::shape::MatrixTile;
 use crate::device::{Gpu, MatrixUnits};
 use crate::error::{Error, Result};
@@ -35,38 +36,56 @@ const ABSENT: f32 = 1e38;
 #[cfg(test)]
 pub(crate) const FAULTS: [&str; 3] = ["narrow sums", "lost products", "doubled sums"];
 
-type Verdicts = HashMap<(String, MatrixUnits), Option<String>>;
+/// Which kernels are tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Fold {
+    /// The two least values of each row.
+    Nearest,
+    /// Lists of columns within a limit.
+    Lists,
+}
+
+type Verdicts = HashMap<(String, MatrixUnits, Fold), Option<String>>;
 
 /// Nothing where the units passed, else what is wrong with them.
 ///
 /// # Errors
 /// Those of a device that fails otherwise: lost, or out of memory.
-pub(crate) fn verdict(gpu: &Gpu, units: &MatrixUnits) -> Result<Option<String>> {
+pub(crate) fn verdict(gpu: &Gpu, units: &MatrixUnits, fold: Fold) -> Result<Option<String>> {
     static VERDICTS: LazyLock<Mutex<Verdicts>> = LazyLock::new(Mutex::default);
     let fault = gpu.planted_matrix_fault();
     if !fault.is_empty() {
-        return examine(gpu, units, fault);
+        return examine(gpu, units, fold, fault);
     }
-    let key = (gpu.identity(), *units);
+    let key = (gpu.identity(), *units, fold);
     let mut verdicts = VERDICTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = verdicts.get(&key) {
         return Ok(known.clone());
     }
-    let verdict = examine(gpu, units, "")?;
+    let verdict = examine(gpu, units, fold, "")?;
     if let Some(reason) = &verdict {
-        tracing::warn!(device = gpu.name(), reason, "matrix units failed their self-test and are not used");
+        tracing::warn!(
+            device = gpu.name(),
+            reason,
+            ?fold,
+            "matrix units failed their self-test and are not used"
+        );
     }
     verdicts.insert(key, verdict.clone());
     Ok(verdict)
 }
 
-fn examine(gpu: &Gpu, units: &MatrixUnits, fault: &str) -> Result<Option<String>> {
+fn examine(gpu: &Gpu, units: &MatrixUnits, fold: Fold, fault: &str) -> Result<Option<String>> {
     for depth in DEPTHS {
         let Some(tile) = MatrixTile::choose(units, depth, &gpu.limits()) else {
             return Ok(Some("no tile fits the device".into()));
         };
         for table in [Table::of_whole_numbers(&tile, depth), Table::that_rounds_badly(&tile, depth)] {
-            match table.wrong(gpu, &tile, fault) {
+            let found = match fold {
+                Fold::Nearest => table.wrong(gpu, &tile, fault),
+                Fold::Lists => table.wrong_lists(gpu, &tile, fault),
+            };
+            match found {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
                 // A compiler that refuses the kernel is a reason like any other.
@@ -158,6 +177,32 @@ impl Table {
         Ok(None)
     }
 
+    /// The first wrong entry of lists that take all columns, in words.
+    fn wrong_lists(&self, gpu: &Gpu, tile: &MatrixTile, fault: &str) -> Result<Option<String>> {
+        let words = self.lists(gpu, tile, fault)?;
+        for (row, list) in words.chunks_exact(3 * self.columns + 1).enumerate() {
+            let mut values = vec![None; self.columns];
+            for entry in list[1..].chunks_exact(3) {
+                // Without weights and constants both ends are the value.
+                let value = (entry[0] == entry[1]).then(|| f32::from_bits(entry[0]));
+                if let Some(place) = values.get_mut(entry[2] as usize) {
+                    *place = value;
+                }
+            }
+            for (column, value) in values.iter().enumerate() {
+                let (exact, error) = self.expected(row, column);
+                let is_right = value.is_some_and(|value| (f64::from(value) - exact).abs() <= error);
+                if list[0] as usize != self.columns || !is_right {
+                    let (depth, length) = (self.depth, list[0]);
+                    return Ok(Some(format!(
+                        "lists of sums of {depth} products: row {row}, column {column} of {length}: {value:?}, not {exact}"
+                    )));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// The value of a pair and how far a device may be from it.
     fn expected(&self, row: usize, column: usize) -> (f64, f64) {
         let depth = self.depth;
@@ -173,13 +218,45 @@ impl Table {
         (-sum, if self.is_exact { 0.0 } else { rounding })
     }
 
+    /// Rows with zeros behind them.
+    fn padded(&self, values: &[f16], depth: usize) -> Vec<f16> {
+        let behind = vec![f16::ZERO; depth - self.depth];
+        values.chunks_exact(self.depth).flat_map(|row| [row, &behind].concat()).collect()
+    }
+
+    /// For each row a list with room for all columns, without a limit.
+    fn lists(&self, gpu: &Gpu, tile: &MatrixTile, fault: &str) -> Result<Vec<u32>> {
+        let depth = tile.padded_depth(self.depth);
+        let x = gpu.filled("test rows", &self.padded(&self.x, depth))?;
+        let y = gpu.filled("test columns", &self.padded(&self.y, depth))?;
+        let terms = gpu.filled("test terms", &vec![[0.0_f32; 2]; self.columns])?;
+        let zeros = gpu.filled("test norms", &vec![0.0_f32; self.rows.max(self.columns)])?;
+        let limits = gpu.filled("test limits", &vec![ABSENT; self.rows])?;
+        let lists = gpu.buffer("test lists", 4 * (self.rows * (3 * self.columns + 1)) as u64)?;
+        let pipeline = gpu.pipeline(&collect_kernel(tile, fault)?)?;
+        let params = MatrixCollectParams {
+            rows: self.rows as u32,
+            columns: self.columns as u32,
+            depth: depth as u32,
+            first_row: 0,
+            first_column: 0,
+            split_columns: self.columns as u32,
+            room: self.columns as u32,
+            unscale: 1.0,
+            ratio: 0.0,
+        };
+        let arguments =
+            [&x, &y, &terms, &zeros, &zeros, &zeros, &limits, &lists].map(|buffer| buffer.whole());
+        let mut batch = gpu.batch("self-test of lists");
+        batch.clear(&lists)?;
+        batch.dispatch(&pipeline, &arguments, bytes_of(&params), [self.rows as u32 / tile.rows(), 1, 1])?;
+        let read = batch.submit_and_read(&[(&lists, 0..lists.size_bytes())])?;
+        Ok(pod_collect_to_vec(&read[0]))
+    }
+
     /// For each pair of columns, half a table apart, the two least values of each row.
     fn run(&self, gpu: &Gpu, tile: &MatrixTile, fault: &str) -> Result<Vec<Partial>> {
         let depth = tile.padded_depth(self.depth);
-        let padded = |values: &[f16]| -> Vec<f16> {
-            let behind = vec![f16::ZERO; depth - self.depth];
-            values.chunks_exact(self.depth).flat_map(|row| [row, &behind].concat()).collect()
-        };
         let pairs = self.columns / 2;
         let terms: Vec<[f32; 2]> = (0..pairs * self.columns)
             .map(|at| {
@@ -187,8 +264,8 @@ impl Table {
                 [if is_present { 0.0 } else { ABSENT }, 0.0]
             })
             .collect();
-        let x = gpu.filled("test rows", &padded(&self.x))?;
-        let y = gpu.filled("test columns", &padded(&self.y))?;
+        let x = gpu.filled("test rows", &self.padded(&self.x, depth))?;
+        let y = gpu.filled("test columns", &self.padded(&self.y, depth))?;
         let terms = gpu.filled("test terms", &terms)?;
         let zeros = gpu.filled("test norms", &vec![0.0_f32; self.rows])?;
         let partials = gpu.buffer("test partials", (pairs * self.rows * size_of::<Partial>()) as u64)?;

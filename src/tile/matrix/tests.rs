@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::book::HalfBook;
 use super::bound::Factors;
 use super::screen::{Outputs, Screen};
-use super::self_test::{FAULTS, verdict};
+use super::self_test::{FAULTS, Fold, verdict};
 use super::shape::MatrixTile;
 use crate::device::{Backend, Device, Gpu, MatrixUnits, Prediction};
 use crate::tile::codebook::Codebook;
@@ -148,14 +148,18 @@ fn the_bound_holds_over_scales() {
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
 fn the_self_test_passes_and_finds_faults() {
-    everywhere(|gpu, units| assert_eq!(verdict(gpu, &units).unwrap(), None, "{units:?}"));
+    for fold in [Fold::Nearest, Fold::Lists] {
+        everywhere(|gpu, units| assert_eq!(verdict(gpu, &units, fold).unwrap(), None, "{units:?} {fold:?}"));
+    }
     for size in [8, 16] {
         for fault in FAULTS {
             let device = Device::gpu("").unwrap().with_plain_matrices(size);
             device.plant_matrix_fault(fault);
             with_gpu(&device, |gpu, units| {
-                let reason = verdict(gpu, &units).unwrap();
-                assert!(reason.is_some(), "{fault} went unnoticed by matrices of {size}");
+                for fold in [Fold::Nearest, Fold::Lists] {
+                    let reason = verdict(gpu, &units, fold).unwrap();
+                    assert!(reason.is_some(), "{fault} went unnoticed by matrices of {size}, {fold:?}");
+                }
             });
         }
     }
