@@ -94,16 +94,19 @@ fn tiles<F: Fold>(
 
 /// The points of a part as queries meet them: all at once where they fit one window, else window by window, each brought
 /// again for every block of queries.
-pub(super) struct PointWindows<'a, C, U> {
+pub(super) struct PointWindows<'a, C> {
     points: &'a Selection,
     window: usize,
-    upload: U,
+    upload: Upload<'a, C>,
     whole: Option<C>,
 }
 
-impl<'a, C, U: Fn(usize, &[u32]) -> Result<C>> PointWindows<'a, C, U> {
-    /// Windows of at most `window` points. `upload` gets the place of the first among the part's points, and their numbers.
-    pub fn new(part: &'a Part, window: usize, upload: U) -> Result<Self> {
+/// Brings points to the device: it gets the place of the first among the part's points, and their numbers.
+type Upload<'a, C> = Box<dyn Fn(usize, &[u32]) -> Result<C> + 'a>;
+
+impl<'a, C> PointWindows<'a, C> {
+    /// Windows of at most `window` points.
+    pub fn new(part: &'a Part, window: usize, upload: Upload<'a, C>) -> Result<Self> {
         let points = &part.points;
         let mut windows = Self { points, window, upload, whole: None };
         if points.len() <= window {
@@ -131,8 +134,8 @@ pub(super) fn single_points<'a>(
     (problem, screen, part): (&'a Problem, &'a Screen, &'a Part),
     chain: usize,
     window: usize,
-) -> Result<PointWindows<'a, Columns, impl Fn(usize, &[u32]) -> Result<Columns>>> {
-    PointWindows::new(part, window, move |first, numbers: &[u32]| {
+) -> Result<PointWindows<'a, Columns>> {
+    let upload = move |first, numbers: &[u32]| {
         problem.cancel.check()?;
         let (depth, count) = (screen.depth(), numbers.len());
         let (mut y, mut norms) = (vec![0.0; count * depth], vec![(0.0, 0.0); count]);
@@ -145,7 +148,8 @@ pub(super) fn single_points<'a>(
             },
         );
         Columns::upload(gpu, first, &y, &norms)
-    })
+    };
+    PointWindows::new(part, window, Box::new(upload))
 }
 
 /// A tile for queries and points, and what the device may hold now.

@@ -66,10 +66,11 @@ impl<'a, 'p, F: Fold> Search<'a, 'p, F> {
         let rows = part.queries.len();
         let exponent = 2 * self.halves.exponent;
         let mut collector = MatrixCollector::new(gpu, self.tile, sizes, exponent, problem.cancel.clone())?;
-        let points = PointWindows::new(part, sizes.window, |first, numbers| {
+        let upload = |first, numbers: &[u32]| {
             problem.cancel.check()?;
             Columns::upload(gpu, first, &self.columns(numbers))
-        })?;
+        };
+        let points = PointWindows::new(part, sizes.window, Box::new(upload))?;
         let mut left = Vec::new();
         for start in (0..rows).step_by(sizes.rows) {
             let queries = part.queries.range(start, sizes.rows.min(rows - start));
