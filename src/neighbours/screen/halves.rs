@@ -8,7 +8,7 @@
 //!
 //! So with r and R the enlarged residuals, `|x . c - x^ . c^| <= r C + n R + r R` holds for the rows as they stand in the
 //! input, and with it all that follows there. S of a row is s n^2, and what the metric's own value in `f64` loses where it is
-//! too small for all digits, as in `f32`: [`Screen::gap`] adds it, and takes s n^2 from the bound that [`Halves::bound`] makes.
+//! too small for all digits, as in `f32`: [`Screen::gap`] adds it, and takes s n^2 from the bound that [`Screen::half_bound`] makes.
 //! Half norms are rounded from `f64`, as for a codebook; they are exact in the forms where they do not depend on the column.
 //!
 //! One power of two brings the longest row of both tables to at most 2^15.
