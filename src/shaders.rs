@@ -95,6 +95,7 @@ pub fn mirrors() -> Vec<Mirror> {
         kmeans::gpu_kernels::RowsParams { first_row, rows, n_clusters }
         kmeans::gpu_kernels::ShiftParams { rows, n_clusters, across, farthest, largest, second }
         kmeans::gpu_kernels::DoubtParams { rows, n_clusters, across, margin }
+        kmeans::gpu_kernels::GaugeParams { rows, n_clusters, across, depth, margin, slack, least }
         kmeans::gpu_kernels::SumParams { n_clusters, depth, features }
         kmedoids::gpu_kernels::Control { next, since, together, swaps, found, candidate, place, padding }
         kmedoids::gpu_kernels::GainParams { objects, places, held, first, end, across, unit }

@@ -356,37 +356,26 @@ impl Passes for GpuPasses<'_, '_> {
             None => None,
         };
         let few_book = few.as_ref().map(|few| Codebook::new(&few.centroids, self.problem.columns));
-        let few = match (&few, &few_book) {
-            (Some(few), Some(book)) => Some(DeviceFew {
-                book: self.labeller.book(book)?,
-                labels: self.gpu.filled("labels of a few", &few.labels)?,
-            }),
-            _ => None,
-        };
-        let few = few.as_ref();
+        let on_device = |(few, book)| DeviceFew::new(&self.gpu, &self.labeller, few, book);
+        let few = few.as_ref().zip(few_book.as_ref()).map(on_device).transpose()?;
+        let books = (&device_book, few.as_ref());
         let mut pass = Pass::default();
         match self.resident.clone() {
             Some(resident) => {
                 let is_one = resident.windows.len() == 1;
                 for (index, window) in resident.windows.iter().enumerate() {
                     let weights = resident.weights.get(index);
-                    let passed =
-                        match self.pass_doubts((&device_book, few), &update, window, weights, index)? {
-                            Some(passed) => passed,
-                            None => {
-                                if is_one
-                                    && let Some(pass) =
-                                        self.pass_at_once(&device_book, &update, window, weights)?
-                                {
-                                    return Ok(self.ended(book, pass));
-                                }
-                                self.pass_window(&device_book, &update, window, weights, index)?
-                            }
-                        };
-                    pass = pass.plus(passed);
+                    if let Some(listed) = self.pass_doubts(books, &update, window, weights, index)? {
+                        pass = pass.plus(listed);
+                        continue;
+                    }
+                    if is_one && let Some(pass) = self.pass_at_once(&device_book, &update, window, weights)? {
+                        return Ok(self.ended(book, pass));
+                    }
+                    pass = pass.plus(self.pass_window(&device_book, &update, window, weights, index)?);
                 }
             }
-            None => pass = self.pass_streamed((&device_book, few), &update)?,
+            None => pass = self.pass_streamed(books, &update)?,
         }
         self.summer.read(&self.gpu, &mut self.sums)?;
         Ok(self.ended(book, pass))

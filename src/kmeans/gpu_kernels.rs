@@ -11,6 +11,10 @@ use crate::tile::render::render;
 pub(crate) const ROWS_PER_WORKGROUP: u32 = 4096;
 /// Most clusters that `count` counts in workgroup memory.
 const SHARED_CLUSTERS: usize = 1024;
+/// Rows of a workgroup of `gauge`, invocations of each, and the steps in which their sums become one.
+pub(crate) const GAUGE_ROWS: u32 = 16;
+pub(crate) const GAUGE_LANES: u32 = 16;
+const GAUGE_HALVES: [u32; 4] = [8, 4, 2, 1];
 /// Invocations of `sum`: features times lanes.
 const SUM_INVOCATIONS: u32 = 64;
 /// Moves that one lane of `sum` adds at a time.
@@ -62,6 +66,20 @@ pub(crate) struct DoubtParams {
     pub margin: f32,
 }
 
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct GaugeParams {
+    pub rows: u32,
+    pub n_clusters: u32,
+    pub across: u32,
+    pub depth: u32,
+    pub margin: f32,
+    pub slack: f32,
+    pub least: f32,
+}
+
+const GAUGE: &[Binding] =
+    &[Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const SHIFT: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const DOUBT: &[Binding] =
     &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
@@ -112,6 +130,13 @@ const TRANSFER_WEIGHTED: &[Binding] = &[
 pub(crate) fn shift_kernel() -> Result<Kernel> {
     let source = render("kmeans/shift.wgsl", minijinja::context! {})?;
     Ok(Kernel { name: "shift", entry: "shift", source, bindings: SHIFT })
+}
+
+/// The kernel that measures rows that bounds leave open.
+pub(crate) fn gauge_kernel() -> Result<Kernel> {
+    let context = minijinja::context! { rows => GAUGE_ROWS, lanes => GAUGE_LANES, halves => GAUGE_HALVES };
+    let source = render("kmeans/gauge.wgsl", context)?;
+    Ok(Kernel { name: "gauge", entry: "gauge", source, bindings: GAUGE })
 }
 
 /// The kernel that lists the rows that bounds leave open.
@@ -174,6 +199,7 @@ pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
         ("few clusters".to_owned(), count_kernel(1)?),
         ("many clusters".to_owned(), count_kernel(usize::MAX)?),
         (String::new(), shift_kernel()?),
+        (String::new(), gauge_kernel()?),
         (String::new(), doubt_kernel()?),
         (String::new(), scan_kernel()?),
         (String::new(), scatter_kernel()?),

@@ -5,10 +5,11 @@
 //!
 //! 1. u grows by the shift of the label's centroid, l shrinks by the largest shift of the others
 //!    (`shaders/kmeans/shift.wgsl`), but for the few that moved farthest. Rows with u >= l, by the margin that covers the reference's own
-//!    rounding, are counted (`shaders/kmeans/doubt.wgsl`). The few hardly ever make them fewer: if they are too many, the pass is dense.
+//!    rounding, are measured, which lowers u to the distance itself (`shaders/kmeans/gauge.wgsl`), and counted
+//!    (`shaders/kmeans/doubt.wgsl`). The few hardly ever make them fewer: if they are too many, the pass is dense.
 //! 2. All rows meet those few centroids. Their values lower l to what is known of the few, and often u too
 //!    (`shaders/tile/approach.wgsl`). A handful of centroids that jump would else spoil the bounds of all rows.
-//! 3. The rows that are open now are listed and go through the `f32` tile and its certificate, as rows that a screen leaves
+//! 3. The rows that are open now are measured, and those that still are go through the `f32` tile and its certificate, as rows that a screen leaves
 //!    do.
 //!
 //! Counts decide what is done, not a clock.
@@ -17,11 +18,13 @@ use std::sync::Arc;
 
 use bytemuck::bytes_of;
 
-use super::gpu_kernels::{DoubtParams, ShiftParams, doubt_kernel, shift_kernel};
+use super::gpu_kernels::{
+    DoubtParams, GAUGE_LANES, GAUGE_ROWS, GaugeParams, ShiftParams, doubt_kernel, gauge_kernel, shift_kernel,
+};
 use super::params::{Params, Prune};
-use super::plan::{Plan, Shape};
+use super::plan::{FEW, Plan, Shape};
 use super::prune::bounds::{Margin, Moves};
-use crate::device::{DeviceBuffer, Gpu, Pipeline};
+use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
 use crate::tile::codebook::Codebook;
 use crate::tile::gpu::{Labeller, Reach, Task};
@@ -34,8 +37,6 @@ const LIST_COST: f64 = 1.3;
 const LIST_COST_BESIDE_UNITS: f64 = 4.5;
 /// A pass that promises to take more of a dense one is dense.
 const WORTH: f64 = 0.9;
-/// One centroid in so many is met by all rows.
-const FEW: usize = 8;
 /// Most passes without a trial.
 const LONGEST_WAIT: u32 = 4;
 /// Rows of a workgroup.
@@ -48,6 +49,7 @@ pub(super) struct Pruner {
     depth: usize,
     list_cost: f64,
     shift: Arc<Pipeline>,
+    gauge: Arc<Pipeline>,
     doubt: Arc<Pipeline>,
     /// Bounds of each window's rows.
     reach: Vec<DeviceBuffer>,
@@ -80,8 +82,15 @@ pub(super) struct Few {
 
 /// The same on the device.
 pub(super) struct DeviceFew<'b> {
-    pub book: DeviceBook<'b>,
-    pub labels: DeviceBuffer,
+    book: DeviceBook<'b>,
+    labels: DeviceBuffer,
+}
+
+impl<'b> DeviceFew<'b> {
+    /// Copies them, with the codebook that they make.
+    pub fn new(gpu: &Gpu, labeller: &Labeller, few: &Few, book: &'b Codebook<'b>) -> Result<Self> {
+        Ok(Self { book: labeller.book(book)?, labels: gpu.filled("labels of a few", &few.labels)? })
+    }
 }
 
 impl Pruner {
@@ -109,6 +118,7 @@ impl Pruner {
             depth: shape.columns,
             list_cost: if plan.matrix.is_some() { LIST_COST_BESIDE_UNITS } else { LIST_COST },
             shift: gpu.pipeline(&shift_kernel()?)?,
+            gauge: gpu.pipeline(&gauge_kernel()?)?,
             doubt: gpu.pipeline(&doubt_kernel()?)?,
             reach,
             bounded: Vec::new(),
@@ -163,8 +173,8 @@ impl Pruner {
         Ok((few > 0).then(|| Few { centroids, labels: met.to_vec() }))
     }
 
-    /// Lists the rows of a window that bounds leave open. Returns how many, if there are few enough, and in how many products
-    /// with the few all rows were.
+    /// Lists the rows of a window that bounds leave open. Returns how many, if there are few enough, and how many centroids all
+    /// rows met.
     pub fn doubts(
         &mut self,
         gpu: &Gpu,
@@ -173,58 +183,37 @@ impl Pruner {
         window: usize,
         few: Option<&DeviceFew>,
     ) -> Result<Option<(u32, usize)>> {
-        let Self { shift, doubt, margin, list_cost, is_always, .. } = self;
-        let (Some(trial), bounds) = (&mut self.trial, &self.reach[window]) else { return Ok(None) };
-        let rows = task.window.rows;
-        let workgroups = (rows as u32).div_ceil(ROWS_PER_WORKGROUP);
-        let across = workgroups.min(gpu.limits().max_workgroups_per_dimension);
-        let grid = [across, workgroups.div_ceil(across), 1];
-        let n_clusters = self.moves.shifts.len();
-        let list =
-            DoubtParams { rows: rows as u32, n_clusters: n_clusters as u32, across, margin: margin.factor() };
-        let moved = ShiftParams {
-            rows: list.rows,
-            n_clusters: list.n_clusters,
-            across,
-            farthest: trial.farthest,
-            largest: trial.largest,
-            second: trial.second,
-        };
-        let count_of = |bytes: &[u8]| {
-            // A device that lists more rows than there are is not believed.
-            bytemuck::pod_read_unaligned::<u32>(bytes).min(rows as u32)
-        };
-        let [listed, counters] = labeller.listed();
-        let mut batch = gpu.batch("doubt");
-        batch.clear_part(counters.slice(0, 8))?;
-        let bindings = [task.labels.whole(), trial.shifts.whole(), bounds.whole()];
-        batch.dispatch(shift, &bindings, bytes_of(&moved), grid)?;
-        let bindings = [task.labels.whole(), bounds.whole(), listed.whole(), counters.whole()];
-        batch.dispatch(doubt, &bindings, bytes_of(&list), grid)?;
-        let mut count = count_of(&batch.submit_and_read(&[(counters, 0..4)])?[0]);
+        let (list_cost, is_always) = (self.list_cost, self.is_always);
+        let Some(trial) = &self.trial else { return Ok(None) };
+        let (rows, n_clusters) = (task.window.rows, self.moves.shifts.len());
         let met = few.map_or(0, |few| few.book.book.len());
         let costs = |count: u32, met: usize| {
-            *list_cost * f64::from(count) / rows as f64 + met as f64 / n_clusters as f64
+            list_cost * f64::from(count) / rows as f64 + met as f64 / n_clusters as f64
         };
-        trial.has_paid &= costs(count, met) <= WORTH;
-        if !trial.has_paid && !*is_always {
-            return Ok(None);
-        }
-        if let Some(few) = few {
-            let reach = Some(Reach { bounds, few: Some(&few.labels) });
+        // A device that lists more rows than there are is not believed.
+        let believed = |count: u32| count.min(rows as u32);
+        let most = gpu.limits().max_workgroups_per_dimension;
+        let look = Look { pruner: self, task, bounds: &self.reach[window], most };
+        let [list, counters] = labeller.listed();
+        let mut batch = gpu.batch("doubt");
+        batch.clear_part(counters.slice(0, 8))?;
+        look.shift(&mut batch, trial)?;
+        look.open(&mut batch, [list, counters])?;
+        let read = batch.submit_and_read(&[(counters, 0..4)])?;
+        let mut count = believed(bytemuck::pod_read_unaligned(&read[0]));
+        let mut has_paid = costs(count, met) <= WORTH;
+        let mut goes_on = has_paid || is_always;
+        if goes_on && let Some(few) = few {
+            let reach = Some(Reach { bounds: look.bounds, few: Some(&few.labels) });
             let approach = Task { book: &few.book, reach, ..*task };
-            let labels = task.labels;
-            let listed = labeller.approach(&approach, &|batch, [listed, counters]| {
-                let bindings = [labels.whole(), bounds.whole(), listed.whole(), counters.whole()];
-                batch.dispatch(doubt, &bindings, bytes_of(&list), grid)
-            })?;
-            count = listed.min(rows as u32);
-            trial.has_paid &= costs(count, met) <= WORTH;
-            if costs(count, 0) > WORTH && !*is_always {
-                return Ok(None);
-            }
+            count = believed(labeller.approach(&approach, &|batch, listed| look.open(batch, listed))?);
+            has_paid = costs(count, met) <= WORTH;
+            goes_on = costs(count, 0) <= WORTH || is_always;
         }
-        Ok(Some((count, met)))
+        if let Some(trial) = &mut self.trial {
+            trial.has_paid &= has_paid;
+        }
+        Ok(goes_on.then_some((count, met)))
     }
 
     /// After a pass, which left bounds about these centroids for all rows.
@@ -237,5 +226,67 @@ impl Pruner {
             self.patience = if trial.has_paid { 1 } else { (2 * self.patience).min(LONGEST_WAIT) };
             self.wait = if trial.has_paid { 0 } else { self.patience };
         }
+    }
+}
+
+/// One look at the bounds of a window.
+struct Look<'a> {
+    pruner: &'a Pruner,
+    task: &'a Task<'a>,
+    bounds: &'a DeviceBuffer,
+    /// Workgroups along a dimension of a dispatch at most.
+    most: u32,
+}
+
+impl<'a> Look<'a> {
+    /// Workgroups for all rows, so many each.
+    fn grid(&self, rows_each: u32) -> [u32; 3] {
+        let workgroups = (self.task.window.rows as u32).div_ceil(rows_each);
+        let across = workgroups.min(self.most);
+        [across, workgroups.div_ceil(across), 1]
+    }
+
+    fn sizes(&self) -> (u32, u32) {
+        (self.task.window.rows as u32, self.pruner.moves.shifts.len() as u32)
+    }
+
+    /// Moves the bounds along with the centroids.
+    fn shift(&self, batch: &mut Batch<'a>, trial: &'a Trial) -> Result<()> {
+        let ((rows, n_clusters), grid) = (self.sizes(), self.grid(ROWS_PER_WORKGROUP));
+        let Trial { farthest, largest, second, .. } = *trial;
+        let params = ShiftParams { rows, n_clusters, across: grid[0], farthest, largest, second };
+        let bindings = [self.task.labels.whole(), trial.shifts.whole(), self.bounds.whole()];
+        batch.dispatch(&self.pruner.shift, &bindings, bytes_of(&params), grid)
+    }
+
+    /// Measures the rows that are open, where the centroids are one window, and lists those that stay so.
+    fn open(&self, batch: &mut Batch<'a>, [list, counters]: [&'a DeviceBuffer; 2]) -> Result<()> {
+        let Self { pruner, task, bounds, .. } = *self;
+        let ((rows, n_clusters), margin) = (self.sizes(), pruner.margin.factor());
+        if let Some(centroids) = task.book.whole() {
+            let (grid, depth) = (self.grid(GAUGE_ROWS), pruner.depth);
+            let params = GaugeParams {
+                rows,
+                n_clusters,
+                across: grid[0],
+                depth: depth as u32,
+                margin,
+                // A sum goes through one addition in so many features, and a few more.
+                slack: (depth as u32).div_ceil(GAUGE_LANES).saturating_add(32) as f32 * 2.0_f32.powi(-22),
+                least: (depth as f32).sqrt() * 2e-19,
+            };
+            let bindings = [
+                task.window.x.whole(),
+                task.window.norms.whole(),
+                centroids.whole(),
+                task.labels.whole(),
+                bounds.whole(),
+            ];
+            batch.dispatch(&pruner.gauge, &bindings, bytes_of(&params), grid)?;
+        }
+        let grid = self.grid(ROWS_PER_WORKGROUP);
+        let params = DoubtParams { rows, n_clusters, across: grid[0], margin };
+        let bindings = [task.labels.whole(), bounds.whole(), list.whole(), counters.whole()];
+        batch.dispatch(&pruner.doubt, &bindings, bytes_of(&params), grid)
     }
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::tile::choose::Task;
 use crate::tile::family::Fold;
 use crate::tile::gpu_sizes::LabellerSizes;
+use crate::tile::matrix::book::DeviceHalfBook;
 use crate::tile::matrix::halves::Halves;
 use crate::tile::matrix::shape::MatrixTile;
 use crate::tile::shape::{TileShape, WIDEST};
@@ -16,6 +17,9 @@ const LEAST_WINDOW_ROWS: u64 = 64;
 const MOST_WINDOW_ROWS: u64 = 1 << 27;
 /// Centroids per window are a multiple of this: the widest tile, and every device's offset alignment in half norms.
 const COLUMN_STEP: usize = WIDEST as usize;
+
+/// One centroid in so many is met by all rows of a pass that is pruned.
+pub(super) const FEW: usize = 8;
 
 /// Sums that a workgroup holds a copy of, and the clusters that they belong to: with the lists of `transfer` they stay
 /// below the 16 KiB that every device has.
@@ -167,8 +171,11 @@ impl Plan {
         // Rows, norms, weights; labels of all rows, and the labels they are summed under.
         let rows = rows_on_device * (4 * columns + 4 + if shape.weighted { 4 } else { 0 });
         let labels = if shape.sums { 8 * shape.rows as u64 } else { 4 * self.window_rows as u64 };
-        // Bounds of all rows, and how far each centroid moved.
-        let reach = if self.keeps_reach { 8 * shape.rows as u64 + 4 * clusters } else { 0 };
+        // Bounds of all rows, how far each centroid moved, and a book of the few that moved farthest.
+        let few = (clusters / FEW as u64).next_multiple_of(COLUMN_STEP as u64);
+        let few_halves = self.matrix.map_or(0, |tile| DeviceHalfBook::bytes(&tile, few, few, shape.columns));
+        let few = few * (4 * columns + 20) + few_halves;
+        let reach = if self.keeps_reach { 8 * shape.rows as u64 + 4 * clusters + few } else { 0 };
         let sums = if shape.sums { clusters * (shape.summed() * 8 + 12) + 4 * shape.summed() } else { 0 };
         let book = clusters * (4 * columns + 12) + 4 * COLUMN_STEP as u64;
         let pairs = 8 * 4096;

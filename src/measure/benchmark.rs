@@ -218,6 +218,7 @@ pub(super) const LARGE: Prediction = Prediction { flops: 1e15, upload_bytes: 0.0
 fn stage_of(label: &str) -> &str {
     match label {
         "nearest" | "candidates" | "relabel" | "certify" => "labels",
+        "doubt" | "approach" => "pruning",
         label if label.contains("sums") => "sums",
         label => label,
     }

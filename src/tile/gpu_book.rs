@@ -82,6 +82,11 @@ impl<'b> DeviceBook<'b> {
         self.windows.len()
     }
 
+    /// The coordinates of all columns, where they are one window.
+    pub fn whole(&self) -> Option<&DeviceBuffer> {
+        if let [window] = &self.windows[..] { Some(&window.y) } else { None }
+    }
+
     /// The windows, for tiles of `tile_columns`.
     pub fn parts(&self, tile_columns: u32) -> impl Iterator<Item = BookPart<'_>> {
         self.windows.iter().map(move |window| {

@@ -17,6 +17,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("distance/steps.wgsl", include_str!("../../shaders/distance/steps.wgsl")),
     ("kmeans/count.wgsl", include_str!("../../shaders/kmeans/count.wgsl")),
     ("kmeans/doubt.wgsl", include_str!("../../shaders/kmeans/doubt.wgsl")),
+    ("kmeans/gauge.wgsl", include_str!("../../shaders/kmeans/gauge.wgsl")),
     ("kmeans/scan.wgsl", include_str!("../../shaders/kmeans/scan.wgsl")),
     ("kmeans/scatter.wgsl", include_str!("../../shaders/kmeans/scatter.wgsl")),
     ("kmeans/shift.wgsl", include_str!("../../shaders/kmeans/shift.wgsl")),
