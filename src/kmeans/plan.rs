@@ -172,7 +172,7 @@ impl Plan {
         let rows = rows_on_device * (4 * columns + 4 + if shape.weighted { 4 } else { 0 });
         let labels = if shape.sums { 8 * shape.rows as u64 } else { 4 * self.window_rows as u64 };
         // Bounds of all rows, how far each centroid moved, and a book of the few that moved farthest.
-        let few = (clusters / FEW as u64).next_multiple_of(COLUMN_STEP as u64);
+        let few = (clusters / FEW as u64).max(1).next_multiple_of(COLUMN_STEP as u64);
         let few_halves = self.matrix.map_or(0, |tile| DeviceHalfBook::bytes(&tile, few, few, shape.columns));
         let few = few * (4 * columns + 20) + few_halves;
         let reach = if self.keeps_reach { 8 * shape.rows as u64 + 4 * clusters + few } else { 0 };
