@@ -32,6 +32,9 @@ pub(super) struct Lost {
     pub screened: usize,
 }
 
+/// Answers queries from the columns that the device found, and adds those that it lost to a list.
+pub(super) type Take<'a> = dyn FnMut(&[u32], &[Option<Vec<u32>>], &mut Vec<u32>) -> Result<()> + 'a;
+
 /// The answers of one part, through `visit`. `count` are wanted of each query.
 pub(super) fn search<F: Fold>(
     gpu: &Gpu,
@@ -44,27 +47,45 @@ pub(super) fn search<F: Fold>(
 ) -> Result<Lost> {
     // A row that does not count for itself is dropped on the host.
     let wanted = count + usize::from(problem.leaves_out_self);
+    let mut take = |queries: &[u32], found: &[Option<Vec<u32>>], lost: &mut Vec<u32>| {
+        for (query, answer) in decide(problem, part, fold, queries, found)? {
+            match answer {
+                Some(answer) => visit(query, answer)?,
+                None => lost.push(query),
+            }
+        }
+        Ok(())
+    };
+    by_device(gpu, (problem, screen, part), wanted, &mut take)
+}
+
+/// The same for any fold: by matrix units where there are some, then by `f32` tiles.
+fn by_device(
+    gpu: &Gpu,
+    (problem, screen, part): (&Problem, &Screen, &Part),
+    wanted: usize,
+    take: &mut Take,
+) -> Result<Lost> {
     let (_, limits) = tile_of(gpu, part, screen.depth());
-    let Some(units) = gpu_halves::Search::new((gpu, &limits), (problem, screen, part), fold, wanted)? else {
-        let queries = tiles(gpu, (problem, screen, part), fold, wanted, visit)?;
+    let Some(units) = gpu_halves::Search::new((gpu, &limits), (problem, screen, part), wanted)? else {
+        let queries = tiles(gpu, (problem, screen, part), wanted, take)?;
         return Ok(Lost { queries, screened: 0 });
     };
-    let mut queries = units.run(visit)?;
+    let mut queries = units.run(take)?;
     let screened = part.queries.len() - queries.len();
     if queries.len() > FEW {
         let part = gpu_halves::part_of(part, queries);
-        queries = tiles(gpu, (problem, screen, &part), fold, wanted, visit)?;
+        queries = tiles(gpu, (problem, screen, &part), wanted, take)?;
     }
     Ok(Lost { queries, screened })
 }
 
-/// The same by `f32` tiles. Returns the queries that the device lost.
-fn tiles<F: Fold>(
+/// By `f32` tiles. Returns the queries that the device lost.
+fn tiles(
     gpu: &Gpu,
     (problem, screen, part): (&Problem, &Screen, &Part),
-    fold: &F,
     wanted: usize,
-    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
+    take: &mut Take,
 ) -> Result<Vec<u32>> {
     let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
     let (shape, limits) = tile_of(gpu, part, depth);
@@ -82,12 +103,7 @@ fn tiles<F: Fold>(
         let entries: usize = found.iter().flatten().map(Vec::len).sum();
         let kept = found.iter().flatten().count();
         tracing::debug!(rows = queries.len(), lost = queries.len() - kept, entries, "lists of the f32 tile");
-        for (query, answer) in decide(problem, part, fold, &queries, &found)? {
-            match answer {
-                Some(answer) => visit(query, answer)?,
-                None => lost.push(query),
-            }
-        }
+        take(&queries, &found, &mut lost)?;
     }
     Ok(lost)
 }

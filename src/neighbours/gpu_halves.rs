@@ -8,8 +8,7 @@
 use half::f16;
 use rayon::prelude::*;
 
-use super::fold::Fold;
-use super::gpu::{PointWindows, decide};
+use super::gpu::{PointWindows, Take};
 use super::problem::{Part, Problem, Selection};
 use super::screen::halves::Halves;
 use super::screen::{Screen, Side};
@@ -29,39 +28,35 @@ const ROWS_PER_LOST: usize = 8;
 const POINTS_PER_SPARE: usize = 512;
 
 /// A search on matrix units.
-pub(super) struct Search<'a, 'p, F> {
+pub(super) struct Search<'a, 'p> {
     pub gpu: &'a Gpu,
     pub problem: &'a Problem<'p>,
     pub screen: &'a Screen,
     pub part: &'a Part,
-    pub fold: &'a F,
     halves: Halves,
     tile: MatrixTile,
     sizes: CollectSizes,
 }
 
-impl<'a, 'p, F: Fold> Search<'a, 'p, F> {
+impl<'a, 'p> Search<'a, 'p> {
     /// For `wanted` columns of each query; nothing where the device has no units for it, or no room.
     pub fn new(
         (gpu, limits): (&'a Gpu, &Limits),
         (problem, screen, part): (&'a Problem<'p>, &'a Screen, &'a Part),
-        fold: &'a F,
         wanted: usize,
     ) -> Result<Option<Self>> {
         let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
         let Some(units) = matrix::units_for_lists(gpu, depth, columns)? else { return Ok(None) };
         let Some(tile) = MatrixTile::choose(&units, depth, limits) else { return Ok(None) };
         match CollectSizes::new(tile.operands(depth), (rows, columns, depth), wanted, limits) {
-            Ok(sizes) => {
-                Ok(Some(Self { gpu, problem, screen, part, fold, halves: screen.halves(), tile, sizes }))
-            }
+            Ok(sizes) => Ok(Some(Self { gpu, problem, screen, part, halves: screen.halves(), tile, sizes })),
             Err(Error::TooLarge { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The answers that the units find, through `visit`. Returns the queries that are left, in ascending order.
-    pub fn run(&self, visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send)) -> Result<Vec<u32>> {
+    /// Hands what the units find to `take`. Returns the queries that are left, in ascending order.
+    pub fn run(&self, take: &mut Take) -> Result<Vec<u32>> {
         let Self { gpu, problem, part, sizes, .. } = *self;
         let rows = part.queries.len();
         let exponent = 2 * self.halves.exponent;
@@ -78,12 +73,7 @@ impl<'a, 'p, F: Fold> Search<'a, 'p, F> {
             points.for_each(|window| collector.meet(&on_device, window))?;
             let found = collector.deliver(&on_device)?;
             let before = left.len();
-            for (query, answer) in decide(problem, part, self.fold, &queries, &found)? {
-                match answer {
-                    Some(answer) => visit(query, answer)?,
-                    None => left.push(query),
-                }
-            }
+            take(&queries, &found, &mut left)?;
             let entries: usize = found.iter().flatten().map(Vec::len).sum();
             if !self.pays(queries.len(), left.len() - before, entries) {
                 let after = start + queries.len();
