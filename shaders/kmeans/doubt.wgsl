@@ -1,8 +1,7 @@
 // Computes  a list of the rows whose bounds do not decide their label: not u * margin < l.
 // Mapping   One invocation owns one row. Workgroups count along x, then y.
 // Bounds    Rows beyond the end do nothing. The list has room for every row; a row without a label is listed.
-// Numerics  f32; the margin covers the product's rounding. Lower bounds below 1e-30 decide nothing. The order of the list is not
-//           fixed; nothing depends on it.
+// Numerics  f32; the margin covers the product's rounding. The order of the list is not fixed; nothing depends on it.
 // Mirror    crate::kmeans::gpu_kernels::DoubtParams, crate::tile::kernels::Listed
 
 struct DoubtParams {
@@ -28,6 +27,8 @@ struct Listed {
 @group(0) @binding(3) var<storage, read_write> counters: array<atomic<u32>, 4>;
 @group(0) @binding(4) var<uniform> params: DoubtParams;
 
+{% include "kmeans/decided.wgsl" %}
+
 var<workgroup> shared_count: atomic<u32>;
 var<workgroup> shared_first: u32;
 
@@ -43,9 +44,7 @@ fn doubt(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wor
     var slot = 0u;
     if row < params.rows {
         label = labels[row];
-        let bounds = reach_of[row];
-        let is_decided = bounds.x * params.margin < bounds.y && bounds.y > 1e-30;
-        is_open = label >= params.n_clusters || !is_decided;
+        is_open = label >= params.n_clusters || !is_decided(reach_of[row]);
         if is_open {
             slot = atomicAdd(&shared_count, 1u);
         }

@@ -25,6 +25,8 @@ struct GaugeParams {
 @group(0) @binding(4) var<storage, read_write> reach_of: array<vec2<f32>>;
 @group(0) @binding(5) var<uniform> params: GaugeParams;
 
+{% include "kmeans/decided.wgsl" %}
+
 var<workgroup> shared_sums: array<f32, {{ rows * lanes }}>;
 
 @compute @workgroup_size({{ rows * lanes }})
@@ -37,7 +39,7 @@ fn gauge(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wor
     if row < params.rows {
         let label = labels[row];
         bounds = reach_of[row];
-        is_open = label < params.n_clusters && !(bounds.x * params.margin < bounds.y && bounds.y > 1e-30);
+        is_open = label < params.n_clusters && !is_decided(bounds);
         if is_open {
             let of_row = row * params.depth;
             let of_centroid = label * params.depth;

@@ -16,6 +16,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("distance/measure.wgsl", include_str!("../../shaders/distance/measure.wgsl")),
     ("distance/steps.wgsl", include_str!("../../shaders/distance/steps.wgsl")),
     ("kmeans/count.wgsl", include_str!("../../shaders/kmeans/count.wgsl")),
+    ("kmeans/decided.wgsl", include_str!("../../shaders/kmeans/decided.wgsl")),
     ("kmeans/doubt.wgsl", include_str!("../../shaders/kmeans/doubt.wgsl")),
     ("kmeans/gauge.wgsl", include_str!("../../shaders/kmeans/gauge.wgsl")),
     ("kmeans/scan.wgsl", include_str!("../../shaders/kmeans/scan.wgsl")),

@@ -13,7 +13,7 @@
 use super::ROW_GROUP;
 use super::bytes::ByteRows;
 use super::collect_bytes::ByteColumns;
-use super::kernel::{ABSENT, Back, Take};
+use super::kernel::{ABSENT, Back, Take, lanes};
 use super::levels;
 use super::panels::Panels;
 use crate::simd::widest;
@@ -223,10 +223,7 @@ impl Take for Taker<'_> {
     fn take(&mut self, row: usize, limit: f32, first_column: usize, mask: u32, values: &[f32]) -> f32 {
         let Self { lists, columns, count, .. } = self;
         let Some(list) = lists.get_mut(row) else { return limit };
-        let mut mask = mask;
-        while mask != 0 {
-            let lane = mask.trailing_zeros() as usize;
-            mask &= mask - 1;
+        for lane in lanes(mask) {
             let (value, at) = (values[lane], first_column + lane);
             let column = columns.numbers[at];
             if list.left_out != Some(column) {
@@ -242,10 +239,7 @@ impl Take for Taker<'_> {
 
     #[cold]
     fn take_back(&mut self, row: usize, first_column: usize, mask: u32, values: &[f32]) {
-        let mut mask = mask;
-        while mask != 0 {
-            let lane = mask.trailing_zeros() as usize;
-            mask &= mask - 1;
+        for lane in lanes(mask) {
             self.hits.push(Hit {
                 row: row as u32,
                 column: (first_column + lane) as u32,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::bytes::{self, BytePanels, Column, lowered};
 use super::collect::{Block, Hit, Own, Packed, Taker};
-use super::kernel::{Back, Take};
+use super::kernel::{Back, Take, lanes};
 use super::{dot, levels};
 use crate::simd::{ByteLevel, byte_level};
 use crate::tile::bound::norm_above;
@@ -130,14 +130,12 @@ impl Opener<'_, '_> {
         &mut self,
         row: usize,
         first_column: usize,
-        mut mask: u32,
+        mask: u32,
         mut each: impl FnMut(&mut Self, usize, usize, f32),
     ) {
         let depth = self.depth;
         self.opened += mask.count_ones() as usize;
-        while mask != 0 {
-            let lane = mask.trailing_zeros() as usize;
-            mask &= mask - 1;
+        for lane in lanes(mask) {
             let at = first_column + lane;
             let c = &self.columns.rows[at * depth..(at + 1) * depth];
             each(self, lane, at, dot(&self.x[row * depth..(row + 1) * depth], c));

@@ -202,6 +202,15 @@ pub(super) trait Take {
     fn take_back(&mut self, row: usize, first_column: usize, mask: u32, values: &[f32]);
 }
 
+/// The lanes of a mask, in ascending order.
+pub(super) fn lanes(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lane = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(lane)
+    })
+}
+
 /// What the products of rows with columns say about the columns, where both are of one set.
 #[derive(Clone, Copy)]
 pub(super) struct Back<'a> {
