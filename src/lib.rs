@@ -33,7 +33,7 @@ pub use device::wgpu;
 pub use device::{Adapter, Device, DeviceType, Limits, MatrixUnits, adapters};
 pub use error::{Error, Result};
 #[cfg(feature = "gpu")]
-pub use tile::matrix::{MatrixState, matrix_state};
+pub use tile::product::units::{MatrixState, matrix_state};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

@@ -2,11 +2,14 @@
 
 use crate::device::{Binding, Kernel, MatrixUnits};
 use crate::error::Result;
-use crate::tile::choose::LISTED;
-use crate::tile::family::{Fold, candidates};
-use crate::tile::matrix::shape::MatrixTile;
-use crate::tile::shape::TileShape;
-use crate::tile::{kernels, kernels_collect, kernels_within, matrix};
+use crate::tile::choice::choose::LISTED;
+use crate::tile::choice::family::{Fold, candidates};
+use crate::tile::choice::shape::TileShape;
+use crate::tile::collect::gpu::kernels as kernels_collect;
+use crate::tile::nearest::gpu::kernels;
+use crate::tile::product::units as matrix;
+use crate::tile::product::units::shape::MatrixTile;
+use crate::tile::within::kernels as kernels_within;
 use crate::{distance, kmeans, kmedoids, lora, measure};
 
 /// One rendered kernel.
@@ -49,10 +52,10 @@ macro_rules! mirrors {
 /// Structs shared with WGSL.
 pub fn mirrors() -> Vec<Mirror> {
     mirrors! {
-        distance::gpu_kernels::MeasureParams {
+        distance::gpu::kernels::MeasureParams {
             first_row, rows, columns, depth, units, most, group_rows, kind, parts,
         }
-        distance::gpu_kernels::AccumulateParams {
+        distance::gpu::kernels::AccumulateParams {
             first_row, rows, columns, depth, unit, most, power, weighted,
         }
         kernels::NearestParams {
@@ -82,27 +85,27 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels::Listed { row, label, before, limit }
         kernels::StoreParams { rows, columns, depth, first_row, first_column, stride, group_rows }
         kernels::ShortlistParams { columns, stride, count, room, first_row, slope, constant }
-        lora::kernels::ShrinkParams {
+        lora::gpu::kernels::ShrinkParams {
             inputs, x_stride, x_first, blocks, blocks_per_plane, rank_groups, first_chunk, chunks, chunks_across, positions, rows_at,
             stride, group, groups, slab, page_shift, slots_at, by_row_at, used_at, used,
         }
-        lora::kernels::ExpandParams {
+        lora::gpu::kernels::ExpandParams {
             planes, positions, stride, first_chunk, chunks, chunks_across, rows_at, scales_at, slots_at, by_row_at,
             group, groups, slab, page_shift, projections, padding, targets,
         }
         measure::kernels::StreamParams { vectors, across }
         measure::kernels::MultiplyParams { rounds, factor, term, padding }
-        kmeans::gpu_kernels::RowsParams { first_row, rows, n_clusters }
-        kmeans::gpu_kernels::ShiftParams { rows, n_clusters, across, farthest, largest, second }
-        kmeans::gpu_kernels::DoubtParams { rows, n_clusters, across, margin }
-        kmeans::gpu_kernels::GaugeParams { rows, n_clusters, across, depth, margin, slack, least }
-        kmeans::gpu_kernels::SumParams { n_clusters, depth, features }
-        kmedoids::gpu_kernels::Control { next, since, together, swaps, found, candidate, place, padding }
-        kmedoids::gpu_kernels::GainParams { objects, places, held, first, end, across, unit }
-        kmedoids::gpu_kernels::ChooseParams { candidates, end, most_together }
-        kmedoids::gpu_kernels::BringParams { objects, first, end }
-        kmedoids::gpu_kernels::ExchangeParams { objects, places, unit }
-        kmeans::gpu_kernels::TransferParams { rows, rows_per_workgroup, n_clusters, depth, features }
+        kmeans::gpu::kernels::RowsParams { first_row, rows, n_clusters }
+        kmeans::gpu::kernels::ShiftParams { rows, n_clusters, across, farthest, largest, second }
+        kmeans::gpu::kernels::DoubtParams { rows, n_clusters, across, margin }
+        kmeans::gpu::kernels::GaugeParams { rows, n_clusters, across, depth, margin, slack, least }
+        kmeans::gpu::kernels::SumParams { n_clusters, depth, features }
+        kmedoids::gpu::kernels::Control { next, since, together, swaps, found, candidate, place, padding }
+        kmedoids::gpu::kernels::GainParams { objects, places, held, first, end, across, unit }
+        kmedoids::gpu::kernels::ChooseParams { candidates, end, most_together }
+        kmedoids::gpu::kernels::BringParams { objects, first, end }
+        kmedoids::gpu::kernels::ExchangeParams { objects, places, unit }
+        kmeans::gpu::kernels::TransferParams { rows, rows_per_workgroup, n_clusters, depth, features }
     }
 }
 
@@ -142,7 +145,7 @@ pub fn shaders() -> Result<Vec<Shader>> {
             bindings: kernel.bindings.iter().map(binding).collect(),
         });
     };
-    for (variant, kernel) in distance::gpu_kernels::kernels()? {
+    for (variant, kernel) in distance::gpu::kernels::kernels()? {
         add(variant, kernel);
     }
     for shape in candidates(Fold::Nearest) {
@@ -178,16 +181,16 @@ pub fn shaders() -> Result<Vec<Shader>> {
     add(String::new(), kernels_collect::deliver_kernel()?);
     add(String::new(), kernels_collect::keep_kernel()?);
     add(String::new(), kernels_within::sift_kernel()?);
-    for (variant, kernel) in kmeans::gpu_kernels::kernels()? {
+    for (variant, kernel) in kmeans::gpu::kernels::kernels()? {
         add(variant, kernel);
     }
-    for (variant, kernel) in kmedoids::gpu_kernels::kernels()? {
+    for (variant, kernel) in kmedoids::gpu::kernels::kernels()? {
         add(variant, kernel);
     }
     add(String::new(), measure::kernels::copy_kernel()?);
     add(String::new(), measure::kernels::write_kernel()?);
     add(String::new(), measure::kernels::multiply_kernel()?);
-    for (variant, kernel) in lora::kernels::kernels()? {
+    for (variant, kernel) in lora::gpu::kernels::kernels()? {
         add(variant, kernel);
     }
     Ok(all)

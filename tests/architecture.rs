@@ -275,36 +275,36 @@ fn planted(path: &str, text: &str, expected: usize) {
 
 #[test]
 fn planted_imports_are_caught() {
-    planted("src/kmeans/gpu.rs", "fn f(buffer: &wgpu::Buffer) {}", 1);
+    planted("src/kmeans/gpu/mod.rs", "fn f(buffer: &wgpu::Buffer) {}", 1);
     planted("src/error.rs", "use wgpu as graphics;", 1);
     planted("src/lib.rs", "use ::wgpu::{Buffer, Queue};", 2);
     planted("src/kmeans/reference.rs", "use crate::device::Device;", 1);
     planted("src/kmeans/reference.rs", "use super::{params::Params, plan, cpu::run};", 2);
     planted("src/kmeans/reference.rs", "fn f() { crate::kmeans::gpu::run(); }", 1);
     planted("src/kmeans/reference.rs", "use crate::{error::Error, tile::{fold, Shape}};", 2);
-    planted("src/kmeans/plan.rs", "use crate::device::Device;", 1);
-    planted("src/kmeans/plan.rs", "use crate::device::{Limits, Buffer};", 1);
-    planted("src/kmeans/plan.rs", "use crate::{device, error};", 1);
-    planted("src/kmeans/plan.rs", "use wgpu::Limits;", 1);
-    planted("src/tile/shape.rs", "use crate::kmeans::Fit;", 1);
+    planted("src/kmeans/gpu/plan.rs", "use crate::device::Device;", 1);
+    planted("src/kmeans/gpu/plan.rs", "use crate::device::{Limits, Buffer};", 1);
+    planted("src/kmeans/gpu/plan.rs", "use crate::{device, error};", 1);
+    planted("src/kmeans/gpu/plan.rs", "use wgpu::Limits;", 1);
+    planted("src/tile/choice/shape.rs", "use crate::kmeans::Fit;", 1);
     planted("src/device/mod.rs", "use crate::tile::Shape; use crate::cli::main;", 2);
 }
 
 #[test]
 fn honest_imports_pass() {
     planted("src/device/context.rs", "use wgpu::{Device, Queue}; use crate::error::Error;", 0);
-    planted("src/kmeans/gpu.rs", "use crate::device::Buffer; use super::plan::Plan; use crate::tile;", 0);
+    planted("src/kmeans/gpu/mod.rs", "use crate::device::Buffer; use super::plan::Plan; use crate::tile;", 0);
     planted(
-        "src/kmeans/gpu.rs",
+        "src/kmeans/gpu/mod.rs",
         "// wgpu::Buffer\n/// [`wgpu::Queue`]\nconst NAME: &str = \"wgpu::Device\";",
         0,
     );
     planted("src/kmeans/reference.rs", "use super::params::Params; use crate::data::Points;", 0);
     planted("src/kmeans/reference.rs", "fn f(tile: &[f64]) { let plan = tile.len(); Device::cpu(); }", 0);
-    planted("src/kmeans/plan.rs", "use crate::device::Limits; use crate::tile::plan::Tile;", 0);
-    planted("src/kmeans/plan.rs", "use crate::{device::{Limits}, error::Error};", 0);
+    planted("src/kmeans/gpu/plan.rs", "use crate::device::Limits; use crate::tile::plan::Tile;", 0);
+    planted("src/kmeans/gpu/plan.rs", "use crate::{device::{Limits}, error::Error};", 0);
     planted("src/lib.rs", "pub use device::Device; pub fn from_wgpu() {}", 0);
-    planted("src/tile/shape.rs", "use crate::device::Limits;", 0);
+    planted("src/tile/choice/shape.rs", "use crate::device::Limits;", 0);
 }
 
 #[test]
@@ -328,7 +328,8 @@ fn paths_are_found_in_documents() {
 
 #[test]
 fn slices_are_the_folders_with_a_reference() {
-    let files = ["src/kmeans/reference.rs", "src/kmeans/plan.rs", "src/data/mod.rs", "src/tile/reference.rs"];
+    let files =
+        ["src/kmeans/reference.rs", "src/kmeans/gpu/plan.rs", "src/data/mod.rs", "src/tile/reference.rs"];
     let files = files.map(|path| (path.to_owned(), String::new()));
     assert_eq!(slices(&files), BTreeSet::from(["kmeans".to_owned()]));
 }

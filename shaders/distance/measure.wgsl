@@ -63,7 +63,7 @@ fn x_row(row: u32) -> u32 {
     return row;
 }
 
-{% include "tile/load.wgsl" %}
+{% include "tile/product/load.wgsl" %}
 {% if is_expanded %}
 const DIGITS_LOST: f32 = 0.0625;
 const TINY: f32 = 0x1p-100f;
@@ -166,12 +166,12 @@ fn measure(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     let row_tiles = (params.rows - params.first_row + {{ tile_rows - 1 }}u) / {{ tile_rows }}u;
     let column_tiles = (params.columns + {{ tile_columns - 1 }}u) / {{ tile_columns }}u;
     {%- set tiles_across = "column_tiles" %}
-    {%- include "tile/order.wgsl" %}
+    {%- include "tile/product/order.wgsl" %}
     let row_tile = params.first_row + row_place * {{ tile_rows }}u;
     let column_tile = column_place * {{ tile_columns }}u;
     let depth_begin = 0u;
     let depth_end = params.depth;
-    {% include "tile/product.wgsl" %}
+    {% include "tile/product/product.wgsl" %}
     let row = row_tile + own_row * {{ invocation_rows }}u;
     let column = column_tile + own_column * {{ invocation_columns }}u;
     {%- for r in range(invocation_rows) %}{% for v in range(invocation_columns // 4) %}

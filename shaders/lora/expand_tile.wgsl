@@ -45,7 +45,7 @@ fn expand_tile(@builtin(local_invocation_index) local: u32, @builtin(workgroup_i
     let own_column = local % {{ threads_across }}u;
     let depth_begin = 0u;
     let depth_end = rank;
-    {% include "tile/product.wgsl" %}
+    {% include "tile/product/product.wgsl" %}
     {%- for r in range(invocation_rows) %}
     {
         let row = own_row * {{ invocation_rows }}u + {{ r }}u;

@@ -162,7 +162,7 @@ fn shrink_tile(@builtin(local_invocation_index) local: u32, @builtin(workgroup_i
             }
             workgroupBarrier();
         }
-        {% include "tile/product.wgsl" %}
+        {% include "tile/product/product.wgsl" %}
         {%- for r in range(invocation_rows) %}{% for v in range(invocation_columns // 4) %}
         total_{{ r }}_{{ v }} += sum_{{ r }}_{{ v }};
         {%- endfor %}{% endfor %}

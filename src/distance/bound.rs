@@ -19,8 +19,8 @@
 
 use rayon::prelude::*;
 
+use super::blocks::CHUNK;
 use super::params::Constants;
-use super::plan::CHUNK;
 use super::rows::ratio_scale_of;
 use super::transform::Transform;
 use super::{Domain, Metric};

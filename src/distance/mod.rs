@@ -43,41 +43,37 @@
 //! hold), `cpu` and `gpu`.
 
 pub(crate) mod bits;
+mod blocks;
 pub(crate) mod bound;
 mod cpu;
 pub(crate) mod domain;
-mod engine;
 mod functions;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_kernels;
 mod matrix;
 mod metric;
 mod operands;
 mod params;
-mod plan;
+mod perform;
 pub(crate) mod real;
 pub(crate) mod reference;
 mod row_maker;
 mod rows;
 pub(crate) mod tiles;
 mod transform;
-#[cfg(feature = "gpu")]
-mod windows;
 
 use ndarray::{Array2, ArrayViewMut2};
 
 use crate::data::{ElementType, Points};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use engine::Engine;
+use blocks::Shape;
 pub use matrix::{Distances, Filled, Matrix, MatrixView, MatrixViewMut, RowBlock};
 pub(crate) use metric::Domain;
 pub use metric::Metric;
 pub(crate) use params::Constants;
 pub use params::Params;
-use plan::Shape;
+use perform::Engine;
 use real::Real;
 pub(crate) use row_maker::RowMaker;
 

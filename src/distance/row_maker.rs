@@ -1,8 +1,8 @@
 //! Rows of a distance matrix, made when they are needed, for workloads that have no room for all of it.
 
-use super::engine::Engine;
 use super::matrix::MatrixViewMut;
 use super::params::Params;
+use super::perform::Engine;
 use super::{Tables, needs_f64};
 use crate::data::Points;
 use crate::device::Device;

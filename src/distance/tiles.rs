@@ -2,11 +2,11 @@
 
 use super::bits::Bits;
 use super::cpu::{self, Scratch};
-use super::engine::Prepared;
 #[cfg(feature = "gpu")]
 use super::gpu::{GpuEngine, Most};
 use super::operands::Operands;
 use super::params::Constants;
+use super::perform::Prepared;
 use super::{Metric, Tables};
 use crate::cancel::Cancel;
 use crate::data::Points;

@@ -13,7 +13,7 @@ use super::problem::{Problem, SUM_BLOCK};
 use super::relocate;
 use crate::error::Result;
 use crate::simd::widest;
-use crate::tile::codebook::Codebook;
+use crate::tile::operands::columns::Codebook;
 
 /// What one pass over the rows found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -7,40 +7,23 @@ mod checkpoint;
 mod codec;
 mod cpu;
 mod finish;
-mod fit;
 #[cfg(feature = "gpu")]
-mod gpu;
-#[cfg(feature = "gpu")]
-mod gpu_at_once;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_kernels;
-#[cfg(feature = "gpu")]
-mod gpu_label;
-#[cfg(feature = "gpu")]
-mod gpu_prune;
-#[cfg(feature = "gpu")]
-mod gpu_sums;
-#[cfg(all(test, feature = "gpu"))]
-mod gpu_tests;
+pub(crate) mod gpu;
 mod grid;
 mod init;
-mod label;
 mod lloyd;
 mod model;
 mod params;
-mod pays;
-#[cfg(feature = "gpu")]
-mod plan;
+mod perform;
 mod problem;
-mod prune;
 mod reference;
 mod relocate;
 mod runs;
 
-pub use fit::{Data, Fit, Seconds, first_centroids, fit};
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+#[doc(hidden)]
+pub use gpu::plan::Update;
 pub use lloyd::Iteration;
 pub use model::{LARGEST_TOP, Labels, Model, Nearest};
 pub use params::{Callback, Control, Init, Params, Progress, Prune};
-#[cfg(all(feature = "gpu", feature = "test-hooks"))]
-#[doc(hidden)]
-pub use plan::Update;
+pub use perform::{Data, Fit, Seconds, first_centroids, fit};

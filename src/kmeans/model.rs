@@ -6,8 +6,8 @@ use ndarray::{Array1, Array2, ArrayView2};
 use rayon::prelude::*;
 
 use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
+use super::cpu::label::{self, Rows, Top};
 use super::init;
-use super::label::{self, Rows, Top};
 use super::lloyd::Pass;
 use super::problem::{SUM_BLOCK, check_weights};
 use super::reference;
@@ -19,7 +19,7 @@ use crate::device::Gpu;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
 use crate::simd::widest;
-use crate::tile::codebook::Codebook;
+use crate::tile::operands::columns::Codebook;
 
 const KIND: Kind = Kind { tag: b"KMNS", name: "k-means model", version: 1 };
 
@@ -191,7 +191,7 @@ impl Model {
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
                 let (book, n_clusters) = (self.codebook(), self.n_clusters());
-                let on_gpu = |gpu: &Gpu, _| super::gpu_label::predict(gpu, &rows, &book, n_clusters);
+                let on_gpu = |gpu: &Gpu, _| super::gpu::label::predict(gpu, &rows, &book, n_clusters);
                 device.on_gpu_or_cpu(gpu, on_gpu, || self.predict_cpu(&rows))
             }
         })?;
@@ -229,7 +229,7 @@ impl Model {
             Backend::Cpu(_) => label::top(&rows, &book, count),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
-                let on_gpu = |gpu: &Gpu, _| super::gpu_label::top(gpu, &rows, &book, count);
+                let on_gpu = |gpu: &Gpu, _| super::gpu::label::top(gpu, &rows, &book, count);
                 Ok(device.on_gpu_or_cpu(gpu, on_gpu, || label::top(&rows, &book, count))?.0)
             }
         })?;

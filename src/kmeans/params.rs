@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ndarray::Array2;
 
 #[cfg(feature = "gpu")]
-use super::plan::Update;
+use super::gpu::plan::Update;
 use crate::cancel::Cancel;
 use crate::data::ElementType;
 use crate::error::{Error, Result};
@@ -71,7 +71,7 @@ pub struct Progress {
 /// A function called after each iteration.
 pub type Callback = Arc<dyn Fn(&Progress) -> Control + Send + Sync>;
 
-/// Parameters of [`fit`](super::fit). The defaults are scikit-learn's.
+/// Parameters of [`fit`](super::perform). The defaults are scikit-learn's.
 ///
 /// ```
 /// use tilefold::kmeans::{Init, Params};

@@ -8,7 +8,7 @@ use crate::data::Points;
 use crate::data::frame::{self, Frame, exponent_above, power_of_two};
 use crate::error::{Error, Result};
 use crate::simd::widest;
-pub(crate) use crate::tile::bound::norm_above;
+pub(crate) use crate::tile::bound::f32::norm_above;
 
 /// Rows per block of sums that have a fixed order.
 pub(crate) const SUM_BLOCK: usize = 1024;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::grid::Sums;
 use super::problem::{Problem, SUM_BLOCK};
 use crate::error::Result;
-use crate::tile::exact::squared_distance;
+use crate::tile::nearest::exact::squared_distance;
 
 /// Calls `visit(row, x', squared distance to the row's centroid)` for each row, in blocks of [`SUM_BLOCK`] rows that
 /// run in parallel, and returns what the blocks give, in order.

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use super::checkpoint::{Checkpoint, Memory};
 use super::finish;
-use super::fit::Seconds;
 use super::init;
 use super::lloyd::{self, Iteration, Passes, Run, State};
 use super::params::{Control, Params, Progress};
+use super::perform::Seconds;
 use super::problem::Problem;
 use super::reference;
 use crate::error::{Error, Result};

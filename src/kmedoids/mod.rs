@@ -35,22 +35,18 @@ mod definition;
 mod dissimilarities;
 mod entry;
 #[cfg(feature = "gpu")]
-mod gpu;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_kernels;
+pub(crate) mod gpu;
 mod grid;
 mod init;
 mod objective;
 mod one_batch;
 mod params;
-#[cfg(feature = "gpu")]
-mod plan;
+mod perform;
 mod points;
 mod problem;
 mod random;
 mod reference;
 mod results;
-mod run;
 mod state;
 mod swaps;
 
@@ -85,7 +81,7 @@ pub fn fit<'a>(
     dissimilarities: impl Into<Dissimilarities<'a>>,
     params: &Params,
 ) -> Result<Fit> {
-    run::fit(device, &dissimilarities.into(), params)
+    perform::fit(device, &dissimilarities.into(), params)
 }
 
 /// Clusters points by their distances under the metric of the parameters.

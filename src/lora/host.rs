@@ -1,14 +1,14 @@
 //! Between the caller's arrays and what the backends work on.
 
 use super::cpu;
+use super::perform::{Shrunk, Step};
 use super::segments::Segments;
-use super::step::{Shrunk, Step};
 #[cfg(feature = "gpu")]
 use {
+    super::gpu::plan::ShrinkPlan,
     super::gpu::{Input, OnDevice, Output, Strided, Task},
-    super::plan::ShrinkPlan,
+    super::perform::Window,
     super::pool::Bank,
-    super::step::Window,
     super::values::Scalar,
     crate::device::DeviceBuffer,
     crate::error::Result,
@@ -27,7 +27,7 @@ fn place(part: &cpu::Shrunk, segments: &Segments, segment: usize, position: usiz
 }
 
 /// From values by module and position to values by route.
-pub(super) fn gather<'r>(
+pub(crate) fn gather<'r>(
     shrunk: &mut Shrunk,
     segments: &Segments,
     parts: &[cpu::Shrunk],
@@ -47,7 +47,7 @@ pub(super) fn gather<'r>(
 }
 
 /// From values by route to values by module and position.
-pub(super) fn scatter<'r>(
+pub(crate) fn scatter<'r>(
     shrunk: &Shrunk,
     segments: &Segments,
     ranks: impl Fn(usize) -> &'r [u32],
@@ -69,7 +69,7 @@ pub(super) fn scatter<'r>(
 }
 
 /// Values by route and module, for the reference.
-pub(super) fn by_module(shrunk: &Shrunk, step: &Step, group: usize) -> Vec<Vec<Vec<f64>>> {
+pub(crate) fn by_module(shrunk: &Shrunk, step: &Step, group: usize) -> Vec<Vec<Vec<f64>>> {
     let mut end = 0;
     let routes = step.routes();
     let slots = (0..routes.rows()).flat_map(|row| routes.of_row(row)).map(|route| route.slot as usize);
@@ -122,7 +122,7 @@ fn mixes_slabs(step: &Step, window: &Window, group: usize) -> bool {
 
 /// A window that has something to do for one group, with how it goes.
 #[cfg(feature = "gpu")]
-pub(super) struct Work<'s> {
+pub(crate) struct Work<'s> {
     pub window: &'s Window,
     pub on_device: &'s OnDevice,
     pub plan: ShrinkPlan,
@@ -176,7 +176,7 @@ fn shrink_plan(step: &Step, window: &Window, on_device: &OnDevice, bank: &Bank, 
 
 /// Rows on their way to or from a device, each filled up to a multiple of `step` elements.
 #[cfg(feature = "gpu")]
-pub(super) struct Packed {
+pub(crate) struct Packed {
     pub bytes: Vec<u8>,
     pub rows: Vec<Strided>,
 }
@@ -223,7 +223,7 @@ fn unpack<T: Scalar>(bytes: &[u8], rows: &Strided, array: &mut ArrayViewMut2<'_,
 
 /// Both products for arrays of the host.
 #[cfg(feature = "gpu")]
-pub(super) fn apply<X: Scalar, Y: Scalar>(
+pub(crate) fn apply<X: Scalar, Y: Scalar>(
     step: &Step,
     group: usize,
     x: ArrayView2<'_, X>,
@@ -296,7 +296,7 @@ fn places_of(
 
 /// The first product for arrays of the host.
 #[cfg(feature = "gpu")]
-pub(super) fn shrink<X: Scalar>(
+pub(crate) fn shrink<X: Scalar>(
     step: &Step,
     group: usize,
     x: ArrayView2<'_, X>,
@@ -329,7 +329,7 @@ pub(super) fn shrink<X: Scalar>(
 
 /// The second product for arrays of the host.
 #[cfg(feature = "gpu")]
-pub(super) fn expand<Y: Scalar>(
+pub(crate) fn expand<Y: Scalar>(
     step: &Step,
     group: usize,
     made: &Shrunk,

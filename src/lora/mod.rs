@@ -12,33 +12,27 @@ mod apply;
 mod cpu;
 mod factors;
 #[cfg(feature = "gpu")]
-mod gpu;
+pub(crate) mod gpu;
 mod host;
-#[cfg(feature = "gpu")]
-pub(crate) mod kernels;
 pub mod measure;
 mod module;
 mod peft;
-#[cfg(any(feature = "gpu", test))]
-mod plan;
+mod perform;
 mod pool;
-#[cfg(feature = "gpu")]
-mod record;
 mod reference;
 mod routes;
 mod rows;
 mod segments;
 pub mod serve;
-mod step;
 mod values;
 
 pub use apply::apply;
 pub use factors::{Adapter, Factors, MAX_RANK, Shards, Sizes};
+#[cfg(feature = "gpu")]
+pub use gpu::record::{Activations, BufferRows, Recording};
 pub use module::Module;
 pub use peft::{ModuleKind, PeftAdapter, PeftModule, read_adapter, read_adapter_for, read_shards};
+pub use perform::{Shrunk, Step};
 pub use pool::{Group, Lease, MOST_PROJECTIONS, Pool, PoolParams, PoolStats};
-#[cfg(feature = "gpu")]
-pub use record::{Activations, BufferRows, Recording};
 pub use routes::{Route, Routes};
-pub use step::{Shrunk, Step};
 pub use values::{Precision, Scalar, Values};

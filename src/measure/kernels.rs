@@ -5,7 +5,7 @@ use minijinja::context;
 
 use crate::device::{Binding, Kernel};
 use crate::error::Result;
-use crate::tile::render::render;
+use crate::tile::product::render::render;
 
 /// Of the copy and of the write.
 #[repr(C)]

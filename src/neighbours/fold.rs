@@ -6,7 +6,7 @@ use super::params::Radius;
 use super::problem::Problem;
 use super::reference::Neighbour;
 use super::screen::Reach;
-use crate::tile::cpu::collect::Block;
+use crate::tile::collect::cpu::Block;
 
 /// A fold of the values of each query.
 pub(super) trait Fold: Sync {

@@ -43,28 +43,20 @@
 mod cells;
 mod cpu;
 mod estimate;
-mod estimated;
 mod filter;
 mod fold;
 #[cfg(feature = "gpu")]
 mod gpu;
-#[cfg(feature = "gpu")]
-mod gpu_estimated;
-#[cfg(feature = "gpu")]
-mod gpu_halves;
-#[cfg(feature = "gpu")]
-mod gpu_within;
 mod graph;
 mod grid;
 mod judge;
-mod mirror;
 mod order;
 mod params;
+mod perform;
 mod plan;
 mod problem;
 mod reference;
 mod results;
-mod run;
 mod screen;
 mod screening;
 mod space;
@@ -93,7 +85,7 @@ pub fn nearest<'a, 'b>(
     queries: impl Into<Points<'b>>,
     params: &Params,
 ) -> Result<Neighbours> {
-    run::nearest(device, &points.into(), Some(&queries.into()), params, false)
+    perform::nearest(device, &points.into(), Some(&queries.into()), params, false)
 }
 
 /// The `count` nearest of a set's rows for each of them, itself included or not. Errors as [`nearest`].
@@ -112,7 +104,7 @@ pub fn nearest_of_each<'a>(
     points: impl Into<Points<'a>>,
     params: &Params,
 ) -> Result<Neighbours> {
-    run::nearest(device, &points.into(), None, params, false)
+    perform::nearest(device, &points.into(), None, params, false)
 }
 
 /// The `count`-th nearest point of every query alone, one column: no memory goes to those before it. Errors as [`nearest`].
@@ -132,7 +124,7 @@ pub fn nth_nearest<'a, 'b>(
     queries: impl Into<Points<'b>>,
     params: &Params,
 ) -> Result<Neighbours> {
-    run::nearest(device, &points.into(), Some(&queries.into()), params, true)
+    perform::nearest(device, &points.into(), Some(&queries.into()), params, true)
 }
 
 /// The `count`-th nearest of a set's rows for each of them alone. Errors as [`nearest`].
@@ -141,7 +133,7 @@ pub fn nth_nearest_of_each<'a>(
     points: impl Into<Points<'a>>,
     params: &Params,
 ) -> Result<Neighbours> {
-    run::nearest(device, &points.into(), None, params, true)
+    perform::nearest(device, &points.into(), None, params, true)
 }
 
 /// All points within a radius of every query, or within a shell ([`RadiusParams::beyond`]): counted first, so that a result
@@ -167,7 +159,7 @@ pub fn within<'a, 'b>(
     queries: impl Into<Points<'b>>,
     params: &RadiusParams,
 ) -> Result<Within> {
-    run::within(device, &points.into(), Some(&queries.into()), params)
+    perform::within(device, &points.into(), Some(&queries.into()), params)
 }
 
 /// All rows of a set within a radius of each of them, itself included or not. Errors as [`within`].
@@ -176,7 +168,7 @@ pub fn within_of_each<'a>(
     points: impl Into<Points<'a>>,
     params: &RadiusParams,
 ) -> Result<Within> {
-    run::within(device, &points.into(), None, params)
+    perform::within(device, &points.into(), None, params)
 }
 
 /// How many points lie within a radius of every query. Errors as [`within`].
@@ -186,7 +178,7 @@ pub fn count_within<'a, 'b>(
     queries: impl Into<Points<'b>>,
     params: &RadiusParams,
 ) -> Result<Counts> {
-    run::count(device, &points.into(), Some(&queries.into()), params)
+    perform::count(device, &points.into(), Some(&queries.into()), params)
 }
 
 /// How many rows of a set lie within a radius of each of them. Errors as [`within`].
@@ -195,5 +187,5 @@ pub fn count_within_of_each<'a>(
     points: impl Into<Points<'a>>,
     params: &RadiusParams,
 ) -> Result<Counts> {
-    run::count(device, &points.into(), None, params)
+    perform::count(device, &points.into(), None, params)
 }

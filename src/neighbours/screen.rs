@@ -9,7 +9,7 @@
 //!
 //! Where the farthest are wanted x and h change their sign, and so does T.
 //!
-//! Rows and columns are rounded to `f32` once: every feature is within a relative 2^-24 of the row that [`crate::tile::bound`]
+//! Rows and columns are rounded to `f32` once: every feature is within a relative 2^-24 of the row that [`crate::tile::bound::f32`]
 //! is about, so each product goes through two roundings more than its chain of additions says. Two more cover what
 //! centring and normalising round in `f64`. So the bound holds for the rows as they stand in the input.
 
@@ -24,7 +24,7 @@ use crate::data::Points;
 use crate::data::frame::{Scan, exponent_above, power_of_two, widen_row};
 use crate::distance::Metric;
 use crate::error::Result;
-use crate::tile::bound::{Bound, Extent, norm_above};
+use crate::tile::bound::f32::{Bound, Extent, norm_above};
 
 /// Roundings of a product beside those of its additions.
 const ROUNDINGS_OF_ROWS: usize = 4;

@@ -1,46 +1,14 @@
 //! The tile engine: blocks of products between rows of X and rows of Y, and the folds that keep what is wanted.
+//!
+//! Read in this order: `operands` (what is multiplied), `bound` (how wrong a product can be), `product` (how it is
+//! multiplied), then the folds: `nearest`, `collect`, `within`. `choice` picks the tiles of GPUs.
 
 pub(crate) mod bound;
 #[cfg(feature = "gpu")]
-pub(crate) mod choose;
-pub(crate) mod codebook;
-pub(crate) mod cpu;
-pub(crate) mod exact;
+pub(crate) mod choice;
+pub(crate) mod collect;
+pub(crate) mod nearest;
+pub(crate) mod operands;
+pub(crate) mod product;
 #[cfg(feature = "gpu")]
-pub(crate) mod family;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_at_once;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_book;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_collect;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_decide;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_shortlist;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_sizes;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_tile;
-#[cfg(feature = "gpu")]
-pub(crate) mod gpu_within;
-#[cfg(feature = "gpu")]
-pub(crate) mod kernels;
-#[cfg(feature = "gpu")]
-pub(crate) mod kernels_collect;
-#[cfg(feature = "gpu")]
-pub(crate) mod kernels_within;
-#[cfg(feature = "gpu")]
-pub(crate) mod matrix;
-#[cfg(feature = "gpu")]
-pub(crate) mod model;
-#[cfg(feature = "gpu")]
-pub(crate) mod render;
-#[cfg(feature = "gpu")]
-pub(crate) mod shape;
-#[cfg(feature = "gpu")]
-pub(crate) mod tune;
-#[cfg(feature = "gpu")]
-mod turns;
+pub(crate) mod within;

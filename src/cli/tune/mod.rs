@@ -12,12 +12,12 @@ use super::{input, output};
 use crate::cancel::Cancel;
 use crate::device::{Backend, Device, Gpu, Limits, Prediction};
 use crate::measure::{Roofs, roofs};
-use crate::tile::choose::Task;
-use crate::tile::family::Fold;
-use crate::tile::model::{Costs, Speeds};
-use crate::tile::tune::cache;
-use crate::tile::tune::search::{self, Quality, Swept};
-use crate::tile::tune::trial::Trial;
+use crate::tile::choice::choose::Task;
+use crate::tile::choice::family::Fold;
+use crate::tile::choice::model::{Costs, Speeds};
+use crate::tile::choice::tune::cache;
+use crate::tile::choice::tune::search::{self, Quality, Swept};
+use crate::tile::choice::tune::trial::Trial;
 
 /// Seconds that one run of a problem of `--shapes` should take at a tenth of the roof.
 const RUN_SECONDS: f64 = 0.02;

@@ -9,8 +9,8 @@ use crate::cli::failure::{Failure, WORK};
 use crate::cli::summary::grouped;
 use crate::measure::record::{Candidate, Record, Runs};
 use crate::measure::{DeviceFacts, Machine, now};
-use crate::tile::choose::Task;
-use crate::tile::tune::search::{Measured, Quality, Swept};
+use crate::tile::choice::choose::Task;
+use crate::tile::choice::tune::search::{Measured, Quality, Swept};
 
 /// Candidates shown per problem; JSON has all.
 const SHOWN: usize = 8;

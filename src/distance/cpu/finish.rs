@@ -1,9 +1,9 @@
 //! From the combined values of a tile's row to results.
 
 use super::steps::ratio;
+use crate::distance::blocks::DIGITS_LOST;
 use crate::distance::metric::Metric;
 use crate::distance::operands::{Form, Operands, Side, is_direction, is_root};
-use crate::distance::plan::DIGITS_LOST;
 use crate::distance::real::Real;
 use crate::simd::widest;
 

@@ -23,9 +23,9 @@ use ndarray::parallel::prelude::*;
 use ndarray::{ArrayViewMut2, Axis};
 
 use self::steps::{Block, Step};
+use super::blocks::CHUNK;
 use super::metric::Metric;
 use super::operands::{Form, Operands, Side};
-use super::plan::CHUNK;
 use super::real::Real;
 use crate::cancel::Cancel;
 use crate::device::CpuPool;

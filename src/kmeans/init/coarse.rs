@@ -27,7 +27,7 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, norm_above, row_square};
 use crate::simd::{ByteLevel, byte_level};
-use crate::tile::cpu::encode::{self, BIAS, Encoded, STEP, encode};
+use crate::tile::operands::bytes::{self, BIAS, Encoded, STEP, encode};
 
 /// Fewer centroids than this do not pay for the copy.
 const LEAST_CENTROIDS: usize = 32;
@@ -81,10 +81,10 @@ impl Coarse {
 
     fn of(problem: &Problem, cancel: &Cancel) -> Result<Option<Self>> {
         let (rows, columns) = (problem.rows, problem.columns);
-        let stride = encode::stride(columns);
+        let stride = bytes::stride(columns);
         let mut coarse = Self { stride, codes: Vec::new(), parts: vec![Encoded::default(); rows] };
         let bytes =
-            rows.checked_mul(stride).filter(|&bytes| bytes <= MOST_BYTES && columns <= encode::MOST_FEATURES);
+            rows.checked_mul(stride).filter(|&bytes| bytes <= MOST_BYTES && columns <= bytes::MOST_FEATURES);
         let Some(bytes) = bytes.filter(|&bytes| coarse.codes.try_reserve_exact(bytes).is_ok()) else {
             return Ok(None);
         };
@@ -124,7 +124,7 @@ impl Coarse {
             let norm = norm_above(row_square(&candidate));
             let Encoded { scale, rest } = encode(&candidate, norm, &mut codes);
             let panels = &mut targets.panels[lane / WIDTH * steps..][..steps];
-            targets.biases[lane] = encode::column(&codes, |step, bytes| panels[step][lane % WIDTH] = bytes);
+            targets.biases[lane] = bytes::column(&codes, |step, bytes| panels[step][lane % WIDTH] = bytes);
             targets.scales[lane] = scale;
             targets.rests[lane] = rest;
             targets.norms[lane] = norm;

@@ -7,11 +7,11 @@ use ndarray::ArrayView2;
 use super::{plus_plus, random};
 use crate::data::Points;
 use crate::error::{Error, Result};
-use crate::kmeans::label::{self, Rows};
+use crate::kmeans::cpu::label::{self, Rows};
 use crate::kmeans::params::Params;
 use crate::kmeans::problem::Problem;
 use crate::random::Stream;
-use crate::tile::codebook::Codebook;
+use crate::tile::operands::columns::Codebook;
 
 /// Rounds; Bahmani and others see little gain from more.
 const ROUNDS: u64 = 5;

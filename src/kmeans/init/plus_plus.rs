@@ -19,7 +19,7 @@ use super::rows::Rows;
 use super::screen::{Margins, Screen};
 use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::kmeans::pays::Use;
+use crate::kmeans::cpu::pays::Use;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, row_square};
 use crate::random::Stream;
 use crate::simd::widest;

@@ -18,9 +18,9 @@ pub(crate) use check::worst_share;
 
 use super::apply::pool_of;
 use super::factors::{Factors, Sizes};
+use super::perform::Step;
 use super::routes::Routes;
 use super::serve::{MeasuredPoint, TraceBuilder, Workload};
-use super::step::Step;
 use super::values::{Precision, Scalar, Values};
 use crate::cancel::Cancel;
 use crate::device::{Backend, Device};

@@ -9,7 +9,7 @@ use super::space::{Place, Space, key};
 use crate::device::{DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
 use crate::lora::factors::Shards;
-use crate::lora::kernels::Variant;
+use crate::lora::gpu::kernels::Variant;
 use crate::lora::rows::{Held, Rows};
 use crate::lora::values::{Precision, Scalar, Values, with_values};
 

@@ -1,6 +1,6 @@
 //! Rows rounded to `f16` on the host, for a screen on matrix units.
 //!
-//! The bound of [`crate::tile::matrix::bound`] is about a row x and a column c and what their rounding lost. Both are known
+//! The bound of [`crate::tile::bound::f16`] is about a row x and a column c and what their rounding lost. Both are known
 //! here in `f64`, as [`Screen::load`] prepares them, and they are rounded to `f16` from there, not by way of `f32`: the
 //! lengths of what is lost hold every rounding but those of the preparation itself. Centring rounds a feature twice by 2^-53 of
 //! itself; normalising does it with the length of a row, a sum of D squares, (D + 4) 2^-53 at most. A residual is enlarged by
@@ -17,10 +17,10 @@ use half::f16;
 
 use super::{Form, Screen, Side};
 use crate::data::Points;
-use crate::tile::bound::{Bound, DEVICE_UNIT, norm_above, rounded_up};
-use crate::tile::matrix::book::narrow;
-use crate::tile::matrix::bound::{Column, Factors};
-use crate::tile::matrix::halves::exponent_for;
+use crate::tile::bound::f16::{Column, Factors};
+use crate::tile::bound::f32::{Bound, DEVICE_UNIT, norm_above, rounded_up};
+use crate::tile::operands::gpu::half_columns::narrow;
+use crate::tile::operands::gpu::half_rows::exponent_for;
 
 /// How the rows of a call are rounded.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,39 @@
+{#- What the tiles on matrix units are called with: a table of rows and one of columns in f16, both padded, with half norm
+    and weight of each column, length and residual of each row; then what the fold wants.
+    Expects  fold, plain. -#}
+{% if not plain %}
+enable wgpu_cooperative_matrix;
+{%- endif %}
+enable f16;
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f16>>;
+@group(0) @binding(1) var<storage, read> y: array<vec4<f16>>;
+/// Half norm and weight of each column.
+@group(0) @binding(2) var<storage, read> columns: array<vec2<f32>>;
+@group(0) @binding(3) var<storage, read> norms: array<f32>;
+@group(0) @binding(4) var<storage, read> residuals: array<f32>;
+{% if fold == "collect" %}
+{%- include "tile/product/units/matrix_collect.wgsl" %}
+{%- else -%}
+struct MatrixNearestParams {
+    rows: u32,
+    columns: u32,
+    depth: u32,
+    first_row: u32,
+    first_column: u32,
+    split_columns: u32,
+    first_split: u32,
+    stride: u32,
+    unscale: f32,
+    ratio: f32,
+}
+
+struct Partial {
+    best: f32,
+    second: f32,
+    column: u32,
+}
+
+@group(0) @binding(5) var<storage, read_write> partials: array<Partial>;
+@group(0) @binding(6) var<uniform> params: MatrixNearestParams;
+{%- endif %}

@@ -1,6 +1,0 @@
-{#- One step of the panels of product.wgsl, from what load.wgsl reads.
-    Expects  `row_tile`, `column_tile` (first row and column of the tile), and `pieces`, as fetch.wgsl does. -#}
-        {
-        {%- include "tile/fetch.wgsl" %}
-        {%- include "tile/put.wgsl" %}
-        }

@@ -1,0 +1,144 @@
+//! Certified labels for any rows under given centroids, block by block on the CPU: predict, and k-means||.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rayon::prelude::*;
+
+use super::block_rows;
+use super::pays::Use;
+use crate::cancel::Cancel;
+use crate::data::Points;
+use crate::data::frame::Frame;
+use crate::error::Result;
+use crate::kmeans::problem::{norm_above, row_square};
+use crate::tile::nearest::cpu::{Labelled, NearestTile, ROW_GROUP, Scratch, Values};
+use crate::tile::nearest::exact;
+use crate::tile::operands::columns::Codebook;
+use crate::tile::product::cpu::bytes::BytePanels;
+use crate::tile::product::cpu::panels::Panels;
+
+/// Rows and the frame they are read in.
+pub(crate) struct Rows<'a, 'd> {
+    /// The argument's name, for errors.
+    pub argument: &'static str,
+    /// The rows.
+    pub points: &'a Points<'d>,
+    /// Their frame.
+    pub frame: &'a Frame,
+    /// Polled once per block.
+    pub cancel: &'a Cancel,
+}
+
+/// One labelled block.
+pub(crate) struct Block<'a> {
+    /// Index of its first row.
+    pub start: usize,
+    /// Its rows as x'.
+    pub x: &'a [f32],
+    /// Their labels.
+    pub labels: &'a [u32],
+    /// How they were decided.
+    pub labelled: Labelled,
+}
+
+/// Labels all rows; `visit` turns each block into a result, and those come back in order.
+pub(crate) fn blocks<R: Send>(
+    rows: &Rows,
+    book: &Codebook,
+    visit: impl Fn(Block) -> R + Sync,
+) -> Result<Vec<R>> {
+    let chain = Panels::chain(book.depth);
+    let screen = book.screen(chain);
+    let panels = Panels::new(book, &screen.half_norms);
+    // Rows are much alike: where bytes leave too much of one block to do, they are not asked again.
+    let (bytes, pays) = (BytePanels::new(book, rows.points.rows()), AtomicBool::new(true));
+    let (total, columns) = (rows.points.rows(), rows.points.columns());
+    let block = block_rows(columns);
+    (0..total.div_ceil(block))
+        .into_par_iter()
+        .map_init(
+            || (vec![0.0; block * columns], vec![0.0; block], vec![0; block], Scratch::new(block, columns)),
+            |(x, norms, labels, scratch), index| {
+                rows.cancel.check()?;
+                let start = index * block;
+                let count = block.min(total - start);
+                rows.frame.load(rows.argument, rows.points, start, &mut x[..count * columns])?;
+                let mut largest = 0.0_f32;
+                for (norm, x) in norms.iter_mut().zip(x[..count * columns].chunks_exact(columns)) {
+                    *norm = norm_above(row_square(x));
+                    largest = largest.max(*norm);
+                }
+                let bound = book.bound(chain, largest);
+                let bytes = bytes.as_ref().filter(|_| pays.load(Relaxed));
+                let tile = NearestTile { bytes, ..NearestTile::all(book, &panels, &screen, bound) };
+                let labelled = tile.label(x, &norms[..count], &mut labels[..count], None, scratch);
+                if bytes.is_some() && Use::is_worthless([count * book.len(), labelled.left_by_bytes]) {
+                    pays.store(false, Relaxed);
+                }
+                Ok(visit(Block { start, x: &x[..count * columns], labels: &labels[..count], labelled }))
+            },
+        )
+        .collect()
+}
+
+/// The `count` nearest centroids of one row, nearest first, ties to the lowest index.
+pub(crate) struct Top {
+    /// Indices of centroids.
+    pub indices: Vec<u32>,
+    /// Squared distances between x', in `f64`.
+    pub squared: Vec<f64>,
+}
+
+/// The `count` nearest of the distinct centroids of each row: the tile screens, `f64` decides.
+///
+/// With the error bound E, a centroid among the nearest has a tile value of at most the count-th least plus 2 E.
+pub(crate) fn top(rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
+    let panels = Panels::new(book, &book.half_norms);
+    let (total, columns) = (rows.points.rows(), rows.points.columns());
+    let blocks: Vec<Result<Vec<Top>>> = (0..total.div_ceil(ROW_GROUP))
+        .into_par_iter()
+        .map_init(
+            || (vec![0.0; ROW_GROUP * columns], Values::new(&panels), Vec::new()),
+            |(x, values, sorted), group| {
+                rows.cancel.check()?;
+                let start = group * ROW_GROUP;
+                let x = &mut x[..ROW_GROUP.min(total - start) * columns];
+                rows.frame.load(rows.argument, rows.points, start, x)?;
+                let values = values.of(x, &panels, book.len());
+                Ok(x.chunks_exact(columns)
+                    .zip(values)
+                    .map(|(x, v)| top_of(x, v, book, count, sorted))
+                    .collect())
+            },
+        )
+        .collect();
+    let mut all = Vec::with_capacity(total);
+    for block in blocks {
+        all.extend(block?);
+    }
+    Ok(all)
+}
+
+fn top_of(x: &[f32], values: &[f32], book: &Codebook, count: usize, sorted: &mut Vec<f32>) -> Top {
+    let norm = norm_above(row_square(x));
+    let gap = book.bound(Panels::chain(book.depth), norm).gap(norm);
+    sorted.clear();
+    sorted.extend_from_slice(values);
+    let (_, &mut last, _) = sorted.select_nth_unstable_by(count - 1, f32::total_cmp);
+    let candidates = values.iter().enumerate().filter(|&(_, &value)| value <= last + gap);
+    decide(x, candidates.map(|(column, _)| column), book, count)
+}
+
+/// The `count` nearest among some columns, decided in `f64`.
+pub(crate) fn decide(x: &[f32], columns: impl Iterator<Item = usize>, book: &Codebook, count: usize) -> Top {
+    let mut found: Vec<(f64, u32)> = columns
+        .map(|column| {
+            let start = column * x.len();
+            (exact::squared_distance(x, &book.exact[start..start + x.len()]), book.given[column])
+        })
+        .collect();
+    found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    found.truncate(count);
+    Top { indices: found.iter().map(|f| f.1).collect(), squared: found.iter().map(|f| f.0).collect() }
+}

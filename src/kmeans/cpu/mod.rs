@@ -1,0 +1,343 @@
+//! One pass of Lloyd's algorithm on the CPU: certified labels and exact sums, block by block.
+//!
+//! Blocks of rows are read, centred, multiplied and folded while they are in cache; sums are updated only for rows
+//! whose label changed, which is exact because they are integers. Where it pays a pass is pruned: see `prune`.
+
+pub(crate) mod label;
+pub(crate) mod pays;
+pub(crate) mod prune;
+
+use std::sync::atomic::AtomicU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use self::pays::Use;
+use self::prune::ball::{Balls, GROUP, Pruned};
+use self::prune::bounds::{Margin, Moves};
+use self::prune::scan::{Bounds, Segment};
+use self::prune::schedule::Schedule;
+use super::grid::Sums;
+use super::lloyd::{Pass, Passes};
+use super::params::Params;
+use super::problem::Problem;
+use crate::cancel::Cancel;
+use crate::error::Result;
+use crate::tile::bound::f32::Bound;
+use crate::tile::nearest::cpu::{NearestTile, ROW_GROUP, Reach, Scratch};
+use crate::tile::operands::columns::{Codebook, Screen};
+use crate::tile::product::cpu::bytes::BytePanels;
+use crate::tile::product::cpu::panels::Panels;
+
+/// Bytes of a block of rows: half of a small second-level cache.
+const BLOCK_BYTES: usize = 192 * 1024;
+/// A pruned pass is judged by one task in this many, which are done first.
+const PROBE: usize = 16;
+/// Fewer rows in doubt than this are not judged at all.
+const LEAST_PROBED: usize = 4096;
+/// Passes for which bytes rest where they left too much to do.
+const REST_OF_BYTES: usize = 8;
+
+/// Rows per block for rows of `columns` features.
+pub(crate) fn block_rows(columns: usize) -> usize {
+    (BLOCK_BYTES / (4 * columns)).clamp(ROW_GROUP, 16 * ROW_GROUP) / ROW_GROUP * ROW_GROUP
+}
+
+/// Labels and sums on the CPU.
+pub(crate) struct Cpu<'p, 'd> {
+    problem: &'p Problem<'d>,
+    labels: Vec<u32>,
+    sums: Sums,
+    workers: Vec<Mutex<Worker>>,
+    panels: Panels,
+    cancel: Cancel,
+    recheck: bool,
+    margin: Margin,
+    schedule: Schedule,
+    /// When dense passes look at rows in bytes first.
+    by_bytes: Use,
+    bounds: Bounds,
+    moves: Moves,
+    /// The centroids that the bounds are right for; empty where there are no bounds.
+    bounded: Vec<f64>,
+}
+
+/// What one thread owns.
+struct Worker {
+    x: Vec<f32>,
+    before: Vec<u32>,
+    scratch: Scratch,
+    sums: Sums,
+    /// Whether anything was added to the sums.
+    has_sums: bool,
+    /// What bytes left to do in this pass, in products.
+    left_by_bytes: usize,
+    balls: Option<Balls>,
+}
+
+/// A codebook with what the tile needs of it.
+struct Prepared<'a> {
+    book: &'a Codebook<'a>,
+    screen: Screen,
+    bound: Bound,
+}
+
+impl<'p, 'd> Cpu<'p, 'd> {
+    /// To be created and used inside the thread pool it runs on.
+    pub fn new(problem: &'p Problem<'d>, params: &Params) -> Self {
+        let (rows, columns, n_clusters) = (block_rows(problem.columns), problem.columns, params.n_clusters);
+        let schedule = Schedule::new(params.prune, problem.rows, columns, n_clusters);
+        let worker = |_| {
+            Mutex::new(Worker {
+                x: vec![0.0; rows * columns],
+                before: vec![0; rows],
+                scratch: Scratch::new(rows, columns),
+                sums: Sums::new(n_clusters, columns),
+                has_sums: false,
+                left_by_bytes: 0,
+                balls: None,
+            })
+        };
+        Self {
+            problem,
+            labels: vec![u32::MAX; problem.rows],
+            sums: Sums::new(n_clusters, columns),
+            workers: (0..rayon::current_num_threads()).map(worker).collect(),
+            panels: Panels::empty(columns),
+            cancel: params.cancel.clone(),
+            recheck: params.recheck,
+            margin: Margin::new(params.careless),
+            bounds: Bounds::new(if schedule.is_on() { problem.rows } else { 0 }),
+            schedule,
+            by_bytes: Use::new(REST_OF_BYTES),
+            moves: Moves::default(),
+            bounded: Vec::new(),
+        }
+    }
+
+    /// All rows with all centroids.
+    fn dense(&mut self, prepared: &Prepared) -> Result<Pass> {
+        let begin = Instant::now();
+        let (problem, rows) = (self.problem, block_rows(self.problem.columns));
+        let bytes = self.by_bytes.now().then(|| BytePanels::new(prepared.book, problem.rows)).flatten();
+        let tile = NearestTile {
+            recheck: self.recheck,
+            bytes: bytes.as_ref(),
+            ..NearestTile::all(prepared.book, &self.panels, &prepared.screen, prepared.bound)
+        };
+        let (workers, cancel) = (&self.workers, &self.cancel);
+        let block = |block: usize, labels: &mut [u32], reach: Option<Reach>| {
+            cancel.check()?;
+            own(workers).pass_block(problem, &tile, block * rows, labels, reach)
+        };
+        let labels = self.labels.par_chunks_mut(rows).enumerate();
+        let keeps_bounds = self.schedule.needs_bounds() && prepared.book.len() == self.sums.weights.len();
+        let pass = if keeps_bounds {
+            let bounds = self.bounds.upper.par_chunks_mut(rows).zip(self.bounds.lower.par_chunks_mut(rows));
+            labels
+                .zip(bounds)
+                .map(|((at, labels), (upper, lower))| block(at, labels, Some(Reach { upper, lower })))
+                .try_reduce(Pass::default, |a, b| Ok(a.plus(b)))?
+        } else {
+            labels
+                .map(|(at, labels)| block(at, labels, None))
+                .try_reduce(Pass::default, |a, b| Ok(a.plus(b)))?
+        };
+        self.bounded.clear();
+        if keeps_bounds {
+            self.bounded.extend_from_slice(&prepared.book.exact);
+        }
+        let all = if bytes.is_some() { problem.rows * prepared.book.len() } else { 0 };
+        let left =
+            workers_of(&mut self.workers).map(|worker| std::mem::take(&mut worker.left_by_bytes)).sum();
+        self.by_bytes.learn([all, left]);
+        self.schedule.was_dense(begin.elapsed().as_secs_f64());
+        Ok(pass)
+    }
+
+    /// Only what bounds leave open. `Err` of the pass so far where going on does not pay: the labels it has set are right,
+    /// and a dense pass must follow.
+    fn pruned(&mut self, prepared: &Prepared) -> Result<std::result::Result<Pass, Pass>> {
+        let begin = Instant::now();
+        let (problem, book) = (self.problem, prepared.book);
+        self.moves.measure(&self.bounded, &book.exact, problem.columns);
+        let total = self.bounds.scan(&self.labels, &self.moves, self.margin, &self.cancel)?;
+        let fixed = begin.elapsed().as_secs_f64();
+        let share = (total / (4 * PROBE * self.workers.len())).max(4 * ROW_GROUP);
+        let segments = self.bounds.segments(share);
+        let tasks = tasks(&segments, share);
+        let parts = self.bounds.parts();
+        let pruned = Pruned {
+            problem,
+            book,
+            panels: &self.panels,
+            screen: &prepared.screen,
+            bound: book.bound(Panels::chain(problem.columns), problem.largest_norm.max(book.norm_above())),
+            moves: &self.moves,
+            margin: self.margin,
+            recheck: self.recheck,
+            order: parts.order,
+            labels: shared(&mut self.labels),
+            upper: shared(bytemuck::cast_slice_mut(parts.upper)),
+            lower: shared(bytemuck::cast_slice_mut(parts.lower)),
+        };
+        let (workers, cancel) = (&self.workers, &self.cancel);
+        let run = |tasks: &[&[Segment]]| {
+            let pass = |segments: &&[Segment]| {
+                cancel.check()?;
+                own(workers).pass_balls(&pruned, segments)
+            };
+            tasks.par_iter().with_max_len(1).map(pass).try_reduce(Pass::default, |a, b| Ok(a.plus(b)))
+        };
+        let is_probe = |&(at, _): &(usize, &[Segment])| total >= LEAST_PROBED && at % PROBE == 0;
+        let (probe, rest): (Vec<_>, Vec<_>) = tasks.into_iter().enumerate().partition(is_probe);
+        let [probe, rest] =
+            [probe, rest].map(|tasks| tasks.into_iter().map(|(_, task)| task).collect::<Vec<_>>());
+        let mut pass = Pass::default();
+        if !probe.is_empty() {
+            let start = Instant::now();
+            pass = run(&probe)?;
+            let rows: usize =
+                probe.iter().copied().flatten().map(|segment| segment.end - segment.start).sum();
+            let seconds = start.elapsed().as_secs_f64();
+            if self.schedule.gives_up(fixed, seconds, rows as f64 / total as f64) {
+                return Ok(Err(pass));
+            }
+        }
+        pass = pass.plus(run(&rest)?);
+        self.bounded.copy_from_slice(&book.exact);
+        Ok(Ok(pass))
+    }
+
+    /// Bounds are of use only where centroids are distinct: those that were merged may part.
+    fn can_prune(&self, book: &Codebook) -> bool {
+        self.schedule.tries_now() && self.bounded.len() == book.exact.len()
+    }
+}
+
+impl Passes for Cpu<'_, '_> {
+    fn reset(&mut self) -> Result<()> {
+        self.labels.fill(u32::MAX);
+        self.sums.weights.fill(0);
+        self.sums.totals.fill(0);
+        self.bounded.clear();
+        self.schedule.restart();
+        Ok(())
+    }
+
+    fn assign(&mut self, book: &Codebook) -> Result<Pass> {
+        let chain = Panels::chain(self.problem.columns);
+        let screen = book.screen(chain);
+        self.panels.pack(book, &screen.half_norms);
+        let bound = book.bound(chain, self.problem.largest_norm);
+        let prepared = Prepared { book, screen, bound };
+        let mut begun = Pass::default();
+        let finished = match self.can_prune(book) {
+            false => None,
+            true => match self.pruned(&prepared)? {
+                Ok(pass) => {
+                    self.schedule.was_pruned();
+                    Some(pass)
+                }
+                Err(pass) => {
+                    self.schedule.gave_up();
+                    begun = pass;
+                    None
+                }
+            },
+        };
+        let pass = match finished {
+            Some(pass) => pass,
+            None => begun.plus(self.dense(&prepared)?),
+        };
+        for worker in workers_of(&mut self.workers) {
+            if std::mem::take(&mut worker.has_sums) {
+                self.sums.take(&mut worker.sums);
+            }
+        }
+        Ok(pass)
+    }
+
+    fn sums(&self) -> &Sums {
+        &self.sums
+    }
+
+    fn labels(&mut self) -> Result<Vec<u32>> {
+        Ok(self.labels.clone())
+    }
+}
+
+/// The worker of the calling thread. A poisoned one means that another block panicked; its buffers are still valid to
+/// overwrite.
+fn own(workers: &[Mutex<Worker>]) -> MutexGuard<'_, Worker> {
+    let worker = &workers[rayon::current_thread_index().unwrap_or(0) % workers.len()];
+    worker.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All workers, where no thread has one.
+fn workers_of(workers: &mut [Mutex<Worker>]) -> impl Iterator<Item = &mut Worker> {
+    workers.iter_mut().map(|worker| worker.get_mut().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Runs of segments, each of about `share` rows, and of at most [`GROUP`] labels.
+fn tasks(segments: &[Segment], share: usize) -> Vec<&[Segment]> {
+    let mut tasks = Vec::new();
+    let (mut first, mut rows) = (0, 0);
+    for (at, segment) in segments.iter().enumerate() {
+        rows += segment.end - segment.start;
+        if rows >= share || at + 1 - first == GROUP {
+            tasks.push(&segments[first..=at]);
+            (first, rows) = (at + 1, 0);
+        }
+    }
+    if first < segments.len() {
+        tasks.push(&segments[first..]);
+    }
+    tasks
+}
+
+/// Words that threads write in any order, each of which is one thread's.
+fn shared(words: &mut [u32]) -> &[AtomicU32] {
+    // SAFETY: an AtomicU32 has the size, the alignment and the values of a u32, and the borrow is exclusive.
+    unsafe { &*(std::ptr::from_mut(words) as *const [AtomicU32]) }
+}
+
+impl Worker {
+    fn pass_block(
+        &mut self,
+        problem: &Problem,
+        tile: &NearestTile,
+        start: usize,
+        labels: &mut [u32],
+        reach: Option<Reach>,
+    ) -> Result<Pass> {
+        let (count, columns) = (labels.len(), problem.columns);
+        problem.load(start, &mut self.x[..count * columns])?;
+        self.before[..count].copy_from_slice(labels);
+        let norms = &problem.norms[start..start + count];
+        let labelled = tile.label(&self.x, norms, labels, reach, &mut self.scratch);
+        let mut changed = 0;
+        for (index, (&label, &before)) in labels.iter().zip(&self.before).enumerate() {
+            if label == before {
+                continue;
+            }
+            changed += 1;
+            let x = &self.x[index * columns..(index + 1) * columns];
+            let from = (before != u32::MAX).then_some(before);
+            problem.move_row(x, start + index, from, label, &mut self.sums);
+        }
+        self.has_sums |= changed > 0;
+        let products = (count * tile.len()) as u64;
+        self.left_by_bytes += labelled.left_by_bytes;
+        let [screened, rechecked] = [labelled.screened, labelled.rechecked].map(|count| count as u64);
+        Ok(Pass { changed, screened, rechecked, products })
+    }
+
+    fn pass_balls(&mut self, pruned: &Pruned, segments: &[Segment]) -> Result<Pass> {
+        let balls = self.balls.get_or_insert_with(|| Balls::new(pruned.problem.columns));
+        let pass = balls.pass(pruned, segments, &mut self.scratch, &mut self.sums)?;
+        self.has_sums |= pass.changed > 0;
+        Ok(pass)
+    }
+}

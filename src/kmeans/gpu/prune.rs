@@ -1,0 +1,292 @@
+//! Exact pruning on the GPU: rows whose label cannot have changed are not multiplied.
+//!
+//! Each row keeps bounds on its distances, as on the CPU ([`crate::kmeans::cpu::prune`]): u to the centroid of its label, l to every
+//! other. Every tier of a pass writes them (`shaders/tile/nearest/reach.wgsl`). Once the centroids have moved:
+//!
+//! 1. u grows by the shift of the label's centroid, l shrinks by the largest shift of the others
+//!    (`shaders/kmeans/shift.wgsl`), but for the few that moved farthest. Rows with u >= l, by the margin that covers the reference's own
+//!    rounding, are measured, which lowers u to the distance itself (`shaders/kmeans/gauge.wgsl`), and counted
+//!    (`shaders/kmeans/doubt.wgsl`). The few hardly ever make them fewer: if they are too many, the pass is dense.
+//! 2. All rows meet those few centroids. Their values lower l to what is known of the few, and often u too
+//!    (`shaders/tile/nearest/approach.wgsl`). A handful of centroids that jump would else spoil the bounds of all rows.
+//! 3. The rows that are open now are measured, and those that still are go through the `f32` tile and its certificate, as rows that a screen leaves
+//!    do.
+//!
+//! Counts decide what is done, not a clock.
+
+use std::sync::Arc;
+
+use bytemuck::bytes_of;
+
+use super::kernels::{
+    DoubtParams, GAUGE_LANES, GAUGE_ROWS, GaugeParams, ShiftParams, doubt_kernel, gauge_kernel, shift_kernel,
+};
+use super::plan::{FEW, Plan, Shape};
+use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
+use crate::error::Result;
+use crate::kmeans::cpu::prune::bounds::{Margin, Moves};
+use crate::kmeans::params::{Params, Prune};
+use crate::tile::nearest::gpu::{Labeller, Reach, Task};
+use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::gpu::columns::DeviceBook;
+
+/// Operations of a pass below which finding the list takes longer than the pass: an estimate for a fast device.
+const LEAST_WORK: f64 = 2e10;
+/// Rows of a list take so many times as long as those of a dense pass by the `f32` tile, and by matrix units.
+const LIST_COST: f64 = 1.3;
+const LIST_COST_BESIDE_UNITS: f64 = 4.5;
+/// A pass that promises to take more of a dense one is dense.
+const WORTH: f64 = 0.9;
+/// Most passes without a trial.
+const LONGEST_WAIT: u32 = 4;
+/// Rows of a workgroup.
+const ROWS_PER_WORKGROUP: u32 = 256;
+
+/// What leaves rows out.
+pub(crate) struct Pruner {
+    is_always: bool,
+    margin: Margin,
+    depth: usize,
+    list_cost: f64,
+    shift: Arc<Pipeline>,
+    gauge: Arc<Pipeline>,
+    doubt: Arc<Pipeline>,
+    /// Bounds of each window's rows.
+    reach: Vec<DeviceBuffer>,
+    /// The centroids that the bounds are about; none where nothing is known.
+    bounded: Vec<f64>,
+    moves: Moves,
+    /// How far the centroids moved, where the pass is a trial.
+    trial: Option<Trial>,
+    /// Passes until the next trial, and what that becomes where a trial does not pay.
+    wait: u32,
+    patience: u32,
+}
+
+struct Trial {
+    shifts: DeviceBuffer,
+    /// Of the centroids that are not among the few: which moved farthest, how far, and the farthest of the others.
+    farthest: u32,
+    largest: f32,
+    second: f32,
+    has_paid: bool,
+}
+
+/// The centroids that moved farthest.
+pub(crate) struct Few {
+    /// Row-major.
+    pub centroids: Vec<f64>,
+    /// Of each its label.
+    pub labels: Vec<u32>,
+}
+
+/// The same on the device.
+pub(crate) struct DeviceFew<'b> {
+    book: DeviceBook<'b>,
+    labels: DeviceBuffer,
+}
+
+impl<'b> DeviceFew<'b> {
+    /// Copies them, with the codebook that they make.
+    pub fn new(gpu: &Gpu, labeller: &Labeller, few: &Few, book: &'b Codebook<'b>) -> Result<Self> {
+        Ok(Self { book: labeller.book(book)?, labels: gpu.filled("labels of a few", &few.labels)? })
+    }
+}
+
+impl Pruner {
+    /// Whether a fit may prune.
+    pub fn is_wanted(shape: &Shape, params: &Params) -> bool {
+        let work = 2.0 * shape.rows as f64 * shape.columns as f64 * shape.n_clusters as f64;
+        let is_worth = match params.prune {
+            Prune::Never => false,
+            Prune::Auto => work >= LEAST_WORK,
+            Prune::Always => true,
+        };
+        is_worth && shape.n_clusters > 1 && params.recheck
+    }
+
+    /// Room for the bounds of all rows, where the plan keeps them.
+    pub fn new(gpu: &Gpu, plan: &Plan, shape: &Shape, params: &Params) -> Result<Option<Self>> {
+        if !plan.keeps_reach {
+            return Ok(None);
+        }
+        let windows = plan.windows(shape.rows);
+        let reach = windows.map(|(_, rows)| gpu.buffer("reach", 8 * rows as u64)).collect::<Result<_>>()?;
+        Ok(Some(Self {
+            is_always: params.prune == Prune::Always,
+            margin: Margin::new(params.careless),
+            depth: shape.columns,
+            list_cost: if plan.matrix.is_some() { LIST_COST_BESIDE_UNITS } else { LIST_COST },
+            shift: gpu.pipeline(&shift_kernel()?)?,
+            gauge: gpu.pipeline(&gauge_kernel()?)?,
+            doubt: gpu.pipeline(&doubt_kernel()?)?,
+            reach,
+            bounded: Vec::new(),
+            moves: Moves::default(),
+            trial: None,
+            wait: 0,
+            patience: 1,
+        }))
+    }
+
+    /// Bounds of a window's rows.
+    pub fn reach(&self, window: usize) -> Reach<'_> {
+        Reach { bounds: &self.reach[window], few: None }
+    }
+
+    /// New centroids that have nothing to do with the last ones.
+    pub fn restart(&mut self) {
+        self.bounded.clear();
+        (self.wait, self.patience) = (0, 1);
+    }
+
+    /// Before a pass, where bounds hold and a trial is due: how far the centroids moved. Returns the few that all rows are to
+    /// meet, in tiles of `tile_columns`.
+    pub fn begin(&mut self, gpu: &Gpu, book: &Codebook, tile_columns: usize) -> Result<Option<Few>> {
+        self.trial = None;
+        // Centroids that were merged may part: then bounds on the others say nothing.
+        if self.bounded.len() != book.exact.len() {
+            return Ok(None);
+        }
+        if self.wait > 0 && !self.is_always {
+            self.wait -= 1;
+            return Ok(None);
+        }
+        self.moves.measure(&self.bounded, &book.exact, self.depth);
+        let shifts = &self.moves.shifts;
+        let mut order: Vec<u32> = (0..shifts.len() as u32).collect();
+        let shift = |&label: &u32| shifts[label as usize];
+        order.sort_unstable_by(|a, b| f32::total_cmp(&shift(b), &shift(a)).then(a.cmp(b)));
+        let few = (shifts.len() / FEW).next_multiple_of(tile_columns);
+        // Where they are many beside the others, they cost more than they tell.
+        let few = if few <= shifts.len() / 3 { few } else { 0 };
+        let (met, others) = order.split_at(few);
+        self.trial = Some(Trial {
+            shifts: gpu.filled("shifts", shifts)?,
+            farthest: others[0],
+            largest: shift(&others[0]),
+            second: others.get(1).map_or(0.0, shift),
+            has_paid: true,
+        });
+        let centroid = |&label: &u32| &book.exact[label as usize * self.depth..][..self.depth];
+        let centroids = met.iter().flat_map(centroid).copied().collect();
+        Ok((few > 0).then(|| Few { centroids, labels: met.to_vec() }))
+    }
+
+    /// Lists the rows of a window that bounds leave open. Returns how many, if there are few enough, and how many centroids all
+    /// rows met.
+    pub fn doubts(
+        &mut self,
+        gpu: &Gpu,
+        labeller: &mut Labeller,
+        task: &Task,
+        window: usize,
+        few: Option<&DeviceFew>,
+    ) -> Result<Option<(u32, usize)>> {
+        let (list_cost, is_always) = (self.list_cost, self.is_always);
+        let Some(trial) = &self.trial else { return Ok(None) };
+        let (rows, n_clusters) = (task.window.rows, self.moves.shifts.len());
+        let met = few.map_or(0, |few| few.book.book.len());
+        let costs = |count: u32, met: usize| {
+            list_cost * f64::from(count) / rows as f64 + met as f64 / n_clusters as f64
+        };
+        // A device that lists more rows than there are is not believed.
+        let believed = |count: u32| count.min(rows as u32);
+        let most = gpu.limits().max_workgroups_per_dimension;
+        let look = Look { pruner: self, task, bounds: &self.reach[window], most };
+        let [list, counters] = labeller.listed();
+        let mut batch = gpu.batch("doubt");
+        batch.clear_part(counters.slice(0, 8))?;
+        look.shift(&mut batch, trial)?;
+        look.open(&mut batch, [list, counters])?;
+        let read = batch.submit_and_read(&[(counters, 0..4)])?;
+        let mut count = believed(bytemuck::pod_read_unaligned(&read[0]));
+        let mut has_paid = costs(count, met) <= WORTH;
+        let mut goes_on = has_paid || is_always;
+        if goes_on && let Some(few) = few {
+            let reach = Some(Reach { bounds: look.bounds, few: Some(&few.labels) });
+            let approach = Task { book: &few.book, reach, ..*task };
+            count = believed(labeller.approach(&approach, &|batch, listed| look.open(batch, listed))?);
+            has_paid = costs(count, met) <= WORTH;
+            goes_on = costs(count, 0) <= WORTH || is_always;
+        }
+        if let Some(trial) = &mut self.trial {
+            trial.has_paid &= has_paid;
+        }
+        Ok(goes_on.then_some((count, met)))
+    }
+
+    /// After a pass, which left bounds about these centroids for all rows.
+    pub fn end(&mut self, book: &Codebook, n_clusters: usize) {
+        self.bounded.clear();
+        if book.len() == n_clusters {
+            self.bounded.extend_from_slice(&book.exact);
+        }
+        if let Some(trial) = self.trial.take() {
+            self.patience = if trial.has_paid { 1 } else { (2 * self.patience).min(LONGEST_WAIT) };
+            self.wait = if trial.has_paid { 0 } else { self.patience };
+        }
+    }
+}
+
+/// One look at the bounds of a window.
+struct Look<'a> {
+    pruner: &'a Pruner,
+    task: &'a Task<'a>,
+    bounds: &'a DeviceBuffer,
+    /// Workgroups along a dimension of a dispatch at most.
+    most: u32,
+}
+
+impl<'a> Look<'a> {
+    /// Workgroups for all rows, so many each.
+    fn grid(&self, rows_each: u32) -> [u32; 3] {
+        let workgroups = (self.task.window.rows as u32).div_ceil(rows_each);
+        let across = workgroups.min(self.most);
+        [across, workgroups.div_ceil(across), 1]
+    }
+
+    fn sizes(&self) -> (u32, u32) {
+        (self.task.window.rows as u32, self.pruner.moves.shifts.len() as u32)
+    }
+
+    /// Moves the bounds along with the centroids.
+    fn shift(&self, batch: &mut Batch<'a>, trial: &'a Trial) -> Result<()> {
+        let ((rows, n_clusters), grid) = (self.sizes(), self.grid(ROWS_PER_WORKGROUP));
+        let Trial { farthest, largest, second, .. } = *trial;
+        let params = ShiftParams { rows, n_clusters, across: grid[0], farthest, largest, second };
+        let bindings = [self.task.labels.whole(), trial.shifts.whole(), self.bounds.whole()];
+        batch.dispatch(&self.pruner.shift, &bindings, bytes_of(&params), grid)
+    }
+
+    /// Measures the rows that are open, where the centroids are one window, and lists those that stay so.
+    fn open(&self, batch: &mut Batch<'a>, [list, counters]: [&'a DeviceBuffer; 2]) -> Result<()> {
+        let Self { pruner, task, bounds, .. } = *self;
+        let ((rows, n_clusters), margin) = (self.sizes(), pruner.margin.factor());
+        if let Some(centroids) = task.book.whole() {
+            let (grid, depth) = (self.grid(GAUGE_ROWS), pruner.depth);
+            let params = GaugeParams {
+                rows,
+                n_clusters,
+                across: grid[0],
+                depth: depth as u32,
+                margin,
+                // A sum goes through one addition in so many features, and a few more.
+                slack: (depth as u32).div_ceil(GAUGE_LANES).saturating_add(32) as f32 * 2.0_f32.powi(-22),
+                least: (depth as f32).sqrt() * 2e-19,
+            };
+            let bindings = [
+                task.window.x.whole(),
+                task.window.norms.whole(),
+                centroids.whole(),
+                task.labels.whole(),
+                bounds.whole(),
+            ];
+            batch.dispatch(&pruner.gauge, &bindings, bytes_of(&params), grid)?;
+        }
+        let grid = self.grid(ROWS_PER_WORKGROUP);
+        let params = DoubtParams { rows, n_clusters, across: grid[0], margin };
+        let bindings = [task.labels.whole(), bounds.whole(), list.whole(), counters.whole()];
+        batch.dispatch(&pruner.doubt, &bindings, bytes_of(&params), grid)
+    }
+}

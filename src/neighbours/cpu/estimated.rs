@@ -1,0 +1,83 @@
+//! The CPU's search by estimated values: bands of queries meet windows of points tile by tile, and the folds of the other
+//! screen keep what may be wanted. What is left is measured in `f64`, as everywhere.
+//!
+//! Tables are prepared as those of a distance matrix are, in windows of bounded size: most sets are one. A value may depend on
+//! the window that its point is in, by no more than its bound.
+
+use rayon::prelude::*;
+
+use super::{Call, Work};
+use crate::distance::tiles::{TILE_COLUMNS, TILE_ROWS, Tiles, Tools};
+use crate::error::Result;
+use crate::neighbours::estimate::{Chosen, Estimate};
+use crate::neighbours::fold::Fold;
+use crate::neighbours::judge::Scratch;
+use crate::neighbours::plan::Cut;
+use crate::neighbours::problem::{Part, Problem};
+
+/// Points with the queries that meet them.
+struct Window<'a> {
+    estimate: &'a Estimate,
+    tiles: Tiles<'a>,
+    /// Number of each point.
+    numbers: &'a [u32],
+}
+
+/// The answers of queries of one part, in order.
+pub(crate) fn search<F: Fold>(
+    problem: &Problem,
+    estimate: &Estimate,
+    part: &Part,
+    queries: &[u32],
+    fold: &F,
+    cut: Cut,
+) -> Result<Vec<F::Answer>> {
+    let call = Call { problem, judge: problem.judge(), fold, cut };
+    let band = cut.band(queries.len(), rayon::current_num_threads(), TILE_ROWS);
+    let mut blocks: Vec<Work<F::Answer>> = queries
+        .par_chunks(band)
+        .map(|queries| Work::of_estimates(problem, estimate, queries, fold))
+        .collect();
+    let is_double = estimate.is_double();
+    let asked = Chosen::new(problem.queries(), queries, is_double);
+    let x = asked.points();
+    for start in (0..part.points.len()).step_by(cut.prepared) {
+        let numbers = part.points.range(start, cut.prepared.min(part.points.len() - start));
+        let chosen = Chosen::new(&problem.points, &numbers, is_double);
+        let y = chosen.points();
+        let is_itself = problem.other_queries().is_none() && numbers == queries;
+        let formula = (problem.formula.metric, &problem.formula.constants);
+        let tiles = Tiles::new(&x, (!is_itself).then_some(&y), formula, is_double, &problem.cancel)?;
+        let window = Window { estimate, tiles, numbers: &numbers };
+        blocks.par_iter_mut().enumerate().try_for_each_init(
+            || (Tools::default(), Scratch::default()),
+            |(tools, scratch), (index, work)| window.meet(&call, work, index * band, tools, scratch),
+        )?;
+    }
+    Work::finish_all(blocks, &call)
+}
+
+impl Window<'_> {
+    /// The queries of a block, the first of which is row `first_row` of the tiles, meet all points of the window.
+    fn meet<F: Fold>(
+        &self,
+        call: &Call<F>,
+        work: &mut Work<F::Answer>,
+        first_row: usize,
+        tools: &mut Tools,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let (Self { numbers, estimate, tiles }, rows) = (self, work.queries.len());
+        for (index, numbers) in numbers.chunks(TILE_COLUMNS).enumerate() {
+            call.problem.cancel.check()?;
+            let columns = (index * TILE_COLUMNS, numbers.len());
+            tiles.tile((first_row, rows), columns, tools, |row, values| {
+                estimate.order(values);
+                work.block.take(row, numbers, values, call.fold.count());
+            });
+            work.decide(call, call.cut.entries, scratch);
+        }
+        work.decide(call, 0, scratch);
+        Ok(())
+    }
+}

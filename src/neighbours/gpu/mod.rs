@@ -1,0 +1,228 @@
+//! Neighbours on the GPU: lists are collected there, window by window; the host decides in `f64` among what they hold.
+//!
+//! Where there are matrix units they search first ([`units`]), and tiles of `f32` what those leave.
+//!
+//! Queries come in blocks whose lists fit the device. Where all points fit one window they stay there for all blocks. Rows
+//! that the device lost, because more columns than it keeps are within the band, are searched again on the host: which
+//! those are changes no bit, because the host decides on all of them in the same way.
+
+pub(crate) mod estimated;
+mod units;
+pub(crate) mod within;
+
+use rayon::prelude::*;
+
+use super::fold::Fold;
+use super::judge::Scratch;
+use super::problem::{Part, Problem, Selection};
+use super::screen::{Screen, Side};
+use crate::device::{Gpu, Limits};
+use crate::error::Result;
+use crate::tile::bound::f32::DEVICE_UNIT;
+use crate::tile::choice::choose::Task;
+use crate::tile::choice::family::Fold as TileFold;
+use crate::tile::choice::shape::TileShape;
+use crate::tile::choice::tune::cache::table_of;
+use crate::tile::collect::cpu::rounded_up;
+use crate::tile::collect::gpu::{CollectSizes, Collector, Columns, Operands};
+
+/// Rows for which points are not brought to the device again: the host searches them sooner.
+const FEW: usize = 64;
+
+/// Queries that the device lost, and how many of the others matrix units found the columns of.
+pub(crate) struct Lost {
+    pub queries: Vec<u32>,
+    pub screened: usize,
+}
+
+/// Answers queries from the columns that the device found, and adds those that it lost to a list.
+pub(crate) type Take<'a> = dyn FnMut(&[u32], &[Option<Vec<u32>>], &mut Vec<u32>) -> Result<()> + 'a;
+
+/// The answers of one part, through `visit`. `count` are wanted of each query.
+pub(crate) fn search<F: Fold>(
+    gpu: &Gpu,
+    problem: &Problem,
+    screen: &Screen,
+    part: &Part,
+    fold: &F,
+    count: usize,
+    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
+) -> Result<Lost> {
+    // A row that does not count for itself is dropped on the host.
+    let wanted = count + usize::from(problem.leaves_out_self);
+    let mut take = |queries: &[u32], found: &[Option<Vec<u32>>], lost: &mut Vec<u32>| {
+        for (query, answer) in decide(problem, part, fold, queries, found)? {
+            match answer {
+                Some(answer) => visit(query, answer)?,
+                None => lost.push(query),
+            }
+        }
+        Ok(())
+    };
+    by_device(gpu, (problem, screen, part), wanted, &mut take)
+}
+
+/// The same for any fold: by matrix units where there are some, then by `f32` tiles.
+fn by_device(
+    gpu: &Gpu,
+    (problem, screen, part): (&Problem, &Screen, &Part),
+    wanted: usize,
+    take: &mut Take,
+) -> Result<Lost> {
+    let (_, limits) = tile_of(gpu, part, screen.depth());
+    let Some(units) = units::Search::new((gpu, &limits), (problem, screen, part), wanted)? else {
+        let queries = tiles(gpu, (problem, screen, part), wanted, take)?;
+        return Ok(Lost { queries, screened: 0 });
+    };
+    let mut queries = units.run(take)?;
+    let screened = part.queries.len() - queries.len();
+    if queries.len() > FEW {
+        let part = units::part_of(part, queries);
+        queries = tiles(gpu, (problem, screen, &part), wanted, take)?;
+    }
+    Ok(Lost { queries, screened })
+}
+
+/// By `f32` tiles. Returns the queries that the device lost.
+fn tiles(
+    gpu: &Gpu,
+    (problem, screen, part): (&Problem, &Screen, &Part),
+    wanted: usize,
+    take: &mut Take,
+) -> Result<Vec<u32>> {
+    let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
+    let (shape, limits) = tile_of(gpu, part, depth);
+    let sizes = CollectSizes::new(Operands::single(depth), (rows, columns, depth), wanted, &limits)?;
+    let mut collector = Collector::new(gpu, shape, sizes, problem.cancel.clone())?;
+    let chain = collector.chain();
+    let points = single_points(gpu, (problem, screen, part), chain, sizes.window)?;
+    let mut lost = Vec::new();
+    for start in (0..rows).step_by(sizes.rows) {
+        let queries = part.queries.range(start, sizes.rows.min(rows - start));
+        let (x, gaps) = prepare(problem, screen, &queries, chain);
+        let on_device = collector.rows(&x, &gaps)?;
+        points.for_each(|window| collector.meet(&on_device, window))?;
+        let found = collector.deliver(&on_device)?;
+        let entries: usize = found.iter().flatten().map(Vec::len).sum();
+        let kept = found.iter().flatten().count();
+        tracing::debug!(rows = queries.len(), lost = queries.len() - kept, entries, "lists of the f32 tile");
+        take(&queries, &found, &mut lost)?;
+    }
+    Ok(lost)
+}
+
+/// The points of a part as queries meet them: all at once where they fit one window, else window by window, each brought
+/// again for every block of queries.
+pub(crate) struct PointWindows<'a, C> {
+    points: &'a Selection,
+    window: usize,
+    upload: Upload<'a, C>,
+    whole: Option<C>,
+}
+
+/// Brings points to the device: it gets the place of the first among the part's points, and their numbers.
+type Upload<'a, C> = Box<dyn Fn(usize, &[u32]) -> Result<C> + 'a>;
+
+impl<'a, C> PointWindows<'a, C> {
+    /// Windows of at most `window` points.
+    pub fn new(part: &'a Part, window: usize, upload: Upload<'a, C>) -> Result<Self> {
+        let points = &part.points;
+        let mut windows = Self { points, window, upload, whole: None };
+        if points.len() <= window {
+            windows.whole = Some((windows.upload)(0, &points.range(0, points.len()))?);
+        }
+        Ok(windows)
+    }
+
+    /// Hands out all points.
+    pub fn for_each(&self, mut visit: impl FnMut(&C) -> Result<()>) -> Result<()> {
+        if let Some(whole) = &self.whole {
+            return visit(whole);
+        }
+        let points = self.points.len();
+        (0..points).step_by(self.window).try_for_each(|first| {
+            let numbers = self.points.range(first, self.window.min(points - first));
+            visit(&(self.upload)(first, &numbers)?)
+        })
+    }
+}
+
+/// Windows of at most `window` points in `f32`; sums of products are chains of `chain` additions.
+pub(crate) fn single_points<'a>(
+    gpu: &'a Gpu,
+    (problem, screen, part): (&'a Problem, &'a Screen, &'a Part),
+    chain: usize,
+    window: usize,
+) -> Result<PointWindows<'a, Columns>> {
+    let upload = move |first, numbers: &[u32]| {
+        problem.cancel.check()?;
+        let (depth, count) = (screen.depth(), numbers.len());
+        let (mut y, mut norms) = (vec![0.0; count * depth], vec![(0.0, 0.0); count]);
+        let prepared = y.par_chunks_exact_mut(depth).zip(&mut norms).zip(numbers).with_min_len(64);
+        prepared.for_each_init(
+            || vec![0.0; depth],
+            |wide, ((row, norm), &number)| {
+                let square = screen.load(Side::Points, &problem.points, number as usize, wide, row);
+                *norm = screen.half_norm(square, DEVICE_UNIT, chain);
+            },
+        );
+        Columns::upload(gpu, first, &y, &norms)
+    };
+    PointWindows::new(part, window, Box::new(upload))
+}
+
+/// A tile for queries and points, and what the device may hold now.
+pub(crate) fn tile_of(gpu: &Gpu, part: &Part, depth: usize) -> (TileShape, Limits) {
+    let mut limits = gpu.limits();
+    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
+    let (rows, columns) = (part.queries.len(), part.points.len());
+    let task = Task { fold: TileFold::Store, rows, columns, depth };
+    (table_of(gpu).shape(&task, &limits), limits)
+}
+
+/// Rows with the share of each in a difference of two values.
+fn prepare(problem: &Problem, screen: &Screen, queries: &[u32], chain: usize) -> (Vec<f32>, Vec<f32>) {
+    let depth = screen.depth();
+    let bound = screen.bound(DEVICE_UNIT, chain);
+    let (mut x, mut gaps) = (vec![0.0; queries.len() * depth], vec![0.0; queries.len()]);
+    let prepared = x.par_chunks_exact_mut(depth).zip(&mut gaps).zip(queries).with_min_len(64);
+    prepared.for_each_init(
+        || vec![0.0; depth],
+        |wide, ((row, gap), &query)| {
+            let square = screen.load(Side::Queries, problem.queries(), query as usize, wide, row);
+            *gap = rounded_up(screen.gap(&bound, square));
+        },
+    );
+    (x, gaps)
+}
+
+/// The answers of queries from the columns that the device found; `None` where it lost them.
+pub(crate) fn decide<F: Fold>(
+    problem: &Problem,
+    part: &Part,
+    fold: &F,
+    queries: &[u32],
+    found: &[Option<Vec<u32>>],
+) -> Result<Vec<(u32, Option<F::Answer>)>> {
+    let judge = problem.judge();
+    let columns = part.points.len();
+    let answers = queries.par_iter().zip(found).map_init(Scratch::default, |scratch, (&query, found)| {
+        problem.cancel.check()?;
+        // A device that names a column that does not exist, or none at all, is not believed.
+        let Some(found) = found.as_ref().filter(|found| found.iter().all(|&at| (at as usize) < columns))
+        else {
+            return Ok((query, None));
+        };
+        let left_out = problem.left_out(query);
+        let numbers = found.iter().map(|&at| part.points.get(at as usize));
+        scratch.load(problem, query);
+        judge.measure(numbers.filter(|&number| left_out != Some(number)), scratch);
+        if scratch.found.len() < fold.count().unwrap_or_default() {
+            return Ok((query, None));
+        }
+        let mut answer = F::Answer::default();
+        fold.add(&judge, query, &mut scratch.found, &mut answer);
+        Ok((query, Some(answer)))
+    });
+    answers.collect()
+}

@@ -1,0 +1,275 @@
+//! Who performs a search: the part that is the same for every call.
+
+use ndarray::Array2;
+
+use super::cpu;
+use super::fold::{Best, Count, Fold, Within as WithinFold};
+#[cfg(feature = "gpu")]
+use super::gpu::{self, Lost, estimated, within};
+#[cfg(feature = "gpu")]
+use super::grid::Grid;
+use super::params::{Params, RadiusParams};
+#[cfg(feature = "gpu")]
+use super::plan::Pace;
+use super::plan::result_bytes;
+#[cfg(feature = "gpu")]
+use super::problem::Selection;
+use super::problem::{Part, Problem};
+use super::reference::{self, Neighbour};
+use super::results::{Counts, Neighbours, Room, Within, zeros};
+use super::screening::Screening;
+use crate::data::Points;
+#[cfg(feature = "gpu")]
+use crate::device::Gpu;
+use crate::device::{Backend, Device, Prediction};
+use crate::distance::bound::Arithmetic;
+use crate::error::{Error, Result};
+
+/// The nearest of every query, or the last of those alone.
+pub(crate) fn nearest(
+    device: &Device,
+    points: &Points,
+    queries: Option<&Points>,
+    params: &Params,
+    only_last: bool,
+) -> Result<Neighbours> {
+    let problem = Problem::new(points, queries, params.rules())?;
+    let parts = problem.parts(params.filters.as_ref())?;
+    params.check(problem.available(&parts))?;
+    let rows = problem.queries().rows();
+    // The last alone, or all of them.
+    let (skipped, count) = if only_last { (params.count - 1, 1) } else { (0, params.count) };
+    let is_f64 = problem.needs_f64();
+    let total = (rows as u64).saturating_mul(count as u64);
+    result_bytes("neighbours", total, element_bytes(is_f64), params.max_bytes)?;
+    let mut indices: Vec<u32> = zeros(rows * count)?;
+    let mut room = Room::new(is_f64, rows * count)?;
+    let fold = Best { count: params.count };
+    let searched = search(device, &problem, &parts, &fold, |query, found| {
+        let start = query as usize * count;
+        let found = &found[skipped..];
+        for (place, neighbour) in indices[start..].iter_mut().zip(found) {
+            *place = neighbour.index;
+        }
+        room.put(&problem, query, start, found)
+    })?;
+    let shaped = Array2::from_shape_vec((rows, count), indices);
+    let indices = shaped.map_err(|error| Error::shape("result", format!("{rows} x {count}"), error))?;
+    let Searched { device, screened } = searched;
+    let screened = screened as f64 / rows as f64;
+    Ok(Neighbours { indices, distances: room.into_matrix(rows, count)?, device, screened })
+}
+
+/// How many are within the radius of every query.
+pub(crate) fn count(
+    device: &Device,
+    points: &Points,
+    queries: Option<&Points>,
+    params: &RadiusParams,
+) -> Result<Counts> {
+    let (problem, parts) = radius_problem(points, queries, params)?;
+    count_parts(device, &problem, &parts, params)
+}
+
+/// All within the radius of every query.
+pub(crate) fn within(
+    device: &Device,
+    points: &Points,
+    queries: Option<&Points>,
+    params: &RadiusParams,
+) -> Result<Within> {
+    let (problem, parts) = radius_problem(points, queries, params)?;
+    let counted = count_parts(device, &problem, &parts, params)?;
+    let is_f64 = problem.needs_f64();
+    result_bytes("neighbours within the radius", counted.total, element_bytes(is_f64), params.max_bytes)?;
+    let mut offsets = Vec::with_capacity(counted.counts.len() + 1);
+    offsets.push(0_u64);
+    for &count in &counted.counts {
+        offsets.push(offsets[offsets.len() - 1] + count);
+    }
+    let mut indices: Vec<u32> = zeros(counted.total as usize)?;
+    let mut room = Room::new(is_f64, counted.total as usize)?;
+    let order = problem.order();
+    let fold = WithinFold { shell: params.shell() };
+    let Searched { device, .. } = search(device, &problem, &parts, &fold, |query, mut found| {
+        let (start, end) = (offsets[query as usize] as usize, offsets[query as usize + 1] as usize);
+        if params.sorted {
+            found.sort_unstable_by(|a, b| order.compare(a, b));
+        } else {
+            found.sort_unstable_by_key(|neighbour| neighbour.index);
+        }
+        if found.len() != end - start {
+            let expected = format!("{} neighbours of query {query}, as were counted", end - start);
+            return Err(Error::shape("result", expected, found.len()));
+        }
+        for (place, neighbour) in indices[start..end].iter_mut().zip(&found) {
+            *place = neighbour.index;
+        }
+        room.put(&problem, query, start, &found)
+    })?;
+    Ok(Within { offsets, indices, distances: room.into_values(), device })
+}
+
+fn element_bytes(is_f64: bool) -> usize {
+    if is_f64 { size_of::<f64>() } else { size_of::<f32>() }
+}
+
+fn radius_problem<'a>(
+    points: &'a Points<'_>,
+    queries: Option<&'a Points<'_>>,
+    params: &RadiusParams,
+) -> Result<(Problem<'a>, Vec<Part>)> {
+    let problem = Problem::new(points, queries, params.rules())?;
+    params.check(problem.queries().rows())?;
+    let parts = problem.parts(params.filters.as_ref())?;
+    Ok((problem, parts))
+}
+
+fn count_parts(device: &Device, problem: &Problem, parts: &[Part], params: &RadiusParams) -> Result<Counts> {
+    let mut counts = vec![0; problem.queries().rows()];
+    let fold = Count { shell: params.shell() };
+    let Searched { device, .. } = search(device, problem, parts, &fold, |query, count| {
+        counts[query as usize] = count;
+        Ok(())
+    })?;
+    let total = counts.iter().sum();
+    Ok(Counts { counts, total, device })
+}
+
+/// Who performed a search.
+struct Searched {
+    /// In words.
+    device: String,
+    /// Queries whose columns were found by matrix units.
+    screened: usize,
+}
+
+/// Performs all parts; `visit` gets the answer of each query, in no promised order.
+fn search<F: Fold>(
+    device: &Device,
+    problem: &Problem,
+    parts: &[Part],
+    fold: &F,
+    mut visit: impl FnMut(u32, F::Answer) -> Result<()> + Send,
+) -> Result<Searched> {
+    let by = |device: String, screened| Ok(Searched { device, screened });
+    let products = problem.products(parts);
+    let elements = (problem.points.rows() + problem.queries().rows()) * problem.points.columns();
+    let predicted = Prediction { flops: 2.0 * products, upload_bytes: 4.0 * elements as f64 };
+    let backend = device.resolve(&predicted);
+    let host = device.host_pool();
+    let screening = host.install(|| Screening::new(problem, &arithmetics(&backend, problem)))?;
+    let name = match &backend {
+        Backend::Reference => {
+            parts.iter().try_for_each(|part| define(problem, part, fold, &mut visit))?;
+            return by(backend.name(), 0);
+        }
+        Backend::Cpu(_) => backend.name(),
+        #[cfg(feature = "gpu")]
+        Backend::Gpu(gpu)
+            if let Some(screening) = screening.as_ref().filter(|found| found.suits_gpus())
+                && !host.install(|| is_for_grids(problem, screening, parts, fold)) =>
+        {
+            let screened: Result<usize> = host.install(|| {
+                let of = |part: &Part| {
+                    let Lost { queries, screened } = on_gpu(gpu, problem, screening, part, fold, &mut visit)?;
+                    search_lost(problem, screening, part, queries, fold, &mut visit)?;
+                    Ok(screened)
+                };
+                parts.iter().map(of).sum()
+            });
+            return by(backend.name(), screened?);
+        }
+        #[cfg(feature = "gpu")]
+        Backend::Gpu(_) => format!("{}; neighbours on {}", backend.name(), Backend::Cpu(&host).name()),
+    };
+    host.install(|| {
+        parts.iter().try_for_each(|part| cpu::search(problem, screening.as_ref(), part, fold, &mut visit))
+    })?;
+    by(name, 0)
+}
+
+/// Whether grids on the host are faster than estimated values on a GPU.
+#[cfg(feature = "gpu")]
+fn is_for_grids<F: Fold>(problem: &Problem, screening: &Screening, parts: &[Part], fold: &F) -> bool {
+    let has_grid = |part: &Part| Grid::new(problem, part, fold, Pace::ON_GPU).is_some();
+    matches!(screening, Screening::Estimates(_)) && parts.iter().all(has_grid)
+}
+
+/// The answers of a part by a GPU.
+#[cfg(feature = "gpu")]
+fn on_gpu<F: Fold>(
+    gpu: &Gpu,
+    problem: &Problem,
+    screening: &Screening,
+    part: &Part,
+    fold: &F,
+    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
+) -> Result<Lost> {
+    let queries = match (screening, fold.count()) {
+        (Screening::Products(screen), Some(count)) => {
+            return gpu::search(gpu, problem, screen, part, fold, count, visit);
+        }
+        (Screening::Products(screen), None) => within::search(gpu, problem, screen, part, fold, visit),
+        (Screening::Estimates(estimate), _) => {
+            estimated::Search { gpu, problem, estimate, part, fold }.run(visit)
+        }
+    };
+    Ok(Lost { queries: queries?, screened: 0 })
+}
+
+/// The answers of queries whose columns the device lost, by the host.
+#[cfg(feature = "gpu")]
+fn search_lost<F: Fold>(
+    problem: &Problem,
+    screening: &Screening,
+    part: &Part,
+    lost: Vec<u32>,
+    fold: &F,
+    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
+) -> Result<()> {
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let part = Part { queries: Selection::Ids(lost), points: part.points.clone() };
+    cpu::search(problem, Some(screening), &part, fold, visit)
+}
+
+/// In what values may be measured before they are in `f64`, the best first.
+fn arithmetics(backend: &Backend, problem: &Problem) -> Vec<Arithmetic> {
+    if problem.needs_f64() {
+        return vec![Arithmetic::Double];
+    }
+    match backend {
+        #[cfg(feature = "gpu")]
+        Backend::Gpu(gpu) => vec![Arithmetic::Gpu { keeps_order: gpu.keeps_order() }, Arithmetic::Single],
+        _ => vec![Arithmetic::Single],
+    }
+}
+
+/// The definition: all points of each query, ranked, handed to the fold.
+fn define<F: Fold>(
+    problem: &Problem,
+    part: &Part,
+    fold: &F,
+    visit: &mut impl FnMut(u32, F::Answer) -> Result<()>,
+) -> Result<()> {
+    let points: Vec<Vec<f64>> =
+        (0..problem.points.rows()).map(|row| problem.wide_row(&problem.points, row)).collect();
+    let judge = problem.judge();
+    let columns = part.points.range(0, part.points.len());
+    for query in part.queries.range(0, part.queries.len()) {
+        problem.cancel.check()?;
+        let row = problem.wide_row(problem.queries(), query as usize);
+        let candidates = columns.iter().copied().filter(|&column| problem.left_out(query) != Some(column));
+        let mut ranked: Vec<Neighbour> =
+            reference::ranked(&problem.formula, problem.order(), &row, &points, candidates);
+        let mut answer = F::Answer::default();
+        if let Some(count) = fold.count() {
+            ranked.truncate(count);
+        }
+        fold.add(&judge, query, &mut ranked, &mut answer);
+        visit(query, answer)?;
+    }
+    Ok(())
+}

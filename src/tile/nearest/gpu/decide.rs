@@ -1,0 +1,179 @@
+//! The last tier of the cascade: listed rows are decided in `f64` on the host, among the columns inside their band.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytemuck::{bytes_of, pod_collect_to_vec};
+use rayon::prelude::*;
+
+use super::kernels::{CandidatesParams, Listed, ROOM, RelabelParams, candidates_kernel, relabel_kernel};
+use super::sizes::{LISTED_ROWS, LabellerSizes};
+use super::{LoadRow, Task};
+use crate::cancel::Cancel;
+use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
+use crate::error::Result;
+use crate::tile::choice::shape::TileShape;
+use crate::tile::nearest::exact;
+use crate::tile::operands::columns::Codebook;
+
+/// A list of rows that a tier left.
+#[derive(Clone, Copy)]
+pub(crate) struct List<'a> {
+    pub rows: &'a DeviceBuffer,
+    pub counters: &'a DeviceBuffer,
+    /// Which of the counters tells how many rows it has.
+    pub counter: u32,
+}
+
+/// What decides listed rows.
+pub(crate) struct Decider {
+    gpu: Gpu,
+    shape: TileShape,
+    candidates: Arc<Pipeline>,
+    relabel: Arc<Pipeline>,
+    found: DeviceBuffer,
+    cancel: Cancel,
+    recheck: bool,
+}
+
+impl Decider {
+    /// A decider whose tile has this shape.
+    pub fn new(
+        gpu: &Gpu,
+        sizes: &LabellerSizes,
+        shape: TileShape,
+        cancel: Cancel,
+        recheck: bool,
+    ) -> Result<Self> {
+        Ok(Self {
+            gpu: gpu.clone(),
+            shape,
+            candidates: gpu.pipeline(&candidates_kernel(&shape)?)?,
+            relabel: gpu.pipeline(&relabel_kernel()?)?,
+            found: gpu.buffer("found", sizes.found_bytes())?,
+            cancel,
+            recheck,
+        })
+    }
+
+    /// Whether anything is decided here; if not, the tile's own choice stays.
+    pub fn rechecks(&self) -> bool {
+        self.recheck
+    }
+
+    /// Decides the first `count` rows of `list`; returns how many of them changed their label.
+    pub fn decide_all(&self, task: &Task, list: List, count: u32) -> Result<u64> {
+        let mut changed = 0;
+        for first in (0..count).step_by(LISTED_ROWS as usize) {
+            self.cancel.check()?;
+            changed += self.decide(task, list, first, LISTED_ROWS.min(count - first))?;
+        }
+        Ok(changed)
+    }
+
+    fn decide(&self, task: &Task, list: List, first: u32, count: u32) -> Result<u64> {
+        let [rows, found] = self.ranges(list, first, count);
+        if !self.recheck {
+            let listed: Vec<Listed> = pod_collect_to_vec(&self.gpu.read(&[rows])?[0]);
+            return Ok(listed.iter().filter(|listed| listed.label != listed.before).count() as u64);
+        }
+        let mut batch = self.gpu.batch("candidates");
+        self.record(&mut batch, task, list, first, count)?;
+        let read = batch.submit_and_read(&[rows, found])?;
+        let left = Left { listed: pod_collect_to_vec(&read[0]), found: pod_collect_to_vec(&read[1]) };
+        let pairs = self.settle(task, &left)?;
+        Ok(left.listed.iter().zip(&pairs).filter(|(listed, pair)| listed.before != pair[1]).count() as u64)
+    }
+
+    /// Records what finds the candidates of rows `first .. first + count` of a list, of those that it has.
+    pub fn record<'a>(
+        &'a self,
+        batch: &mut Batch<'a>,
+        task: &Task<'a>,
+        list: List<'a>,
+        first: u32,
+        count: u32,
+    ) -> Result<()> {
+        let book = task.book;
+        batch.clear(&self.found)?;
+        for part in book.parts(self.shape.columns) {
+            let split_columns = self.shape.cut().split_columns(count, part.columns, u64::MAX);
+            let params = CandidatesParams {
+                rows: count,
+                columns: part.columns,
+                depth: book.book.depth as u32,
+                first_listed: first,
+                first_column: part.first,
+                split_columns,
+                counter: list.counter,
+            };
+            let (found, counters) = (self.found.whole(), list.counters.whole());
+            batch.dispatch(
+                &self.candidates,
+                &[task.window.x.whole(), part.y, part.half_norms, list.rows.whole(), found, counters],
+                bytes_of(&params),
+                [count.div_ceil(self.shape.rows), part.columns.div_ceil(split_columns), 1],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Where these rows of a list stand, and their candidates.
+    pub fn ranges<'a>(
+        &'a self,
+        list: List<'a>,
+        first: u32,
+        count: u32,
+    ) -> [(&'a DeviceBuffer, Range<u64>); 2] {
+        let bytes = size_of::<Listed>() as u64;
+        let rows = u64::from(first) * bytes..u64::from(first + count) * bytes;
+        [(list.rows, rows), (&self.found, 0..u64::from(count * (ROOM + 1)) * 4)]
+    }
+
+    /// Decides rows and writes their labels; returns those with their row numbers.
+    pub fn settle(&self, task: &Task, left: &Left) -> Result<Vec<[u32; 2]>> {
+        let pairs = decisions(task.book.book, &left.listed, &left.found, task.load)?;
+        self.write(task.labels, &pairs)?;
+        Ok(pairs)
+    }
+
+    fn write(&self, labels: &DeviceBuffer, pairs: &[[u32; 2]]) -> Result<()> {
+        let buffer = self.gpu.filled("pairs", pairs)?;
+        let mut batch = self.gpu.batch("relabel");
+        let params = RelabelParams { pairs: pairs.len() as u32 };
+        let workgroups = [params.pairs.div_ceil(256), 1, 1];
+        batch.dispatch(&self.relabel, &[buffer.whole(), labels.whole()], bytes_of(&params), workgroups)?;
+        batch.submit()
+    }
+}
+
+/// Rows that are left to the host.
+pub(crate) struct Left {
+    pub listed: Vec<Listed>,
+    /// For each the number of its candidates and [`ROOM`] places for them.
+    pub found: Vec<u32>,
+}
+
+/// The label of each listed row, decided in `f64` among its candidates.
+fn decisions(book: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
+    listed
+        .par_iter()
+        .zip(found.par_chunks_exact(ROOM as usize + 1))
+        .map_init(
+            || vec![0.0; book.depth],
+            |x, (listed, found)| {
+                load(listed.row as usize, x)?;
+                let count = found[0] as usize;
+                // The tile's own choice is always a candidate: a device that reports none, or one that does not
+                // exist, is not believed.
+                let known = |columns: &[u32]| columns.iter().all(|&column| (column as usize) < book.len());
+                let (column, _) = if (1..=ROOM as usize).contains(&count) && known(&found[1..=count]) {
+                    exact::nearest(x, found[1..=count].iter().copied(), &book.exact)
+                } else {
+                    exact::nearest(x, 0..book.len() as u32, &book.exact)
+                };
+                Ok([listed.row, book.given[column as usize]])
+            },
+        )
+        .collect()
+}

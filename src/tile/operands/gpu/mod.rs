@@ -1,0 +1,5 @@
+//! Operands in device memory.
+
+pub(crate) mod columns;
+pub(crate) mod half_columns;
+pub(crate) mod half_rows;

@@ -1,0 +1,7 @@
+//! How operands are multiplied: on the CPU, in WGSL, on matrix units.
+
+pub(crate) mod cpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod render;
+#[cfg(feature = "gpu")]
+pub(crate) mod units;

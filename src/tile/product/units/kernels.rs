@@ -1,0 +1,136 @@
+//! The kernels of the screen on matrix units: rendered text, arguments, parameter structs.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::shape::{Kind, MatrixTile};
+use crate::device::{Binding, Kernel};
+use crate::error::Result;
+use crate::tile::product::render::render;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct NarrowParams {
+    pub rows: u32,
+    pub padded_rows: u32,
+    pub depth: u32,
+    pub words: u32,
+    pub across: u32,
+    pub scale: f32,
+    pub unscale: f32,
+    pub slack: f32,
+    pub least: f32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct MatrixNearestParams {
+    pub rows: u32,
+    pub columns: u32,
+    pub depth: u32,
+    pub first_row: u32,
+    pub first_column: u32,
+    pub split_columns: u32,
+    pub first_split: u32,
+    pub stride: u32,
+    pub unscale: f32,
+    pub ratio: f32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct MatrixCollectParams {
+    pub rows: u32,
+    pub columns: u32,
+    pub depth: u32,
+    pub first_row: u32,
+    pub first_column: u32,
+    pub split_columns: u32,
+    pub room: u32,
+    pub unscale: f32,
+    pub ratio: f32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub(crate) struct MatrixCertifyParams {
+    pub rows: u32,
+    pub splits: u32,
+    pub stride: u32,
+    pub first_row: u32,
+    pub ratio: f32,
+    pub square: f32,
+}
+
+const NARROW: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
+const NEAREST: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Uniform,
+];
+const COLLECT: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::Uniform,
+];
+const CERTIFY: &[Binding] = &[
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::Read,
+    Binding::ReadWrite,
+    Binding::ReadWrite,
+    Binding::ReadWrite,
+    Binding::Read,
+    Binding::Uniform,
+];
+
+/// The kernel that rounds rows to `f16`.
+pub(crate) fn narrow_kernel() -> Result<Kernel> {
+    let source = render("tile/operands/narrow.wgsl", minijinja::context! {})?;
+    Ok(Kernel { name: "narrow", entry: "narrow", source, bindings: NARROW })
+}
+
+/// The nearest kernel of one tile. A `fault` of the self-test makes a plain one wrong.
+pub(crate) fn nearest_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
+    let (name, template) = entry_of(tile);
+    let source = render(template, minijinja::context! { fold => "nearest", ..tile.context(fault) })?;
+    Ok(Kernel { name, entry: name, source, bindings: NEAREST })
+}
+
+/// The kernel of one tile that collects columns within the limits. A `fault` as of [`nearest_kernel`].
+pub(crate) fn collect_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
+    let (entry, template) = entry_of(tile);
+    let name = match tile.kind {
+        Kind::Shared(_) => "matrix_collect",
+        Kind::Held(_) => "matrix_held_collect",
+        Kind::Streamed => "matrix_streamed_collect",
+    };
+    let source = render(template, minijinja::context! { fold => "collect", ..tile.context(fault) })?;
+    Ok(Kernel { name, entry, source, bindings: COLLECT })
+}
+
+/// The entry point of a tile's kernels, whatever the fold, and their template.
+fn entry_of(tile: &MatrixTile) -> (&'static str, &'static str) {
+    match tile.kind {
+        Kind::Shared(_) => ("matrix_nearest", "tile/product/units/matrix_nearest.wgsl"),
+        Kind::Held(_) => ("matrix_held", "tile/product/units/matrix_held.wgsl"),
+        Kind::Streamed => ("matrix_streamed", "tile/product/units/matrix_streamed.wgsl"),
+    }
+}
+
+/// The certificate under the bound of `f16` products.
+pub(crate) fn certify_kernel() -> Result<Kernel> {
+    let source =
+        render("tile/nearest/certify.wgsl", minijinja::context! { halves => true, listed => false })?;
+    Ok(Kernel { name: "matrix_certify", entry: "certify", source, bindings: CERTIFY })
+}
