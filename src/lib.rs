@@ -41,3 +41,8 @@ pub use tile::matrix::{MatrixState, matrix_state};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct ReadmeExamples;
+
+/// And so are those of the page on adapters.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/adapters.md")]
+pub struct AdapterExamples;
