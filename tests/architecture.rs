@@ -176,7 +176,7 @@ fn length_violation(path: &str, lines: usize, longer: &[(&str, &str)]) -> Option
 /// Words of a document that are paths of this repository. Words with a placeholder are not.
 fn paths_in(document: &str) -> Vec<&str> {
     let placeholder = |word: &&str| !["<", "*", "$", "...", "://"].iter().any(|mark| word.contains(mark));
-    let marks = ['`', '(', ')', '[', ']', '"', '\'', ',', ';', ':', '='];
+    let marks = ['`', '(', ')', '[', ']', '"', '\'', ',', ';', ':', '=', '#'];
     let words = document.split_whitespace().filter(placeholder).flat_map(|word| word.split(marks));
     words
         .map(|word| word.trim_end_matches(['.', '/']))
@@ -323,7 +323,7 @@ fn planted_lengths_are_caught() {
 
 #[test]
 fn paths_are_found_in_documents() {
-    let text = "Run `scripts/test`, see [here](src/lib.rs), ARCHITECTURE.md and `src/<slice>/plan.rs`.\n    \
+    let text = "Run `scripts/test`, see [here](src/lib.rs#part), ARCHITECTURE.md and `src/<slice>/plan.rs`.\n    \
                 tilefold kmeans data/digits.npy -k 10; `plan.rs`, shaders/*.wgsl, https://a.b/src/x, tests/support/.";
     assert_eq!(
         paths_in(text),
