@@ -13,7 +13,7 @@ mod slots;
 use clap::{Args, Subcommand};
 
 use super::failure::Failure;
-use super::{cancel_on_interrupt, show_warnings};
+use super::process::{cancel_on_interrupt, show_warnings};
 use apply::Apply;
 use bench::Bench;
 use inspect::Inspect;
