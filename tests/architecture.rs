@@ -160,6 +160,11 @@ fn import_violations(path: &str, text: &str, slices: &BTreeSet<String>) -> Vec<S
         if (in_device || in_tile) && named.module_below_root().is_some_and(above) {
             complain("a layer knows only those below it");
         }
+        let in_slice = path.strip_prefix("src/").and_then(|rest| rest.split_once('/'));
+        let in_slice = in_slice.is_some_and(|(folder, _)| slices.contains(folder));
+        if in_slice && matches!(named.module_below_root(), Some("measure" | "shaders" | "cli")) {
+            complain("a slice knows nothing of what measures, lists or calls it");
+        }
     }
     violations
 }
@@ -288,6 +293,8 @@ fn planted_imports_are_caught() {
     planted("src/kmeans/plan.rs", "use wgpu::Limits;", 1);
     planted("src/tile/shape.rs", "use crate::kmeans::Fit;", 1);
     planted("src/device/mod.rs", "use crate::tile::Shape; use crate::cli::main;", 2);
+    planted("src/kmeans/gpu/kernels.rs", "fn f() { crate::shaders::variant(); }", 1);
+    planted("src/kmeans/mod.rs", "use crate::{cli::run_with, measure::on_gpu::large_bytes};", 2);
 }
 
 #[test]
@@ -305,6 +312,7 @@ fn honest_imports_pass() {
     planted("src/kmeans/plan.rs", "use crate::{device::{Limits}, error::Error};", 0);
     planted("src/lib.rs", "pub use device::Device; pub fn from_wgpu() {}", 0);
     planted("src/tile/shape.rs", "use crate::device::Limits;", 0);
+    planted("src/shaders.rs", "use crate::{kmeans, measure};", 0);
 }
 
 #[test]

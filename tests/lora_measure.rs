@@ -1,8 +1,8 @@
 //! Measured batches: what the kernels count, and `tilefold lora bench` as its users see it.
 
 use tilefold::lora::Precision;
-use tilefold::lora::measure::{Measured, Measurement, measure};
 use tilefold::lora::serve::{Workload, fit, read_points};
+use tilefold::measure::lora::{Measured, Measurement, measure};
 use tilefold::{Cancel, Device};
 
 use crate::cli::{run, succeed, text};

@@ -8,7 +8,7 @@ use crate::device::{Batch, DeviceBuffer, Slice};
 use crate::error::Result;
 
 /// A batch on the device: what the kernels read of it.
-pub(super) struct OnDevice {
+pub(crate) struct OnDevice {
     pub plan: BatchPlan,
     pub tables: DeviceBuffer,
     /// Where counting kernels count: words of activations, weights, shrunk values and tables.
@@ -17,7 +17,7 @@ pub(super) struct OnDevice {
 
 /// One group of one batch.
 #[derive(Clone, Copy)]
-pub(super) struct Task<'b> {
+pub(crate) struct Task<'b> {
     pub bank: &'b Bank,
     pub batch: &'b OnDevice,
     pub group: usize,
@@ -27,7 +27,7 @@ pub(super) struct Task<'b> {
 
 /// Rows in a buffer: elements before the first, and from row to row.
 #[derive(Clone, Copy)]
-pub(super) struct Strided {
+pub(crate) struct Strided {
     pub first: u64,
     pub stride: u64,
     pub columns: u64,
@@ -35,7 +35,7 @@ pub(super) struct Strided {
 
 /// Activations that shrink reads.
 #[derive(Clone, Copy)]
-pub(super) struct Input<'b> {
+pub(crate) struct Input<'b> {
     pub slice: Slice<'b>,
     pub precision: Precision,
     pub rows: Strided,
@@ -43,7 +43,7 @@ pub(super) struct Input<'b> {
 
 /// Activations that expand updates, all in one buffer.
 #[derive(Clone)]
-pub(super) struct Output<'b> {
+pub(crate) struct Output<'b> {
     pub slice: Slice<'b>,
     pub precision: Precision,
     /// One per projection.

@@ -122,7 +122,7 @@ fn mixes_slabs(step: &Step, window: &Window, group: usize) -> bool {
 
 /// A window that has something to do for one group, with how it goes.
 #[cfg(feature = "gpu")]
-pub(super) struct Work<'s> {
+pub(crate) struct Work<'s> {
     pub window: &'s Window,
     pub on_device: &'s OnDevice,
     pub plan: ShrinkPlan,
@@ -176,7 +176,7 @@ fn shrink_plan(step: &Step, window: &Window, on_device: &OnDevice, bank: &Bank, 
 
 /// Rows on their way to or from a device, each filled up to a multiple of `step` elements.
 #[cfg(feature = "gpu")]
-pub(super) struct Packed {
+pub(crate) struct Packed {
     pub bytes: Vec<u8>,
     pub rows: Vec<Strided>,
 }

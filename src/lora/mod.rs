@@ -8,15 +8,14 @@
 //! adapters in device memory; a [`Lease`] keeps those of a batch there; a [`Step`] is a batch with its [`Routes`],
 //! prepared once and applied to all layers. For a few matrices without a pool there is [`apply`].
 
-mod apply;
+pub(crate) mod apply;
 mod cpu;
 mod factors;
 #[cfg(feature = "gpu")]
-mod gpu;
-mod host;
+pub(crate) mod gpu;
+pub(crate) mod host;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;
-pub mod measure;
 mod module;
 mod peft;
 #[cfg(any(feature = "gpu", test))]

@@ -20,11 +20,11 @@ use {super::gpu::OnDevice, super::plan, super::plan::BatchPlan};
 pub struct Step {
     pub(super) lease: Lease,
     routes: Routes,
-    pub(super) windows: Vec<Window>,
+    pub(crate) windows: Vec<Window>,
 }
 
 /// Rows that are worked on at once: all of them, unless that takes more memory than a GPU may use.
-pub(super) struct Window {
+pub(crate) struct Window {
     pub rows: Range<usize>,
     pub segments: Segments,
     #[cfg(feature = "gpu")]
@@ -85,7 +85,7 @@ impl Lease {
 }
 
 impl Step {
-    pub(super) fn new(lease: &Lease, routes: &Routes, is_counted: bool) -> Result<Self> {
+    pub(crate) fn new(lease: &Lease, routes: &Routes, is_counted: bool) -> Result<Self> {
         routes.check(lease.slots())?;
         let rows = routes.rows();
         let mut step = Self { lease: lease.clone(), routes: routes.clone(), windows: Vec::new() };

@@ -11,8 +11,8 @@ use crate::cli::args::Run;
 use crate::cli::failure::Failure;
 use crate::cli::{input, output};
 use crate::lora::Precision;
-use crate::lora::measure::{Measured, Measurement, measure};
 use crate::lora::serve::Workload;
+use crate::measure::lora::{Measured, Measurement, measure};
 use crate::measure::{Roofs, roofs};
 
 /// Share of the measured copy rate that a batch is expected to reach.

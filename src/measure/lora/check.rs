@@ -3,9 +3,7 @@
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use crate::lora::factors::Factors;
-use crate::lora::routes::Routes;
-use crate::lora::values::{Precision, Scalar};
+use crate::lora::{Factors, Precision, Routes, Scalar};
 
 /// `n u / (1 - n u)` for `f32`.
 fn gamma(steps: usize) -> f64 {
@@ -18,7 +16,7 @@ fn gamma(steps: usize) -> f64 {
 /// The bound follows the two products: a sum of `n` features goes through at most
 /// `max(80 + n / 1024, n / 16 + 8) + 2` roundings on any backend, that over the rank through `rank + 3`, scaling and
 /// adding through two more, and the result is rounded to its type, of which 2^-25 is half the smallest f16.
-pub(crate) fn worst_share<T: Scalar>(
+pub(in crate::measure) fn worst_share<T: Scalar>(
     slots: &[Factors],
     routes: &Routes,
     x: &Array2<T>,

@@ -14,17 +14,16 @@ use std::time::Instant;
 use half::{bf16, f16};
 use ndarray::Array2;
 
-pub(crate) use check::worst_share;
+pub(super) use check::worst_share;
 
-use super::apply::pool_of;
-use super::factors::{Factors, Sizes};
-use super::routes::Routes;
-use super::serve::{MeasuredPoint, TraceBuilder, Workload};
-use super::step::Step;
-use super::values::{Precision, Scalar, Values};
+use super::benchmark::{Benchmark, Parts, times};
+use super::record::{Run, Spread, Verified};
 use crate::cancel::Cancel;
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
+use crate::lora::apply::pool_of;
+use crate::lora::serve::{MeasuredPoint, TraceBuilder, Workload};
+use crate::lora::{Factors, Precision, Routes, Scalar, Sizes, Step, Values};
 use crate::random::Stream;
 
 /// Most rows, repetitions and bytes of weights and activations that are measured: beyond them is a typing error.
@@ -129,6 +128,39 @@ pub fn measure(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<
         Precision::F16 => measure_as::<f16>(device, batch, cancel),
         Precision::Bf16 => measure_as::<bf16>(device, batch, cancel),
     }
+}
+
+/// The benchmark `lora`: rows spread evenly over adapters of one rank, from `d` features to as many.
+pub(super) fn run(device: &Device, benchmark: &Benchmark, cancel: &Cancel) -> Result<Run> {
+    let batch = Measurement {
+        workload: Workload::Uniform,
+        rows: benchmark.n,
+        adapters: None,
+        ranks: vec![benchmark.k],
+        inputs: benchmark.d,
+        outputs: benchmark.d,
+        precision: benchmark.dtype.parse()?,
+        repetitions: benchmark.repetitions,
+    };
+    let measured = measure(device, &batch, cancel)?;
+    let median = measured.point.seconds;
+    let wall = Spread {
+        median,
+        min: measured.range[0],
+        max: measured.range[1],
+        count: benchmark.repetitions as u64,
+    };
+    // Batches are timed by the device's clock where there is one, and hold nothing but kernels.
+    let parts = Parts { kernel: Some(median), ..Parts::default() };
+    let values = (benchmark.n * benchmark.d) as u64;
+    Ok(Run {
+        data: Workload::Uniform.name().to_owned(),
+        flops: 2.0 * measured.point.total_rank_rows as f64 * 2.0 * benchmark.d as f64,
+        bytes: (measured.least_bytes + measured.written_bytes) as f64,
+        verified: Verified { checked: values, of: values, worst_share: Some(measured.worst_share) },
+        seconds: times(parts, wall),
+        ..Run::default()
+    })
 }
 
 fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<Measured> {

@@ -7,8 +7,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::lora::gpu::{Input, Output, Strided};
 use crate::lora::host::{Packed, Work};
-use crate::lora::step::Step;
-use crate::lora::values::Scalar;
+use crate::lora::{Scalar, Step};
 use crate::measure::on_gpu::large_bytes;
 
 /// Times the batch of `step` on group 0, kernels alone; `None` where the pool is not on a GPU.
