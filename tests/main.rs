@@ -4,7 +4,7 @@
 //! - What must hold on every backend: a plain `fn what(device: &Device)` in the slice's file (`kmeans.rs`,
 //!   `distance.rs`, ...), listed in that file's `on_every_backend!`. New slice: new file, one line below.
 //! - Shader text, WGSL structs, naga's outputs: `shaders.rs`. The command: `cli.rs`. Who may import whom:
-//!   `architecture.rs`. Private functions: `#[cfg(test)] mod tests` beside them in `src`.
+//!   `architecture.rs`. Private functions: `#[cfg(test)] mod tests` beside them in `src`, and all of `crates` likewise.
 //! - Made-up data and its sizes: `support/cases.rs`. A comparison, with the fault that it must catch:
 //!   `support/compare.rs` and `support/comparator_faults.rs`.
 
@@ -50,7 +50,6 @@ mod lora_pool;
 mod lora_pool_gpu;
 #[cfg(feature = "gpu")]
 mod lora_record;
-mod lora_serve;
 mod lora_shapes;
 mod lora_shards;
 mod lora_simulate;

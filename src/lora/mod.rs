@@ -27,7 +27,6 @@ mod reference;
 mod routes;
 mod rows;
 mod segments;
-pub mod serve;
 mod step;
 mod values;
 

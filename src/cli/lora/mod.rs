@@ -7,6 +7,7 @@ mod inspect;
 mod routes;
 mod simulate;
 mod simulate_args;
+mod simulate_files;
 mod simulate_output;
 mod slots;
 

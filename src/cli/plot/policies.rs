@@ -1,9 +1,10 @@
 //! `lora simulate --plot`: throughput and tail latency, one line of the page per policy.
 
+use tilefold_simulate::{Percentiles, Report};
+
 use super::axis::Axis;
 use super::panel::{INK, line, put, text};
 use super::{COLOURS, WIDTH};
-use crate::lora::serve::{Percentiles, Report};
 
 /// Left end of the first panel, right of the names.
 const LEFT: f64 = 130.0;
@@ -162,16 +163,14 @@ fn draw_legend(page: &mut String, y: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lora::serve::{
-        BaseCost, Fcfs, NoLora, ServedAdapter, Simulation, StepCost, TraceBuilder, Workload,
-    };
+    use tilefold_simulate::{BaseCost, Fcfs, NoLora, ServedAdapter, Simulation, StepCost, TraceBuilder};
 
     #[test]
     fn every_policy_has_its_marks_and_no_number_is_missing() {
         for (requests, base) in
             [(20, BaseCost::punica_a100_7b()), (20, BaseCost::zero()), (0, BaseCost::zero())]
         {
-            let trace = TraceBuilder::new(Workload::Identical, requests).build().expect("a trace");
+            let trace = TraceBuilder::new(vec![0; requests]).build(&|_, _| 0).expect("a trace");
             let cost = StepCost { base: &base, lora: &NoLora };
             let adapters = ServedAdapter::cycle(trace.adapters(), &[0]).expect("adapters");
             let report = Simulation::new().run(&trace, &adapters, cost, &mut Fcfs).expect("a run");

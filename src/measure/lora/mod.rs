@@ -8,6 +8,7 @@ mod check;
 mod flusher;
 #[cfg(feature = "gpu")]
 mod on_gpu;
+mod workload;
 
 use std::time::Instant;
 
@@ -15,6 +16,9 @@ use half::{bf16, f16};
 use ndarray::Array2;
 
 pub(super) use check::worst_share;
+#[cfg(feature = "cli")]
+pub(crate) use workload::MOST_ADAPTERS;
+pub use workload::Workload;
 
 use super::benchmark::{Benchmark, Parts, times};
 use super::record::{Run, Spread, Verified};
@@ -22,7 +26,6 @@ use crate::cancel::Cancel;
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
 use crate::lora::apply::pool_of;
-use crate::lora::serve::{MeasuredPoint, TraceBuilder, Workload};
 use crate::lora::{Factors, Precision, Routes, Scalar, Sizes, Step, Values};
 use crate::random::Stream;
 
@@ -56,8 +59,16 @@ pub struct Measurement {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Measured {
-    /// The batch: rows, adapters, ranks, and the median of the seconds.
-    pub point: MeasuredPoint,
+    /// Rows of the batch.
+    pub rows: u64,
+    /// Distinct adapters among them.
+    pub adapters: u64,
+    /// Sum of the ranks over rows: the multiplications.
+    pub total_rank_rows: u64,
+    /// Sum of the ranks over distinct adapters: the bytes of weights.
+    pub total_rank: u64,
+    /// Seconds it took: the median repetition.
+    pub seconds: f64,
     /// Fastest and slowest repetition, in seconds.
     pub range: [f64; 2],
     /// Kernel launches of the batch, none on the CPU.
@@ -143,7 +154,7 @@ pub(super) fn run(device: &Device, benchmark: &Benchmark, cancel: &Cancel) -> Re
         repetitions: benchmark.repetitions,
     };
     let measured = measure(device, &batch, cancel)?;
-    let median = measured.point.seconds;
+    let median = measured.seconds;
     let wall = Spread {
         median,
         min: measured.range[0],
@@ -155,7 +166,7 @@ pub(super) fn run(device: &Device, benchmark: &Benchmark, cancel: &Cancel) -> Re
     let values = (benchmark.n * benchmark.d) as u64;
     Ok(Run {
         data: Workload::Uniform.name().to_owned(),
-        flops: 2.0 * measured.point.total_rank_rows as f64 * 2.0 * benchmark.d as f64,
+        flops: 2.0 * measured.total_rank_rows as f64 * 2.0 * benchmark.d as f64,
         bytes: (measured.least_bytes + measured.written_bytes) as f64,
         verified: Verified { checked: values, of: values, worst_share: Some(measured.worst_share) },
         seconds: times(parts, wall),
@@ -164,14 +175,9 @@ pub(super) fn run(device: &Device, benchmark: &Benchmark, cancel: &Cancel) -> Re
 }
 
 fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<Measured> {
-    let mut builder = TraceBuilder::new(batch.workload, batch.rows);
-    if let Some(adapters) = batch.adapters {
-        builder = builder.adapters(adapters);
-    }
-    let trace = builder.build()?;
-    let slots: Vec<u32> = trace.requests().iter().map(|request| request.adapter).collect();
+    let slots = batch.workload.adapter_of_each(batch.rows, batch.adapters, 0)?;
     let rank_of = |slot: usize| batch.ranks[slot % batch.ranks.len()];
-    let adapters = trace.adapters();
+    let adapters = slots.iter().max().map_or(0, |&last| last as usize + 1);
     let factors: Vec<Factors> =
         (0..adapters).map(|slot| random_factors(batch, rank_of(slot), slot)).collect::<Result<_>>()?;
     let slots_of: Vec<&Factors> = factors.iter().collect();
@@ -204,13 +210,11 @@ fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) 
     let mut seconds = timed.seconds;
     seconds.sort_unstable_by(f64::total_cmp);
     Ok(Measured {
-        point: MeasuredPoint {
-            rows,
-            segments: adapters as u64,
-            total_rank_rows,
-            total_rank,
-            seconds: seconds[seconds.len() / 2],
-        },
+        rows,
+        adapters: adapters as u64,
+        total_rank_rows,
+        total_rank,
+        seconds: seconds[seconds.len() / 2],
         range: [seconds[0], seconds[seconds.len() - 1]],
         launches: timed.launches,
         least_bytes: size * (total_rank * (inputs + outputs) + rows * (inputs + outputs)),

@@ -1,10 +1,39 @@
-//! Draws from the distributions of traces. Each draw is a function of (seed, stream, index), as in [`crate::random`].
+//! Draws from the distributions of traces.
 
 use std::f64::consts::TAU;
 
-pub(super) use crate::random::Draws;
+/// 64 random bits for an index of a stream, such as a counter-based generator gives under one seed. Streams are
+/// independent of each other, and so are the indices of a stream.
+pub type RandomBits<'a> = &'a dyn Fn(u64, u64) -> u64;
 
-impl Draws {
+/// Draws one after the other: each takes the next bits of a stream.
+pub(super) struct Draws<'a> {
+    random: RandomBits<'a>,
+    stream: u64,
+    index: u64,
+}
+
+impl<'a> Draws<'a> {
+    pub fn new(random: RandomBits<'a>, stream: u64) -> Self {
+        Self { random, stream, index: 0 }
+    }
+
+    fn bits(&mut self) -> u64 {
+        self.index += 1;
+        (self.random)(self.stream, self.index - 1)
+    }
+
+    /// Uniform in [0, 1).
+    fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Uniform among `0..count`; 0 where `count` is 0.
+    pub fn below(&mut self, count: u64) -> u64 {
+        // The high half of a 128-bit product: a bias below 2^-64 times the count.
+        ((u128::from(self.bits()) * u128::from(count)) >> 64) as u64
+    }
+
     /// Uniform in (0, 1]: its logarithm is finite.
     fn positive_unit(&mut self) -> f64 {
         1.0 - self.unit()
@@ -39,18 +68,27 @@ impl Draws {
             }
         }
     }
+}
 
-    /// Puts the values in a random order (Fisher and Yates).
-    pub fn shuffle<T>(&mut self, values: &mut [T]) {
-        for last in (1..values.len()).rev() {
-            let other = self.below(last as u64 + 1) as usize;
-            values.swap(last, other);
-        }
+#[cfg(test)]
+pub(super) mod made_up {
+    //! Random bits for tests.
+
+    /// The bits of `seed`: the mixing function of SplitMix64 over seed, stream and index.
+    pub fn bits(seed: u64) -> impl Fn(u64, u64) -> u64 {
+        let mix = |word: u64| {
+            let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            word ^ word >> 31
+        };
+        move |stream, index| mix(mix(mix(seed) ^ stream) ^ index)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::made_up::bits;
     use super::*;
 
     /// Mean and variance of many draws.
@@ -70,22 +108,14 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_the_distributions() {
-        let mut draws = Draws::new(3, 9);
+        let random = bits(3);
+        let mut draws = Draws::new(&random, 9);
         close(moments(|| draws.normal()), [0.0, 1.0]);
         close(moments(|| draws.exponential()), [1.0, 1.0]);
         for shape in [0.25, 1.0, 4.0] {
             close(moments(|| draws.gamma(shape)), [shape, shape]);
         }
         close(moments(|| draws.below(10) as f64), [4.5, 8.25]);
-    }
-
-    #[test]
-    fn a_shuffle_keeps_every_value() {
-        let mut values: Vec<u32> = (0..100).collect();
-        Draws::new(1, 1).shuffle(&mut values);
-        assert_ne!(values, (0..100).collect::<Vec<u32>>());
-        values.sort_unstable();
-        assert_eq!(values, (0..100).collect::<Vec<u32>>());
-        assert_eq!(Draws::new(1, 1).below(0), 0);
+        assert_eq!(draws.below(0), 0);
     }
 }

@@ -1,9 +1,6 @@
 //! Costs of adapters from measured points.
 
-use std::path::Path;
-
 use super::cost::{LoraCost, SegmentShape};
-use crate::data::records::{Columns, read_records};
 use crate::error::{Error, Result};
 
 /// One timed batch.
@@ -207,28 +204,6 @@ fn least_squares(points: &[MeasuredPoint], choice: u32) -> Option<[f64; TERMS]> 
         factors[chosen[k]] = right[k] / lengths[k];
     }
     Some(factors)
-}
-
-/// Reads points from a CSV file whose first line names the columns `rows`, `segments`, `total_rank_rows`, `total_rank` and
-/// `seconds`, in any order. Lines that begin with `#` are comments.
-///
-/// # Errors
-/// [`Error::File`] if it cannot be read; [`Error::Format`] with the line for another header, another number of fields,
-/// or a field that is no number of its kind.
-pub fn read_points(path: impl AsRef<Path>) -> Result<Vec<MeasuredPoint>> {
-    let names = ["rows", "segments", "total_rank_rows", "total_rank", "seconds"];
-    read_records(path.as_ref(), Columns { names: &names, optional: 0 }, |record| {
-        let count = |column: usize| record.field(column, "a whole number", |text| text.parse::<u64>().ok());
-        let positive =
-            |text: &str| text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && seconds.is_finite());
-        Ok(MeasuredPoint {
-            rows: count(0)?,
-            segments: count(1)?,
-            total_rank_rows: count(2)?,
-            total_rank: count(3)?,
-            seconds: record.field(4, "a positive number", positive)?,
-        })
-    })
 }
 
 /// Figures of one LoRA operator on an A100 of 80 GB as Punica's authors published them (MLSys 2024, read in a summary):

@@ -19,15 +19,16 @@ const MOST_DEVICES: usize = 4096;
 /// Settings of a simulated run.
 ///
 /// ```
-/// use tilefold::lora::serve::{
-///     BaseCost, Fcfs, NoLora, ServedAdapter, Simulation, StepCost, TraceBuilder, Workload,
+/// use tilefold_simulate::{BaseCost, Fcfs, NoLora, Request, ServedAdapter, Simulation, StepCost, Trace};
+/// let request = |adapter, arrival_seconds| {
+///     Request { id: 0, adapter, prompt_tokens: 100, decode_steps: 20, arrival_seconds, priority: 0 }
 /// };
-/// let trace = TraceBuilder::new(Workload::Uniform, 50).build()?;
+/// let trace = Trace::new(vec![request(0, 0.0), request(1, 0.1), request(0, 0.3)])?;
 /// let adapters = ServedAdapter::cycle(trace.adapters(), &[16])?;
 /// let base = BaseCost::punica_a100_7b();
 /// let report = Simulation::new().devices(2).run(&trace, &adapters, StepCost { base: &base, lora: &NoLora }, &mut Fcfs)?;
 /// assert_eq!(report.output_tokens, trace.output_tokens());
-/// # Ok::<(), tilefold::Error>(())
+/// # Ok::<(), tilefold_simulate::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Simulation {

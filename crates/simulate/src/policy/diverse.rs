@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::super::cluster::{Cluster, Job};
 use super::{Fit, Placement, Policy, has_slot, place_in_order};
+use crate::cluster::{Cluster, Job};
 
 /// At most so many distinct adapters at once on a device. At the cap only requests of the adapters that are there may
 /// join, and overtake the others. Once the first of those has waited longer than the patience, one adapter of each
@@ -61,8 +61,8 @@ impl Policy for FewAdapters {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::cluster::made_up::{cluster, job, running};
     use super::*;
+    use crate::cluster::made_up::{cluster, job, running};
 
     #[test]
     fn at_the_cap_only_present_adapters_join_and_they_take_turns() {

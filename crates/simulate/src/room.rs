@@ -58,13 +58,13 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cluster::made_up::{cluster, job, running};
     use super::*;
+    use crate::cluster::made_up::{cluster, job, running};
 
     #[test]
     fn the_adapter_that_is_there_longest_is_closed_for_an_impatient_request() {
         let mut one = cluster(1, 8, 1000, 3);
-        one.devices[0].cache = super::super::cache::Cache::new(super::super::CacheLimits {
+        one.devices[0].cache = crate::cache::Cache::new(crate::CacheLimits {
             budget_bytes: 20,
             bytes_per_second: f64::INFINITY,
             latency_seconds: 0.0,

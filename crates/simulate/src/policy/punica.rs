@@ -1,7 +1,7 @@
 //! Punica's scheduler (Chen et al., *Punica: multi-tenant LoRA serving*, MLSys 2024, its section on scheduling).
 
-use super::super::cluster::{Cluster, Job};
 use super::{Fit, Placement, Policy, StepPlan, place_in_order, plan_step};
+use crate::cluster::{Cluster, Job};
 
 /// A new request goes to the device with the most requests that is below its largest batch and has room for its keys
 /// and values, of equal ones to the highest index; so few devices are full and the others can be given back. Requests
@@ -84,8 +84,8 @@ impl Policy for Punica {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::cluster::made_up::{cluster, job, running};
     use super::*;
+    use crate::cluster::made_up::{cluster, job, running};
 
     #[test]
     fn the_fullest_device_below_its_cap_with_room() {

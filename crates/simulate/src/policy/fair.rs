@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::cluster::{Cluster, Job};
 use super::{Fit, Placement, Policy, Served, StepPlan, has_slot, place_in_order, plan_step};
+use crate::cluster::{Cluster, Job};
 
 /// Serves the adapter that got least so far.
 ///
@@ -115,8 +115,8 @@ impl Policy for FairTokens {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::cluster::made_up::{cluster, job};
     use super::*;
+    use crate::cluster::made_up::{cluster, job};
 
     fn arrive(policy: &mut FairTokens, cluster: &mut Cluster, job: Job) {
         cluster.wait(job.clone());

@@ -1,9 +1,9 @@
 //! First come, first served, each request to the device with the fewest.
 
-use super::super::cluster::Cluster;
 use super::{Fit, Placement, Policy, place_in_order};
+use crate::cluster::Cluster;
 
-/// The plainest policy: requests go in the order of [`Job::before`](super::super::Job::before) to the device that has
+/// The plainest policy: requests go in the order of [`Job::before`](crate::Job::before) to the device that has
 /// the fewest.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fcfs;
@@ -21,8 +21,8 @@ impl Policy for Fcfs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::cluster::made_up::{cluster, job, running};
     use super::*;
+    use crate::cluster::made_up::{cluster, job, running};
 
     #[test]
     fn the_emptiest_device_and_the_larger_priority_first() {

@@ -165,8 +165,8 @@ fn plan_step(cluster: &Cluster, device: usize, mut order: impl FnMut(&Job, &Job)
 
 #[cfg(test)]
 mod tests {
-    use super::super::cluster::made_up::{cluster, job, running};
     use super::*;
+    use crate::cluster::made_up::{cluster, job, running};
 
     #[test]
     fn the_newest_of_the_lowest_priority_is_evicted_and_never_the_only_one() {

@@ -1,9 +1,9 @@
 //! Admission by what the ranks of a batch cost (the idea of Li et al., *CaraServe: CPU-assisted and rank-aware LoRA
 //! serving*, 2024).
 
-use super::super::cluster::{Cluster, Job};
-use super::super::cost::{StepCost, StepShape};
 use super::{Fit, Placement, Policy, place_in_order};
+use crate::cluster::{Cluster, Job};
+use crate::cost::{StepCost, StepShape};
 
 /// A request is admitted while the decode step that it makes stays under a target, by the measured cost of the batch's
 /// ranks; it goes to the device where that step is shortest. A request that no step under the target can have runs
@@ -45,10 +45,10 @@ impl Policy for RankAware<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::cluster::made_up::{cluster, job, running};
-    use super::super::super::cost::BaseCost;
-    use super::super::super::measured::FittedCost;
     use super::*;
+    use crate::cluster::made_up::{cluster, job, running};
+    use crate::cost::BaseCost;
+    use crate::measured::FittedCost;
 
     #[test]
     fn the_sum_of_ranks_is_kept_under_the_target() {
