@@ -17,6 +17,7 @@ mod neighbours;
 mod output;
 mod plot;
 mod predict;
+mod principal;
 mod process;
 mod report;
 mod summary;

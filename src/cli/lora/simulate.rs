@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tilefold_report::{PolicyRun, draw_policies};
 use tilefold_simulate::{
     Arrivals, BaseCost, CacheLimits, DeviceLimits, FairTokens, Fcfs, FewAdapters, Lengths, LoopCost,
-    LoraCost, NoLora, Policy, Punica, RankAware, ServedAdapter, Simulation, StepCost, StepShape, TableRow,
-    TableSettings, Trace, TraceBuilder, fit, punica_a100_points, punica_table,
+    LoraCost, NoLora, Percentiles, Policy, Punica, RankAware, Report, ServedAdapter, Simulation, StepCost,
+    StepShape, TableRow, TableSettings, Trace, TraceBuilder, fit, punica_a100_points, punica_table,
 };
 
 use super::simulate_args::{ArrivalsName, Costs, PolicyName, Requests, Simulate};
@@ -15,7 +16,7 @@ use super::simulate_output::{
     Adapters, adapters_json, base_json, report_json, title, write_adapters, write_reports,
 };
 use crate::cli::failure::Failure;
-use crate::cli::{output, plot};
+use crate::cli::output;
 use crate::measure::lora::Workload;
 use crate::random::Stream;
 
@@ -50,7 +51,7 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
     let title = title(arguments, &trace);
     if let Some(path) = &arguments.plot {
         let file = output::create("--plot", path, "svg")?;
-        output::finish_text("--plot", file, &plot::draw_policies(&title, &reports))?;
+        output::finish_text("--plot", file, &plot(&title, &reports))?;
     }
     output::print(|stdout| {
         if arguments.json {
@@ -68,6 +69,18 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
         write_adapters(stdout, added.as_ref())?;
         write_reports(stdout, &reports)
     })
+}
+
+/// Throughput and tail latency of each run.
+fn plot(title: &str, reports: &[Report]) -> String {
+    let tail = |values: &Percentiles| [values.p50, values.p95, values.p99];
+    let runs = reports.iter().map(|report| PolicyRun {
+        policy: &report.policy,
+        tokens_per_second: report.tokens_per_second,
+        first_token_seconds: tail(&report.first_token_seconds),
+        per_token_seconds: tail(&report.per_token_seconds),
+    });
+    draw_policies(title, &runs.collect::<Vec<PolicyRun>>())
 }
 
 fn trace(requests: &Requests) -> Result<Trace, Failure> {

@@ -6,7 +6,7 @@ use super::html::{self, device_and_driver, digits, escape, figure, seconds, seco
 use super::scale::Scale;
 use super::svg::{Drawing, Panel, legend};
 use super::{Measured, Results};
-use crate::cli::summary::plural;
+use crate::words::plural;
 
 /// Runs of one shape: that of tilefold, and those of others.
 struct Group<'a> {

@@ -1,6 +1,4 @@
-//! `lora simulate --plot`: throughput and tail latency, one line of the page per policy.
-
-use tilefold_simulate::{Percentiles, Report};
+//! Throughput and tail latency of scheduling policies, one line of the picture per policy.
 
 use super::axis::Axis;
 use super::panel::{INK, line, put, text};
@@ -14,39 +12,39 @@ const ROW: f64 = 52.0;
 const GAP: f64 = 46.0;
 const GRID: &str = "#e4e4e4";
 
-/// What one panel shows of a report.
+/// What the picture shows of one policy's run.
+pub struct PolicyRun<'a> {
+    /// Name of the policy.
+    pub policy: &'a str,
+    /// Tokens per second.
+    pub tokens_per_second: f64,
+    /// Seconds to the first token: p50, p95 and p99.
+    pub first_token_seconds: [f64; 3],
+    /// Seconds per token after the first: p50, p95 and p99.
+    pub per_token_seconds: [f64; 3],
+}
+
+/// What one panel shows of a run.
 struct Measure {
     title: &'static str,
     unit: &'static str,
     /// One value, or three percentiles.
-    values: fn(&Report) -> Vec<f64>,
+    values: fn(&PolicyRun) -> Vec<f64>,
 }
 
 const MEASURES: [Measure; 3] = [
-    Measure {
-        title: "throughput",
-        unit: "tokens per second",
-        values: |report| vec![report.tokens_per_second],
-    },
-    Measure {
-        title: "time to first token",
-        unit: "seconds",
-        values: |report| tail(&report.first_token_seconds, 1.0),
-    },
+    Measure { title: "throughput", unit: "tokens per second", values: |run| vec![run.tokens_per_second] },
+    Measure { title: "time to first token", unit: "seconds", values: |run| run.first_token_seconds.to_vec() },
     Measure {
         title: "time per output token",
         unit: "milliseconds",
-        values: |report| tail(&report.per_token_seconds, 1e3),
+        values: |run| run.per_token_seconds.map(|seconds| 1e3 * seconds).to_vec(),
     },
 ];
 
-fn tail(values: &Percentiles, unit: f64) -> Vec<f64> {
-    [values.p50, values.p95, values.p99].map(|value| unit * value).to_vec()
-}
-
 /// The picture of these runs of one trace.
-pub(in crate::cli) fn draw(title: &str, reports: &[Report]) -> String {
-    let bottom = TOP + ROW * reports.len() as f64;
+pub fn draw_policies(title: &str, runs: &[PolicyRun]) -> String {
+    let bottom = TOP + ROW * runs.len() as f64;
     let height = bottom + 96.0;
     let mut page = String::new();
     put(
@@ -60,13 +58,13 @@ pub(in crate::cli) fn draw(title: &str, reports: &[Report]) -> String {
     // The workload's text is the user's.
     let title = title.replace('&', "&amp;").replace('<', "&lt;");
     text(&mut page, [24.0, 38.0], "start", 20, &title);
-    for (index, report) in reports.iter().enumerate() {
-        text(&mut page, [LEFT - 12.0, middle(index) + 5.0], "end", 15, &report.policy);
+    for (index, run) in runs.iter().enumerate() {
+        text(&mut page, [LEFT - 12.0, middle(index) + 5.0], "end", 15, run.policy);
     }
     let width = (WIDTH - LEFT - 30.0 - GAP * (MEASURES.len() - 1) as f64) / MEASURES.len() as f64;
     for (index, measure) in MEASURES.iter().enumerate() {
         let left = LEFT + index as f64 * (width + GAP);
-        draw_measure(&mut page, measure, reports, [left, width, bottom]);
+        draw_measure(&mut page, measure, runs, [left, width, bottom]);
     }
     draw_legend(&mut page, bottom + 80.0);
     page.push_str("</svg>\n");
@@ -78,8 +76,8 @@ fn middle(index: usize) -> f64 {
     TOP + ROW * (index as f64 + 0.5)
 }
 
-fn draw_measure(page: &mut String, measure: &Measure, reports: &[Report], [left, width, bottom]: [f64; 3]) {
-    let all: Vec<Vec<f64>> = reports.iter().map(measure.values).collect();
+fn draw_measure(page: &mut String, measure: &Measure, runs: &[PolicyRun], [left, width, bottom]: [f64; 3]) {
+    let all: Vec<Vec<f64>> = runs.iter().map(measure.values).collect();
     let axis = Axis::new(all.iter().flatten().copied().chain([0.0]), 4);
     let place = |value: f64| left + width * axis.position(value);
     text(page, [left, TOP - 14.0], "start", 16, measure.title);
@@ -163,18 +161,18 @@ fn draw_legend(page: &mut String, y: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tilefold_simulate::{BaseCost, Fcfs, NoLora, ServedAdapter, Simulation, StepCost, TraceBuilder};
 
     #[test]
     fn every_policy_has_its_marks_and_no_number_is_missing() {
-        for (requests, base) in
-            [(20, BaseCost::punica_a100_7b()), (20, BaseCost::zero()), (0, BaseCost::zero())]
-        {
-            let trace = TraceBuilder::new(vec![0; requests]).build(&|_, _| 0).expect("a trace");
-            let cost = StepCost { base: &base, lora: &NoLora };
-            let adapters = ServedAdapter::cycle(trace.adapters(), &[0]).expect("adapters");
-            let report = Simulation::new().run(&trace, &adapters, cost, &mut Fcfs).expect("a run");
-            let page = draw("a < b", &[report.clone(), report]);
+        // The second run took no time, the third had no requests.
+        for (tokens_per_second, seconds) in [(812.5, 0.03), (f64::INFINITY, 0.0), (0.0, 0.0)] {
+            let run = || PolicyRun {
+                policy: "fcfs",
+                tokens_per_second,
+                first_token_seconds: [1.0, 2.0, 5.0].map(|factor| factor * seconds),
+                per_token_seconds: [seconds; 3],
+            };
+            let page = draw_policies("a < b", &[run(), run()]);
             assert!(page.starts_with("<svg") && page.ends_with("</svg>\n") && page.contains("a &lt; b"));
             assert!(!page.contains("NaN") && !page.contains("inf\""), "{page}");
             assert_eq!(page.matches("<circle").count(), 5, "two policies, two tails, one legend");

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::html::{escape, section as html_section, table};
 use super::{Measured, Results};
-use crate::cli::summary::grouped;
-use crate::measure::record::Verified;
+use crate::record::Verified;
+use crate::words::grouped;
 
 /// Runs of one kind on one device.
 #[derive(Default)]

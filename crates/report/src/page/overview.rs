@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::Results;
 use super::html::{device, escape, section, table};
 use super::peers;
-use crate::cli::summary::plural;
-use crate::measure::record::Record;
+use crate::record::Record;
+use crate::words::{grouped, plural};
 
 /// Title, machine in one line, and the figures to remember.
 pub(super) fn head(results: &Results) -> String {
@@ -54,7 +54,7 @@ fn keys(results: &Results) -> Vec<(String, String)> {
     if checked > 0 {
         let words = "rows and entries were computed again in f64 before any time was taken; each was right"
             .to_owned();
-        keys.push((crate::cli::summary::grouped(checked), words));
+        keys.push((grouped(checked), words));
     }
     let checks: Vec<_> = results.verify.iter().flat_map(|(_, checks)| checks.iter()).collect();
     if !checks.is_empty() {

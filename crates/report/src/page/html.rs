@@ -1,6 +1,6 @@
 //! Pieces of the page. Everything that comes from a file is escaped here.
 
-use crate::measure::DeviceFacts;
+use crate::record::DeviceFacts;
 
 const STYLE: &str = include_str!("page.css");
 

@@ -6,7 +6,7 @@ use super::Results;
 use super::html::{device_and_driver, escape, figure, seconds, seconds_tick, section as html_section, table};
 use super::scale::Scale;
 use super::svg::{Drawing, Panel};
-use crate::measure::record::{Candidate, Spread};
+use crate::record::Candidate;
 
 const SIZE: [f64; 2] = [960.0, 440.0];
 
@@ -43,15 +43,17 @@ pub(super) fn section(results: &Results) -> Option<String> {
             .collect();
         let device = device_and_driver(&record.device);
         if !predicted.is_empty() {
-            let errors: Vec<f64> =
+            let mut errors: Vec<f64> =
                 predicted.iter().map(|it| (it.predicted_seconds / it.measured_seconds - 1.0).abs()).collect();
-            let error = Spread::of(&errors);
+            errors.sort_unstable_by(f64::total_cmp);
+            // The two in the middle are one where their number is odd.
+            let [lower, upper] = [(errors.len() - 1) / 2, errors.len() / 2].map(|at| errors[at]);
             let caption = format!(
                 "{device}; {} candidates on {} shapes. Median error of the model {:.0} %, largest {:.0} %.",
                 predicted.len(),
                 shapes.len(),
-                100.0 * error.median,
-                100.0 * error.max
+                100.0 * f64::midpoint(lower, upper),
+                100.0 * errors[errors.len() - 1]
             );
             let id = if index == 0 { "chart-tuning".to_owned() } else { format!("chart-tuning-{index}") };
             content.push_str(&figure(&id, "Model against measurement", &chart(&predicted), &caption));

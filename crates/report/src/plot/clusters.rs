@@ -1,37 +1,16 @@
-//! `--plot`: the clusters in the plane of the first two principal components, and the inertia per iteration, as SVG.
-//! The same fit gives the same picture on every device.
+//! The clusters in the plane of the first two principal components, and the inertia per iteration. The same numbers give
+//! the same picture.
 
-mod axis;
-mod panel;
-mod policies;
-mod principal;
+use super::axis::Axis;
+use super::panel::{self, Panel, put, text};
+use super::{COLOURS, WIDTH};
+use crate::words::{grouped, plural};
 
-use ndarray::{Array2, Axis as Dimension};
-
-use super::input::rows_as_f64;
-use super::summary::{grouped, plural};
-use crate::data::Points;
-use crate::kmeans::Fit;
-use axis::Axis;
-use panel::{Panel, put, text};
-pub(super) use policies::draw as draw_policies;
-use principal::Plane;
-
-const WIDTH: f64 = 1240.0;
 const HEIGHT: f64 = 640.0;
-/// Rows drawn at most, evenly chosen.
-const MOST_ROWS: usize = 10_000;
-/// Elements of the drawn rows at most: 128 MiB in `f64`.
-const MOST_ELEMENTS: usize = 1 << 24;
 /// Centroids carry their number up to this many clusters.
 const NUMBERED: usize = 40;
 /// Markers of single iterations are drawn up to this many.
 const DOTTED_ITERATIONS: usize = 60;
-/// Paul Tol's "muted" colours, told apart by readers with any colour vision (Tol, SRON/EPS/TN/09-002, 2021), and grey.
-const COLOURS: [&str; 10] = [
-    "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499",
-    "#777777",
-];
 /// Shapes beyond the colours.
 const SHAPES: [Shape; 4] = [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Diamond];
 
@@ -43,8 +22,32 @@ enum Shape {
     Diamond,
 }
 
-/// The picture of a fit of these points.
-pub(super) fn draw(fit: &Fit, points: &Points) -> String {
+/// What the picture of a clustering shows.
+pub struct Clusters<'a> {
+    /// Rows that were clustered.
+    pub rows: usize,
+    /// Features of each.
+    pub columns: usize,
+    /// The rows that are drawn, in the plane.
+    pub spots: Vec<[f64; 2]>,
+    /// The cluster of each of them.
+    pub labels: Vec<usize>,
+    /// The centroids, in the plane.
+    pub centres: Vec<[f64; 2]>,
+    /// Share of the variance that each axis shows; fewer than two where the rows lie on a line or a point.
+    pub shares: &'a [f64],
+    /// Sum of squared distances.
+    pub inertia: f64,
+    /// The same at the start of each iteration.
+    pub history: Vec<f64>,
+    /// Iterations that were done.
+    pub iterations: usize,
+    /// Whether they ended by themselves.
+    pub converged: bool,
+}
+
+/// The picture of a clustering.
+pub fn draw_clusters(clusters: &Clusters) -> String {
     let mut page = String::new();
     put(
         &mut page,
@@ -55,17 +58,17 @@ pub(super) fn draw(fit: &Fit, points: &Points) -> String {
         ),
     );
     put(&mut page, format_args!("<rect width=\"100%\" height=\"100%\" fill=\"white\"/>"));
-    let drawn = draw_clusters(&mut page, fit, points);
-    draw_history(&mut page, fit);
-    draw_title(&mut page, fit, points, drawn);
+    draw_scatter(&mut page, clusters);
+    draw_history(&mut page, &clusters.history);
+    draw_title(&mut page, clusters);
     page.push_str("</svg>\n");
     page
 }
 
-fn draw_title(page: &mut String, fit: &Fit, points: &Points, drawn: usize) {
+fn draw_title(page: &mut String, clusters: &Clusters) {
     let count = |count: usize| grouped(count as u64);
-    let (rows, columns) = (count(points.rows()), count(points.columns()));
-    let (k, inertia) = (count(fit.cluster_sizes.len()), number(fit.inertia));
+    let (rows, columns) = (count(clusters.rows), count(clusters.columns));
+    let (k, inertia) = (count(clusters.centres.len()), number(clusters.inertia));
     text(
         page,
         [90.0, 34.0],
@@ -73,13 +76,15 @@ fn draw_title(page: &mut String, fit: &Fit, points: &Points, drawn: usize) {
         20,
         &format!(
             "{rows} {} × {columns} {}, k = {k}, inertia {inertia}",
-            plural(points.rows(), "row"),
-            plural(points.columns(), "column")
+            plural(clusters.rows, "row"),
+            plural(clusters.columns, "column")
         ),
     );
-    let end = if fit.converged { "converged" } else { "not converged" };
-    let mut subtitle = format!("{} {}, {end}", count(fit.n_iter), plural(fit.n_iter, "iteration"));
-    if drawn < points.rows() {
+    let end = if clusters.converged { "converged" } else { "not converged" };
+    let mut subtitle =
+        format!("{} {}, {end}", count(clusters.iterations), plural(clusters.iterations, "iteration"));
+    let drawn = clusters.spots.len();
+    if drawn < clusters.rows {
         subtitle.push_str(&format!("; {} of {rows} rows drawn", count(drawn)));
     }
     text(page, [90.0, 58.0], "start", 15, &subtitle);
@@ -99,23 +104,13 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Draws the scatter and returns how many rows it shows.
-fn draw_clusters(page: &mut String, fit: &Fit, points: &Points) -> usize {
-    let drawn = points.rows().min(MOST_ROWS).min((MOST_ELEMENTS / points.columns()).max(1));
-    let chosen: Vec<usize> =
-        (0..drawn).map(|at| (at as u128 * points.rows() as u128 / drawn as u128) as usize).collect();
-    let mut rows = rows_as_f64(points, &chosen);
-    if fit.model.spherical() {
-        scale_to_unit_length(&mut rows);
-    }
-    let plane = Plane::new(rows.view());
-    let labels: Vec<usize> = chosen.iter().map(|&row| fit.labels[row] as usize).collect();
-    let mut spots = plane.project(rows.view());
-    let mut centres = plane.project(fit.model.centroids().view());
-    let on_a_line = plane.shares.len() < 2;
+fn draw_scatter(page: &mut String, clusters: &Clusters) {
+    let Clusters { spots, labels, centres, shares, .. } = clusters;
+    let (mut spots, mut centres) = (spots.clone(), centres.clone());
+    let on_a_line = shares.len() < 2;
     if on_a_line {
         // Without a second axis, each cluster gets a line of its own.
-        spots.iter_mut().zip(&labels).for_each(|(spot, &label)| spot[1] = label as f64);
+        spots.iter_mut().zip(labels).for_each(|(spot, &label)| spot[1] = label as f64);
         centres.iter_mut().enumerate().for_each(|(cluster, centre)| centre[1] = cluster as f64);
     }
     let values = |axis: usize| spots.iter().chain(&centres).map(move |spot| spot[axis]);
@@ -127,34 +122,24 @@ fn draw_clusters(page: &mut String, fit: &Fit, points: &Points) -> usize {
         Axis::new(values(1), 7)
     };
     let panel = Panel { left: 90.0, top: 80.0, width: 640.0, height: 480.0, x, y };
-    let label = |axis: usize, name: &str| match plane.shares.get(axis) {
+    let label = |axis: usize, name: &str| match shares.get(axis) {
         Some(share) => format!("{name} principal component ({:.1} % of the variance)", 100.0 * share),
         None if axis == 0 => "all rows are equal".to_owned(),
         None => "cluster".to_owned(),
     };
     panel.draw_axes(page, &label(0, "first"), &label(1, "second"));
-    let radius = match drawn {
+    let radius = match spots.len() {
         0..500 => 4.5,
         500..4000 => 3.5,
         _ => 2.5,
     };
     put(page, format_args!("<g fill-opacity=\"0.7\">"));
-    for (spot, &label) in spots.iter().zip(&labels) {
+    for (spot, &label) in spots.iter().zip(labels) {
         marker(page, panel.place(spot[0], spot[1]), radius, label);
     }
     put(page, format_args!("</g>"));
     let places: Vec<[f64; 2]> = centres.iter().map(|centre| panel.place(centre[0], centre[1])).collect();
     draw_centroids(page, &panel, &places);
-    drawn
-}
-
-fn scale_to_unit_length(rows: &mut Array2<f64>) {
-    for mut row in rows.axis_iter_mut(Dimension(0)) {
-        let peak = row.iter().fold(0.0_f64, |peak, value| peak.max(value.abs()));
-        row /= peak;
-        let length = row.dot(&row).sqrt();
-        row /= length;
-    }
 }
 
 fn marker(page: &mut String, [x, y]: [f64; 2], radius: f64, cluster: usize) {
@@ -246,15 +231,14 @@ fn draw_centroids(page: &mut String, panel: &Panel, places: &[[f64; 2]]) {
     }
 }
 
-fn draw_history(page: &mut String, fit: &Fit) {
-    let history: Vec<f64> = fit.history.iter().map(|iteration| iteration.inertia).collect();
+fn draw_history(page: &mut String, history: &[f64]) {
     let numbers = (1..=history.len()).map(|number| number as f64);
     let x = Axis::new(numbers.clone(), 6).whole();
     let y = Axis::new(history.iter().copied(), 7);
     let panel = Panel { left: 860.0, top: 80.0, width: 350.0, height: 480.0, x, y };
     panel.draw_axes(page, "iteration", "inertia at its start");
     // Squares of numbers beyond 1e154 overflow: such an inertia has no place.
-    let finite = numbers.zip(&history).filter(|(_, inertia)| inertia.is_finite());
+    let finite = numbers.zip(history).filter(|(_, inertia)| inertia.is_finite());
     let places: Vec<[f64; 2]> = finite.map(|(x, &y)| panel.place(x, y)).collect();
     let path: Vec<String> = places.iter().map(|[x, y]| format!("{x:.1},{y:.1}")).collect();
     put(
@@ -280,24 +264,5 @@ mod tests {
     fn numbers_are_short() {
         let texts = [0.0, 12.5, 1_169_531.744_934, 0.001, 1e300].map(number);
         assert_eq!(texts, ["0", "12.5", "1,169,532", "0.001", "1.000000e300"]);
-    }
-
-    /// One column, equal rows, one cluster, more clusters than colours: whole elements, finite coordinates.
-    #[test]
-    fn every_shape_of_data_is_drawn() {
-        for (rows, columns, k, step) in [(1, 1, 1, 1.0), (5, 3, 1, 0.0), (80, 1, 40, 1.0), (60, 2, 50, 1e300)]
-        {
-            let step = step / 100.0;
-            let data = Array2::from_shape_fn((rows, columns), |(row, column)| {
-                step * (row as f64 + 0.3 * (column * row * row % 7) as f64)
-            });
-            let params = crate::kmeans::Params::new(k);
-            let fit = crate::kmeans::fit(&crate::Device::cpu(), data.view(), &params).expect("a fit");
-            let page = draw(&fit, &Points::from(data.view()));
-            assert!(page.starts_with("<svg") && page.ends_with("</svg>\n"));
-            assert!(!page.contains("NaN") && !page.contains("inf\""), "{rows} x {columns}");
-            let marks = page.matches("fill=\"#").count();
-            assert!(marks > rows, "{marks} marks for {rows} rows");
-        }
     }
 }

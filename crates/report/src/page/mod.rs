@@ -1,4 +1,4 @@
-//! `tilefold report`: one HTML page without network from files of results.
+//! One HTML page without network from records.
 
 mod accuracy;
 mod html;
@@ -12,26 +12,10 @@ mod stages;
 mod svg;
 mod tuning;
 
-use std::path::PathBuf;
+use serde_json::Value;
 
-use clap::Args;
-
-use super::args::EXIT_CODES;
-use super::failure::Failure;
-use super::output;
-use crate::measure::record::{Candidate, Check, Record, Run, Runs, read};
-
-#[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
-pub(super) struct Report {
-    /// Results: JSON or JSON lines of bench, tune, verify and scripts/peers.
-    #[arg(required = true, value_name = "RESULTS")]
-    pub results: Vec<PathBuf>,
-
-    /// Where the page goes.
-    #[arg(short, long, value_name = "OUT.html")]
-    pub output: PathBuf,
-}
+use crate::record::{Candidate, Check, Record, Run, Runs};
+use crate::words::grouped;
 
 /// All results, by kind. Each run knows what it was measured on.
 pub(super) struct Results<'a> {
@@ -79,25 +63,20 @@ impl Measured<'_> {
     /// Rows, features and columns.
     fn shape(&self) -> String {
         let Run { n, d, k, .. } = self.run;
-        format!("{} × {d}, k {k}", super::summary::grouped(*n))
+        format!("{} × {d}, k {k}", grouped(*n))
     }
 }
 
-/// Runs the subcommand.
-pub(super) fn run(arguments: &Report) -> Result<(), Failure> {
-    let inputs: Vec<_> = arguments.results.iter().map(|path| ("RESULTS", Some(path))).collect();
-    output::check_distinct(&inputs, &[("--output", Some(&arguments.output))])?;
-    let mut records = Vec::new();
-    for path in &arguments.results {
-        records.extend(read(path).map_err(Failure::about("RESULTS"))?);
+/// The page of an array of at least one record, as `tilefold bench`, `tune`, `verify` and `scripts/peers` write them.
+///
+/// # Errors
+/// Says what is no record, or that there is none.
+pub fn page(records: Value) -> serde_json::Result<String> {
+    let records: Vec<Record> = serde_json::from_value(records)?;
+    if records.is_empty() {
+        return Err(serde::de::Error::invalid_length(0, &"at least one record"));
     }
-    let file = output::create("--output", &arguments.output, "html")?;
-    output::finish_text("--output", file, &page(&records))
-}
-
-/// The whole page.
-fn page(records: &[Record]) -> String {
-    let results = Results::new(records);
+    let results = Results::new(&records);
     let sections = [
         overview::machine(&results),
         peers::section(&results),
@@ -109,5 +88,5 @@ fn page(records: &[Record]) -> String {
         tuning::section(&results),
     ];
     let body: Vec<String> = sections.into_iter().flatten().collect();
-    html::page(&overview::head(&results), &body.join("\n"))
+    Ok(html::page(&overview::head(&results), &body.join("\n")))
 }
