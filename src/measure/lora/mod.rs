@@ -4,6 +4,7 @@
 //! the caches is overwritten, so that weights come from memory, as they do in a model whose other layers ran meanwhile;
 //! not on software drivers and on the reference, whose times mean little anyhow.
 
+pub(super) mod benchmark;
 mod check;
 mod flusher;
 #[cfg(feature = "gpu")]
@@ -20,8 +21,6 @@ pub(super) use check::worst_share;
 pub(crate) use workload::MOST_ADAPTERS;
 pub use workload::Workload;
 
-use super::benchmark::{Benchmark, Parts, times};
-use super::record::{Run, Spread, Verified};
 use crate::cancel::Cancel;
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
@@ -139,39 +138,6 @@ pub fn measure(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<
         Precision::F16 => measure_as::<f16>(device, batch, cancel),
         Precision::Bf16 => measure_as::<bf16>(device, batch, cancel),
     }
-}
-
-/// The benchmark `lora`: rows spread evenly over adapters of one rank, from `d` features to as many.
-pub(super) fn run(device: &Device, benchmark: &Benchmark, cancel: &Cancel) -> Result<Run> {
-    let batch = Measurement {
-        workload: Workload::Uniform,
-        rows: benchmark.n,
-        adapters: None,
-        ranks: vec![benchmark.k],
-        inputs: benchmark.d,
-        outputs: benchmark.d,
-        precision: benchmark.dtype.parse()?,
-        repetitions: benchmark.repetitions,
-    };
-    let measured = measure(device, &batch, cancel)?;
-    let median = measured.seconds;
-    let wall = Spread {
-        median,
-        min: measured.range[0],
-        max: measured.range[1],
-        count: benchmark.repetitions as u64,
-    };
-    // Batches are timed by the device's clock where there is one, and hold nothing but kernels.
-    let parts = Parts { kernel: Some(median), ..Parts::default() };
-    let values = (benchmark.n * benchmark.d) as u64;
-    Ok(Run {
-        data: Workload::Uniform.name().to_owned(),
-        flops: 2.0 * measured.total_rank_rows as f64 * 2.0 * benchmark.d as f64,
-        bytes: (measured.least_bytes + measured.written_bytes) as f64,
-        verified: Verified { checked: values, of: values, worst_share: Some(measured.worst_share) },
-        seconds: times(parts, wall),
-        ..Run::default()
-    })
 }
 
 fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<Measured> {

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use ndarray::Array2;
 
-use super::{Battery, Outcome, Planted};
+use super::battery::{Battery, Outcome, Planted};
 use crate::error::Result;
 use crate::lora::{Factors, Precision, Routes, Scalar, apply};
 use crate::measure::data::uniform;

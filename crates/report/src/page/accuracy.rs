@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::html::{escape, section as html_section, table};
-use super::{Measured, Results};
+use super::results::{Measured, Results};
 use crate::record::Verified;
 use crate::words::grouped;
 

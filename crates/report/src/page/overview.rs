@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::Results;
 use super::html::{device, escape, section, table};
 use super::peers;
+use super::results::Results;
 use crate::record::Record;
 use crate::words::{grouped, plural};
 

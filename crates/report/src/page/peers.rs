@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::html::{self, device_and_driver, digits, escape, figure, seconds, seconds_tick, table};
+use super::results::{Measured, Results};
 use super::scale::Scale;
 use super::svg::{Drawing, Panel, legend};
-use super::{Measured, Results};
 use crate::words::plural;
 
 /// Runs of one shape: that of tilefold, and those of others.

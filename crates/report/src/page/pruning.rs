@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::html::{device_and_driver, figure, section as html_section};
+use super::results::{Measured, Results};
 use super::scale::{Scale, count};
 use super::svg::{Drawing, Labels, Panel};
-use super::{Measured, Results};
 
 const SIZE: [f64; 2] = [960.0, 380.0];
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::html::{device_and_driver, digits, figure, section as html_section, short_device};
+use super::results::{Measured, Results};
 use super::scale::{Scale, count};
 use super::svg::{Drawing, Labels, Panel, colour};
-use super::{Measured, Results};
 
 const SIZE: [f64; 2] = [960.0, 470.0];
 

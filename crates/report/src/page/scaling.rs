@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::html::{device_and_driver, figure, seconds_tick, section as html_section};
+use super::results::{Measured, Results};
 use super::scale::{Scale, count};
 use super::svg::{Drawing, Labels, Panel};
-use super::{Measured, Results};
 
 /// Rows get the whole width, features and clusters lie beside each other.
 const WIDE: [f64; 2] = [960.0, 400.0];

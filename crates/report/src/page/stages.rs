@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::html::{device_and_driver, figure, seconds, section as html_section, short_device};
+use super::results::{Measured, Results};
 use super::svg::{Drawing, legend};
-use super::{Measured, Results};
 
 /// Stages in the order of a run; others follow in the order of the alphabet.
 const ORDER: [&str; 7] = ["upload", "compile", "init", "labels", "sums", "iterate", "other"];

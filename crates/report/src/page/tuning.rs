@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Results;
 use super::html::{device_and_driver, escape, figure, seconds, seconds_tick, section as html_section, table};
+use super::results::Results;
 use super::scale::Scale;
 use super::svg::{Drawing, Panel};
 use crate::record::Candidate;

@@ -2,8 +2,7 @@
 //! the same picture.
 
 use super::axis::Axis;
-use super::panel::{self, Panel, put, text};
-use super::{COLOURS, WIDTH};
+use super::panel::{self, COLOURS, Panel, WIDTH, put, text};
 use crate::words::{grouped, plural};
 
 const HEIGHT: f64 = 640.0;

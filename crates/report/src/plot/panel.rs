@@ -4,6 +4,13 @@ use std::fmt::Write;
 
 use super::axis::Axis;
 
+/// Width of every picture.
+pub(super) const WIDTH: f64 = 1240.0;
+/// Paul Tol's "muted" colours, told apart by readers with any colour vision (Tol, SRON/EPS/TN/09-002, 2021), and grey.
+pub(super) const COLOURS: [&str; 10] = [
+    "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499",
+    "#777777",
+];
 /// Ink of axes and texts.
 pub(super) const INK: &str = "#222222";
 const GRID: &str = "#e4e4e4";

@@ -1,8 +1,7 @@
 //! Throughput and tail latency of scheduling policies, one line of the picture per policy.
 
 use super::axis::Axis;
-use super::panel::{INK, line, put, text};
-use super::{COLOURS, WIDTH};
+use super::panel::{COLOURS, INK, WIDTH, line, put, text};
 
 /// Left end of the first panel, right of the names.
 const LEFT: f64 = 130.0;

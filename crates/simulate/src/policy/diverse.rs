@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fit, Placement, Policy, has_slot, place_in_order};
+use super::plan::{Fit, Placement, Policy, has_slot, place_in_order};
 use crate::cluster::{Cluster, Job};
 
 /// At most so many distinct adapters at once on a device. At the cap only requests of the adapters that are there may

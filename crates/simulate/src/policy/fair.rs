@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fit, Placement, Policy, Served, StepPlan, has_slot, place_in_order, plan_step};
+use super::plan::{Fit, Placement, Policy, Served, StepPlan, has_slot, place_in_order, plan_step};
 use crate::cluster::{Cluster, Job};
 
 /// Serves the adapter that got least so far.

@@ -1,6 +1,6 @@
 //! First come, first served, each request to the device with the fewest.
 
-use super::{Fit, Placement, Policy, place_in_order};
+use super::plan::{Fit, Placement, Policy, place_in_order};
 use crate::cluster::Cluster;
 
 /// The plainest policy: requests go in the order of [`Job::before`](crate::Job::before) to the device that has
@@ -29,7 +29,7 @@ mod tests {
         let mut two = cluster(2, 4, 1000, 1);
         two.devices[1].jobs = vec![running(0, 0, 10)];
         for (id, priority) in [(1, 0), (2, 5), (3, 5)] {
-            let job = super::super::Job { priority, ..job(id, 0, 10) };
+            let job = crate::Job { priority, ..job(id, 0, 10) };
             two.wait(job);
         }
         assert_eq!(Fcfs.place(&two), Some(Placement { job: 2, device: 0 }));

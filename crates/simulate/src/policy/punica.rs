@@ -1,6 +1,6 @@
 //! Punica's scheduler (Chen et al., *Punica: multi-tenant LoRA serving*, MLSys 2024, its section on scheduling).
 
-use super::{Fit, Placement, Policy, StepPlan, place_in_order, plan_step};
+use super::plan::{Fit, Placement, Policy, StepPlan, place_in_order, plan_step};
 use crate::cluster::{Cluster, Job};
 
 /// A new request goes to the device with the most requests that is below its largest batch and has room for its keys

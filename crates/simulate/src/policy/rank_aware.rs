@@ -1,7 +1,7 @@
 //! Admission by what the ranks of a batch cost (the idea of Li et al., *CaraServe: CPU-assisted and rank-aware LoRA
 //! serving*, 2024).
 
-use super::{Fit, Placement, Policy, place_in_order};
+use super::plan::{Fit, Placement, Policy, place_in_order};
 use crate::cluster::{Cluster, Job};
 use crate::cost::{StepCost, StepShape};
 
