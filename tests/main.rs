@@ -50,7 +50,6 @@ mod lora_pool_gpu;
 #[cfg(feature = "gpu")]
 mod lora_record;
 mod lora_reports;
-mod lora_serve;
 mod lora_shapes;
 mod lora_shards;
 mod lora_simulate;
