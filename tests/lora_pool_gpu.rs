@@ -211,7 +211,7 @@ fn every_call_of_the_plain_call_fails() {
             let calls = device.device_calls();
             device.inject_fault(0, fault);
             match &outcome {
-                Ok(()) => assert_eq!(bits(y.view()), bits(expected.view()), "{fault:?} at call {call}"),
+                Ok(_) => assert_eq!(bits(y.view()), bits(expected.view()), "{fault:?} at call {call}"),
                 Err(error) => {
                     refused += 1;
                     assert!(is_typed(fault, error), "{fault:?} at call {call}: {error}");

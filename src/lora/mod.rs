@@ -32,7 +32,7 @@ pub mod serve;
 mod step;
 mod values;
 
-pub use apply::apply;
+pub use apply::{Applied, apply};
 pub use factors::{Adapter, Factors, MAX_RANK, Shards, Sizes};
 pub use module::Module;
 pub use peft::{ModuleKind, PeftAdapter, PeftModule, read_adapter, read_adapter_for, read_shards};

@@ -253,13 +253,13 @@ impl Shared {
         }
     }
 
-    /// Makes memory where there is none: at the start, and after the device was lost.
+    /// Makes memory where there is none: at the start, and after the device was lost and opened again.
     #[cfg(feature = "gpu")]
     pub(super) fn revive(&self, state: &mut State) -> Result<()> {
         if state.bank.is_none()
+            && !state.fell_back
             && let crate::device::Backend::Gpu(gpu) = super::backend(&self.device)
         {
-            gpu.recreate()?;
             state.bank = Some(Arc::new(Bank::new(gpu, &self.layout, self.params.groups.len())?));
         }
         Ok(())
@@ -307,7 +307,9 @@ fn work(shared: &Weak<Shared>) {
         drop(state);
         let Some(claim) = claim else { continue };
         // A source that panics must not take the loader with it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| shared.load(std::slice::from_ref(&claim)).map(drop)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            shared.persist(|| shared.load(std::slice::from_ref(&claim)).map(drop))
+        }));
         let outcome = outcome.unwrap_or_else(|_| {
             Err(Error::parameter("source", "one that gives an adapter", format!("a panic for {name:?}")))
         });
