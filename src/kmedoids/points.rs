@@ -158,7 +158,7 @@ fn fit_one_batch<T: Entry>(
 ) -> Result<Fit> {
     let begin = Instant::now();
     if device.is_reference() {
-        let rule = "on the reference device a method that draws no swaps and weighs no objects";
+        let rule = "a method that draws no swaps and weighs no objects, on the reference device";
         return Err(Error::parameter("method", rule, format!("{:?}", params.method)));
     }
     // Before a sample is taken, in which a row has another number.

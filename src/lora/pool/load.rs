@@ -217,7 +217,11 @@ impl Shared {
                 let Some(victim) = victims.next() else {
                     if !has_number {
                         let rule = format!("at most {most} adapters at once (most_resident)");
-                        return Err(Error::parameter("names", rule, "more, with those leased and pinned"));
+                        return Err(Error::parameter(
+                            "names",
+                            rule,
+                            "more, together with those leased and pinned",
+                        ));
                     }
                     placed.iter().for_each(|places: &Vec<Place>| space.free(places));
                     let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
@@ -311,7 +315,7 @@ fn work(shared: &Weak<Shared>) {
             shared.persist(|| shared.load(std::slice::from_ref(&claim)).map(drop))
         }));
         let outcome = outcome.unwrap_or_else(|_| {
-            Err(Error::parameter("source", "one that gives an adapter", format!("a panic for {name:?}")))
+            Err(Error::parameter("source", "a source that gives an adapter", format!("a panic for {name:?}")))
         });
         if let Err(error) = outcome {
             tracing::warn!(%error, name, "an adapter could not be loaded in the background");
