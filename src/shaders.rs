@@ -4,7 +4,6 @@ use crate::device::{Binding, Kernel, MatrixUnits};
 use crate::error::Result;
 use crate::tile::choice::choose::LISTED;
 use crate::tile::choice::family::{Fold, candidates};
-use crate::tile::choice::shape::TileShape;
 use crate::tile::collect::gpu::kernels as kernels_collect;
 use crate::tile::nearest::gpu::kernels;
 use crate::tile::product::units as matrix;

@@ -24,7 +24,7 @@ mod rows;
 mod segments;
 mod values;
 
-pub use apply::apply;
+pub use apply::{Applied, apply};
 pub use factors::{Adapter, Factors, MAX_RANK, Shards, Sizes};
 #[cfg(feature = "gpu")]
 pub use gpu::record::{Activations, BufferRows, Recording};
