@@ -2,22 +2,10 @@
 // Mapping   One invocation owns one row. Workgroups count along x, then y.
 // Bounds    Rows beyond the end do nothing. The list has room for every row; a row without a label is listed.
 // Numerics  f32; the margin covers the product's rounding. The order of the list is not fixed; nothing depends on it.
-// Mirror    crate::kmeans::gpu_kernels::DoubtParams, crate::tile::kernels::Listed
 
-struct DoubtParams {
-    rows: u32,
-    n_clusters: u32,
-    // Workgroups along x.
-    across: u32,
-    margin: f32,
-}
+{{ DoubtParams }}
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{{ Listed }}
 
 @group(0) @binding(0) var<storage, read> labels: array<u32>;
 /// Upper and lower bound of each row.

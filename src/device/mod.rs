@@ -64,7 +64,7 @@ pub(crate) use {
     buffers::{DeviceBuffer, Slice},
     context::Gpu,
     pacer::Pacer,
-    pipelines::{Binding, Kernel, Pipeline},
+    pipelines::Pipeline,
 };
 
 use crate::error::{Error, Result};
