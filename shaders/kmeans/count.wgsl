@@ -4,7 +4,7 @@
 //           {{ shared_clusters }} clusters.{% else %}It counts in the result at once: with many clusters few rows meet.{% endif %}
 // Bounds    Rows beyond the end do nothing, and so do rows whose label does not exist.
 // Numerics  Integers.
-// Mirror    crate::kmeans::gpu_kernels::RowsParams
+// Mirror    crate::kmeans::gpu::kernels::RowsParams
 
 struct RowsParams {
     first_row: u32,

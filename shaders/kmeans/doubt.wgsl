@@ -2,7 +2,7 @@
 // Mapping   One invocation owns one row. Workgroups count along x, then y.
 // Bounds    Rows beyond the end do nothing. The list has room for every row; a row without a label is listed.
 // Numerics  f32; the margin covers the product's rounding. The order of the list is not fixed; nothing depends on it.
-// Mirror    crate::kmeans::gpu_kernels::DoubtParams, crate::tile::kernels::Listed
+// Mirror    crate::kmeans::gpu::kernels::DoubtParams, crate::tile::nearest::gpu::kernels::Listed
 
 struct DoubtParams {
     rows: u32,

@@ -4,7 +4,7 @@
 // Bounds    Rows beyond the end, rows without a label, and rows that are decided are not read.
 // Numerics  f32. `slack` covers relative roundings, those of the sum and the root included; the centroid was rounded by at most
 //           2^-24 of its length, which is at most the row's length and the distance; squares that underflow are below `least`.
-// Mirror    crate::kmeans::gpu_kernels::GaugeParams
+// Mirror    crate::kmeans::gpu::kernels::GaugeParams
 
 struct GaugeParams {
     rows: u32,

@@ -2,7 +2,7 @@
 // Mapping   One workgroup owns everything: 256 clusters at a time, a running sum in between.
 // Bounds    Clusters beyond the end count 0 and are not stored.
 // Numerics  Integers.
-// Mirror    crate::kmeans::gpu_kernels::RowsParams
+// Mirror    crate::kmeans::gpu::kernels::RowsParams
 
 struct RowsParams {
     first_row: u32,

@@ -5,7 +5,7 @@
 // Bounds    Rows beyond the end do nothing, and so do rows whose label does not exist. The order has room for what
 //           `count` counted. Row indices stay below 2^31.
 // Numerics  Integers. The order within a cluster is not fixed; the sums taken over it are exact.
-// Mirror    crate::kmeans::gpu_kernels::RowsParams
+// Mirror    crate::kmeans::gpu::kernels::RowsParams
 
 struct RowsParams {
     first_row: u32,

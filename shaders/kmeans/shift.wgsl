@@ -2,7 +2,7 @@
 // Mapping   One invocation owns one row. Workgroups count along x, then y.
 // Bounds    Rows beyond the end do nothing, nor do rows without a label.
 // Numerics  f32, widened by 2^-20 of the results, which is more than their roundings.
-// Mirror    crate::kmeans::gpu_kernels::ShiftParams
+// Mirror    crate::kmeans::gpu::kernels::ShiftParams
 
 struct ShiftParams {
     rows: u32,

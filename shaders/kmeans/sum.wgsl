@@ -6,7 +6,7 @@
 //           cluster changes.
 // Bounds    Moves and features beyond the end do nothing. Sums of all rows stay below 2^62.
 // Numerics  As term.wgsl: exact integers.
-// Mirror    crate::kmeans::gpu_kernels::SumParams
+// Mirror    crate::kmeans::gpu::kernels::SumParams
 
 struct SumParams {
     n_clusters: u32,

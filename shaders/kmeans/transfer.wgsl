@@ -8,7 +8,7 @@
 // Bounds    Rows beyond the end do nothing, and so do rows whose label does not exist. Sums of all rows stay below
 //           2^62; sums in between wrap.
 // Numerics  As term.wgsl: exact integers.
-// Mirror    crate::kmeans::gpu_kernels::TransferParams
+// Mirror    crate::kmeans::gpu::kernels::TransferParams
 
 struct TransferParams {
     rows: u32,
