@@ -163,8 +163,8 @@ pub fn shaders() -> Result<Vec<Shader>> {
     for (units, tile) in matrix_tiles() {
         let MatrixTile { depth_step, kind, .. } = tile;
         let variant = format!("{units}, step {depth_step}, {kind:?}");
-        add(variant.clone(), matrix::kernels::nearest_kernel(&tile, "")?);
-        add(variant, matrix::kernels::collect_kernel(&tile, "")?);
+        add(format!("nearest {variant}"), matrix::kernels::nearest_kernel(&tile, "")?);
+        add(format!("collect {variant}"), matrix::kernels::collect_kernel(&tile, "")?);
     }
     add(String::new(), matrix::kernels::narrow_kernel()?);
     add(String::new(), matrix::kernels::certify_kernel()?);

@@ -2,7 +2,7 @@
 // Mapping   An invocation owns one word of the result; workgroup ids x and y number blocks of 64 words of one row.
 // Bounds    Columns beyond the length are not written; of a longer list only the length counts.
 // Numerics  None.
-// Mirror    crate::tile::kernels_collect::DeliverParams
+// Mirror    crate::tile::collect::gpu::kernels::DeliverParams
 
 struct DeliverParams {
     first_row: u32,

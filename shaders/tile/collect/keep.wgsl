@@ -4,7 +4,7 @@
 //           blocks of columns.
 // Bounds    Columns beyond the last are left out. Columns beyond the room of a list are only counted.
 // Numerics  None: values are compared and kept. Those beyond 5e37 count as that.
-// Mirror    crate::tile::kernels_collect::KeepParams
+// Mirror    crate::tile::collect::gpu::kernels::KeepParams
 
 struct KeepParams {
     // The list of the first row of values.

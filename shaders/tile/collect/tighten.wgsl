@@ -6,7 +6,7 @@
 //           and its limit lets nothing more in. Lists shorter than count stay as they are.
 // Numerics  Bits of an f32 with the sign folded in order as unsigned integers. The limit is raised by 2^-20 of the
 //           magnitudes that were added: more than four roundings, whichever way they go.
-// Mirror    crate::tile::kernels_collect::TightenParams
+// Mirror    crate::tile::collect::gpu::kernels::TightenParams
 
 struct TightenParams {
     first_row: u32,

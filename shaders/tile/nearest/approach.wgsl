@@ -4,7 +4,7 @@
 // Mapping   One invocation owns one row.
 // Bounds    Rows beyond the end do nothing.
 // Numerics  f32, rounded outwards (lengths.wgsl).
-// Mirror    crate::tile::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::kernels::Partial
+// Mirror    crate::tile::nearest::gpu::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::nearest::gpu::kernels::Partial
 {% include "tile/nearest/certificate.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;

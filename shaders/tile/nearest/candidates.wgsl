@@ -7,7 +7,7 @@
 {%- if has_vectors %} The depth is a multiple of 4.{% endif %}
 {%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
 // Numerics  As nearest.wgsl: the same sums in the same order.
-// Mirror    crate::tile::kernels::CandidatesParams, crate::tile::kernels::Listed
+// Mirror    crate::tile::nearest::gpu::kernels::CandidatesParams, crate::tile::nearest::gpu::kernels::Listed
 
 struct CandidatesParams {
     rows: u32,

@@ -11,7 +11,7 @@
 {%- endif %}
 //           Ties keep the lowest column within an invocation; a tie between two invocations makes the second equal to
 //           the best, which certifies nothing.
-// Mirror    crate::tile::kernels::NearestParams, crate::tile::kernels::Partial
+// Mirror    crate::tile::nearest::gpu::kernels::NearestParams, crate::tile::nearest::gpu::kernels::Partial
 
 struct NearestParams {
     rows: u32,

@@ -2,7 +2,7 @@
 // Mapping   One invocation owns one pair.
 // Bounds    Pairs beyond the end do nothing; every row is in the window.
 // Numerics  None.
-// Mirror    crate::tile::kernels::RelabelParams
+// Mirror    crate::tile::nearest::gpu::kernels::RelabelParams
 
 struct RelabelParams {
     pairs: u32,

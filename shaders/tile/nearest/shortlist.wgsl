@@ -5,7 +5,7 @@
 // Bounds    Found columns beyond the room are only counted. count is at most the number of columns.
 // Numerics  Bits of an f32 with the sign folded in order as unsigned integers. -0 and 0 differ there by one step,
 //           which the bound covers.
-// Mirror    crate::tile::kernels::ShortlistParams
+// Mirror    crate::tile::nearest::gpu::kernels::ShortlistParams
 
 struct ShortlistParams {
     columns: u32,

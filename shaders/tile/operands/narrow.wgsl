@@ -5,7 +5,7 @@
 // Numerics  Bits are rounded as integers, to nearest, and what f16 cannot hold as a normal number becomes 0: the same
 //           on every device, and read alike by devices that flush small numbers. The difference to an f32 is exact;
 //           slack and least cover the roundings of the sum and squares that underflow.
-// Mirror    crate::tile::matrix::kernels::NarrowParams
+// Mirror    crate::tile::product::units::kernels::NarrowParams
 
 struct NarrowParams {
     rows: u32,

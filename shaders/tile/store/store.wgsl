@@ -5,7 +5,7 @@
 {%- if has_vectors %} The depth is a multiple of 4.{% endif %}
 {%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
 // Numerics  f32, one chain of additions per {{ chunk }} features, chunks added in order, whatever the tile.
-// Mirror    crate::tile::kernels::StoreParams
+// Mirror    crate::tile::nearest::gpu::kernels::StoreParams
 
 struct StoreParams {
     rows: u32,

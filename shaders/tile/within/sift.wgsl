@@ -5,7 +5,7 @@
 // Bounds    Columns beyond the last are left out. Pairs beyond the room are only counted; there are fewer than 2^32 between two
 //           clearings.
 // Numerics  None: values are compared. Those beyond 5e37 count as that.
-// Mirror    crate::tile::kernels_within::SiftParams, crate::tile::kernels_within::Limits
+// Mirror    crate::tile::within::kernels::SiftParams, crate::tile::within::kernels::Limits
 
 struct SiftParams {
     // First row of the values, and of the limits.

@@ -10,7 +10,7 @@
 {%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
 // Numerics  f32. One chain of additions per {{ chunk }} features; the chunks are added in order. A column counts as sure with
 //           2^-20 of what was added to its value to spare: more than four roundings, in whatever order.
-// Mirror    crate::tile::kernels_within::WithinParams, crate::tile::kernels_within::Limits
+// Mirror    crate::tile::within::kernels::WithinParams, crate::tile::within::kernels::Limits
 
 struct WithinParams {
     rows: u32,

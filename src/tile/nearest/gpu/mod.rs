@@ -1,6 +1,6 @@
 //! Certified labels on the GPU: a cascade of tiers, each with a certificate, each for what the one before left.
 //!
-//! 1. Where there are matrix units, `matrix_nearest` screens in `f16` ([`crate::tile::product::units`]); `certify` writes labels and
+//! 1. Where there are matrix units, the tile on them screens in `f16` ([`crate::tile::product::units`]); `certify` writes labels and
 //!    lists the rows whose gap is inside the error bound.
 //! 2. `nearest` does the same in `f32`, on the listed rows, or on all where nothing screened.
 //! 3. `candidates` runs that tile on the rows that are left and collects the columns inside their band; the host decides
@@ -137,9 +137,9 @@ impl Labeller {
             tile: NearestTile::new(gpu, sizes, listed_shape)?,
             decider: Decider::new(gpu, sizes, listed_shape, cancel.clone(), recheck)?,
             partials: gpu.buffer("partials", sizes.partials_bytes())?,
-            list: gpu.buffer("list", sizes.list_bytes())?,
+            list: gpu.buffer("list", sizes.left_of_window_bytes())?,
             counters: gpu.buffer("counters", COUNTERS_BYTES)?,
-            passed: if sizes.has_listed() { Some(gpu.buffer("passed", sizes.passed_bytes())?) } else { None },
+            passed: if sizes.has_listed() { Some(gpu.buffer("passed", sizes.left_of_list_bytes())?) } else { None },
             cancel,
         };
         let screen = sizes.matrix.map(|tile| Screen::new(gpu, tile, sizes.keeps_reach)).transpose()?;
@@ -285,7 +285,7 @@ impl Tiers {
     pub fn label_listed<'a>(&'a self, pacer: &mut Pacer, task: &Task<'a>, count: u32) -> Result<Labelled> {
         let Some(passed) = self.passed() else { return self.decide_listed(task, count) };
         let mut labelled = Labelled::default();
-        let step = self.sizes.passed_rows() as usize;
+        let step = self.sizes.listed_rows() as usize;
         for start in (0..count).step_by(step) {
             let rows = u64::from(count - start).min(step as u64);
             let whole = u64::from(self.sizes.shape.rows);

@@ -71,7 +71,7 @@ impl Labeller {
         }
         let own = self.pacer.rows(rows, units);
         let listed = own.max(self.screen_pacer.rows(SLOWER * rows, units) / SLOWER);
-        let listed = listed.min(tiers.sizes.passed_rows()) as u32;
+        let listed = listed.min(tiers.sizes.listed_rows()) as u32;
         let is_small = self.screen_pacer.rows(rows, units) == rows;
         is_small.then_some(AtOnce { listed: Some(listed), brought: brought.min(listed) })
     }
@@ -113,7 +113,7 @@ impl Labeller {
     /// Decides what is left.
     pub fn settle(&mut self, task: &Task, at_once: AtOnce, answer: Answer) -> Result<Settled> {
         let Self { tiers, screen, pacer, .. } = self;
-        let [listed, changed, passed, passed_changed] = answer.counters;
+        let [listed, changed, passed, changed_of_list] = answer.counters;
         let rows = task.window.rows as u32;
         if listed > rows || passed > listed {
             let reason = format!("{listed} and {passed} of {rows} rows are said to be left");
@@ -134,7 +134,7 @@ impl Labeller {
             labelled.rechecked = rest.rechecked;
             return Ok(Settled::Again(labelled));
         }
-        labelled.changed = u64::from(changed) + u64::from(passed_changed);
+        labelled.changed = u64::from(changed) + u64::from(changed_of_list);
         labelled.rechecked = u64::from(left);
         if left == 0 {
             return Ok(Settled::AtOnce(labelled, Vec::new()));

@@ -8,7 +8,7 @@ use crate::tile::product::units::shape::MatrixTile;
 /// Listed rows per dispatch of `candidates`.
 pub(crate) const LISTED_ROWS: u32 = 4096;
 /// Listed rows that a second tier takes at once.
-const PASSED_ROWS: u64 = 1 << 16;
+const MOST_LISTED_ROWS: u64 = 1 << 16;
 /// Row tiles below which columns are split, so that a small batch still fills the device.
 pub(crate) const FEW_ROW_TILES: u32 = 128;
 /// Most rows per dispatch.
@@ -109,18 +109,18 @@ impl LabellerSizes {
         size_of::<Partial>() as u64 * self.partials()
     }
 
-    pub fn list_bytes(&self) -> u64 {
+    pub fn left_of_window_bytes(&self) -> u64 {
         size_of::<Listed>() as u64 * self.window_rows as u64
     }
 
     /// Listed rows that go through a second tier at once.
-    pub fn passed_rows(&self) -> u64 {
-        PASSED_ROWS.min(self.most_rows()).min(self.window_rows as u64)
+    pub fn listed_rows(&self) -> u64 {
+        MOST_LISTED_ROWS.min(self.most_rows()).min(self.window_rows as u64)
     }
 
     /// The list of what a second tier leaves.
-    pub fn passed_bytes(&self) -> u64 {
-        size_of::<Listed>() as u64 * self.passed_rows()
+    pub fn left_of_list_bytes(&self) -> u64 {
+        size_of::<Listed>() as u64 * self.listed_rows()
     }
 
     pub fn found_bytes(&self) -> u64 {
@@ -129,12 +129,12 @@ impl LabellerSizes {
 
     /// Bytes of device memory that the labeller takes.
     pub fn bytes(&self) -> u64 {
-        let passed = if self.has_listed() { self.passed_bytes() } else { 0 };
+        let passed = if self.has_listed() { self.left_of_list_bytes() } else { 0 };
         let screen = self.matrix.map_or(0, |tile| {
             let (columns, window) = (self.columns as u64, self.column_window as u64);
             DeviceHalfBook::bytes(&tile, columns, window, self.depth)
         });
-        self.partials_bytes() + self.list_bytes() + self.found_bytes() + COUNTERS_BYTES + passed + screen
+        self.partials_bytes() + self.left_of_window_bytes() + self.found_bytes() + COUNTERS_BYTES + passed + screen
     }
 
     /// Whether lists of rows are labelled by a tile.
@@ -180,7 +180,7 @@ mod tests {
             let tallest = sizes.cuts().map(|cut| cut.rows).max().unwrap_or(0);
             let few = u64::from(FEW_ROW_TILES * tallest) * sizes.column_windows();
             prop_assert!(sizes.partials() <= (MOST_ROWS + u64::from(tallest) * sizes.column_windows()).max(few));
-            prop_assert!(sizes.passed_rows() <= sizes.most_rows());
+            prop_assert!(sizes.listed_rows() <= sizes.most_rows());
         }
     }
 }

@@ -102,30 +102,23 @@ pub(crate) fn narrow_kernel() -> Result<Kernel> {
 
 /// The nearest kernel of one tile. A `fault` of the self-test makes a plain one wrong.
 pub(crate) fn nearest_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
-    let (name, template) = entry_of(tile);
-    let source = render(template, minijinja::context! { fold => "nearest", ..tile.context(fault) })?;
-    Ok(Kernel { name, entry: name, source, bindings: NEAREST })
+    kernel(tile, "nearest", NEAREST, fault)
 }
 
 /// The kernel of one tile that collects columns within the limits. A `fault` as of [`nearest_kernel`].
 pub(crate) fn collect_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
-    let (entry, template) = entry_of(tile);
-    let name = match tile.kind {
-        Kind::Shared(_) => "matrix_collect",
-        Kind::Held(_) => "matrix_held_collect",
-        Kind::Streamed => "matrix_streamed_collect",
-    };
-    let source = render(template, minijinja::context! { fold => "collect", ..tile.context(fault) })?;
-    Ok(Kernel { name, entry, source, bindings: COLLECT })
+    kernel(tile, "collect", COLLECT, fault)
 }
 
-/// The entry point of a tile's kernels, whatever the fold, and their template.
-fn entry_of(tile: &MatrixTile) -> (&'static str, &'static str) {
-    match tile.kind {
-        Kind::Shared(_) => ("matrix_nearest", "tile/product/units/matrix_nearest.wgsl"),
-        Kind::Held(_) => ("matrix_held", "tile/product/units/matrix_held.wgsl"),
-        Kind::Streamed => ("matrix_streamed", "tile/product/units/matrix_streamed.wgsl"),
-    }
+/// The kernel of one tile that ends in a fold.
+fn kernel(tile: &MatrixTile, fold: &str, bindings: &'static [Binding], fault: &str) -> Result<Kernel> {
+    let (entry, template) = match tile.kind {
+        Kind::Shared(_) => ("multiply_shared", "tile/product/units/shared.wgsl"),
+        Kind::Held(_) => ("multiply_held", "tile/product/units/held.wgsl"),
+        Kind::Streamed => ("multiply_streamed", "tile/product/units/streamed.wgsl"),
+    };
+    let source = render(template, minijinja::context! { fold, ..tile.context(fault) })?;
+    Ok(Kernel { name: entry, entry, source, bindings })
 }
 
 /// The certificate under the bound of `f16` products.

@@ -13,7 +13,7 @@ enable f16;
 @group(0) @binding(3) var<storage, read> norms: array<f32>;
 @group(0) @binding(4) var<storage, read> residuals: array<f32>;
 {% if fold == "collect" %}
-{%- include "tile/product/units/matrix_collect.wgsl" %}
+{%- include "tile/product/units/collect.wgsl" %}
 {%- else -%}
 struct MatrixNearestParams {
     rows: u32,

@@ -1,4 +1,4 @@
-{#- What the fold of lists is called with, beside the operands of matrix_bindings.wgsl, and what it keeps. -#}
+{#- What the fold of lists is called with, beside the operands of bindings.wgsl, and what it keeps. -#}
 struct MatrixCollectParams {
     rows: u32,
     columns: u32,
