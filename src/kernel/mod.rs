@@ -182,14 +182,14 @@ macro_rules! kernels {
             pub(crate) fn $name($($argument: $kind),*) -> $crate::error::Result<$crate::kernel::Kernel> $body
         )*
 
-        /// Every kernel of this table in every variant, with the arguments that tell it apart.
+        /// Every kernel of this table in every variant, with the function and the arguments that tell it apart.
         #[cfg(feature = "test-hooks")]
         pub(crate) fn kernels() -> $crate::error::Result<Vec<(String, $crate::kernel::Kernel)>> {
             let mut all = Vec::new();
             $($crate::kernel::for_each!([$($($variants)*)?] {
                 let kernel = $name($($argument),*)?;
                 let arguments: &[&dyn std::fmt::Debug] = &[$(&$argument),*];
-                all.push((format!("{arguments:?}"), kernel));
+                all.push((format!(concat!(stringify!($name), "{:?}"), arguments), kernel));
             });)*
             Ok(all)
         }

@@ -8,19 +8,8 @@
 {%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
 // Numerics  f32. One chain of additions per {{ chunk }} features; the chunks are added in order. What v[j] + 2 errors[j]
 //           rounds is covered where limits are lowered (tighten.wgsl).
-// Mirror    crate::tile::collect::gpu::kernels::CollectParams
 
-struct CollectParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    // First row of this dispatch.
-    first_row: u32,
-    // Number of the first column.
-    first_column: u32,
-    // Entries that a list has room for.
-    room: u32,
-}
+{{ CollectParams }}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
 @group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;

@@ -5,16 +5,12 @@
 // Mapping   One invocation owns one row{% if listed %} of a list{% endif %}.
 // Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing.
 // Numerics  f32, rounded outwards (lengths.wgsl).
-// Mirror    crate::tile::nearest::gpu::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::nearest::gpu::kernels::Partial{% if listed %}, crate::tile::nearest::gpu::kernels::Listed{% endif %}
-{% include "tile/nearest/certificate.wgsl" %}
+{% if halves %}{{ MatrixCertifyParams }}{% else %}{{ CertifyParams }}{% endif %}
+
+{{ Partial }}
 {%- if listed %}
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{{ Listed }}
 {%- endif %}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;

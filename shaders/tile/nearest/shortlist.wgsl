@@ -5,17 +5,8 @@
 // Bounds    Found columns beyond the room are only counted. count is at most the number of columns.
 // Numerics  Bits of an f32 with the sign folded in order as unsigned integers. -0 and 0 differ there by one step,
 //           which the bound covers.
-// Mirror    crate::tile::nearest::gpu::kernels::ShortlistParams
 
-struct ShortlistParams {
-    columns: u32,
-    stride: u32,
-    count: u32,
-    room: u32,
-    first_row: u32,
-    slope: f32,
-    constant: f32,
-}
+{{ ShortlistParams }}
 
 @group(0) @binding(0) var<storage, read> values: array<f32>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;

@@ -1,17 +1,5 @@
 {#- What the fold of lists is called with, beside the operands of bindings.wgsl, and what it keeps. -#}
-struct MatrixCollectParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    first_row: u32,
-    // Number of the first column.
-    first_column: u32,
-    split_columns: u32,
-    // Entries that a list has room for.
-    room: u32,
-    unscale: f32,
-    ratio: f32,
-}
+{{ MatrixCollectParams }}
 
 /// Constant of each column, which its value is too small by already.
 @group(0) @binding(5) var<storage, read> constants: array<f32>;

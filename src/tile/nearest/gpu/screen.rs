@@ -6,14 +6,14 @@ use bytemuck::bytes_of;
 
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
-use crate::tile::nearest::gpu::kernels::{Reached, approach_kernel, reach_kernel};
+use crate::tile::nearest::gpu::kernels::{
+    MatrixCertifyParams, Reached, approach_kernel, matrix_certify_kernel, reach_kernel,
+};
 use crate::tile::nearest::gpu::sizes::Room;
 use crate::tile::nearest::gpu::{Reach, Task};
 use crate::tile::operands::gpu::half_columns::DeviceHalfBook;
 use crate::tile::operands::gpu::half_rows::Halves;
-use crate::tile::product::units::kernels::{
-    MatrixCertifyParams, MatrixNearestParams, certify_kernel, nearest_kernel,
-};
+use crate::tile::product::units::kernels::{MatrixNearestParams, nearest_kernel};
 use crate::tile::product::units::shape::MatrixTile;
 
 /// Share of the rows left uncertified above which a screen does not pay: matrix units are several times as fast as
@@ -52,7 +52,7 @@ impl Screen {
         Ok(Self {
             tile,
             nearest: gpu.pipeline(&nearest_kernel(&tile, "")?)?,
-            certify: gpu.pipeline(&certify_kernel()?)?,
+            certify: gpu.pipeline(&matrix_certify_kernel()?)?,
             reach,
             pays: true,
         })
