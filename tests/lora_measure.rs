@@ -78,7 +78,7 @@ fn kernels_read_little_more_than_they_must() {
 }
 
 #[test]
-fn help_text() {
+fn help_text_is_the_snapshot() {
     let output =
         tilefold().args(["lora", "bench", "--help"]).env("COLUMNS", "100").output().expect("a command");
     assert!(output.status.success() && output.stderr.is_empty());

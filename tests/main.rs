@@ -37,7 +37,6 @@ mod kmedoids;
 mod kmedoids_bits;
 mod kmedoids_cli;
 mod lora;
-mod lora_bugs;
 mod lora_cli;
 mod lora_inputs;
 mod lora_measure;
@@ -50,6 +49,7 @@ mod lora_pool;
 mod lora_pool_gpu;
 #[cfg(feature = "gpu")]
 mod lora_record;
+mod lora_reports;
 mod lora_serve;
 mod lora_shapes;
 mod lora_shards;

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Lists what work can run on.
+    /// Lists the devices that work can run on.
     Devices(Devices),
     /// Clusters the rows of a file with k-means.
     Kmeans(Box<Kmeans>),
@@ -107,7 +107,7 @@ pub(super) struct Kmeans {
     #[arg(long)]
     pub spherical: bool,
 
-    /// Whether rows are passed over whose label cannot have changed: the same results, other times.
+    /// Whether to skip rows whose label cannot have changed; this changes the time, not the results.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = PruneWhen::Auto)]
     pub prune: PruneWhen,
 
@@ -144,7 +144,7 @@ pub(super) struct Kmeans {
 /// When rows are pruned.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum PruneWhen {
-    /// Where a trial shows that it saves time.
+    /// In passes where a trial shows that it saves time.
     Auto,
     /// In no pass.
     Never,

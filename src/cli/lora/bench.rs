@@ -43,7 +43,7 @@ pub(in crate::cli) struct Bench {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub adapters: Option<usize>,
 
-    /// Ranks of the adapters, one after the other, and again from the first.
+    /// Ranks, dealt out to the adapters in turn.
     #[arg(
         long,
         value_name = "R",

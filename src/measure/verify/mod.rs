@@ -22,11 +22,11 @@ const SIZES: [usize; 14] = [1, 2, 3, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 2
 /// A fault that is planted to show that a check can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
-    /// Rows inside the error bound keep the tile's label.
+    /// Rows whose label the error bound leaves open keep the tile's label.
     Labels,
     /// One value of each distance matrix is off by a thousandth.
     Distances,
-    /// One value of each batch of adapters is.
+    /// One value of each adapter batch is off by a thousandth.
     Adapters,
 }
 

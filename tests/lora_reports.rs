@@ -1,4 +1,5 @@
-//! Bugs and complaints that other systems for many adapters had, each a test with its name and where it was reported.
+//! What must hold where other systems for many adapters had bugs and complaints; each test says what went wrong there,
+//! and where it was reported.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,34 +14,34 @@ use crate::support::backends::on_every_backend;
 use crate::support::lora::{Batch, Kind, Projections, activations, bits, factors, routes_of};
 
 on_every_backend!(
-    skewed_segments_deadlock,
-    rank_32_is_wrong,
-    rows_without_a_slot_alias_slot_0_or_the_last,
-    stale_metadata_after_a_batch_without_adapters,
-    more_segments_than_in_the_batch_before,
-    a_kernel_is_reused_for_another_layout,
-    ids_that_are_not_sorted,
-    replicas_disagree_on_slots,
-    mixed_types_give_nan,
-    nan_of_one_row_reaches_others,
-    nan_in_the_padding_of_x,
-    nan_left_in_recycled_memory,
-    a_name_loaded_again_keeps_its_old_weights,
-    pages_of_a_larger_rank_before,
-    ranks_are_padded_to_the_largest,
-    one_scale_for_all_requests,
-    the_scale_reaches_the_base_output,
-    small_scales_vanish_in_half_weights,
-    the_intermediate_overflows_in_half,
-    small_ranks_are_refused,
-    ranks_of_one_batch_have_to_agree,
-    greedy_output_differs_from_run_to_run,
-    more_adapters_than_slots,
+    skewed_segments_end,
+    rank_32_is_right,
+    rows_without_a_slot_use_no_slot,
+    a_batch_after_one_without_adapters_is_right,
+    a_batch_of_more_segments_than_before_is_right,
+    layouts_never_share_a_kernel,
+    ids_need_not_be_sorted,
+    slots_of_a_replica_change_no_bit,
+    mixed_types_give_no_nan,
+    nan_stays_in_its_row,
+    nan_beside_x_is_never_read,
+    recycled_memory_leaves_no_nan,
+    a_name_loaded_again_has_its_new_weights,
+    pages_of_a_larger_rank_leave_nothing_behind,
+    ranks_take_only_their_own_memory,
+    each_request_has_its_own_scale,
+    the_scale_leaves_the_base_output_alone,
+    small_scales_survive_half_weights,
+    the_intermediate_never_overflows_in_half,
+    small_ranks_are_right,
+    ranks_of_one_batch_may_differ,
+    bits_are_the_same_from_run_to_run,
+    more_adapters_than_slots_take_turns,
 );
 
 /// Punica's cooperative kernel waited for steps that one of two segments did not have.
 /// <https://github.com/punica-ai/punica/commit/591b5989>
-fn skewed_segments_deadlock(device: &Device) {
+fn skewed_segments_end(device: &Device) {
     for rows in [2, 3, 16, 17, 64, 65, 133] {
         for lengths in [[1, rows - 1], [rows - 1, 1]] {
             Kind::F16.check(device, &[16, 16], Precision::F16, &routes_of(&lengths), [2100, 40]);
@@ -48,8 +49,8 @@ fn skewed_segments_deadlock(device: &Device) {
     }
 }
 
-/// <https://github.com/predibase/lorax/pull/70>
-fn rank_32_is_wrong(device: &Device) {
+/// Rank 32 was wrong. <https://github.com/predibase/lorax/pull/70>
+fn rank_32_is_right(device: &Device) {
     for rank in [31, 32, 33] {
         for lengths in [[1, 1], [3, 2], [40, 3], [70, 70]] {
             Kind::F16.check(device, &[rank, 32], Precision::F16, &routes_of(&lengths), [130, 66]);
@@ -60,7 +61,7 @@ fn rank_32_is_wrong(device: &Device) {
 
 /// vLLM's -1 once meant slot 0 to one kernel and the last slot to another.
 /// <https://github.com/vllm-project/vllm/blob/main/tests/lora/test_punica_ops.py>
-fn rows_without_a_slot_alias_slot_0_or_the_last(device: &Device) {
+fn rows_without_a_slot_use_no_slot(device: &Device) {
     for slot in [0, 3] {
         let mixed = [Some(slot), None, None, Some(slot), None, Some(slot)];
         for repeats in [1, 20] {
@@ -77,8 +78,9 @@ fn rows_without_a_slot_alias_slot_0_or_the_last(device: &Device) {
     }
 }
 
-/// <https://github.com/vllm-project/vllm/blob/main/tests/lora/test_punica_ops.py> (early exit after stale metadata)
-fn stale_metadata_after_a_batch_without_adapters(device: &Device) {
+/// A batch without adapters left metadata behind with which the next one ended early.
+/// <https://github.com/vllm-project/vllm/blob/main/tests/lora/test_punica_ops.py>
+fn a_batch_after_one_without_adapters_is_right(device: &Device) {
     let ranks: [&[usize]; 4] = [&[8, 3]; 4];
     let busy =
         Projections::<f16, f16>::new(&ranks, Precision::F16, &routes_of(&[9, 2, 1, 5]), 130, &[65, 40]);
@@ -94,7 +96,7 @@ fn stale_metadata_after_a_batch_without_adapters(device: &Device) {
 }
 
 /// A grid recorded for few segments left the others out. <https://github.com/sgl-project/sglang/pull/28371>
-fn more_segments_than_in_the_batch_before(device: &Device) {
+fn a_batch_of_more_segments_than_before_is_right(device: &Device) {
     let ranks: [&[usize]; 12] = [&[6]; 12];
     let first = Projections::<f16, f16>::new(&ranks, Precision::F16, &routes_of(&[12]), 130, &[65]);
     let lease = first.lease(device);
@@ -107,7 +109,7 @@ fn more_segments_than_in_the_batch_before(device: &Device) {
 }
 
 /// Two layouts of the same sizes got one compiled kernel. <https://github.com/sgl-project/sglang/pull/11579>
-fn a_kernel_is_reused_for_another_layout(device: &Device) {
+fn layouts_never_share_a_kernel(device: &Device) {
     let routes = routes_of(&[1, 3, 40]);
     let all = |device: &Device| {
         let mut seen = Vec::new();
@@ -145,8 +147,8 @@ fn a_kernel_is_reused_for_another_layout(device: &Device) {
     assert!(results.iter().all(|result| *result == results[0]));
 }
 
-/// <https://github.com/vllm-project/vllm/issues/15979>
-fn ids_that_are_not_sorted(device: &Device) {
+/// Ids that were not sorted were wrong. <https://github.com/vllm-project/vllm/issues/15979>
+fn ids_need_not_be_sorted(device: &Device) {
     let slots = [5, 0, 3, 5, 1, 0, 4, 2, 2, 5, 0, 3];
     for repeats in [1, 9] {
         let routes = Routes::of_slots((0..repeats).flat_map(|_| slots.map(Some)));
@@ -159,9 +161,9 @@ fn ids_that_are_not_sorted(device: &Device) {
     }
 }
 
-/// Devices of one group put the same adapters in different slots.
+/// Replicas disagreed: devices of one group put the same adapters in different slots.
 /// <https://github.com/sgl-project/sglang> (`mem_pool.py` sorts the names for this reason)
-fn replicas_disagree_on_slots(device: &Device) {
+fn slots_of_a_replica_change_no_bit(device: &Device) {
     let ranks: [&[usize]; 4] = [&[8, 2], &[3, 40], &[16, 16], &[1, 5]];
     let group =
         Projections::<f32, f32>::new(&ranks, Precision::F32, &routes_of(&[2, 7, 1, 3]), 90, &[30, 70]);
@@ -177,8 +179,8 @@ fn replicas_disagree_on_slots(device: &Device) {
     assert!(results.iter().zip(&expected).all(|(a, b)| bits(a.view()) == bits(b.view())));
 }
 
-/// <https://github.com/vllm-project/vllm/pull/47869>
-fn mixed_types_give_nan(device: &Device) {
+/// Mixed types gave NaN. <https://github.com/vllm-project/vllm/pull/47869>
+fn mixed_types_give_no_nan(device: &Device) {
     let routes = routes_of(&[1, 2, 40]);
     for weights in Precision::ALL {
         Batch::<f32, f16>::new(&[4, 16, 33], weights, routes.clone(), 65, 34).check(device);
@@ -206,7 +208,7 @@ fn mixed_types_give_nan(device: &Device) {
 }
 
 /// The same pull request: one poisoned row made others NaN.
-fn nan_of_one_row_reaches_others(device: &Device) {
+fn nan_stays_in_its_row(device: &Device) {
     for lengths in [vec![1, 1, 1], vec![4, 2, 3], vec![40, 30, 1], vec![9, 9, 9], vec![6]] {
         let ranks = vec![8; lengths.len()];
         let clean = Batch::<f32, f32>::new(&ranks, Precision::F32, routes_of(&lengths), 1100, 70);
@@ -235,7 +237,7 @@ fn nan_of_one_row_reaches_others(device: &Device) {
 }
 
 /// The same pull request: what stands beside the rows in memory was multiplied by zero.
-fn nan_in_the_padding_of_x(device: &Device) {
+fn nan_beside_x_is_never_read(device: &Device) {
     for inputs in [1, 7, 63, 65, 1025] {
         for lengths in [[1, 1], [3, 2], [33, 40]] {
             let batch = Batch::<f16, f32>::new(&[8, 5], Precision::F16, routes_of(&lengths), inputs, 20);
@@ -252,7 +254,7 @@ fn nan_in_the_padding_of_x(device: &Device) {
 }
 
 /// The same pull request: buffers that are used again hold what was there before.
-fn nan_left_in_recycled_memory(device: &Device) {
+fn recycled_memory_leaves_no_nan(device: &Device) {
     let ranks: [&[usize]; 3] = [&[64, 9], &[3, 0], &[0, 5]];
     for lengths in [[2, 1, 1], [50, 40, 9], [5, 5, 5]] {
         let group =
@@ -291,8 +293,8 @@ fn check_name(pool: &Pool, name: &str, factors: &Factors) {
 
 const SQUARE: Sizes = Sizes { rank: 8, inputs: 64, outputs: 64 };
 
-/// <https://github.com/vllm-project/vllm/issues/42125>
-fn a_name_loaded_again_keeps_its_old_weights(device: &Device) {
+/// A name that was loaded again kept its old weights. <https://github.com/vllm-project/vllm/issues/42125>
+fn a_name_loaded_again_has_its_new_weights(device: &Device) {
     let pool = pool_of_one(device, 1 << 20);
     let [old, new, newest] = [1, 2, 3].map(|seed| factors(SQUARE, Precision::F32, seed));
     pool.register("a", Adapter::single("m", old.clone())).unwrap();
@@ -312,7 +314,7 @@ fn a_name_loaded_again_keeps_its_old_weights(device: &Device) {
 }
 
 /// A slot once held rank 64; rank 5 follows on its pages. <https://github.com/vllm-project/vllm/pull/22782>
-fn pages_of_a_larger_rank_before(device: &Device) {
+fn pages_of_a_larger_rank_leave_nothing_behind(device: &Device) {
     let pool = pool_of_one(device, 64 * 128 * 4);
     for (number, rank) in [64, 5, 64, 33, 1, 17].into_iter().enumerate() {
         let factors = factors(Sizes { rank, ..SQUARE }, Precision::F32, number as u64);
@@ -322,7 +324,7 @@ fn pages_of_a_larger_rank_before(device: &Device) {
 }
 
 /// Memory and work followed the largest rank allowed. <https://github.com/vllm-project/vllm/pull/22782>
-fn ranks_are_padded_to_the_largest(device: &Device) {
+fn ranks_take_only_their_own_memory(device: &Device) {
     let pool = pool_of_one(device, 1 << 22);
     let mut total = 0;
     for rank in [1, 2, 4, 8, 33, 64, 512] {
@@ -336,7 +338,7 @@ fn ranks_are_padded_to_the_largest(device: &Device) {
 }
 
 /// Each request had to have a slot of its own for its scale. <https://github.com/vllm-project/vllm/issues/52733>
-fn one_scale_for_all_requests(device: &Device) {
+fn each_request_has_its_own_scale(device: &Device) {
     let scales = [1.0, 0.5, 0.0, -2.0, 1e-3, 4.0];
     for repeats in [1, 12] {
         let mut routes = Routes::new();
@@ -352,7 +354,7 @@ fn one_scale_for_all_requests(device: &Device) {
 
 /// `(base + update) * scale` instead of `base + update * scale`.
 /// <https://github.com/EricLBuehler/candle-lora/blob/master/candle-lora/src/loralinear.rs>
-fn the_scale_reaches_the_base_output(device: &Device) {
+fn the_scale_leaves_the_base_output_alone(device: &Device) {
     let (a, b) = (array![[1.0_f32, 0.0]], array![[1.0_f32], [0.0]]);
     let factors = Factors::new(a.view(), b.view(), 8.0).unwrap();
     let x = array![[0.25_f32, 9.0], [0.0, 9.0]];
@@ -363,7 +365,7 @@ fn the_scale_reaches_the_base_output(device: &Device) {
 
 /// A scale folded into 16-bit weights rounds them to nothing.
 /// <https://github.com/vllm-project/vllm/issues/52733> asks for scales that are not folded
-fn small_scales_vanish_in_half_weights(device: &Device) {
+fn small_scales_survive_half_weights(device: &Device) {
     let batch = Batch::<f32, f32>::new(&[4, 4], Precision::F16, routes_of(&[3, 9]), 64, 33);
     let tiny = |factors: &Factors| {
         let (rank, inputs, outputs) = (factors.rank(), factors.inputs(), factors.outputs());
@@ -379,7 +381,7 @@ fn small_scales_vanish_in_half_weights(device: &Device) {
 }
 
 /// `x A^T` beyond the range of f16, the result within it. <https://github.com/vllm-project/vllm/issues/2893>
-fn the_intermediate_overflows_in_half(device: &Device) {
+fn the_intermediate_never_overflows_in_half(device: &Device) {
     for rows in [1, 3, 40] {
         let mut batch = Batch::<f16, f16>::new(&[], Precision::F16, routes_of(&[rows]), 1024, 33);
         batch.x.fill(f16::from_f32(60.0));
@@ -391,8 +393,9 @@ fn the_intermediate_overflows_in_half(device: &Device) {
     }
 }
 
+/// Small ranks were refused.
 /// <https://github.com/predibase/lorax/issues/78>, <https://github.com/predibase/lorax/issues/241>
-fn small_ranks_are_refused(device: &Device) {
+fn small_ranks_are_right(device: &Device) {
     for rank in [1, 2, 3, 4, 5, 6, 7, 9, 10, 12, 15, 17, 20, 24, 30] {
         for lengths in [[1, 1], [2, 4], [20, 1]] {
             Kind::F16.check(device, &[rank, 2], Precision::F16, &routes_of(&lengths), [130, 66]);
@@ -400,16 +403,17 @@ fn small_ranks_are_refused(device: &Device) {
     }
 }
 
-/// <https://github.com/punica-ai/punica/issues/17>
-fn ranks_of_one_batch_have_to_agree(device: &Device) {
+/// Ranks of one batch had to agree. <https://github.com/punica-ai/punica/issues/17>
+fn ranks_of_one_batch_may_differ(device: &Device) {
     let ranks = [8, 16, 32, 64, 128, 4, 96, 12];
     for length in [1, 2, 7, 20] {
         Kind::F16.check(device, &ranks, Precision::F16, &routes_of(&[length; 8]), [130, 66]);
     }
 }
 
+/// Greedy output differed from run to run.
 /// <https://github.com/vllm-project/vllm/issues/7977>, <https://github.com/vllm-project/vllm/issues/50602>
-fn greedy_output_differs_from_run_to_run(device: &Device) {
+fn bits_are_the_same_from_run_to_run(device: &Device) {
     let batch = Batch::<bf16, bf16>::new(&[16, 33, 8], Precision::Bf16, routes_of(&[40, 3, 1]), 4096, 130);
     let first = bits(batch.check(device).view());
     for _ in 0..3 {
@@ -424,7 +428,7 @@ fn greedy_output_differs_from_run_to_run(device: &Device) {
 }
 
 /// Sixteen adapters took turns on eight slots. <https://github.com/sgl-project/sglang/pull/13349>
-fn more_adapters_than_slots(device: &Device) {
+fn more_adapters_than_slots_take_turns(device: &Device) {
     let bytes_of_one = 4 * 8 * (64 + 64);
     let pool = pool_of_one(device, 8 * bytes_of_one);
     let all: Vec<Factors> = (0..16).map(|seed| factors(SQUARE, Precision::F32, seed)).collect();
@@ -442,11 +446,12 @@ fn more_adapters_than_slots(device: &Device) {
     assert_eq!(pool.stats().resident, 8);
 }
 
-/// <https://github.com/EricLBuehler/mistral.rs> (`mistralrs-quant/src/lora/dynamic`): a launch pair for each adapter
+/// Each adapter took a launch pair of its own.
+/// <https://github.com/EricLBuehler/mistral.rs> (`mistralrs-quant/src/lora/dynamic`)
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn launches_grow_with_the_adapters() {
+fn launches_do_not_grow_with_the_adapters() {
     use tilefold::Fault;
 
     let device = crate::support::backends::gpu();
