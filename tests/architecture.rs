@@ -192,7 +192,7 @@ fn root() -> PathBuf {
 }
 
 /// (path with `/`, text) of all files below `folder` whose names end in one of `endings`, in order.
-fn files_below(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
+pub(crate) fn files_below(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
