@@ -201,7 +201,10 @@ fn every_template_is_part_of_a_kernel() {
     let mut files = files_below("shaders", &[".wgsl"]);
     files.extend(files_below("src", &[".rs"]));
     assert_eq!(forgotten(&files), Vec::<&str>::new());
-    for (path, text) in [("shaders/a.wgsl", "@compute @workgroup_size(1)\nfn nobody() {}"), ("shaders/b.wgsl", "fn part() {}")] {
+    for (path, text) in [
+        ("shaders/a.wgsl", "@compute @workgroup_size(1)\nfn nobody() {}"),
+        ("shaders/b.wgsl", "fn part() {}"),
+    ] {
         files.push((path.to_owned(), text.to_owned()));
         assert_eq!(forgotten(&files), [path]);
         files.pop();

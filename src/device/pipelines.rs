@@ -96,7 +96,13 @@ fn compile(context: &Context, live: &Live, kernel: &Kernel, operation: &'static 
             },
             cache: live.disk_cache.as_ref().map(|cache| cache.for_new_pipeline()),
         });
-        Pipeline { name: kernel.name, raw, layout, bindings: kernel.bindings.clone(), generation: live.generation }
+        Pipeline {
+            name: kernel.name,
+            raw,
+            layout,
+            bindings: kernel.bindings.clone(),
+            generation: live.generation,
+        }
     })
 }
 

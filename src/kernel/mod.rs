@@ -40,11 +40,7 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// The kernel whose entry point has the name of its template's file. The template sees `context` and `structs`.
-    pub(crate) fn render(
-        template: &'static str,
-        structs: &[Declaration],
-        context: Value,
-    ) -> Result<Self> {
+    pub(crate) fn render(template: &'static str, structs: &[Declaration], context: Value) -> Result<Self> {
         let texts = structs.iter().map(|declared| (declared.name, Value::from(declared.to_string())));
         let source = render::render(template, context! { ..context, ..Value::from_iter(texts) })?;
         let file = template.rsplit_once('/').map_or(template, |(_, file)| file);

@@ -122,8 +122,8 @@ fn check_shrink(plan: &BatchPlan, inputs: usize, ranks: &[u32], limits: &Limits)
     #[cfg(all(feature = "gpu", feature = "test-hooks"))]
     for chunks in &shrink.launches {
         let columns = if matches!(chunks.family, Family::Stream(_)) { 32 } else { shrink.columns };
-        let shrinks = crate::lora::gpu::kernels::SHRINKS;
-        assert!(shrinks.contains(&(chunks.family, columns)), "{:?} of {columns} is not tested", chunks.family);
+        let shrink = (chunks.family, columns);
+        assert!(crate::lora::gpu::kernels::SHRINKS.contains(&shrink), "{shrink:?} is not tested");
     }
 }
 

@@ -3,6 +3,8 @@
 use minijinja::context;
 
 use super::shape::{Kind, MatrixTile};
+#[cfg(feature = "test-hooks")]
+use crate::device::MatrixUnits;
 use crate::error::Result;
 use crate::kernel::{Declaration, Kernel, kernels, shared};
 use crate::tile::nearest::gpu::kernels::Partial;
@@ -84,12 +86,15 @@ fn tested_tiles() -> Vec<MatrixTile> {
     // lavapipe; Apple; NVIDIA and AMD, whose subgroups may also be larger; plain.
     let kinds =
         [(8, 8, false), (8, 32, false), (16, 32, false), (16, 64, false), (16, 32, true), (8, 32, true)];
-    let tiles = kinds.iter().flat_map(|&(size, subgroup, is_plain)| {
+    let tiles = |(size, subgroup, is_plain)| {
         let (smallest_subgroup, largest_subgroup) = (subgroup, subgroup);
-        let reads_elements = true;
-        MatrixTile::all(&crate::device::MatrixUnits {
-            size, smallest_subgroup, largest_subgroup, reads_elements, is_plain,
+        MatrixTile::all(&MatrixUnits {
+            size,
+            smallest_subgroup,
+            largest_subgroup,
+            reads_elements: true,
+            is_plain,
         })
-    });
-    tiles.collect()
+    };
+    kinds.into_iter().flat_map(tiles).collect()
 }
