@@ -59,21 +59,16 @@ pub fn mirrors() -> Vec<Mirror> {
             first_row, rows, columns, depth, unit, most, power, weighted,
         }
         kernels::NearestParams {
-            rows, columns, depth, first_row, first_column, split_columns, first_split, stride,
+            rows, columns, depth, first_row, first_column, split_columns, first_split, stride, unscale, ratio,
         }
-        kernels::CertifyParams { rows, splits, stride, first_row, slope, constant, square }
+        kernels::CertifyParams { rows, splits, stride, first_row, slope, constant, square, ratio }
         kernels::CandidatesParams { rows, columns, depth, first_listed, first_column, split_columns, counter }
         matrix::kernels::NarrowParams {
             rows, padded_rows, depth, words, across, scale, unscale, slack, least,
         }
-        matrix::kernels::MatrixNearestParams {
-            rows, columns, depth, first_row, first_column, split_columns, first_split, stride, unscale, ratio,
-        }
-        matrix::kernels::MatrixCollectParams {
+        kernels_collect::CollectParams {
             rows, columns, depth, first_row, first_column, split_columns, room, unscale, ratio,
         }
-        matrix::kernels::MatrixCertifyParams { rows, splits, stride, first_row, ratio, square }
-        kernels_collect::CollectParams { rows, columns, depth, first_row, first_column, room }
         kernels_collect::TightenParams { first_row, count, room, most, slope }
         kernels_collect::KeepParams { first_list, stride, start, columns, first_column, room, sign }
         kernels_collect::DeliverParams { first_row, rows, room, kept }
@@ -84,7 +79,6 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels::Partial { best, second, column }
         kernels::Listed { row, label, before, limit }
         kernels::StoreParams { rows, columns, depth, first_row, first_column, stride, group_rows }
-        kernels::ShortlistParams { columns, stride, count, room, first_row, slope, constant }
         lora::gpu::kernels::ShrinkParams {
             inputs, x_stride, x_first, blocks, blocks_per_plane, rank_groups, first_chunk, chunks, chunks_across, positions, rows_at,
             stride, group, groups, slab, page_shift, slots_at, by_row_at, used_at, used,
@@ -176,7 +170,6 @@ pub fn shaders() -> Result<Vec<Shader>> {
     add(String::new(), kernels::approach_kernel(false)?);
     add(String::new(), kernels::approach_kernel(true)?);
     add(String::new(), kernels::relabel_kernel()?);
-    add(String::new(), kernels::shortlist_kernel()?);
     add(String::new(), kernels_collect::tighten_kernel()?);
     add(String::new(), kernels_collect::deliver_kernel()?);
     add(String::new(), kernels_collect::keep_kernel()?);

@@ -13,7 +13,7 @@ use super::record::{Ceilings, Run, Spread, Times};
 use super::{kmeans, lora, products};
 use crate::cancel::Cancel;
 #[cfg(feature = "gpu")]
-use crate::device::Backend;
+use crate::device::{Backend, Stage};
 use crate::device::{Device, Prediction};
 use crate::distance::Metric;
 use crate::error::{Error, Result};
@@ -194,8 +194,8 @@ pub(super) fn profiled<R>(device: &Device, work: impl FnOnce() -> Result<R>) -> 
         let outcome = work();
         let profile = gpu.end_profile();
         let mut stages = BTreeMap::new();
-        for (label, seconds) in &profile.kernel_seconds {
-            *stages.entry(stage_of(label).to_owned()).or_default() += seconds;
+        for (&stage, seconds) in &profile.kernel_seconds {
+            *stages.entry(name_of(stage).to_owned()).or_default() += seconds;
         }
         let parts = Parts {
             stages,
@@ -213,14 +213,14 @@ pub(super) fn profiled<R>(device: &Device, work: impl FnOnce() -> Result<R>) -> 
 /// Work for which `auto` takes a GPU if it has one.
 pub(super) const LARGE: Prediction = Prediction { flops: 1e15, upload_bytes: 0.0 };
 
-/// The stage that batches of a label belong to.
+/// What a stage is called in records.
 #[cfg(feature = "gpu")]
-fn stage_of(label: &str) -> &str {
-    match label {
-        "nearest" | "candidates" | "relabel" | "certify" => "labels",
-        "doubt" | "approach" => "pruning",
-        label if label.contains("sums") => "sums",
-        label => label,
+fn name_of(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Nearest => "labels",
+        Stage::Bounds => "pruning",
+        Stage::Sums => "sums",
+        Stage::Named(name) => name,
     }
 }
 

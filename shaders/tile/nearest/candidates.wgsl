@@ -20,12 +20,7 @@ struct CandidatesParams {
     counter: u32,
 }
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{% include "tile/nearest/listed.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
 @group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;

@@ -1,14 +1,5 @@
-{#- What a certificate under the bound of a tier reads: its parameters and the results of the tile. -#}
-{% if halves -%}
-struct MatrixCertifyParams {
-    rows: u32,
-    splits: u32,
-    stride: u32,
-    first_row: u32,
-    ratio: f32,
-    square: f32,
-}
-{%- else -%}
+{#- What a certificate under the bound of a tier reads: its parameters and the results of the tile. Products in f32 have no
+    ratio, those of f16 neither slope nor constant. -#}
 struct CertifyParams {
     rows: u32,
     splits: u32,
@@ -17,11 +8,7 @@ struct CertifyParams {
     slope: f32,
     constant: f32,
     square: f32,
+    ratio: f32,
 }
-{%- endif %}
 
-struct Partial {
-    best: f32,
-    second: f32,
-    column: u32,
-}
+{% include "tile/nearest/partial.wgsl" %}

@@ -7,16 +7,11 @@
 // Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing. There is room for every row that is left.
 // Numerics  f32; the slack for these operations is part of the parameters. Splits are merged in order. The order of
 //           the rows that are left is not fixed; nothing depends on it.
-// Mirror    crate::tile::nearest::gpu::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::nearest::gpu::kernels::Partial, crate::tile::nearest::gpu::kernels::Listed
+// Mirror    crate::tile::nearest::gpu::kernels::CertifyParams, crate::tile::nearest::gpu::kernels::Partial, crate::tile::nearest::gpu::kernels::Listed
 
 {% include "tile/nearest/certificate.wgsl" %}
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{% include "tile/nearest/listed.wgsl" %}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;
@@ -33,7 +28,7 @@ struct Listed {
 @group(0) @binding(6) var<storage, read_write> counters: array<atomic<u32>, 4>;
 {%- if halves %}
 @group(0) @binding(7) var<storage, read> residuals: array<f32>;
-@group(0) @binding(8) var<uniform> params: MatrixCertifyParams;
+@group(0) @binding(8) var<uniform> params: CertifyParams;
 {%- elif listed %}
 /// The rows of this pass.
 @group(0) @binding(7) var<storage, read> list: array<Listed>;

@@ -13,30 +13,12 @@
 //           the best, which certifies nothing.
 // Mirror    crate::tile::nearest::gpu::kernels::NearestParams, crate::tile::nearest::gpu::kernels::Partial
 
-struct NearestParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    first_row: u32,
-    first_column: u32,
-    split_columns: u32,
-    first_split: u32,
-    stride: u32,
-}
+{% include "tile/nearest/params.wgsl" %}
 
-struct Partial {
-    best: f32,
-    second: f32,
-    column: u32,
-}
+{% include "tile/nearest/partial.wgsl" %}
 {%- if listed %}
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{% include "tile/nearest/listed.wgsl" %}
 {%- endif %}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;

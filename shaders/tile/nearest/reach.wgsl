@@ -5,16 +5,11 @@
 // Mapping   One invocation owns one row{% if listed %} of a list{% endif %}.
 // Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing.
 // Numerics  f32, rounded outwards (lengths.wgsl).
-// Mirror    crate::tile::nearest::gpu::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::nearest::gpu::kernels::Partial{% if listed %}, crate::tile::nearest::gpu::kernels::Listed{% endif %}
+// Mirror    crate::tile::nearest::gpu::kernels::CertifyParams, crate::tile::nearest::gpu::kernels::Partial{% if listed %}, crate::tile::nearest::gpu::kernels::Listed{% endif %}
 {% include "tile/nearest/certificate.wgsl" %}
 {%- if listed %}
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{% include "tile/nearest/listed.wgsl" %}
 {%- endif %}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;
@@ -29,7 +24,7 @@ struct Listed {
 @group(0) @binding(3) var<storage, read_write> reach_of: array<vec2<f32>>;
 {%- if halves %}
 @group(0) @binding(4) var<storage, read> residuals: array<f32>;
-@group(0) @binding(5) var<uniform> params: MatrixCertifyParams;
+@group(0) @binding(5) var<uniform> params: CertifyParams;
 {%- elif listed %}
 /// The rows of this pass.
 @group(0) @binding(4) var<storage, read> list: array<Listed>;

@@ -15,7 +15,10 @@ pub(crate) struct CollectParams {
     pub depth: u32,
     pub first_row: u32,
     pub first_column: u32,
+    pub split_columns: u32,
     pub room: u32,
+    pub unscale: f32,
+    pub ratio: f32,
 }
 
 #[repr(C)]

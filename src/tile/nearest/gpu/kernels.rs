@@ -21,6 +21,8 @@ pub(crate) struct NearestParams {
     pub split_columns: u32,
     pub first_split: u32,
     pub stride: u32,
+    pub unscale: f32,
+    pub ratio: f32,
 }
 
 #[repr(C)]
@@ -33,6 +35,7 @@ pub(crate) struct CertifyParams {
     pub slope: f32,
     pub constant: f32,
     pub square: f32,
+    pub ratio: f32,
 }
 
 #[repr(C)]
@@ -57,18 +60,6 @@ pub(crate) struct StoreParams {
     pub first_column: u32,
     pub stride: u32,
     pub group_rows: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct ShortlistParams {
-    pub columns: u32,
-    pub stride: u32,
-    pub count: u32,
-    pub room: u32,
-    pub first_row: u32,
-    pub slope: f32,
-    pub constant: f32,
 }
 
 #[repr(C)]
@@ -170,7 +161,6 @@ const CANDIDATES: &[Binding] = &[
 ];
 const STORE: &[Binding] =
     &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const SHORTLIST: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 const RELABEL: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
 
 /// The nearest kernel of one shape, for all rows of a window or for those of a list.
@@ -231,12 +221,6 @@ pub(crate) fn candidates_kernel(shape: &TileShape) -> Result<Kernel> {
 pub(crate) fn store_kernel(shape: &TileShape) -> Result<Kernel> {
     let source = render("tile/store/store.wgsl", shape.context(Combine::Dot))?;
     Ok(Kernel { name: "store", entry: "store", source, bindings: STORE })
-}
-
-/// The kernel that lists the columns that may be among the nearest.
-pub(crate) fn shortlist_kernel() -> Result<Kernel> {
-    let source = render("tile/nearest/shortlist.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "shortlist", entry: "shortlist", source, bindings: SHORTLIST })
 }
 
 /// The kernel that writes the host's decisions.

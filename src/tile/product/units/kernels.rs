@@ -21,46 +21,6 @@ pub(crate) struct NarrowParams {
     pub least: f32,
 }
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct MatrixNearestParams {
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub first_row: u32,
-    pub first_column: u32,
-    pub split_columns: u32,
-    pub first_split: u32,
-    pub stride: u32,
-    pub unscale: f32,
-    pub ratio: f32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct MatrixCollectParams {
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub first_row: u32,
-    pub first_column: u32,
-    pub split_columns: u32,
-    pub room: u32,
-    pub unscale: f32,
-    pub ratio: f32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct MatrixCertifyParams {
-    pub rows: u32,
-    pub splits: u32,
-    pub stride: u32,
-    pub first_row: u32,
-    pub ratio: f32,
-    pub square: f32,
-}
-
 const NARROW: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
 const NEAREST: &[Binding] = &[
     Binding::Read,
