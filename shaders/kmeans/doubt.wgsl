@@ -10,8 +10,8 @@
 @group(0) @binding(0) var<storage, read> labels: array<u32>;
 /// Upper and lower bound of each row.
 @group(0) @binding(1) var<storage, read> reach_of: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read_write> list: array<Listed>;
-/// The first is how many rows are listed.
+@group(0) @binding(2) var<storage, read_write> left: array<Listed>;
+/// The first is how many rows are left.
 @group(0) @binding(3) var<storage, read_write> counters: array<atomic<u32>, 4>;
 @group(0) @binding(4) var<uniform> params: DoubtParams;
 
@@ -47,6 +47,6 @@ fn doubt(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wor
     }
     let first = workgroupUniformLoad(&shared_first);
     if is_open {
-        list[first + slot] = Listed(row, label, label, 0.0);
+        left[first + slot] = Listed(row, label, label, 0.0);
     }
 }

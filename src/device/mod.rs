@@ -65,6 +65,7 @@ pub(crate) use {
     context::Gpu,
     pacer::Pacer,
     pipelines::Pipeline,
+    profile::Stage,
 };
 
 use crate::error::{Error, Result};

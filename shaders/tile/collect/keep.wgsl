@@ -13,15 +13,7 @@
 @group(0) @binding(2) var<storage, read_write> lists: array<atomic<u32>>;
 @group(0) @binding(3) var<uniform> params: KeepParams;
 
-fn keep_entry(row: u32, column: u32, value: f32) {
-    let start = row * (3u * params.room + 1u);
-    let slot = atomicAdd(&lists[start], 1u);
-    if slot < params.room {
-        atomicStore(&lists[start + 1u + 3u * slot], bitcast<u32>(value));
-        atomicStore(&lists[start + 2u + 3u * slot], bitcast<u32>(value));
-        atomicStore(&lists[start + 3u + 3u * slot], column);
-    }
-}
+{% include "tile/collect/entries.wgsl" %}
 
 @compute @workgroup_size(64)
 fn keep(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -33,7 +25,7 @@ fn keep(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) work
         if column < params.columns {
             let value = params.sign * min(values[start + column], 5e37);
             if value <= limit {
-                keep_entry(row, params.first_column + column, value);
+                add_entry(row, params.first_column + column, value, value);
             }
         }
     }

@@ -8,7 +8,7 @@
 // Numerics  f32; the slack for these operations is part of the parameters. Splits are merged in order. The order of
 //           the rows that are left is not fixed; nothing depends on it.
 
-{% if halves %}{{ MatrixCertifyParams }}{% else %}{{ CertifyParams }}{% endif %}
+{{ CertifyParams }}
 
 {{ Partial }}
 
@@ -29,7 +29,7 @@
 @group(0) @binding(6) var<storage, read_write> counters: array<atomic<u32>, 4>;
 {%- if halves %}
 @group(0) @binding(7) var<storage, read> residuals: array<f32>;
-@group(0) @binding(8) var<uniform> params: MatrixCertifyParams;
+@group(0) @binding(8) var<uniform> params: CertifyParams;
 {%- elif listed %}
 /// The rows of this pass.
 @group(0) @binding(7) var<storage, read> list: array<Listed>;

@@ -5,7 +5,7 @@
 // Mapping   One invocation owns one row{% if listed %} of a list{% endif %}.
 // Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing.
 // Numerics  f32, rounded outwards (lengths.wgsl).
-{% if halves %}{{ MatrixCertifyParams }}{% else %}{{ CertifyParams }}{% endif %}
+{{ CertifyParams }}
 
 {{ Partial }}
 {%- if listed %}
@@ -25,7 +25,7 @@
 @group(0) @binding(3) var<storage, read_write> reach_of: array<vec2<f32>>;
 {%- if halves %}
 @group(0) @binding(4) var<storage, read> residuals: array<f32>;
-@group(0) @binding(5) var<uniform> params: MatrixCertifyParams;
+@group(0) @binding(5) var<uniform> params: CertifyParams;
 {%- elif listed %}
 /// The rows of this pass.
 @group(0) @binding(4) var<storage, read> list: array<Listed>;

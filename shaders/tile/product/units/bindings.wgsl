@@ -15,10 +15,10 @@ enable f16;
 {% if fold == "collect" %}
 {%- include "tile/product/units/collect.wgsl" %}
 {%- else -%}
-{{ MatrixNearestParams }}
+{{ NearestParams }}
 
 {{ Partial }}
 
 @group(0) @binding(5) var<storage, read_write> partials: array<Partial>;
-@group(0) @binding(6) var<uniform> params: MatrixNearestParams;
+@group(0) @binding(6) var<uniform> params: NearestParams;
 {%- endif %}

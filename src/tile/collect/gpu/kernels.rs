@@ -6,6 +6,8 @@ use crate::kernel::{Kernel, kernels, shared};
 use crate::tile::choice::shape::{Combine, TileShape};
 
 shared! {
+    /// What a collecting tile is called with, whatever its product: in `f32` a workgroup owns one tile of columns, nothing is
+    /// scaled back and no row has a residual.
     struct CollectParams {
         rows: u32,
         columns: u32,
@@ -14,8 +16,11 @@ shared! {
         first_row: u32,
         /// Number of the first column.
         first_column: u32,
+        split_columns: u32,
         /// Entries that a list has room for.
         room: u32,
+        unscale: f32,
+        ratio: f32,
     }
 
     struct TightenParams { first_row: u32, count: u32, room: u32, most: u32, slope: f32 }

@@ -1,6 +1,6 @@
-//! The kernels of the nearest fold, of its certificate, and of the few nearest.
+//! The kernels of the nearest fold and of its certificate, and the one that stores tiles.
 
-use minijinja::context;
+use minijinja::{Value, context};
 
 use crate::kernel::{Kernel, kernels, shared};
 use crate::tile::choice::shape::{Combine, TileShape};
@@ -9,6 +9,7 @@ use crate::tile::choice::shape::{Combine, TileShape};
 pub(crate) const ROOM: u32 = 15;
 
 shared! {
+    /// What a nearest tile is called with, whatever its product: in `f32` nothing is scaled back and no row has a residual.
     struct NearestParams {
         rows: u32,
         columns: u32,
@@ -18,8 +19,11 @@ shared! {
         split_columns: u32,
         first_split: u32,
         stride: u32,
+        unscale: f32,
+        ratio: f32,
     }
 
+    /// What a certificate is called with. Products in `f32` have no ratio, those of `f16` neither slope nor constant.
     struct CertifyParams {
         rows: u32,
         splits: u32,
@@ -28,16 +32,7 @@ shared! {
         slope: f32,
         constant: f32,
         square: f32,
-    }
-
-    /// The same for matrix units.
-    struct MatrixCertifyParams {
-        rows: u32,
-        splits: u32,
-        stride: u32,
-        first_row: u32,
         ratio: f32,
-        square: f32,
     }
 
     struct CandidatesParams {
@@ -61,25 +56,22 @@ shared! {
         group_rows: u32,
     }
 
-    struct ShortlistParams {
-        columns: u32,
-        stride: u32,
-        count: u32,
-        room: u32,
-        first_row: u32,
-        slope: f32,
-        constant: f32,
-    }
-
     struct RelabelParams { pairs: u32 }
 
+    /// What a row keeps of one split of the columns.
     struct Partial { best: f32, second: f32, column: u32 }
 
     /// A row that its tile did not certify.
-    struct Listed { row: u32, label: u32, before: u32, limit: f32 }
+    struct Listed {
+        row: u32,
+        label: u32,
+        before: u32,
+        /// The nearest column has a value of at most this.
+        limit: f32,
+    }
 }
 
-/// What a pass leaves bounds on distances for.
+/// Which rows a certificate, or what keeps bounds on distances, goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reached {
     /// All rows of a window, by the `f32` tile.
@@ -88,6 +80,20 @@ pub(crate) enum Reached {
     Halves,
     /// The rows of a list, by the `f32` tile.
     Listed,
+}
+
+impl Reached {
+    fn context(self) -> Value {
+        context! { halves => self == Self::Halves, listed => self == Self::Listed }
+    }
+
+    fn name(self, [window, halves, listed]: [&'static str; 3]) -> &'static str {
+        match self {
+            Self::Window => window,
+            Self::Halves => halves,
+            Self::Listed => listed,
+        }
+    }
 }
 
 kernels! {
@@ -103,36 +109,23 @@ kernels! {
         Ok(if is_listed { kernel.named("nearest_listed") } else { kernel })
     }
 
-    /// The certificate of all rows of a window or of those of a list.
-    fn certify_kernel(is_listed: bool) for [is_listed in [false, true]] {
+    /// The certificate of a tier.
+    fn certify_kernel(of: Reached) for [of in [Reached::Window, Reached::Halves, Reached::Listed]] {
         let structs = [CertifyParams::WGSL, Partial::WGSL, Listed::WGSL];
-        let context = context! { halves => false, listed => is_listed };
-        let kernel = Kernel::render("tile/nearest/certify.wgsl", &structs, context)?;
-        Ok(if is_listed { kernel.named("certify_listed") } else { kernel })
-    }
-
-    /// The certificate under the bound of `f16` products.
-    fn matrix_certify_kernel() {
-        let structs = [MatrixCertifyParams::WGSL, Partial::WGSL, Listed::WGSL];
-        let context = context! { halves => true, listed => false };
-        Ok(Kernel::render("tile/nearest/certify.wgsl", &structs, context)?.named("matrix_certify"))
+        let kernel = Kernel::render("tile/nearest/certify.wgsl", &structs, of.context())?;
+        Ok(kernel.named(of.name(["certify", "matrix_certify", "certify_listed"])))
     }
 
     /// The kernel that keeps bounds on distances.
     fn reach_kernel(of: Reached) for [of in [Reached::Window, Reached::Halves, Reached::Listed]] {
-        let name = match of {
-            Reached::Window => "reach",
-            Reached::Halves => "matrix_reach",
-            Reached::Listed => "reach_listed",
-        };
-        let structs = [CertifyParams::WGSL, MatrixCertifyParams::WGSL, Partial::WGSL, Listed::WGSL];
-        let context = context! { halves => of == Reached::Halves, listed => of == Reached::Listed };
-        Ok(Kernel::render("tile/nearest/reach.wgsl", &structs, context)?.named(name))
+        let structs = [CertifyParams::WGSL, Partial::WGSL, Listed::WGSL];
+        let kernel = Kernel::render("tile/nearest/reach.wgsl", &structs, of.context())?;
+        Ok(kernel.named(of.name(["reach", "matrix_reach", "reach_listed"])))
     }
 
     /// The kernel that brings bounds up to what a few columns say, by the `f32` tile or by matrix units.
     fn approach_kernel(halves: bool) for [halves in [false, true]] {
-        let structs = [CertifyParams::WGSL, MatrixCertifyParams::WGSL, Partial::WGSL];
+        let structs = [CertifyParams::WGSL, Partial::WGSL];
         let kernel = Kernel::render("tile/nearest/approach.wgsl", &structs, context! { halves })?;
         Ok(if halves { kernel.named("matrix_approach") } else { kernel })
     }
@@ -147,11 +140,6 @@ kernels! {
     fn store_kernel(shape: &TileShape)
     for [shape in &crate::tile::choice::family::candidates(crate::tile::choice::family::Fold::Store)] {
         Kernel::render("tile/store/store.wgsl", &[StoreParams::WGSL], shape.context(Combine::Dot))
-    }
-
-    /// The kernel that lists the columns that may be among the nearest.
-    fn shortlist_kernel() {
-        Kernel::render("tile/nearest/shortlist.wgsl", &[ShortlistParams::WGSL], context! {})
     }
 
     /// The kernel that writes the host's decisions.

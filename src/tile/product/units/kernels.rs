@@ -7,7 +7,8 @@ use super::shape::{Kind, MatrixTile};
 use crate::device::MatrixUnits;
 use crate::error::Result;
 use crate::kernel::{Declaration, Kernel, kernels, shared};
-use crate::tile::nearest::gpu::kernels::Partial;
+use crate::tile::collect::gpu::kernels::CollectParams;
+use crate::tile::nearest::gpu::kernels::{NearestParams, Partial};
 
 shared! {
     struct NarrowParams {
@@ -23,33 +24,6 @@ shared! {
         slack: f32,
         least: f32,
     }
-
-    struct MatrixNearestParams {
-        rows: u32,
-        columns: u32,
-        depth: u32,
-        first_row: u32,
-        first_column: u32,
-        split_columns: u32,
-        first_split: u32,
-        stride: u32,
-        unscale: f32,
-        ratio: f32,
-    }
-
-    struct MatrixCollectParams {
-        rows: u32,
-        columns: u32,
-        depth: u32,
-        first_row: u32,
-        /// Number of the first column.
-        first_column: u32,
-        split_columns: u32,
-        /// Entries that a list has room for.
-        room: u32,
-        unscale: f32,
-        ratio: f32,
-    }
 }
 
 kernels! {
@@ -60,12 +34,12 @@ kernels! {
 
     /// The nearest kernel of one tile. A `fault` of the self-test makes a plain one wrong.
     fn nearest_kernel(tile: &MatrixTile, fault: &str) for [tile in &tested_tiles(), fault in [""]] {
-        kernel(tile, "nearest", &[MatrixNearestParams::WGSL, Partial::WGSL], fault)
+        kernel(tile, "nearest", &[NearestParams::WGSL, Partial::WGSL], fault)
     }
 
     /// The kernel of one tile that collects columns within the limits. A `fault` as of [`nearest_kernel`].
     fn collect_kernel(tile: &MatrixTile, fault: &str) for [tile in &tested_tiles(), fault in [""]] {
-        kernel(tile, "collect", &[MatrixCollectParams::WGSL], fault)
+        kernel(tile, "collect", &[CollectParams::WGSL], fault)
     }
 }
 
