@@ -7,6 +7,7 @@
 
 mod render;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use minijinja::{Value, context};
@@ -41,8 +42,9 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// The kernel whose entry point has the name of its template's file. The template sees `context` and `structs`.
     pub(crate) fn render(template: &'static str, structs: &[Declaration], context: Value) -> Result<Self> {
-        let texts = structs.iter().map(|declared| (declared.name, Value::from(declared.to_string())));
-        let source = render::render(template, context! { ..context, ..Value::from_iter(texts) })?;
+        let texts = structs.iter().map(|declared| (declared.name, declared.to_string()));
+        let texts: BTreeMap<_, _> = texts.collect();
+        let source = render::render(template, context! { ..context, ..texts })?;
         let file = template.rsplit_once('/').map_or(template, |(_, file)| file);
         let entry = file.strip_suffix(".wgsl").unwrap_or(file);
         Ok(Self::of_text(entry, source))
