@@ -66,7 +66,8 @@ pub(crate) use {
     buffers::{DeviceBuffer, Slice},
     context::Gpu,
     pacer::Pacer,
-    pipelines::{Binding, Kernel, Pipeline},
+    pipelines::Pipeline,
+    profile::Stage,
 };
 
 use crate::error::{Error, Result};

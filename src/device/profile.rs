@@ -9,11 +9,42 @@ use std::time::{Duration, Instant};
 
 use super::context::{Gpu, lock};
 
+/// What a batch is part of: a profile adds its time up by this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// The nearest column of each row, by any tile.
+    Nearest,
+    /// Bounds that tell which rows need no tile.
+    Bounds,
+    /// Sums of rows.
+    Sums,
+    /// A stage of its own.
+    Named(&'static str),
+}
+
+impl Stage {
+    /// What drivers call the batch.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::Bounds => "bounds",
+            Self::Sums => "sums",
+            Self::Named(name) => name,
+        }
+    }
+}
+
+impl From<&'static str> for Stage {
+    fn from(name: &'static str) -> Self {
+        Self::Named(name)
+    }
+}
+
 /// What was spent since the profile began.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Profile {
-    /// Device seconds by the batch's label.
-    pub(crate) kernel_seconds: BTreeMap<&'static str, f64>,
+    /// Device seconds of each stage.
+    pub(crate) kernel_seconds: BTreeMap<Stage, f64>,
     /// Submissions.
     pub(crate) submissions: u64,
     /// Seconds of compiling kernels.
@@ -44,9 +75,9 @@ impl Gpu {
     }
 
     /// Adds what a batch took.
-    pub(super) fn record_batch(&self, label: &'static str, elapsed: Duration) {
+    pub(super) fn record_batch(&self, stage: Stage, elapsed: Duration) {
         if let Some(profile) = lock(&self.context.profile).as_mut() {
-            *profile.kernel_seconds.entry(label).or_default() += elapsed.as_secs_f64();
+            *profile.kernel_seconds.entry(stage).or_default() += elapsed.as_secs_f64();
             profile.submissions += 1;
         }
     }

@@ -4,8 +4,9 @@
 // Mapping   One invocation owns one row.
 // Bounds    Rows beyond the end do nothing.
 // Numerics  f32, rounded outwards (lengths.wgsl).
-// Mirror    crate::tile::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::kernels::Partial
-{% include "tile/nearest/certificate.wgsl" %}
+{{ CertifyParams }}
+
+{{ Partial }}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;
@@ -22,7 +23,7 @@
 @group(0) @binding(5) var<storage, read> labels_of_columns: array<u32>;
 {%- if halves %}
 @group(0) @binding(6) var<storage, read> residuals: array<f32>;
-@group(0) @binding(7) var<uniform> params: MatrixCertifyParams;
+@group(0) @binding(7) var<uniform> params: CertifyParams;
 {%- else %}
 @group(0) @binding(6) var<uniform> params: CertifyParams;
 {%- endif %}

@@ -20,12 +20,12 @@ use super::grid::Sums;
 use super::lloyd::{Pass, Passes};
 use super::params::Params;
 use super::problem::Problem;
-use crate::device::{DeviceBuffer, Gpu, Limits};
+use crate::device::{DeviceBuffer, Gpu, Limits, Stage};
 use crate::error::{Error, Result};
 use crate::tile::choice::tune::cache::table_of;
 use crate::tile::nearest::gpu::{self as tile, Labeller, Task, Window};
 use crate::tile::operands::columns::Codebook;
-use crate::tile::operands::gpu::columns::DeviceBook;
+use crate::tile::operands::gpu::columns::DeviceColumns;
 use crate::tile::product::units;
 
 /// Labels that one thread takes at a time.
@@ -140,7 +140,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
 
     fn pass_window(
         &mut self,
-        book: &DeviceBook,
+        columns: &DeviceColumns,
         update: &UpdatePlan,
         window: &Window,
         weights: Option<&DeviceBuffer>,
@@ -150,7 +150,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let labels = &self.labels[index];
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
         let reach = self.pruner.as_ref().map(|pruner| pruner.reach(index));
-        let task = Task { book, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
+        let task = Task { columns, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
         let labelled = self.labeller.label(&task)?;
         self.update_window(update, window, weights, index)?;
         Ok(self.passed(labelled, window.rows))
@@ -159,7 +159,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
     /// The pass over a window's rows that bounds leave open, where that pays.
     fn pass_doubts(
         &mut self,
-        (book, few): (&DeviceBook, Option<&DeviceFew>),
+        (columns, few): (&DeviceColumns, Option<&DeviceFew>),
         update: &UpdatePlan,
         window: &Window,
         weights: Option<&DeviceBuffer>,
@@ -169,7 +169,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let Some(pruner) = pruner else { return Ok(None) };
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
         let task = Task {
-            book,
+            columns,
             largest_norm: problem.largest_norm,
             window,
             labels: &labels[index],
@@ -194,7 +194,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         index: usize,
     ) -> Result<()> {
         let rows = Labelled { window, weights, labels: &self.labels[index], summed: &self.summed[index] };
-        let mut batch = self.gpu.batch("sums");
+        let mut batch = self.gpu.batch(Stage::Sums);
         self.summer.record(&mut batch, update, &rows, self.labeller.scratch())?;
         batch.submit()
     }
@@ -240,7 +240,7 @@ impl GpuPasses<'_, '_> {
     /// Two windows take turns: one is filled while the device works on the other.
     fn pass_streamed(
         &mut self,
-        (book, few): (&DeviceBook, Option<&DeviceFew>),
+        (columns, few): (&DeviceColumns, Option<&DeviceFew>),
         update: &UpdatePlan,
     ) -> Result<Pass> {
         let (gpu, problem) = (self.gpu.clone(), self.problem);
@@ -253,9 +253,9 @@ impl GpuPasses<'_, '_> {
             let (passed, filled) = rayon::join(
                 || {
                     let (window, weights) = (&current.window, current.weights.as_ref());
-                    match self.pass_doubts((book, few), update, window, weights, index)? {
+                    match self.pass_doubts((columns, few), update, window, weights, index)? {
                         Some(passed) => Ok(passed),
-                        None => self.pass_window(book, update, window, weights, index),
+                        None => self.pass_window(columns, update, window, weights, index),
                     }
                 },
                 || windows.get(index + 1).map_or(Ok(()), |&rows| next.fill(&gpu, problem, rows)),
@@ -357,17 +357,16 @@ impl Passes for GpuPasses<'_, '_> {
     }
 
     fn assign(&mut self, book: &Codebook) -> Result<Pass> {
-        let device_book = self.labeller.book(book)?;
+        let columns = self.labeller.columns(book)?;
         let update = self.begin_update()?;
-        let columns = self.labeller.tile_columns();
         let few = match &mut self.pruner {
-            Some(pruner) => pruner.begin(&self.gpu, book, columns)?,
+            Some(pruner) => pruner.begin(&self.gpu, book, self.labeller.tile_columns())?,
             None => None,
         };
         let few_book = few.as_ref().map(|few| Codebook::new(&few.centroids, self.problem.columns));
         let on_device = |(few, book)| DeviceFew::new(&self.gpu, &self.labeller, few, book);
         let few = few.as_ref().zip(few_book.as_ref()).map(on_device).transpose()?;
-        let books = (&device_book, few.as_ref());
+        let books = (&columns, few.as_ref());
         let mut pass = Pass::default();
         match self.resident.clone() {
             Some(resident) => {
@@ -378,10 +377,10 @@ impl Passes for GpuPasses<'_, '_> {
                         pass = pass.plus(listed);
                         continue;
                     }
-                    if is_one && let Some(pass) = self.pass_at_once(&device_book, &update, window, weights)? {
+                    if is_one && let Some(pass) = self.pass_at_once(&columns, &update, window, weights)? {
                         return Ok(self.ended(book, pass));
                     }
-                    pass = pass.plus(self.pass_window(&device_book, &update, window, weights, index)?);
+                    pass = pass.plus(self.pass_window(&columns, &update, window, weights, index)?);
                 }
             }
             None => pass = self.pass_streamed(books, &update)?,

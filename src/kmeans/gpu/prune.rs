@@ -23,13 +23,13 @@ use super::kernels::{
     DoubtParams, GAUGE_LANES, GAUGE_ROWS, GaugeParams, ShiftParams, doubt_kernel, gauge_kernel, shift_kernel,
 };
 use super::plan::{FEW, Plan, Shape};
-use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
+use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
 use crate::error::Result;
 use crate::kmeans::cpu::prune::bounds::{Margin, Moves};
 use crate::kmeans::params::{Params, Prune};
 use crate::tile::nearest::gpu::{Labeller, Reach, Task};
 use crate::tile::operands::columns::Codebook;
-use crate::tile::operands::gpu::columns::DeviceBook;
+use crate::tile::operands::gpu::columns::DeviceColumns;
 
 /// Operations of a pass below which finding the list takes longer than the pass: an estimate for a fast device.
 const LEAST_WORK: f64 = 2e10;
@@ -83,14 +83,14 @@ pub(crate) struct Few {
 
 /// The same on the device.
 pub(crate) struct DeviceFew<'b> {
-    book: DeviceBook<'b>,
+    columns: DeviceColumns<'b>,
     labels: DeviceBuffer,
 }
 
 impl<'b> DeviceFew<'b> {
     /// Copies them, with the codebook that they make.
     pub fn new(gpu: &Gpu, labeller: &Labeller, few: &Few, book: &'b Codebook<'b>) -> Result<Self> {
-        Ok(Self { book: labeller.book(book)?, labels: gpu.filled("labels of a few", &few.labels)? })
+        Ok(Self { columns: labeller.columns(book)?, labels: gpu.filled("labels of a few", &few.labels)? })
     }
 }
 
@@ -132,7 +132,7 @@ impl Pruner {
 
     /// Bounds of a window's rows.
     pub fn reach(&self, window: usize) -> Reach<'_> {
-        Reach { bounds: &self.reach[window], few: None }
+        Reach { bounds: &self.reach[window], subset: None }
     }
 
     /// New centroids that have nothing to do with the last ones.
@@ -187,7 +187,7 @@ impl Pruner {
         let (list_cost, is_always) = (self.list_cost, self.is_always);
         let Some(trial) = &self.trial else { return Ok(None) };
         let (rows, n_clusters) = (task.window.rows, self.moves.shifts.len());
-        let met = few.map_or(0, |few| few.book.book.len());
+        let met = few.map_or(0, |few| few.columns.host.len());
         let costs = |count: u32, met: usize| {
             list_cost * f64::from(count) / rows as f64 + met as f64 / n_clusters as f64
         };
@@ -196,7 +196,7 @@ impl Pruner {
         let most = gpu.limits().max_workgroups_per_dimension;
         let look = Look { pruner: self, task, bounds: &self.reach[window], most };
         let [list, counters] = labeller.listed();
-        let mut batch = gpu.batch("doubt");
+        let mut batch = gpu.batch(Stage::Bounds);
         batch.clear_part(counters.slice(0, 8))?;
         look.shift(&mut batch, trial)?;
         look.open(&mut batch, [list, counters])?;
@@ -205,8 +205,8 @@ impl Pruner {
         let mut has_paid = costs(count, met) <= WORTH;
         let mut goes_on = has_paid || is_always;
         if goes_on && let Some(few) = few {
-            let reach = Some(Reach { bounds: look.bounds, few: Some(&few.labels) });
-            let approach = Task { book: &few.book, reach, ..*task };
+            let reach = Some(Reach { bounds: look.bounds, subset: Some(&few.labels) });
+            let approach = Task { columns: &few.columns, reach, ..*task };
             count = believed(labeller.approach(&approach, &|batch, listed| look.open(batch, listed))?);
             has_paid = costs(count, met) <= WORTH;
             goes_on = costs(count, 0) <= WORTH || is_always;
@@ -264,7 +264,7 @@ impl<'a> Look<'a> {
     fn open(&self, batch: &mut Batch<'a>, [list, counters]: [&'a DeviceBuffer; 2]) -> Result<()> {
         let Self { pruner, task, bounds, .. } = *self;
         let ((rows, n_clusters), margin) = (self.sizes(), pruner.margin.factor());
-        if let Some(centroids) = task.book.whole() {
+        if let Some(centroids) = task.columns.single.whole() {
             let (grid, depth) = (self.grid(GAUGE_ROWS), pruner.depth);
             let params = GaugeParams {
                 rows,

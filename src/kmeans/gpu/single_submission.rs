@@ -11,13 +11,13 @@ use crate::error::Result;
 use crate::kmeans::lloyd::Pass;
 use crate::tile::nearest::gpu::single_submission::{Answer, Moved, Settled};
 use crate::tile::nearest::gpu::{Task, Window};
-use crate::tile::operands::gpu::columns::DeviceBook;
+use crate::tile::operands::gpu::columns::DeviceColumns;
 
 impl GpuPasses<'_, '_> {
     /// The pass over rows that are one window, if they are few enough.
     pub(crate) fn pass_at_once(
         &mut self,
-        book: &DeviceBook,
+        columns: &DeviceColumns,
         update: &UpdatePlan,
         window: &Window,
         weights: Option<&DeviceBuffer>,
@@ -26,7 +26,7 @@ impl GpuPasses<'_, '_> {
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
         let (labels, summed) = (&self.labels[0], &self.summed[0]);
         let reach = self.pruner.as_ref().map(|pruner| pruner.reach(0));
-        let task = Task { book, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
+        let task = Task { columns, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
         let Some(at_once) = self.labeller.at_once(&task) else { return Ok(None) };
         let (summer, labeller, sums) = (&self.summer, &self.labeller, &mut self.sums);
         let mut batch = self.gpu.batch("pass");

@@ -17,7 +17,7 @@ use super::kernels::{
     moves_per_workgroup, scan_kernel, scatter_kernel, sum_kernel, transfer_kernel,
 };
 use super::plan::{Shape, Update, UpdatePlan};
-use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
+use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
 use crate::error::Result;
 use crate::kmeans::grid::{Grid, Sums};
 use crate::tile::nearest::gpu::Window;
@@ -81,7 +81,7 @@ impl Summer {
 
     /// Empties the sums: no row is part of them any more.
     pub fn clear(&self, gpu: &Gpu, summed: &[DeviceBuffer]) -> Result<()> {
-        let mut batch = gpu.batch("clear sums");
+        let mut batch = gpu.batch(Stage::Sums);
         batch.clear(&self.totals)?;
         batch.clear(&self.sums)?;
         for summed in summed {

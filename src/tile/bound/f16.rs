@@ -32,7 +32,7 @@
 //! own rounding (see `crate::tile::bound::f32`, whose T this is). So the best column is certified where the second-best v
 //! exceeds its own by more than `2 (w A' + k + s n^2)`, with its own A' and k.
 //!
-//! Lists of neighbours ([`crate::tile::collect::gpu::units`]) hold both ends of each pair, v and `u = v + 2 (w A' + k)`, and the argument of
+//! Lists of neighbours ([`crate::tile::collect::gpu`]) hold both ends of each pair, v and `u = v + 2 (w A' + k)`, and the argument of
 //! [`crate::tile::collect::cpu`] needs no more: the count-th least u, plus 2 S, is a limit that no wanted column's v exceeds.
 //! In `f32` w goes through two roundings, `w A'` through one, and both through two more on their way into v and u: below
 //! 13 q of `w A' + k`. A' and k are stored 2^-10 larger than they must be (`rounded_up`), so that v is below and u above even so; what

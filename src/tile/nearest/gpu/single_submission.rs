@@ -10,11 +10,12 @@ use std::ops::Range;
 
 use bytemuck::{pod_collect_to_vec, pod_read_unaligned};
 
-use super::decide::{Left, List};
+use super::Labeller;
 use super::kernels::Listed;
+use super::screen::Screen;
 use super::sizes::COUNTERS_BYTES;
-use super::tile::Span;
-use super::{Labelled, Labeller, Task};
+use super::task::{Labelled, List, Span, Task, Undecided};
+use super::tier::Operands;
 use crate::device::{Batch, DeviceBuffer};
 use crate::error::{Error, Result};
 
@@ -35,7 +36,7 @@ pub(crate) struct AtOnce {
 /// What came back.
 pub(crate) struct Answer {
     counters: [u32; 4],
-    left: Left,
+    left: Undecided,
 }
 
 /// A row that the host labelled other than the tile did.
@@ -66,20 +67,20 @@ impl Labeller {
             return None;
         }
         let brought = MOST_LEFT.min(rows as u32);
-        if !self.screens(task) {
+        if self.screening(task).is_none() {
             return (self.pacer.rows(rows, units) == rows).then_some(AtOnce { listed: None, brought });
         }
-        let own = self.pacer.rows(rows, units);
-        let listed = own.max(self.screen_pacer.rows(SLOWER * rows, units) / SLOWER);
-        let listed = listed.min(tiers.sizes.passed_rows()) as u32;
+        let unscreened = self.pacer.rows(rows, units);
+        let listed = unscreened.max(self.screen_pacer.rows(SLOWER * rows, units) / SLOWER);
+        let listed = listed.min(tiers.sizes.listed_rows()) as u32;
         let is_small = self.screen_pacer.rows(rows, units) == rows;
         is_small.then_some(AtOnce { listed: Some(listed), brought: brought.min(listed) })
     }
 
-    /// Whether matrix units are the first tier.
-    fn screens(&self, task: &Task) -> bool {
-        let has_halves = task.book.half.is_some() && task.window.halves.is_some();
-        has_halves && self.screen.as_ref().is_some_and(|screen| screen.pays())
+    /// The first tier, where that is matrix units.
+    fn screening<'a>(&'a self, task: &Task<'a>) -> Option<(&'a Screen, Operands<'a>)> {
+        let screen = self.screen.as_ref()?;
+        Some((screen, screen.operands(task)?))
     }
 
     /// Records all tiers.
@@ -87,21 +88,22 @@ impl Labeller {
         let (tiers, rows) = (&self.tiers, task.window.rows as u32);
         tiers.cancel.check()?;
         batch.clear(&tiers.counters)?;
-        let (list, last) = (tiers.list(), self.last_list(at_once));
-        let halves = task.book.half.as_ref().zip(task.window.halves.as_ref());
-        if let (Some(screen), Some(halves), Some(listed)) = (&self.screen, halves, at_once.listed) {
-            screen.record(batch, task, halves, tiers.outputs(list), (0, rows))?;
-            let span = Span { list: Some(list.rows), first: 0, rows: listed };
-            tiers.tile.record(batch, task, tiers.outputs(last), span)?;
+        let (left, last) = (tiers.left_of_window(), self.last_list(at_once));
+        let (single, operands) = (&tiers.single.tier, tiers.single.operands(task));
+        let span = Span { list: None, first: 0, rows };
+        if let (Some((screen, halves)), Some(listed)) = (self.screening(task), at_once.listed) {
+            screen.tier.record(batch, task, &halves, tiers.outputs(left), span)?;
+            let span = Span { list: Some(left.rows), first: 0, rows: listed };
+            single.record(batch, task, &operands, tiers.outputs(last), span)?;
         } else {
-            tiers.tile.record(batch, task, tiers.outputs(list), Span { list: None, first: 0, rows })?;
+            single.record(batch, task, &operands, tiers.outputs(left), span)?;
         }
         tiers.decider.record(batch, task, last, 0, at_once.brought)
     }
 
     /// What the last tier leaves.
     fn last_list(&self, at_once: AtOnce) -> List<'_> {
-        at_once.listed.and_then(|_| self.tiers.passed()).unwrap_or(self.tiers.list())
+        at_once.listed.and_then(|_| self.tiers.left_of_list()).unwrap_or(self.tiers.left_of_window())
     }
 
     /// What has to come back.
@@ -113,11 +115,11 @@ impl Labeller {
     /// Decides what is left.
     pub fn settle(&mut self, task: &Task, at_once: AtOnce, answer: Answer) -> Result<Settled> {
         let Self { tiers, screen, pacer, .. } = self;
-        let [listed, changed, passed, passed_changed] = answer.counters;
+        let [listed, changed, left_of_list, changed_of_list] = answer.counters;
         let rows = task.window.rows as u32;
-        if listed > rows || passed > listed {
+        if listed > rows || left_of_list > listed {
             let reason =
-                format!("{listed} of {rows} rows left by the first tier, {passed} of those by the second");
+                format!("{listed} of {rows} rows left by the first tier, {left_of_list} of those by the second");
             return Err(Error::WrongResult { device: tiers.gpu.name(), operation: "labelling", reason });
         }
         let mut labelled = Labelled::default();
@@ -125,7 +127,7 @@ impl Labeller {
             labelled.screened = u64::from(rows - listed);
             screen.record_left(u64::from(listed), u64::from(rows));
         }
-        let left = if at_once.listed.is_some() { passed } else { listed };
+        let left = if at_once.listed.is_some() { left_of_list } else { listed };
         if at_once.listed.is_some_and(|most| listed > most) || left > at_once.brought {
             let rest = match at_once.listed {
                 Some(_) => tiers.label_listed(pacer, task, listed)?,
@@ -135,7 +137,7 @@ impl Labeller {
             labelled.rechecked = rest.rechecked;
             return Ok(Settled::Again(labelled));
         }
-        labelled.changed = u64::from(changed) + u64::from(passed_changed);
+        labelled.changed = u64::from(changed) + u64::from(changed_of_list);
         labelled.rechecked = u64::from(left);
         if left == 0 {
             return Ok(Settled::AtOnce(labelled, Vec::new()));
@@ -159,6 +161,6 @@ impl Answer {
         let left = counters[if at_once.listed.is_some() { 2 } else { 0 }].min(at_once.brought) as usize;
         let per_row = bytes[2].len() / at_once.brought as usize;
         let listed: Vec<Listed> = pod_collect_to_vec(&bytes[1][..left * size_of::<Listed>()]);
-        Self { counters, left: Left { listed, found: pod_collect_to_vec(&bytes[2][..left * per_row]) } }
+        Self { counters, left: Undecided { listed, found: pod_collect_to_vec(&bytes[2][..left * per_row]) } }
     }
 }
