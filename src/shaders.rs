@@ -77,7 +77,7 @@ pub fn mirrors() -> Vec<Mirror> {
         kernels_within::Limits { upper, lower, left_out }
         kernels::RelabelParams { pairs }
         kernels::Partial { best, second, column }
-        kernels::Listed { row, label, before, limit }
+        kernels::Listed { row, nearest, before, limit }
         kernels::StoreParams { rows, columns, depth, first_row, first_column, stride, group_rows }
         lora::gpu::kernels::ShrinkParams {
             inputs, x_stride, x_first, blocks, blocks_per_plane, rank_groups, first_chunk, chunks, chunks_across, positions, rows_at,

@@ -57,50 +57,17 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("tile/nearest/lengths.wgsl", include_str!("../../../shaders/tile/nearest/lengths.wgsl")),
     ("tile/within/limits.wgsl", include_str!("../../../shaders/tile/within/limits.wgsl")),
     ("tile/product/load.wgsl", include_str!("../../../shaders/tile/product/load.wgsl")),
-    (
-        "tile/product/units/add.wgsl",
-        include_str!("../../../shaders/tile/product/units/add.wgsl"),
-    ),
-    (
-        "tile/product/units/bindings.wgsl",
-        include_str!("../../../shaders/tile/product/units/bindings.wgsl"),
-    ),
-    (
-        "tile/product/units/collect.wgsl",
-        include_str!("../../../shaders/tile/product/units/collect.wgsl"),
-    ),
-    (
-        "tile/product/units/double.wgsl",
-        include_str!("../../../shaders/tile/product/units/double.wgsl"),
-    ),
-    (
-        "tile/product/units/held.wgsl",
-        include_str!("../../../shaders/tile/product/units/held.wgsl"),
-    ),
-    (
-        "tile/product/units/keep.wgsl",
-        include_str!("../../../shaders/tile/product/units/keep.wgsl"),
-    ),
-    (
-        "tile/product/units/merge.wgsl",
-        include_str!("../../../shaders/tile/product/units/merge.wgsl"),
-    ),
-    (
-        "tile/product/units/shared.wgsl",
-        include_str!("../../../shaders/tile/product/units/shared.wgsl"),
-    ),
-    (
-        "tile/product/units/places.wgsl",
-        include_str!("../../../shaders/tile/product/units/places.wgsl"),
-    ),
-    (
-        "tile/product/units/memory.wgsl",
-        include_str!("../../../shaders/tile/product/units/memory.wgsl"),
-    ),
-    (
-        "tile/product/units/streamed.wgsl",
-        include_str!("../../../shaders/tile/product/units/streamed.wgsl"),
-    ),
+    ("tile/product/units/add.wgsl", include_str!("../../../shaders/tile/product/units/add.wgsl")),
+    ("tile/product/units/bindings.wgsl", include_str!("../../../shaders/tile/product/units/bindings.wgsl")),
+    ("tile/product/units/collect.wgsl", include_str!("../../../shaders/tile/product/units/collect.wgsl")),
+    ("tile/product/units/double.wgsl", include_str!("../../../shaders/tile/product/units/double.wgsl")),
+    ("tile/product/units/held.wgsl", include_str!("../../../shaders/tile/product/units/held.wgsl")),
+    ("tile/product/units/keep.wgsl", include_str!("../../../shaders/tile/product/units/keep.wgsl")),
+    ("tile/product/units/merge.wgsl", include_str!("../../../shaders/tile/product/units/merge.wgsl")),
+    ("tile/product/units/shared.wgsl", include_str!("../../../shaders/tile/product/units/shared.wgsl")),
+    ("tile/product/units/places.wgsl", include_str!("../../../shaders/tile/product/units/places.wgsl")),
+    ("tile/product/units/memory.wgsl", include_str!("../../../shaders/tile/product/units/memory.wgsl")),
+    ("tile/product/units/streamed.wgsl", include_str!("../../../shaders/tile/product/units/streamed.wgsl")),
     ("tile/nearest/listed.wgsl", include_str!("../../../shaders/tile/nearest/listed.wgsl")),
     ("tile/nearest/params.wgsl", include_str!("../../../shaders/tile/nearest/params.wgsl")),
     ("tile/nearest/partial.wgsl", include_str!("../../../shaders/tile/nearest/partial.wgsl")),

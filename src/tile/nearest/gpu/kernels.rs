@@ -81,7 +81,7 @@ pub(crate) struct Partial {
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub(crate) struct Listed {
     pub row: u32,
-    pub label: u32,
+    pub nearest: u32,
     pub before: u32,
     pub limit: f32,
 }

@@ -1,7 +1,7 @@
 //! Tiles on matrix units, with the nearest column of each row or lists of columns: `f16` products that screen, under a bound
 //! of their own.
 //!
-//! Rows and centroids are rounded to `f16` in one power-of-two scale each, and the lengths of what the rounding took
+//! Rows and columns are rounded to `f16` in one power-of-two scale each, and the lengths of what the rounding took
 //! away are kept ([`bound`]). What the bound does not certify goes on to the `f32` tile. Units are used only after a
 //! self-test of the device has compared their products ([`self_test`]).
 
@@ -21,7 +21,7 @@ const LEAST_DEPTH: usize = 16;
 /// Columns below which most of a tile is padding.
 const LEAST_COLUMNS: usize = 32;
 
-/// The matrix units that labelling with `columns` centroids of `depth` features is to use: none where the device has
+/// The matrix units that a search for the nearest of `columns` columns of `depth` features is to use: none where the device has
 /// none or failed the self-test, nor, unless the caller insists, where they do not pay.
 pub(crate) fn units(gpu: &Gpu, depth: usize, columns: usize) -> Result<Option<MatrixUnits>> {
     let Some(units) = gpu.limits().matrix else { return Ok(None) };
