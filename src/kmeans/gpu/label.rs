@@ -14,7 +14,7 @@ use crate::tile::choice::choose::Task as TileTask;
 use crate::tile::choice::family::Fold;
 use crate::tile::choice::tune::cache::table_of;
 use crate::tile::collect::gpu::{CollectSizes, Collector, Columns, OperandBytes, Product};
-use crate::tile::nearest::gpu::{self as tile, Labeller, Task, Window};
+use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
 use crate::tile::operands::columns::{Codebook, Screen};
 
 /// Labels of any rows.
@@ -25,7 +25,7 @@ pub(crate) fn predict(
     n_clusters: usize,
 ) -> Result<(Vec<u32>, Pass)> {
     let (shape, plan) = predict_plan(gpu, rows, n_clusters)?;
-    let mut labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
+    let mut labeller = Cascade::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
     let device_columns = labeller.columns(book)?;
     let labels = gpu.buffer("labels", 4 * plan.window_rows as u64)?;
     forget(gpu, &labels, plan.window_rows)?;
@@ -37,11 +37,11 @@ pub(crate) fn predict(
             columns: &device_columns,
             largest_norm: largest,
             window,
-            labels: &labels,
+            nearest: &labels,
             reach: None,
             load: &load,
         };
-        let tile::Labelled { changed, screened, rechecked } = labeller.label(&task)?;
+        let tile::RowCounts { changed, screened, rechecked } = labeller.search(&task)?;
         pass = pass.plus(Pass { changed, screened, rechecked, products: 0 });
         read_labels(gpu, &labels, n_clusters, &mut result[window.start..window.start + window.rows])
     })?;

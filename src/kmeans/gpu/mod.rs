@@ -23,7 +23,7 @@ use super::problem::Problem;
 use crate::device::{DeviceBuffer, Gpu, Limits, Stage};
 use crate::error::{Error, Result};
 use crate::tile::choice::tune::cache::table_of;
-use crate::tile::nearest::gpu::{self as tile, Labeller, Task, Window};
+use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
 use crate::tile::operands::columns::Codebook;
 use crate::tile::operands::gpu::columns::DeviceColumns;
 use crate::tile::product::units;
@@ -69,7 +69,7 @@ pub(crate) struct GpuPasses<'p, 'd> {
     pub(crate) problem: &'p Problem<'d>,
     plan: Plan,
     resident: Option<Arc<Resident>>,
-    pub(crate) labeller: Labeller,
+    pub(crate) labeller: Cascade,
     pub(crate) pruner: Option<Pruner>,
     pub(crate) summer: Summer,
     pub(crate) labels: Vec<DeviceBuffer>,
@@ -97,7 +97,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         };
         let shape = Shape { prunes: Pruner::is_wanted(&shape, params), ..shape };
         let plan = plan_in_free_memory(gpu, &shape, slot)?;
-        let labeller = Labeller::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
+        let labeller = Cascade::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
         let pruner = Pruner::new(gpu, &plan, &shape, params)?;
         let summer = Summer::new(gpu, &shape, &problem.grid)?;
         let per_row = |label| {
@@ -150,8 +150,9 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let labels = &self.labels[index];
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
         let reach = self.pruner.as_ref().map(|pruner| pruner.reach(index));
-        let task = Task { columns, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
-        let labelled = self.labeller.label(&task)?;
+        let task =
+            Task { columns, largest_norm: problem.largest_norm, window, nearest: labels, reach, load: &load };
+        let labelled = self.labeller.search(&task)?;
         self.update_window(update, window, weights, index)?;
         Ok(self.passed(labelled, window.rows))
     }
@@ -172,13 +173,13 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             columns,
             largest_norm: problem.largest_norm,
             window,
-            labels: &labels[index],
+            nearest: &labels[index],
             reach: None,
             load: &load,
         };
         let Some((count, met)) = pruner.doubts(gpu, labeller, &task, index, few)? else { return Ok(None) };
         let task = Task { reach: Some(pruner.reach(index)), ..task };
-        let labelled = labeller.label_listed(&task, count)?;
+        let labelled = labeller.search_listed(&task, count)?;
         self.update_window(update, window, weights, index)?;
         let mut pass = self.passed(labelled, count as usize);
         pass.products += (window.rows * met) as u64;
@@ -200,8 +201,8 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
     }
 
     /// What labelling came to, in which `rows` rows met all centroids.
-    pub(crate) fn passed(&self, labelled: tile::Labelled, rows: usize) -> Pass {
-        let tile::Labelled { changed, screened, rechecked } = labelled;
+    pub(crate) fn passed(&self, labelled: tile::RowCounts, rows: usize) -> Pass {
+        let tile::RowCounts { changed, screened, rechecked } = labelled;
         Pass { changed, screened, rechecked, products: (rows * self.sums.weights.len()) as u64 }
     }
 }

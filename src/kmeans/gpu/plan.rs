@@ -6,7 +6,7 @@ use crate::tile::choice::choose::Task;
 use crate::tile::choice::family::Fold;
 use crate::tile::choice::shape::{TileShape, WIDEST};
 use crate::tile::choice::tune::table::Table;
-use crate::tile::nearest::gpu::sizes::LabellerSizes;
+use crate::tile::nearest::gpu::sizes::CascadeSizes;
 use crate::tile::operands::gpu::half_columns::HalfColumns;
 use crate::tile::operands::gpu::half_rows::Halves;
 use crate::tile::product::units::shape::MatrixTile;
@@ -148,8 +148,8 @@ impl Plan {
     }
 
     /// Sizes of the labelling buffers.
-    pub fn labeller(&self, shape: &Shape) -> LabellerSizes {
-        LabellerSizes {
+    pub fn labeller(&self, shape: &Shape) -> CascadeSizes {
+        CascadeSizes {
             shape: self.tile,
             matrix: self.matrix,
             depth: shape.columns,

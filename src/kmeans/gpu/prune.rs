@@ -27,7 +27,7 @@ use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
 use crate::error::Result;
 use crate::kmeans::cpu::prune::bounds::{Margin, Moves};
 use crate::kmeans::params::{Params, Prune};
-use crate::tile::nearest::gpu::{Labeller, Reach, Task};
+use crate::tile::nearest::gpu::{Cascade, Reach, Task};
 use crate::tile::operands::columns::Codebook;
 use crate::tile::operands::gpu::columns::DeviceColumns;
 
@@ -89,7 +89,7 @@ pub(crate) struct DeviceFew<'b> {
 
 impl<'b> DeviceFew<'b> {
     /// Copies them, with the codebook that they make.
-    pub fn new(gpu: &Gpu, labeller: &Labeller, few: &Few, book: &'b Codebook<'b>) -> Result<Self> {
+    pub fn new(gpu: &Gpu, labeller: &Cascade, few: &Few, book: &'b Codebook<'b>) -> Result<Self> {
         Ok(Self { columns: labeller.columns(book)?, labels: gpu.filled("labels of a few", &few.labels)? })
     }
 }
@@ -179,7 +179,7 @@ impl Pruner {
     pub fn doubts(
         &mut self,
         gpu: &Gpu,
-        labeller: &mut Labeller,
+        labeller: &mut Cascade,
         task: &Task,
         window: usize,
         few: Option<&DeviceFew>,
@@ -256,7 +256,7 @@ impl<'a> Look<'a> {
         let ((rows, n_clusters), grid) = (self.sizes(), self.grid(ROWS_PER_WORKGROUP));
         let Trial { farthest, largest, second, .. } = *trial;
         let params = ShiftParams { rows, n_clusters, across: grid[0], farthest, largest, second };
-        let bindings = [self.task.labels.whole(), trial.shifts.whole(), self.bounds.whole()];
+        let bindings = [self.task.nearest.whole(), trial.shifts.whole(), self.bounds.whole()];
         batch.dispatch(&self.pruner.shift, &bindings, bytes_of(&params), grid)
     }
 
@@ -280,14 +280,14 @@ impl<'a> Look<'a> {
                 task.window.x.whole(),
                 task.window.norms.whole(),
                 centroids.whole(),
-                task.labels.whole(),
+                task.nearest.whole(),
                 bounds.whole(),
             ];
             batch.dispatch(&pruner.gauge, &bindings, bytes_of(&params), grid)?;
         }
         let grid = self.grid(ROWS_PER_WORKGROUP);
         let params = DoubtParams { rows, n_clusters, across: grid[0], margin };
-        let bindings = [task.labels.whole(), bounds.whole(), list.whole(), counters.whole()];
+        let bindings = [task.nearest.whole(), bounds.whole(), list.whole(), counters.whole()];
         batch.dispatch(&pruner.doubt, &bindings, bytes_of(&params), grid)
     }
 }

@@ -26,7 +26,8 @@ impl GpuPasses<'_, '_> {
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
         let (labels, summed) = (&self.labels[0], &self.summed[0]);
         let reach = self.pruner.as_ref().map(|pruner| pruner.reach(0));
-        let task = Task { columns, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
+        let task =
+            Task { columns, largest_norm: problem.largest_norm, window, nearest: labels, reach, load: &load };
         let Some(at_once) = self.labeller.at_once(&task) else { return Ok(None) };
         let (summer, labeller, sums) = (&self.summer, &self.labeller, &mut self.sums);
         let mut batch = self.gpu.batch("pass");

@@ -65,8 +65,12 @@ fn wrong(device: &Device, depth: usize, [x, c]: [&[f64]; 2], has_bound: bool) ->
     let columns_on_host =
         HalfColumns { halves, columns: c.chunks_exact(depth).zip(&sizes).map(of).collect() };
     // More are wanted than there are: nothing is dropped.
-    let sizes =
-        CollectSizes::new(OperandBytes::halves(&tile, depth), (rows, columns, depth), columns + 1, &gpu.limits());
+    let sizes = CollectSizes::new(
+        OperandBytes::halves(&tile, depth),
+        (rows, columns, depth),
+        columns + 1,
+        &gpu.limits(),
+    );
     let (sizes, product) = (sizes.unwrap(), Product::Halves { tile, exponent: x_exponent + c_exponent });
     let mut collector = Collector::new(gpu, product, sizes, Cancel::new()).unwrap();
     let beside = [&host.norms[..], &host.residuals];
@@ -97,8 +101,7 @@ fn wrong(device: &Device, depth: usize, [x, c]: [&[f64]; 2], has_bound: bool) ->
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
 fn entries_hold_the_exact_value() {
-    let device =
-        Device::gpu("").expect("no adapter: install a Vulkan driver or set TILEFOLD_WITHOUT_GPU=1");
+    let device = Device::gpu("").expect("no adapter: install a Vulkan driver or set TILEFOLD_WITHOUT_GPU=1");
     let plain = device.clone().with_plain_matrices(16);
     let forced = device.with_matrix_units(true);
     for device in [&plain, &forced] {

@@ -7,7 +7,7 @@ use bytemuck::{bytes_of, pod_collect_to_vec};
 use rayon::prelude::*;
 
 use super::kernels::{CandidatesParams, Listed, ROOM, RelabelParams, candidates_kernel, relabel_kernel};
-use super::sizes::{LISTED_ROWS, LabellerSizes};
+use super::sizes::{CascadeSizes, LISTED_ROWS};
 use super::task::{List, LoadRow, Task, Undecided};
 use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
@@ -31,7 +31,7 @@ impl Decider {
     /// A decider whose tile has this shape.
     pub fn new(
         gpu: &Gpu,
-        sizes: &LabellerSizes,
+        sizes: &CascadeSizes,
         shape: TileShape,
         cancel: Cancel,
         recheck: bool,
@@ -52,7 +52,7 @@ impl Decider {
         self.recheck
     }
 
-    /// Decides the first `count` rows of `list`; returns how many of them changed their label.
+    /// Decides the first `count` rows of `list`; returns how many of them changed their nearest column.
     pub fn decide_all(&self, task: &Task, list: List, count: u32) -> Result<u64> {
         let mut changed = 0;
         for first in (0..count).step_by(LISTED_ROWS as usize) {
@@ -66,7 +66,7 @@ impl Decider {
         let [rows, found] = self.ranges(list, first, count);
         if !self.recheck {
             let listed: Vec<Listed> = pod_collect_to_vec(&self.gpu.read(&[rows])?[0]);
-            return Ok(listed.iter().filter(|listed| listed.label != listed.before).count() as u64);
+            return Ok(listed.iter().filter(|listed| listed.nearest != listed.before).count() as u64);
         }
         let mut batch = self.gpu.batch(Stage::Nearest);
         self.record(&mut batch, task, list, first, count)?;
@@ -120,24 +120,24 @@ impl Decider {
         [(list.rows, rows), (&self.found, 0..u64::from(count * (ROOM + 1)) * 4)]
     }
 
-    /// Decides rows and writes their labels; returns those with their row numbers.
+    /// Decides rows and writes their nearest columns; returns those behind their row numbers.
     pub fn settle(&self, task: &Task, left: &Undecided) -> Result<Vec<[u32; 2]>> {
         let pairs = decisions(task.columns.host, &left.listed, &left.found, task.load)?;
-        self.write(task.labels, &pairs)?;
+        self.write(task.nearest, &pairs)?;
         Ok(pairs)
     }
 
-    fn write(&self, labels: &DeviceBuffer, pairs: &[[u32; 2]]) -> Result<()> {
+    fn write(&self, nearest: &DeviceBuffer, pairs: &[[u32; 2]]) -> Result<()> {
         let buffer = self.gpu.filled("pairs", pairs)?;
         let mut batch = self.gpu.batch(Stage::Nearest);
         let params = RelabelParams { pairs: pairs.len() as u32 };
         let workgroups = [params.pairs.div_ceil(256), 1, 1];
-        batch.dispatch(&self.relabel, &[buffer.whole(), labels.whole()], bytes_of(&params), workgroups)?;
+        batch.dispatch(&self.relabel, &[buffer.whole(), nearest.whole()], bytes_of(&params), workgroups)?;
         batch.submit()
     }
 }
 
-/// The label of each listed row, decided in `f64` among its candidates.
+/// The nearest column of each listed row, decided in `f64` among its candidates.
 fn decisions(columns: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
     listed
         .par_iter()

@@ -64,7 +64,8 @@ shared! {
     /// A row that its tile did not certify.
     struct Listed {
         row: u32,
-        label: u32,
+        /// By its own tile.
+        nearest: u32,
         before: u32,
         /// The nearest column has a value of at most this.
         limit: f32,

@@ -1,6 +1,6 @@
-//! Certified labels on the GPU: a cascade of tiers, each with a certificate, each for what the one before left.
+//! Certified nearest columns on the GPU: a cascade of tiers, each with a certificate, each for what the one before left.
 //!
-//! 1. Where there are matrix units, the tile on them screens in `f16` ([`crate::tile::product::units`]); `certify` writes labels and
+//! 1. Where there are matrix units, the tile on them screens in `f16` ([`crate::tile::product::units`]); `certify` writes the nearest columns and
 //!    lists the rows whose gap is inside the error bound.
 //! 2. `nearest` does the same in `f32`, on the listed rows, or on all where nothing screened.
 //! 3. `candidates` runs that tile on the rows that are left and collects the columns inside their band; the host decides
@@ -21,9 +21,9 @@ use bytemuck::pod_collect_to_vec;
 
 use self::decide::Decider;
 use self::screen::Screen;
-use self::sizes::{COUNTERS_BYTES, LabellerSizes};
+use self::sizes::{COUNTERS_BYTES, CascadeSizes};
 use self::task::{List, Outputs, Span};
-pub(crate) use self::task::{Labelled, Reach, Task, Window};
+pub(crate) use self::task::{Reach, RowCounts, Task, Window};
 use self::tier::{Operands, SingleTier, Tier};
 use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pacer, Stage};
@@ -32,8 +32,8 @@ use crate::tile::choice::shape::TileShape;
 use crate::tile::operands::columns::Codebook;
 use crate::tile::operands::gpu::columns::DeviceColumns;
 
-/// What labels windows of one problem.
-pub(crate) struct Labeller {
+/// What searches windows of one problem.
+pub(crate) struct Cascade {
     pub(crate) tiers: Tiers,
     pub(crate) screen: Option<Screen>,
     pub(crate) screen_pacer: Pacer,
@@ -43,7 +43,7 @@ pub(crate) struct Labeller {
 /// The tiers that every window goes through, with what they share.
 pub(crate) struct Tiers {
     pub gpu: Gpu,
-    pub sizes: LabellerSizes,
+    pub sizes: CascadeSizes,
     pub single: SingleTier,
     pub decider: Decider,
     partials: DeviceBuffer,
@@ -64,8 +64,8 @@ struct Pass<'p, 'a> {
     last: Option<&'p dyn Fn(&mut Batch<'a>) -> Result<()>>,
 }
 
-impl Labeller {
-    pub fn new(gpu: &Gpu, sizes: &LabellerSizes, cancel: Cancel, recheck: bool) -> Result<Self> {
+impl Cascade {
+    pub fn new(gpu: &Gpu, sizes: &CascadeSizes, cancel: Cancel, recheck: bool) -> Result<Self> {
         let listed_shape = TileShape::for_listed(sizes.columns, &gpu.limits());
         let left_of_list = || gpu.buffer("left of a list", sizes.left_of_list_bytes());
         let tiers = Tiers {
@@ -100,8 +100,8 @@ impl Labeller {
         &self.tiers.partials
     }
 
-    /// Labels a window, tier by tier.
-    pub fn label(&mut self, task: &Task) -> Result<Labelled> {
+    /// Searches a window, tier by tier.
+    pub fn search(&mut self, task: &Task) -> Result<RowCounts> {
         let Self { tiers, screen, screen_pacer, pacer } = self;
         let (tiers, rows) = (&*tiers, task.window.rows as u64);
         if let Some(screen) = screen
@@ -109,18 +109,18 @@ impl Labeller {
         {
             let pass = Pass { tier: &screen.tier, operands, task, last: None };
             let [left, changed] = tiers.pass_window(screen_pacer, Stage::Nearest, &pass)?;
-            let mut labelled = tiers.label_listed(pacer, task, left)?;
-            labelled.changed += u64::from(changed);
-            labelled.screened = rows - u64::from(left);
+            let mut counts = tiers.search_listed(pacer, task, left)?;
+            counts.changed += u64::from(changed);
+            counts.screened = rows - u64::from(left);
             screen.record_left(u64::from(left), rows);
-            return Ok(labelled);
+            return Ok(counts);
         }
         let [left, changed] = tiers.pass_window(pacer, Stage::Nearest, &tiers.single_pass(task, None))?;
         let decided = tiers.decide_listed(task, left)?;
-        Ok(Labelled { changed: u64::from(changed) + decided.changed, ..decided })
+        Ok(RowCounts { changed: u64::from(changed) + decided.changed, ..decided })
     }
 
-    /// Where the rows of a window are listed that [`Self::label_listed`] labels: entries, and how many.
+    /// Where the rows of a window are listed that [`Self::search_listed`] goes over: entries, and how many.
     pub fn listed(&self) -> [&DeviceBuffer; 2] {
         [&self.tiers.left_of_window, &self.tiers.counters]
     }
@@ -146,15 +146,15 @@ impl Labeller {
         Ok(listed)
     }
 
-    /// Columns of the widest tile that labels windows.
+    /// Columns of the widest tile that goes over windows.
     pub fn tile_columns(&self) -> usize {
         let sizes = &self.tiers.sizes;
         sizes.matrix.map_or(sizes.shape.columns, |tile| tile.columns()) as usize
     }
 
-    /// Labels the first `count` rows that the caller listed, with the labels that they had; all others keep theirs.
-    pub fn label_listed(&mut self, task: &Task, count: u32) -> Result<Labelled> {
-        self.tiers.label_listed(&mut self.pacer, task, count)
+    /// Searches the first `count` rows that the caller listed, with the nearest columns that they had; all others keep theirs.
+    pub fn search_listed(&mut self, task: &Task, count: u32) -> Result<RowCounts> {
+        self.tiers.search_listed(&mut self.pacer, task, count)
     }
 }
 
@@ -190,24 +190,24 @@ impl Tiers {
         self.pass(pacer, stage, pass, span, self.left_of_window())
     }
 
-    /// Labels only the first `count` rows that the tier over the window listed.
-    pub fn label_listed<'a>(&'a self, pacer: &mut Pacer, task: &Task<'a>, count: u32) -> Result<Labelled> {
+    /// Searches only the first `count` rows that the tier over the window listed.
+    pub fn search_listed<'a>(&'a self, pacer: &mut Pacer, task: &Task<'a>, count: u32) -> Result<RowCounts> {
         let Some(left_of_list) = self.left_of_list() else { return self.decide_listed(task, count) };
-        let mut labelled = Labelled::default();
+        let mut counts = RowCounts::default();
         let (pass, step) = (self.single_pass(task, None), self.sizes.listed_rows() as u32);
         for first in (0..count).step_by(step as usize) {
             let span = Span { list: Some(&self.left_of_window), first, rows: step.min(count - first) };
             let [left, changed] = self.pass(pacer, Stage::Nearest, &pass, span, left_of_list)?;
-            labelled.changed += u64::from(changed) + self.decider.decide_all(task, left_of_list, left)?;
-            labelled.rechecked += u64::from(left);
+            counts.changed += u64::from(changed) + self.decider.decide_all(task, left_of_list, left)?;
+            counts.rechecked += u64::from(left);
         }
-        Ok(labelled)
+        Ok(counts)
     }
 
     /// Decides the first `count` rows that the tier over the window listed.
-    pub fn decide_listed(&self, task: &Task, count: u32) -> Result<Labelled> {
+    pub fn decide_listed(&self, task: &Task, count: u32) -> Result<RowCounts> {
         let changed = self.decider.decide_all(task, self.left_of_window(), count)?;
-        Ok(Labelled { changed, screened: 0, rechecked: u64::from(count) })
+        Ok(RowCounts { changed, screened: 0, rechecked: u64::from(count) })
     }
 
     /// Records and submits a tier over a span, a paced number of rows at a time and whole tiles. Returns how many rows it

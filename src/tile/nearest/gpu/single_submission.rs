@@ -1,25 +1,26 @@
-//! The cascade of a small window in one submission, so that the host waits once for its labels and for what is made of them.
+//! The cascade of a small window in one submission, so that the host waits once for the nearest columns and for what is made
+//! of them.
 //!
 //! Each tier is recorded over as many rows as one dispatch may take, and its kernels stop where the list of the tier before
 //! ends: the host learns afterwards how many rows that were. What is left then are a few rows with their candidates. Until
-//! the host has decided them they carry the tile's own choice, so whoever used the labels in the same submission has to be
+//! the host has decided them they carry the tile's own choice, so whoever used the nearest columns in the same submission has to be
 //! told which rows [moved](Moved). Where more rows are left than were brought, they go through the tiers one by one, as those
-//! of a large window do, and what was made of the labels has to be made again.
+//! of a large window do, and what was made of them has to be made again.
 
 use std::ops::Range;
 
 use bytemuck::{pod_collect_to_vec, pod_read_unaligned};
 
-use super::Labeller;
+use super::Cascade;
 use super::kernels::Listed;
 use super::screen::Screen;
 use super::sizes::COUNTERS_BYTES;
-use super::task::{Labelled, List, Span, Task, Undecided};
+use super::task::{List, RowCounts, Span, Task, Undecided};
 use super::tier::Operands;
 use crate::device::{Batch, DeviceBuffer};
 use crate::error::{Error, Result};
 
-/// Rows whose candidates are brought with the labels.
+/// Rows whose candidates are brought with the nearest columns.
 const MOST_LEFT: u32 = 512;
 /// A plain tile takes at most so many times as long as matrix units.
 const SLOWER: u64 = 16;
@@ -39,27 +40,27 @@ pub(crate) struct Answer {
     left: Undecided,
 }
 
-/// A row that the host labelled other than the tile did.
+/// A row that the host decided otherwise than the tile did.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moved {
     /// The row of the window.
     pub row: u32,
-    /// The label that it had when the submission ended.
+    /// The nearest column that it had when the submission ended.
     pub from: u32,
-    /// Its label.
+    /// Its nearest column.
     pub to: u32,
 }
 
-/// How a window was labelled.
+/// How a window was searched.
 pub(crate) enum Settled {
     /// At once, but for these rows.
-    AtOnce(Labelled, Vec<Moved>),
-    /// Some rows went through the tiers again: nothing that was made of the labels holds.
-    Again(Labelled),
+    AtOnce(RowCounts, Vec<Moved>),
+    /// Some rows went through the tiers again: nothing that was made of the nearest columns holds.
+    Again(RowCounts),
 }
 
-impl Labeller {
-    /// Whether one submission may label a window, and how. A profile tells tiers apart by their submissions.
+impl Cascade {
+    /// Whether one submission may search a window, and how. A profile tells stages apart by their submissions.
     pub fn at_once(&self, task: &Task) -> Option<AtOnce> {
         let tiers = &self.tiers;
         let (rows, units) = (task.window.rows as u64, task.units_per_row());
@@ -122,40 +123,40 @@ impl Labeller {
                 format!("{listed} of {rows} rows left by the first tier, {left_of_list} of those by the second");
             return Err(Error::WrongResult { device: tiers.gpu.name(), operation: "labelling", reason });
         }
-        let mut labelled = Labelled::default();
+        let mut counts = RowCounts::default();
         if let (Some(screen), Some(_)) = (screen, at_once.listed) {
-            labelled.screened = u64::from(rows - listed);
+            counts.screened = u64::from(rows - listed);
             screen.record_left(u64::from(listed), u64::from(rows));
         }
         let left = if at_once.listed.is_some() { left_of_list } else { listed };
         if at_once.listed.is_some_and(|most| listed > most) || left > at_once.brought {
             let rest = match at_once.listed {
-                Some(_) => tiers.label_listed(pacer, task, listed)?,
+                Some(_) => tiers.search_listed(pacer, task, listed)?,
                 None => tiers.decide_listed(task, listed)?,
             };
-            labelled.changed = u64::from(changed) + rest.changed;
-            labelled.rechecked = rest.rechecked;
-            return Ok(Settled::Again(labelled));
+            counts.changed = u64::from(changed) + rest.changed;
+            counts.rechecked = rest.rechecked;
+            return Ok(Settled::Again(counts));
         }
-        labelled.changed = u64::from(changed) + u64::from(changed_of_list);
-        labelled.rechecked = u64::from(left);
+        counts.changed = u64::from(changed) + u64::from(changed_of_list);
+        counts.rechecked = u64::from(left);
         if left == 0 {
-            return Ok(Settled::AtOnce(labelled, Vec::new()));
+            return Ok(Settled::AtOnce(counts, Vec::new()));
         }
         let pairs = tiers.decider.settle(task, &answer.left)?;
         let mut moved = Vec::new();
         for (listed, &[row, to]) in answer.left.listed.iter().zip(&pairs) {
-            labelled.changed += u64::from(listed.before != to);
-            if listed.label != to {
-                moved.push(Moved { row, from: listed.label, to });
+            counts.changed += u64::from(listed.before != to);
+            if listed.nearest != to {
+                moved.push(Moved { row, from: listed.nearest, to });
             }
         }
-        Ok(Settled::AtOnce(labelled, moved))
+        Ok(Settled::AtOnce(counts, moved))
     }
 }
 
 impl Answer {
-    /// From the bytes of [`Labeller::ranges`].
+    /// From the bytes of [`Cascade::ranges`].
     pub fn of(at_once: AtOnce, bytes: &[&[u8]]) -> Self {
         let counters: [u32; 4] = pod_read_unaligned(bytes[0]);
         let left = counters[if at_once.listed.is_some() { 2 } else { 0 }].min(at_once.brought) as usize;

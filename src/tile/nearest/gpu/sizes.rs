@@ -1,4 +1,4 @@
-//! Sizes of the buffers that labelling takes, and how a pass is cut into splits. Pure.
+//! Sizes of the buffers that the cascade takes, and how a pass is cut into splits. Pure.
 
 use super::kernels::{Listed, Partial, ROOM};
 use crate::tile::choice::cut::{Cut, FEW_ROW_TILES};
@@ -15,18 +15,18 @@ const MOST_ROWS: u64 = 1 << 20;
 /// For the tier over a window, then for the one over what it lists: rows listed, and certified rows that changed.
 pub(crate) const COUNTERS_BYTES: u64 = 16;
 
-/// Sizes that decide the buffers of a [`Labeller`](super::Labeller).
+/// Sizes that decide the buffers of a [`Cascade`](super::Cascade).
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LabellerSizes {
+pub(crate) struct CascadeSizes {
     /// The tile.
     pub shape: TileShape,
     /// The tile of the screen, where there is one.
     pub matrix: Option<MatrixTile>,
     /// Rows of the largest window.
     pub window_rows: usize,
-    /// Columns per window of centroids, a multiple of 64.
+    /// Columns per window, a multiple of 64.
     pub column_window: usize,
-    /// Number of centroids.
+    /// Number of columns.
     pub columns: usize,
     /// Number of features.
     pub depth: usize,
@@ -39,8 +39,8 @@ pub(crate) fn most_splits(partials: u64, windows: usize, rows: u32) -> u64 {
     partials / windows as u64 / u64::from(rows)
 }
 
-impl LabellerSizes {
-    /// Windows of centroids at most: fewer where some are equal.
+impl CascadeSizes {
+    /// Windows of columns at most: fewer where some are equal.
     fn column_windows(&self) -> u64 {
         self.columns.div_ceil(self.column_window) as u64
     }
@@ -49,7 +49,7 @@ impl LabellerSizes {
         [self.shape.cut()].into_iter().chain(self.matrix.map(|tile| tile.cut()))
     }
 
-    /// Rows per dispatch at most, whole tiles: fewer where many windows of centroids leave a partial result for each
+    /// Rows per dispatch at most, whole tiles: fewer where many windows of columns leave a partial result for each
     /// row.
     pub fn most_rows(&self) -> u64 {
         let most = (MOST_ROWS / self.column_windows()).max(1).min(self.window_rows as u64);
@@ -91,7 +91,7 @@ impl LabellerSizes {
         u64::from(LISTED_ROWS.min(self.window_rows as u32) * (ROOM + 1)) * 4
     }
 
-    /// Bytes of device memory that the labeller takes.
+    /// Bytes of device memory that it takes.
     pub fn bytes(&self) -> u64 {
         let left_of_list = if self.has_listed() { self.left_of_list_bytes() } else { 0 };
         let screen = self.matrix.map_or(0, |tile| {
@@ -102,7 +102,7 @@ impl LabellerSizes {
         self.partials_bytes() + left + self.found_bytes() + COUNTERS_BYTES + screen
     }
 
-    /// Whether lists of rows are labelled by a tile.
+    /// Whether lists of rows go through a tile.
     pub fn has_listed(&self) -> bool {
         self.matrix.is_some() || self.keeps_reach
     }
@@ -125,8 +125,8 @@ mod tests {
             let units = MatrixUnits { size: 16, smallest_subgroup: 32, largest_subgroup: 32, reads_elements: true, is_plain: true };
             let matrix = MatrixTile::choose(&units, 64, &Limits::for_tests()).filter(|_| screens);
             let column_window = 128 * column_window;
-            let sizes = LabellerSizes { shape, matrix, window_rows, column_window, columns, depth: 64, keeps_reach: false };
-            // Equal centroids are merged: the codebook may have fewer windows than were planned for.
+            let sizes = CascadeSizes { shape, matrix, window_rows, column_window, columns, depth: 64, keeps_reach: false };
+            // Equal columns are merged: there may be fewer windows than were planned for.
             let columns = (columns * kept / 100).max(1);
             let windows = columns.div_ceil(sizes.column_window);
             for cut in sizes.cuts() {

@@ -39,24 +39,24 @@ impl Window {
     }
 }
 
-/// Reads a row of the window being labelled as x', on the host.
+/// Reads a row of the window that is searched as x', on the host.
 pub(crate) type LoadRow<'a> = &'a (dyn Fn(usize, &mut [f32]) -> Result<()> + Sync);
 
-/// One window to label.
+/// One window, whose rows' nearest columns are wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct Task<'a> {
     pub columns: &'a DeviceColumns<'a>,
     /// Upper bound on the length of any row.
     pub largest_norm: f32,
     pub window: &'a Window,
-    /// The old labels, replaced by the new ones.
-    pub labels: &'a DeviceBuffer,
+    /// The nearest column of each row, by its index among the given ones: what was found before is replaced.
+    pub nearest: &'a DeviceBuffer,
     /// Where bounds on distances are kept, if they are.
     pub reach: Option<Reach<'a>>,
     pub load: LoadRow<'a>,
 }
 
-/// Bounds on the distances of each row: to its label's column from above, to every other from below.
+/// Bounds on the distances of each row: to its nearest column from above, to every other from below.
 #[derive(Clone, Copy)]
 pub(crate) struct Reach<'a> {
     pub bounds: &'a DeviceBuffer,
@@ -72,9 +72,9 @@ impl Task<'_> {
     }
 }
 
-/// Rows that changed their label, and who was sure of how many.
+/// Rows whose nearest column changed, and who was sure of how many.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Labelled {
+pub(crate) struct RowCounts {
     pub changed: u64,
     /// Rows that the screen certified.
     pub screened: u64,

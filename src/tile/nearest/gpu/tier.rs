@@ -8,7 +8,7 @@ use bytemuck::bytes_of;
 use super::kernels::{
     CertifyParams, NearestParams, Reached, approach_kernel, certify_kernel, nearest_kernel, reach_kernel,
 };
-use super::sizes::{LabellerSizes, most_splits};
+use super::sizes::{CascadeSizes, most_splits};
 use super::task::{Outputs, Reach, Span, Task};
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
@@ -54,7 +54,7 @@ pub(crate) struct Operands<'a> {
 
 impl Tier {
     /// Products in `f32`.
-    pub fn single(gpu: &Gpu, sizes: &LabellerSizes) -> Result<Self> {
+    pub fn single(gpu: &Gpu, sizes: &CascadeSizes) -> Result<Self> {
         let shape = &sizes.shape;
         let kernels = |is_listed| -> Result<_> {
             let of = if is_listed { Reached::Listed } else { Reached::Window };
@@ -127,14 +127,14 @@ impl Tier {
         let params =
             CertifyParams { rows, splits, stride: rows, first_row: first, slope, constant, square, ratio };
         let (params, workgroups) = (bytes_of(&params), [rows.div_ceil(256), 1, 1]);
-        let (errors, labels) = (columns.errors.whole(), task.labels.whole());
+        let (errors, nearest) = (columns.errors.whole(), task.nearest.whole());
         if let (Some(approach), Some(Reach { bounds, subset: Some(subset) })) = (&self.approach, task.reach) {
-            let mut arguments = vec![partials, norms, errors, bounds.whole(), labels, subset.whole()];
+            let mut arguments = vec![partials, norms, errors, bounds.whole(), nearest, subset.whole()];
             arguments.extend(residuals);
             return batch.dispatch(approach, &arguments, params, workgroups);
         }
         let (given, left) = (task.columns.given.whole(), outputs.left.whole());
-        let mut arguments = vec![partials, norms, given, errors, labels, left, outputs.counters.whole()];
+        let mut arguments = vec![partials, norms, given, errors, nearest, left, outputs.counters.whole()];
         arguments.extend(residuals.into_iter().chain(list.map(DeviceBuffer::whole)));
         batch.dispatch(&kernels.certify, &arguments, params, workgroups)?;
         if let (Some(reach), Some(Reach { bounds, .. })) = (&kernels.reach, task.reach) {
@@ -157,7 +157,7 @@ pub(crate) struct SingleTier {
 
 impl SingleTier {
     /// The tier of these sizes, beside a tile of `listed_shape` that collects candidates.
-    pub fn new(gpu: &Gpu, sizes: &LabellerSizes, listed_shape: TileShape) -> Result<Self> {
+    pub fn new(gpu: &Gpu, sizes: &CascadeSizes, listed_shape: TileShape) -> Result<Self> {
         let (tier, shape, keeps_order) = (Tier::single(gpu, sizes)?, sizes.shape, gpu.keeps_order());
         Ok(Self { tier, shape, listed_shape, keeps_order })
     }

@@ -76,21 +76,22 @@ fn bound_holds(gpu: &Gpu, units: MatrixUnits, depth: usize, (rows, columns): (Ve
     let mut on_device = DeviceColumns::new(gpu, depth, one_window, &book).unwrap();
     on_device.halves = screen.columns(gpu, one_window, &book).unwrap();
     let buffer = |bytes| gpu.buffer("test", bytes).unwrap();
-    let (partials, left, counters, labels) =
+    let (partials, left, counters, nearest) =
         (buffer(12 * count as u64), buffer(16 * count as u64), buffer(16), buffer(4 * count as u64));
-    gpu.write(&labels, 0, &vec![255; 4 * count]).unwrap();
+    gpu.write(&nearest, 0, &vec![255; 4 * count]).unwrap();
     let load = |_: usize, _: &mut [f32]| Ok(());
     let task = Task {
         columns: &on_device,
         largest_norm: largest,
         window: &window,
-        labels: &labels,
+        nearest: &nearest,
         reach: None,
         load: &load,
     };
     let mut batch = gpu.batch("test");
     batch.clear(&counters).unwrap();
-    let outputs = Outputs { partials: &partials, most_partials: count as u64, left: &left, counters: &counters };
+    let outputs =
+        Outputs { partials: &partials, most_partials: count as u64, left: &left, counters: &counters };
     let span = Span { list: None, first: 0, rows: count as u32 };
     let operands = screen.operands(&task).unwrap();
     screen.tier.record(&mut batch, &task, &operands, outputs, span).unwrap();
