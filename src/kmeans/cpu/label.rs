@@ -12,11 +12,13 @@ use crate::data::Points;
 use crate::data::frame::Frame;
 use crate::error::Result;
 use crate::kmeans::problem::{norm_above, row_square};
-use crate::tile::nearest::cpu::{Labelled, NearestTile, ROW_GROUP, Scratch, Values};
+use crate::tile::nearest::cpu::{Labelled, NearestTile, Scratch};
 use crate::tile::nearest::exact;
 use crate::tile::operands::columns::Codebook;
+use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::bytes::BytePanels;
 use crate::tile::product::cpu::panels::Panels;
+use crate::tile::product::cpu::values::Values;
 
 /// Rows and the frame they are read in.
 pub(crate) struct Rows<'a, 'd> {

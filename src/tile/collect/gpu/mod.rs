@@ -21,9 +21,9 @@ pub(crate) use self::values::{Keeper, Values};
 use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
 use crate::error::{Error, Result};
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::choice::shape::{TileShape, WIDEST};
 use crate::tile::choice::turns::{Meeting, in_turns};
-use crate::tile::operands::gpu::columns::ABSENT;
 
 /// Columns of a step at most.
 const STEP: usize = 1024;

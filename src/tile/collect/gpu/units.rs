@@ -4,7 +4,7 @@
 //! [`crate::tile::bound::f16`]: the value `v = h - k - w A' - sum` of a pair is at most T + S and `v + 2 (w A' + k)` at least T - S, each a
 //! number that an entry of a list holds. So the lists are the same to whoever lowers their limits: an entry that is left out
 //! is worse than `count` others, whatever the tile was. Weights, constants and residuals are a thousandth larger than the
-//! bound says (`rounded_up`), more than the roundings of `w`, of `w A'` and of the sums that they go into.
+//! bound says (`with_slack`), more than the roundings of `w`, of `w A'` and of the sums that they go into.
 //!
 //! Rows and columns are rounded on the host, where they are prepared; the device holds no `f32` of them.
 
@@ -16,11 +16,10 @@ use half::f16;
 use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pacer, Pipeline};
 use crate::error::Result;
+use crate::tile::bound::constants::{ABSENT, with_slack};
 use crate::tile::bound::f16::{Column, ratio};
-use crate::tile::bound::f32::rounded_up;
 use crate::tile::choice::turns::{Meeting, in_turns};
 use crate::tile::collect::gpu::{CollectSizes, Lister, Lists, Operands};
-use crate::tile::operands::gpu::columns::ABSENT;
 use crate::tile::product::units::kernels::{MatrixCollectParams, collect_kernel};
 use crate::tile::product::units::shape::MatrixTile;
 
@@ -99,7 +98,7 @@ impl Columns {
         let columns: Vec<Column> = host.columns.iter().map(|&(_, column)| column).collect();
         let ratio = ratio(&columns);
         let padded = MatrixTile::padded_columns(columns.len());
-        let mut constants: Vec<f32> = columns.iter().map(|column| rounded_up(column.constant)).collect();
+        let mut constants: Vec<f32> = columns.iter().map(|column| with_slack(column.constant)).collect();
         let terms = host.columns.iter().zip(&constants);
         let mut terms: Vec<[f32; 2]> = terms
             .map(|((half, column), &constant)| [(half - f64::from(constant)) as f32, column.weight(ratio)])
@@ -242,7 +241,7 @@ mod tests {
                 .zip(halves.chunks_exact_mut(padded))
                 .map(|(row, out)| {
                     let (norm, lost) = (norm_above(dot(row, row)), narrow(row, scales, out).sqrt());
-                    let residual = rounded_up(lost + DEVICE_UNIT * f64::from(norm));
+                    let residual = with_slack(lost + DEVICE_UNIT * f64::from(norm));
                     if has_bound { [norm, residual] } else { [0.0, 0.0] }
                 })
                 .collect();

@@ -3,11 +3,9 @@
 use super::half_columns::DeviceHalfBook;
 use crate::device::{DeviceBuffer, Gpu, Slice};
 use crate::error::Result;
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::choice::shape::WIDEST;
 use crate::tile::operands::columns::Codebook;
-
-/// Half norm of columns that do not exist.
-pub(crate) const ABSENT: f32 = 1e38;
 
 /// Centroids on the device, in windows of columns.
 pub(crate) struct DeviceBook<'b> {

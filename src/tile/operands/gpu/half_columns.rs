@@ -7,12 +7,10 @@ use super::half_rows::exponent_for;
 use crate::device::{DeviceBuffer, Gpu, Slice};
 use crate::error::Result;
 use crate::simd::widest;
+use crate::tile::bound::constants::{ABSENT, with_slack};
 use crate::tile::bound::f16::{Column, Factors, ratio};
 use crate::tile::operands::columns::Codebook;
 use crate::tile::product::units::shape::MatrixTile;
-
-/// Half norm of columns that do not exist.
-const ABSENT: f32 = 1e38;
 
 /// Centroids rounded to `f16`, on the host.
 pub(crate) struct HalfBook {
@@ -87,10 +85,8 @@ impl HalfBook {
             .map(|((centroid, halves), &norm)| factors.column(norm, narrow(centroid, scales, halves).sqrt()))
             .collect();
         let ratio = ratio(&columns);
-        let errors: Vec<[f32; 2]> = columns
-            .iter()
-            .map(|column| [column.weight(ratio), crate::tile::bound::f32::rounded_up(column.constant)])
-            .collect();
+        let errors: Vec<[f32; 2]> =
+            columns.iter().map(|column| [column.weight(ratio), with_slack(column.constant)]).collect();
         let mut terms: Vec<[f32; 2]> = squares
             .iter()
             .zip(&errors)

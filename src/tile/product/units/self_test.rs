@@ -21,6 +21,7 @@ use super::shape::MatrixTile;
 use crate::device::{Gpu, MatrixUnits};
 use crate::error::{Error, Result};
 use crate::random::Stream;
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::bound::f16::additions;
 use crate::tile::bound::f32::DEVICE_UNIT;
 use crate::tile::nearest::gpu::kernels::Partial;
@@ -28,8 +29,6 @@ use crate::tile::operands::gpu::half_columns::narrowed;
 
 /// Depths: of rows that a tile keeps where it can, few and many features, and of rows that it never keeps.
 const DEPTHS: [usize; 3] = [40, 128, 140];
-/// Half norm of absent columns.
-const ABSENT: f32 = 1e38;
 
 /// Faults that a plain kernel can be given, which the test must find: sums of `f16`, products that get lost, and sums
 /// that are counted twice.
