@@ -3,7 +3,8 @@
 //! Work is of as many sorts as there are traits of vectors, by what it asks of the processor beside arithmetic in `f32`.
 
 use super::Level;
-use super::vector::{self, ByteVector, Vector};
+use super::vector::pair::Pair;
+use super::vector::{self, ByteVector, HalfVector, Vector};
 
 /// Declares a sort of work, and the function that does it: for each level the features that the processor reported, the
 /// vectors, and how many rows a block of registers has.
@@ -59,7 +60,7 @@ dispatch! {
     OnVectors: Vector, run;
     "avx512f" => vector::x86::Avx512, 12;
     "avx2,fma" => vector::x86::Avx2, 6;
-    neon => vector::neon::Neon, 6;
+    neon => Pair<vector::neon::Neon>, 6;
     portable => vector::Portable, 4
 }
 dispatch! {
@@ -69,4 +70,12 @@ dispatch! {
     "avx2,fma,avxvnni" => vector::x86::Avx2, 6;
     neon => vector::Portable, 4;
     portable => vector::Portable, 4
+}
+dispatch! {
+    /// What is done on 16 lanes that convert halves, at [`super::half_level`].
+    OnHalfVectors: HalfVector, run_on_halves;
+    "avx512f,avx512dq,avx512vl,avx512bw" => vector::x86::Avx512, 4;
+    "avx2,fma,f16c" => Pair<vector::x86::Avx2>, 2;
+    neon => Pair<Pair<vector::neon::Neon>>, 2;
+    portable => Pair<vector::Portable>, 2
 }

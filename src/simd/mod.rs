@@ -114,6 +114,20 @@ pub(crate) fn byte_level() -> Level {
     Level::Portable
 }
 
+/// The level of conversions of halves: portable where a processor has wide vectors but not those.
+pub(crate) fn half_level() -> Level {
+    with_halves(level())
+}
+
+/// This level, or the portable one where the processor lacks conversions of halves.
+pub(crate) fn with_halves(level: Level) -> Level {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 if !is_x86_feature_detected!("f16c") => Level::Portable,
+        level => level,
+    }
+}
+
 /// Lanes of the tile's vectors at a level.
 pub(crate) fn lanes(level: Level) -> usize {
     match level {
