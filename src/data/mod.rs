@@ -12,6 +12,7 @@ pub(crate) mod memory;
 mod npy;
 mod npz;
 pub(crate) mod points;
+#[cfg(feature = "cli")]
 pub(crate) mod records;
 pub(crate) mod sparse;
 pub(crate) mod storage;
