@@ -57,7 +57,7 @@ impl<R> Work<'_, R> {
     pub fn survives_what_lasts(&self) {
         let calls = self.calls();
         for fault in FAULTS {
-            for nth in (1..=calls).step_by(STRIDE) {
+            for nth in (1..=calls).step_by(STRIDE * (1 + calls as usize / FEW)) {
                 self.fails_for_good(nth, fault);
                 self.goes_on(nth, fault);
             }
