@@ -67,7 +67,7 @@ pub fn table(folder: &Folder, name: &str, rows: usize, columns: usize) -> PathBu
 }
 
 #[test]
-fn help_texts() {
+fn help_texts_are_the_snapshots() {
     for subcommand in ["", "devices", "kmeans", "predict", "distance"] {
         let arguments = [subcommand, "--help"].into_iter().filter(|word| !word.is_empty());
         let name = format!("help_{}", if subcommand.is_empty() { "tilefold" } else { subcommand });
@@ -360,7 +360,7 @@ fn bad_input_of_distance_is_refused_by_name() {
             vec![good, "--metric", "minkowski", "--p", "-1", "-o", out],
             "--p: expected a finite number above 0",
         ),
-        (vec![good, "--metric", "euclidean", "--p", "2", "-o", out], "--p: expected none"),
+        (vec![good, "--metric", "euclidean", "--p", "2", "-o", out], "--p: expected metric minkowski"),
         (vec![good, "--metric", "seuclidean", "-o", out], "--variances"),
         (vec![good, "--metric", "seuclidean", "--variances", wide, "-o", out], "--variances: expected 2"),
         (

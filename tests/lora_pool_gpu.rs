@@ -1,11 +1,12 @@
 //! A pool on a GPU: slabs, and every device call failing in turn.
 
 use ndarray::Array2;
-use tilefold::lora::{Precision, Routes, apply};
+use tilefold::lora::{Lease, Pool, Precision, Routes, apply};
 use tilefold::{Error, Fault};
 
-use crate::lora_pool::{RANK_BYTES, applied, holds, of_rank, pool, register, sharded};
+use crate::lora_pool::{RANK_BYTES, applied, holds, made, of_rank, pool, register, sharded};
 use crate::support::backends;
+use crate::support::faults::Work;
 use crate::support::lora::{Batch, bits, routes_of};
 
 /// More calls than anything here makes.
@@ -13,7 +14,7 @@ const MOST_CALLS: u64 = 500;
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn several_slabs() {
+fn adapters_in_several_slabs_are_right() {
     // 16 pages to a slab: one adapter of rank 5 each.
     let pool = pool(&backends::gpu().with_window_bytes(1024), 21);
     let all: Vec<_> = (0..5).map(|seed| of_rank(4, seed)).collect();
@@ -51,7 +52,7 @@ const FAULTS: [Fault; 3] = [Fault::OutOfMemory, Fault::Validation, Fault::Lost];
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn every_call_of_a_new_pool_fails() {
+fn a_new_pool_survives_a_fault_at_every_call() {
     let factors = of_rank(3, 1);
     for fault in FAULTS {
         let mut device = backends::gpu();
@@ -87,7 +88,7 @@ fn every_call_of_a_new_pool_fails() {
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn every_call_of_a_lease_its_step_and_its_use_fails() {
+fn a_lease_and_its_step_survive_a_fault_at_every_call() {
     let (first, second, third) = (of_rank(3, 1), of_rank(4, 2), of_rank(2, 3));
     for fault in FAULTS {
         let (mut device, mut refused) = (backends::gpu(), 0);
@@ -114,7 +115,7 @@ fn every_call_of_a_lease_its_step_and_its_use_fails() {
             let next = pool.lease(&["b", "c", "a"]).unwrap_or_else(|error| panic!("{about}, next: {error}"));
             holds(&next, &[&second, &third, &first]);
             let still = applied(&old, &[&third]);
-            if fault == Fault::Lost && outcome.is_err() {
+            if fault == Fault::Lost && calls >= call {
                 assert!(matches!(still, Err(Error::DeviceLost { .. })), "{about}: {still:?}");
             } else {
                 still.unwrap_or_else(|error| panic!("{about}, the lease of before: {error}"));
@@ -134,10 +135,57 @@ fn every_call_of_a_lease_its_step_and_its_use_fails() {
     }
 }
 
+/// A pool and what it loads: see `support/faults.rs` for what must hold. On the CPU too the lease gives the same bits.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn loading_survives_every_fault() {
+    let (first, second) = (of_rank(3, 1), of_rank(4, 2));
+    Work {
+        name: "a pool with a lease",
+        open: &|device| device,
+        run: &|device| {
+            let pool = made(device, 9)?;
+            register(&pool, "a", &first);
+            register(&pool, "b", &second);
+            let lease = pool.lease(&["a", "b"])?;
+            Ok((pool, lease))
+        },
+        device: &|(pool, _): &(Pool, Lease)| pool.device_name(),
+        is_right: &|(_, lease)| {
+            holds(lease, &[&first, &second]);
+            true
+        },
+    }
+    .survives(8);
+}
+
+/// What is loaded in the background goes on with the CPU too, and so do leases after a step that met the loss.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn a_pool_outlives_a_device_that_stays_lost() {
+    let device = backends::gpu().with_fallback();
+    let (pool, factors) = (pool(&device, 8), of_rank(3, 1));
+    register(&pool, "a", &factors);
+    register(&pool, "b", &factors);
+    let old = pool.lease(&["a"]).unwrap();
+    holds(&old, &[&factors]);
+    assert_eq!(pool.device_name(), device.name());
+    device.inject_lasting_fault(1, Fault::Lost);
+    assert!(matches!(applied(&old, &[&factors]), Err(Error::DeviceLost { .. })), "its weights are gone");
+    while pool.try_lease(&["b"]).unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    holds(&pool.lease(&["a", "b"]).unwrap(), &[&factors, &factors]);
+    assert!(pool.device_name().contains("cpu") && pool.device_name().contains("(after "));
+    assert!(matches!(applied(&old, &[&factors]), Err(Error::DeviceLost { .. })));
+    drop(old);
+    assert_eq!((pool.stats().resident, device.live_buffers()), (2, 0));
+}
+
 /// Somebody else may meet the loss, and somebody else may open the device again.
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn a_loss_that_others_meet() {
+fn a_device_that_others_lost_is_told_to_old_leases() {
     for is_prefetched in [false, true] {
         let device = backends::gpu();
         let (pool, factors) = (pool(&device, 8), of_rank(3, 1));
@@ -173,7 +221,7 @@ fn a_loss_that_others_meet() {
 /// What one adapter failed to send is sent by the next one that shares it.
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn shards_that_were_not_sent() {
+fn shards_that_were_not_sent_are_sent_again() {
     let (device, all) = (backends::gpu(), sharded());
     for call in 1.. {
         assert!(call < MOST_CALLS, "it never ends");
@@ -194,7 +242,7 @@ fn shards_that_were_not_sent() {
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn every_call_of_the_plain_call_fails() {
+fn a_plain_call_survives_a_fault_at_every_call() {
     let batch = Batch::<f32, f32>::new(&[3, 9], Precision::F32, routes_of(&[3, 2]), 70, 33);
     let expected: Array2<f32> = batch.check(&backends::gpu());
     let slots: Vec<_> = batch.slots.iter().collect();
@@ -211,7 +259,7 @@ fn every_call_of_the_plain_call_fails() {
             let calls = device.device_calls();
             device.inject_fault(0, fault);
             match &outcome {
-                Ok(()) => assert_eq!(bits(y.view()), bits(expected.view()), "{fault:?} at call {call}"),
+                Ok(_) => assert_eq!(bits(y.view()), bits(expected.view()), "{fault:?} at call {call}"),
                 Err(error) => {
                     refused += 1;
                     assert!(is_typed(fault, error), "{fault:?} at call {call}: {error}");
@@ -226,4 +274,28 @@ fn every_call_of_the_plain_call_fails() {
             }
         }
     }
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn the_plain_call_survives_what_lasts() {
+    let batch = Batch::<f32, f32>::new(&[3, 9], Precision::F32, routes_of(&[3, 2]), 70, 33);
+    let [expected, of_cpu]: [Array2<f32>; 2] =
+        [backends::gpu(), backends::cpu()].map(|device| batch.check(&device));
+    let slots: Vec<_> = batch.slots.iter().collect();
+    Work {
+        name: "apply",
+        open: &|device| device,
+        run: &|device| {
+            let mut y = batch.y.clone();
+            let applied = apply(device, &slots, &batch.routes, batch.x.view(), y.view_mut())?;
+            Ok((applied.device, y))
+        },
+        device: &|(device, _)| device.clone(),
+        is_right: &|(device, y)| {
+            let expected = if device.starts_with("cpu") { &of_cpu } else { &expected };
+            bits(y.view()) == bits(expected.view())
+        },
+    }
+    .survives_what_lasts();
 }

@@ -13,6 +13,8 @@ mod cli;
 mod cli_stopped;
 mod devices;
 mod distance;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod distance_faults;
 mod distance_gpu;
 mod distance_metrics;
 mod distance_rules;
@@ -36,8 +38,9 @@ mod kmeans_update;
 mod kmedoids;
 mod kmedoids_bits;
 mod kmedoids_cli;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod kmedoids_faults;
 mod lora;
-mod lora_bugs;
 mod lora_cli;
 mod lora_inputs;
 mod lora_measure;
@@ -50,7 +53,7 @@ mod lora_pool;
 mod lora_pool_gpu;
 #[cfg(feature = "gpu")]
 mod lora_record;
-mod lora_serve;
+mod lora_reports;
 mod lora_shapes;
 mod lora_shards;
 mod lora_simulate;
@@ -62,6 +65,8 @@ mod neighbours;
 mod neighbours_cli;
 mod neighbours_estimates;
 mod neighbours_exact;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod neighbours_faults;
 #[cfg(feature = "gpu")]
 mod neighbours_gpu;
 #[cfg(feature = "test-hooks")]

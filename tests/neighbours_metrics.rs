@@ -19,12 +19,12 @@ use crate::support::cases::{Draws, uniform};
 
 on_every_backend!(
     every_metric_ranks_as_its_matrix,
-    packed_bits,
-    sparse_rows,
-    the_last_alone,
+    packed_bits_are_exact,
+    sparse_rows_are_dense_rows,
+    the_last_alone_is_the_last_of_all,
     parameters_are_refused,
     boxes_are_refused,
-    missing_values,
+    missing_values_are_left_out,
     shells_are_refused,
     too_many_pairs_are_told_before_they_are_made,
 );
@@ -119,7 +119,7 @@ fn every_metric_ranks_as_its_matrix(device: &Device) {
     }
 }
 
-fn packed_bits(device: &Device) {
+fn packed_bits_are_exact(device: &Device) {
     let mut draws = Draws::new(92);
     // One query has no bit set, one point neither; one point equals a query.
     let mut words =
@@ -169,7 +169,7 @@ fn packed_bits(device: &Device) {
     assert!(matches!(outcome, Err(Error::Shape { argument: "points", .. })), "{outcome:?}");
 }
 
-fn sparse_rows(device: &Device) {
+fn sparse_rows_are_dense_rows(device: &Device) {
     let mut dense = uniform(120, 14, 1.0, 93);
     dense.mapv_inplace(|value| if value.abs() < 0.6 { 0.0 } else { value });
     dense.column_mut(3).fill(0.5);
@@ -189,7 +189,7 @@ fn sparse_rows(device: &Device) {
     }
 }
 
-fn the_last_alone(device: &Device) {
+fn the_last_alone_is_the_last_of_all(device: &Device) {
     let (points, queries) = (uniform(200, 5, 1.0, 94), uniform(30, 5, 1.0, 95));
     for metric in [Metric::Euclidean, Metric::Manhattan] {
         for count in [1, 2, 17] {
@@ -217,7 +217,7 @@ fn refuses(outcome: Result<impl std::fmt::Debug, Error>, expected: &str) {
 }
 
 /// By a formula of its own; rows without a common feature are infinitely far apart.
-fn missing_values(device: &Device) {
+fn missing_values_are_left_out(device: &Device) {
     let metric = Metric::NanEuclidean;
     let points = table(metric, 60, 5, 71);
     let queries = table(metric, 20, 5, 72);
@@ -286,8 +286,8 @@ fn boxes_are_refused(device: &Device) {
         nearest_of_each(device, points.view(), &Params::new(metric, 2).periodic(lengths))
     };
     assert!(search(Metric::Euclidean, vec![2.0, 3.0]).is_ok());
-    refuses(search(Metric::Cosine, vec![2.0, 3.0]), "periodic: expected none but with sqeuclidean");
-    refuses(search(Metric::Euclidean, vec![2.0]), "periodic: expected 2, one length per column, got 1");
+    refuses(search(Metric::Cosine, vec![2.0, 3.0]), "periodic: expected metric sqeuclidean, euclidean");
+    refuses(search(Metric::Euclidean, vec![2.0]), "periodic: expected 2 lengths, one per column, got 1");
     for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         refuses(search(Metric::Manhattan, vec![2.0, wrong]), "periodic[0, 1]: expected a length above 0");
     }
@@ -308,12 +308,15 @@ fn shells_are_refused(device: &Device) {
     let search = |params| within(device, points.view(), points.view(), &params);
     let euclidean = || RadiusParams::new(Metric::Euclidean, 1.0);
     assert!(search(euclidean().beyond(1.0)).unwrap().indices.is_empty());
-    refuses(search(euclidean().beyond(1.5)), "beyond: expected at most the radius, 1, got 1.5");
+    refuses(search(euclidean().beyond(1.5)), "beyond: expected at most 1, the radius of query 0, got 1.5");
     refuses(search(euclidean().beyond(f64::NAN)), "beyond: expected a number of at least 0");
     refuses(search(euclidean().beyond(-0.1)), "beyond: expected a number of at least 0");
-    refuses(search(euclidean().beyond(vec![0.5])), "beyond: expected 12, one per query, got 1");
+    refuses(search(euclidean().beyond(vec![0.5])), "beyond: expected 12 values, one per query, got 1");
     let product = RadiusParams::new(Metric::InnerProduct, 0.2);
-    refuses(search(product.clone().beyond(0.1)), "beyond: expected at least the radius, 0.2, got 0.1");
+    refuses(
+        search(product.clone().beyond(0.1)),
+        "beyond: expected at least 0.2, the radius of query 0, got 0.1",
+    );
     let shell = search(product.beyond(0.5)).unwrap().distances.to_f64();
     assert!(!shell.is_empty() && shell.iter().all(|value| *value >= 0.2 && *value < 0.5));
 }

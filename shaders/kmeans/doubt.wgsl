@@ -2,17 +2,10 @@
 // Mapping   One invocation owns one row. Workgroups count along x, then y.
 // Bounds    Rows beyond the end do nothing. The list has room for every row; a row without a label is listed.
 // Numerics  f32; the margin covers the product's rounding. The order of the list is not fixed; nothing depends on it.
-// Mirror    crate::kmeans::gpu::kernels::DoubtParams, crate::tile::nearest::gpu::kernels::Listed
 
-struct DoubtParams {
-    rows: u32,
-    n_clusters: u32,
-    // Workgroups along x.
-    across: u32,
-    margin: f32,
-}
+{{ DoubtParams }}
 
-{% include "tile/nearest/listed.wgsl" %}
+{{ Listed }}
 
 @group(0) @binding(0) var<storage, read> labels: array<u32>;
 /// Upper and lower bound of each row.

@@ -20,6 +20,8 @@ mod faults;
 mod flight;
 #[cfg(all(test, feature = "gpu"))]
 mod gpu_tests;
+#[cfg(all(feature = "gpu", any(test, feature = "test-hooks")))]
+mod hooks;
 mod limits;
 #[cfg(feature = "gpu")]
 mod pacer;
@@ -64,7 +66,7 @@ pub(crate) use {
     buffers::{DeviceBuffer, Slice},
     context::Gpu,
     pacer::Pacer,
-    pipelines::{Binding, Kernel, Pipeline},
+    pipelines::Pipeline,
     profile::Stage,
 };
 
@@ -84,6 +86,9 @@ pub struct Device {
     caps: Caps,
     /// The threads of the CPU path, and of the host's part of work on a GPU.
     pool: CpuPool,
+    /// Whether the CPU goes on with work that fails on a GPU.
+    #[cfg(feature = "gpu")]
+    falls_back: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -132,10 +137,11 @@ impl Backend<'_> {
 
 impl Device {
     /// The best hardware GPU (discrete before integrated before others, never a software driver) for work that is
-    /// large enough to pay for the upload, else the CPU path. The GPU is looked for once, at the first need.
+    /// large enough to pay for the upload, else the CPU path. The GPU is looked for once, at the first need. Where it
+    /// fails for good the CPU goes on, and the result's `device` says so: see [`Device::without_fallback`].
     pub fn auto() -> Self {
         #[cfg(feature = "gpu")]
-        return Self::new(Choice::Auto(Arc::default()));
+        return Self { falls_back: true, ..Self::new(Choice::Auto(Arc::default())) };
         #[cfg(not(feature = "gpu"))]
         return Self::cpu();
     }
@@ -275,6 +281,15 @@ impl Device {
         self.with_caps(caps)
     }
 
+    /// The same device, whose work on a GPU ends with the error that the GPU has. Without this, the CPU goes on with what
+    /// `auto` chose a GPU for and the GPU failed; the result's `device` says so. Nothing for all other devices.
+    pub fn without_fallback(self) -> Self {
+        #[cfg(feature = "gpu")]
+        return Self { falls_back: false, ..self };
+        #[cfg(not(feature = "gpu"))]
+        return self;
+    }
+
     /// Frees the device memory that finished work left for later work to reuse. Nothing on the CPU.
     pub fn release_idle_memory(&self) {
         #[cfg(feature = "gpu")]
@@ -312,6 +327,26 @@ impl Device {
         }
     }
 
+    /// This device's processor, whatever performs its work.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn processor(&self) -> Backend<'_> {
+        Backend::Cpu(&self.pool)
+    }
+
+    /// Runs `work` on this device, and where a GPU fails for good and this device falls back, all of it once more on the CPU:
+    /// for work whose parts are to be of one device. Also names the CPU then.
+    pub(crate) fn all_on_one<R>(&self, work: impl Fn(&Self) -> Result<R>) -> Result<(R, Option<String>)> {
+        let outcome = work(&self.clone().without_fallback());
+        #[cfg(feature = "gpu")]
+        if let Err(error) = &outcome
+            && let Some(gpu) = self.opened_gpu()
+            && self.falls_back_after(error)
+        {
+            return Ok((work(&self.without_gpu())?, Some(self.cpu_after(gpu))));
+        }
+        Ok((outcome?, None))
+    }
+
     /// The threads that do the host's part of any work.
     pub(crate) fn host_pool(&self) -> CpuPool {
         self.pool.clone()
@@ -322,20 +357,14 @@ impl Device {
         matches!(self.choice, Choice::Reference)
     }
 
-    /// Whether this device chooses between GPU and CPU by itself.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn is_auto(&self) -> bool {
-        matches!(self.choice, Choice::Auto(_))
-    }
-
-    /// The CPU path of this device in words.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn cpu_name(&self) -> String {
-        cpu_name(&self.pool)
-    }
-
     fn new(choice: Choice) -> Self {
-        Self { choice, caps: Caps::default(), pool: CpuPool::default() }
+        Self {
+            choice,
+            caps: Caps::default(),
+            pool: CpuPool::default(),
+            #[cfg(feature = "gpu")]
+            falls_back: false,
+        }
     }
 
     #[cfg(not(feature = "gpu"))]
@@ -363,45 +392,6 @@ impl Device {
         let gpu = Gpu::open_best_hardware()?.with_caps(self.caps);
         tracing::info!(device = gpu.name(), "auto found a GPU");
         Some(gpu)
-    }
-}
-
-/// For the project's own tests; nothing outside may rely on them.
-#[cfg(all(feature = "gpu", any(test, feature = "test-hooks")))]
-impl Device {
-    /// Lets device call number `nth` from now on (from 1, none for 0) return `fault`.
-    #[doc(hidden)]
-    pub fn inject_fault(&self, nth: u64, fault: Fault) {
-        if let Some(gpu) = self.opened_gpu() {
-            gpu.fail_call(nth, fault);
-        }
-    }
-
-    /// The same device with plain WGSL in place of matrix units of this size, 8 or 16.
-    #[doc(hidden)]
-    pub fn with_plain_matrices(self, size: u32) -> Self {
-        let caps = Caps { matrix: MatrixUse::Plain(size), ..self.caps };
-        self.with_caps(caps)
-    }
-
-    /// Lets the self-test of plain matrices meet one of its known faults from now on.
-    #[doc(hidden)]
-    pub fn plant_matrix_fault(&self, fault: &'static str) {
-        if let Some(gpu) = self.opened_gpu() {
-            gpu.plant_matrix_fault(fault);
-        }
-    }
-
-    /// Device calls since the last [`Device::inject_fault`].
-    #[doc(hidden)]
-    pub fn device_calls(&self) -> u64 {
-        self.opened_gpu().map_or(0, Gpu::calls)
-    }
-
-    /// Device buffers handed out and not yet dropped.
-    #[doc(hidden)]
-    pub fn live_buffers(&self) -> u64 {
-        self.opened_gpu().map_or(0, Gpu::live_buffers)
     }
 }
 

@@ -9,30 +9,7 @@ use std::time::Instant;
 use super::context::{Context, Gpu, Live, lock};
 use super::spirv;
 use crate::error::Result;
-
-/// How a kernel uses one argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Binding {
-    /// `var<storage, read>`.
-    Read,
-    /// `var<storage, read_write>`.
-    ReadWrite,
-    /// `var<uniform>`: the parameters, always the last of the list.
-    Uniform,
-}
-
-/// A kernel's text and how it is called. Its arguments are `@group(0)`, numbered without gaps in the list's order.
-#[derive(Clone, Debug)]
-pub(crate) struct Kernel {
-    /// Name for messages and for the cache.
-    pub(crate) name: &'static str,
-    /// Entry point in the text.
-    pub(crate) entry: &'static str,
-    /// Rendered WGSL.
-    pub(crate) source: String,
-    /// The arguments.
-    pub(crate) bindings: &'static [Binding],
-}
+use crate::kernel::{Binding, Kernel};
 
 /// A compiled kernel of one generation of a device.
 #[derive(Debug)]
@@ -40,15 +17,8 @@ pub(crate) struct Pipeline {
     pub(super) name: &'static str,
     pub(super) raw: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
-    pub(super) bindings: &'static [Binding],
+    pub(super) bindings: Vec<Binding>,
     pub(super) generation: u64,
-}
-
-impl Kernel {
-    /// Whether its text multiplies on matrix units.
-    pub(crate) fn uses_matrix_units(&self) -> bool {
-        self.source.contains("enable wgpu_cooperative_matrix;")
-    }
 }
 
 impl Pipeline {
@@ -93,7 +63,7 @@ impl Gpu {
 }
 
 fn compile(context: &Context, live: &Live, kernel: &Kernel, operation: &'static str) -> Result<Pipeline> {
-    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..).zip(kernel.bindings).map(layout_entry).collect();
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..).zip(&kernel.bindings).map(layout_entry).collect();
     let words = if kernel.uses_matrix_units() && live.takes_spirv() {
         let words = spirv::compile(kernel, cfg!(feature = "checked-shaders"));
         Some(words.map_err(|reason| context.refused(operation, reason))?)
@@ -126,7 +96,13 @@ fn compile(context: &Context, live: &Live, kernel: &Kernel, operation: &'static 
             },
             cache: live.disk_cache.as_ref().map(|cache| cache.for_new_pipeline()),
         });
-        Pipeline { name: kernel.name, raw, layout, bindings: kernel.bindings, generation: live.generation }
+        Pipeline {
+            name: kernel.name,
+            raw,
+            layout,
+            bindings: kernel.bindings.clone(),
+            generation: live.generation,
+        }
     })
 }
 

@@ -8,13 +8,12 @@
 //! adapters in device memory; a [`Lease`] keeps those of a batch there; a [`Step`] is a batch with its [`Routes`],
 //! prepared once and applied to all layers. For a few matrices without a pool there is [`apply`].
 
-mod apply;
+pub(crate) mod apply;
 mod cpu;
 mod factors;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
-mod host;
-pub mod measure;
+pub(crate) mod host;
 mod module;
 mod peft;
 mod perform;
@@ -23,10 +22,9 @@ mod reference;
 mod routes;
 mod rows;
 mod segments;
-pub mod serve;
 mod values;
 
-pub use apply::apply;
+pub use apply::{Applied, apply};
 pub use factors::{Adapter, Factors, MAX_RANK, Shards, Sizes};
 #[cfg(feature = "gpu")]
 pub use gpu::record::{Activations, BufferRows, Recording};

@@ -10,11 +10,13 @@ use std::str::FromStr;
 
 use super::data::{DataSet, Rows};
 use super::record::{Ceilings, Run, Spread, Times};
+#[cfg(feature = "gpu")]
+use super::roofs::LARGE;
 use super::{kmeans, lora, products};
 use crate::cancel::Cancel;
+use crate::device::Device;
 #[cfg(feature = "gpu")]
 use crate::device::{Backend, Stage};
-use crate::device::{Device, Prediction};
 use crate::distance::Metric;
 use crate::error::{Error, Result};
 use crate::lora::Precision;
@@ -152,14 +154,14 @@ impl Benchmark {
 /// Verifies and times one benchmark.
 ///
 /// # Errors
-/// Those of [`Benchmark::check`], of the workload and of the device; [`Error::DeviceRefused`] where the result is wrong.
+/// Those of [`Benchmark::check`], of the workload and of the device; [`Error::WrongResult`] where the result is wrong.
 pub fn run(device: &Device, benchmark: &Benchmark, ceilings: &Ceilings, cancel: &Cancel) -> Result<Run> {
     benchmark.check(None)?;
     let mut run = match benchmark.workload {
         Workload::Kmeans => kmeans::run(device, benchmark, cancel)?,
         Workload::Distance => products::run(device, benchmark, benchmark.metric, cancel)?,
         Workload::Gemm => products::run(device, benchmark, Metric::InnerProduct, cancel)?,
-        Workload::Lora => lora::run(device, benchmark, cancel)?,
+        Workload::Lora => lora::benchmark::run(device, benchmark, cancel)?,
     };
     run.workload = benchmark.workload.name().to_owned();
     run.library = format!("tilefold {}", env!("CARGO_PKG_VERSION"));
@@ -210,9 +212,6 @@ pub(super) fn profiled<R>(device: &Device, work: impl FnOnce() -> Result<R>) -> 
     Ok((work()?, Parts::default()))
 }
 
-/// Work for which `auto` takes a GPU if it has one.
-pub(super) const LARGE: Prediction = Prediction { flops: 1e15, upload_bytes: 0.0 };
-
 /// What a stage is called in records.
 #[cfg(feature = "gpu")]
 fn name_of(stage: Stage) -> &'static str {
@@ -245,5 +244,5 @@ pub(super) fn times(parts: Parts, wall: Spread) -> Times {
 
 /// The error of a result that is not what the definition says.
 pub(super) fn wrong(device: &Device, operation: &'static str, reason: String) -> Error {
-    Error::DeviceRefused { device: device.name(), operation, reason }
+    Error::WrongResult { device: device.name(), operation, reason }
 }

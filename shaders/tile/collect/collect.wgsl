@@ -8,9 +8,8 @@
 {%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
 // Numerics  f32. One chain of additions per {{ chunk }} features; the chunks are added in order. What v[j] + 2 errors[j]
 //           rounds is covered where limits are lowered (tighten.wgsl).
-// Mirror    crate::tile::collect::gpu::kernels::CollectParams
 
-{% include "tile/collect/params.wgsl" %}
+{{ CollectParams }}
 
 {% include "tile/product/step_operands.wgsl" %}
 

@@ -4,21 +4,8 @@
 //           blocks of columns.
 // Bounds    Columns beyond the last are left out. Columns beyond the room of a list are only counted.
 // Numerics  None: values are compared and kept. Those beyond 5e37 count as that.
-// Mirror    crate::tile::collect::gpu::kernels::KeepParams
 
-struct KeepParams {
-    // The list of the first row of values.
-    first_list: u32,
-    // Columns of a row of values; the first of this dispatch, and how many.
-    stride: u32,
-    start: u32,
-    columns: u32,
-    // Number of the first column.
-    first_column: u32,
-    // Entries that a list has room for.
-    room: u32,
-    sign: f32,
-}
+{{ KeepParams }}
 
 @group(0) @binding(0) var<storage, read> values: array<f32>;
 @group(0) @binding(1) var<storage, read> limits: array<f32>;

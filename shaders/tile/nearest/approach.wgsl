@@ -4,8 +4,9 @@
 // Mapping   One invocation owns one row.
 // Bounds    Rows beyond the end do nothing.
 // Numerics  f32, rounded outwards (lengths.wgsl).
-// Mirror    crate::tile::nearest::gpu::kernels::CertifyParams, crate::tile::nearest::gpu::kernels::Partial
-{% include "tile/nearest/certificate.wgsl" %}
+{{ CertifyParams }}
+
+{{ Partial }}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;

@@ -7,11 +7,12 @@
 // Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing. There is room for every row that is left.
 // Numerics  f32; the slack for these operations is part of the parameters. Splits are merged in order. The order of
 //           the rows that are left is not fixed; nothing depends on it.
-// Mirror    crate::tile::nearest::gpu::kernels::CertifyParams, crate::tile::nearest::gpu::kernels::Partial, crate::tile::nearest::gpu::kernels::Listed
 
-{% include "tile/nearest/certificate.wgsl" %}
+{{ CertifyParams }}
 
-{% include "tile/nearest/listed.wgsl" %}
+{{ Partial }}
+
+{{ Listed }}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;

@@ -11,14 +11,13 @@
 {%- endif %}
 //           Ties keep the lowest column within an invocation; a tie between two invocations makes the second equal to
 //           the best, which certifies nothing.
-// Mirror    crate::tile::nearest::gpu::kernels::NearestParams, crate::tile::nearest::gpu::kernels::Partial
 
-{% include "tile/nearest/params.wgsl" %}
+{{ NearestParams }}
 
-{% include "tile/nearest/partial.wgsl" %}
+{{ Partial }}
 {%- if listed %}
 
-{% include "tile/nearest/listed.wgsl" %}
+{{ Listed }}
 {%- endif %}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;

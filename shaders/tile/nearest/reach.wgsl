@@ -5,11 +5,12 @@
 // Mapping   One invocation owns one row{% if listed %} of a list{% endif %}.
 // Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing.
 // Numerics  f32, rounded outwards (lengths.wgsl).
-// Mirror    crate::tile::nearest::gpu::kernels::CertifyParams, crate::tile::nearest::gpu::kernels::Partial{% if listed %}, crate::tile::nearest::gpu::kernels::Listed{% endif %}
-{% include "tile/nearest/certificate.wgsl" %}
+{{ CertifyParams }}
+
+{{ Partial }}
 {%- if listed %}
 
-{% include "tile/nearest/listed.wgsl" %}
+{{ Listed }}
 {%- endif %}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;

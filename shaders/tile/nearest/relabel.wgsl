@@ -2,11 +2,8 @@
 // Mapping   One invocation owns one pair.
 // Bounds    Pairs beyond the end do nothing; every row is in the window.
 // Numerics  None.
-// Mirror    crate::tile::nearest::gpu::kernels::RelabelParams
 
-struct RelabelParams {
-    pairs: u32,
-}
+{{ RelabelParams }}
 
 @group(0) @binding(0) var<storage, read> pairs: array<vec2<u32>>;
 @group(0) @binding(1) var<storage, read_write> nearest: array<u32>;

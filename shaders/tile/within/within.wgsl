@@ -10,21 +10,10 @@
 {%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
 // Numerics  f32. One chain of additions per {{ chunk }} features; the chunks are added in order. A column counts as sure with
 //           2^-20 of what was added to its value to spare: more than four roundings, in whatever order.
-// Mirror    crate::tile::within::kernels::WithinParams, crate::tile::within::kernels::Limits
 
-struct WithinParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    // First row of this dispatch.
-    first_row: u32,
-    // Number of the first column.
-    first_column: u32,
-    // Pairs that there is room for.
-    room: u32,
-}
+{{ WithinParams }}
 
-{% include "tile/within/limits.wgsl" %}
+{{ Limits }}
 
 {% include "tile/product/step_operands.wgsl" %}
 

@@ -1,26 +1,26 @@
-//! Whether a screen pays: what it leaves open has to be looked at again.
+//! Whether a screen pays: the work that it does not remove is done again by the next stage.
 
-/// A screen that leaves more than this share of the work to do is not worth its own.
+/// A screen that leaves more than this share of the work costs more than it saves.
 const WORTHWHILE: f64 = 0.7;
 
-/// When a screen is used: it rests for some turns where it left most of the work to do.
+/// Skips a screen for `rest` turns after it removed less than 30 % of the work.
 pub(crate) struct Use {
     rest: usize,
     turns: usize,
 }
 
 impl Use {
-    /// Of a screen that rests for `rest` turns.
+    /// For a screen that is skipped for `rest` turns after each failure.
     pub fn new(rest: usize) -> Self {
         Self { rest, turns: 0 }
     }
 
-    /// Whether it is used in this turn.
+    /// Whether the screen is used in this turn.
     pub fn now(&self) -> bool {
         self.turns == 0
     }
 
-    /// Learns from a turn in which it left `left` of `all` to do.
+    /// Learns from a turn in which the screen left `left` of `all` work items; a turn without it counts down.
     pub fn learn(&mut self, [all, left]: [usize; 2]) {
         self.turns = match self.turns {
             0 if Self::is_worthless([all, left]) => self.rest,
@@ -28,7 +28,7 @@ impl Use {
         };
     }
 
-    /// Whether it left too much.
+    /// Whether a screen that left `left` of `all` work items costs more than it saves.
     pub fn is_worthless([all, left]: [usize; 2]) -> bool {
         left as f64 > WORTHWHILE * all as f64
     }

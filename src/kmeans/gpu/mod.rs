@@ -45,7 +45,7 @@ impl Resident {
     fn serves(&self, plan: &Plan, columns: usize) -> bool {
         let has_halves = |window: &Window| match (&window.halves, &plan.matrix) {
             (Some(halves), Some(tile)) => halves.serves(tile, columns),
-            // Halves that nobody reads do no harm but take memory.
+            // Windows with `f16` copies that no screen reads are made again: the copies only take memory.
             (halves, None) => halves.is_none(),
             (None, Some(_)) => false,
         };
@@ -332,8 +332,8 @@ pub(crate) fn read_labels(gpu: &Gpu, labels: &DeviceBuffer, n_clusters: usize, t
     gpu.read_parts(labels, rows, LABELS_PART, &mut parts, |labels: &[u32], to| {
         to.copy_from_slice(labels);
         let Some(wrong) = labels.iter().find(|&&label| label as usize >= n_clusters) else { return Ok(()) };
-        let reason = format!("label {wrong} of {n_clusters} clusters came back");
-        Err(Error::DeviceRefused { device: gpu.name(), operation: "labelling", reason })
+        let reason = format!("label {wrong} of {n_clusters} clusters");
+        Err(Error::WrongResult { device: gpu.name(), operation: "labelling", reason })
     })
 }
 

@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use super::{Battery, Outcome, Planted};
+use super::battery::{Battery, Outcome, Planted};
 use crate::data::Points;
 use crate::distance::{Matrix, Metric, Params, between};
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ fn one(battery: &Battery, metric: Metric, x: &Array2<f32>, y: &Array2<f32>) -> O
     }
     let [x, y]: [Points; 2] = [x.view().into(), y.view().into()];
     match products::verify(battery.device, metric, [&x, &y], &found) {
-        Err(Error::DeviceRefused { reason, .. }) => Ok(Some(reason)),
+        Err(Error::WrongResult { reason, .. }) => Ok(Some(reason)),
         outcome => outcome.map(|_| None),
     }
 }

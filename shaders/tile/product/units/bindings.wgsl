@@ -15,9 +15,9 @@ enable f16;
 {% if fold == "collect" %}
 {%- include "tile/product/units/collect.wgsl" %}
 {%- else -%}
-{% include "tile/nearest/params.wgsl" %}
+{{ NearestParams }}
 
-{% include "tile/nearest/partial.wgsl" %}
+{{ Partial }}
 
 @group(0) @binding(5) var<storage, read_write> partials: array<Partial>;
 @group(0) @binding(6) var<uniform> params: NearestParams;

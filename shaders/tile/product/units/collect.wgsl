@@ -1,5 +1,5 @@
 {#- What the fold of lists is called with, beside the operands of bindings.wgsl, and what it keeps. -#}
-{% include "tile/collect/params.wgsl" %}
+{{ CollectParams }}
 
 /// Constant of each column, which its value is too small by already.
 @group(0) @binding(5) var<storage, read> constants: array<f32>;

@@ -10,7 +10,6 @@
 //           that never win; rows beyond the end {% if fold == "collect" %}have a limit below any value. Columns beyond the room of a list are only counted{% else %}are not stored{% endif %}.
 // Numerics  As shared.wgsl.{% if fold == "nearest" %} Ties keep the lowest column of an element; a tie between two elements makes the
 //           second equal to the best, which certifies nothing.{% endif %}
-// Mirror    {% if fold == "collect" %}crate::tile::collect::gpu::kernels::CollectParams{% else %}crate::tile::nearest::gpu::kernels::NearestParams, crate::tile::nearest::gpu::kernels::Partial{% endif %}
 {% include "tile/product/units/bindings.wgsl" %}
 {% include "tile/product/units/memory.wgsl" %}
 @compute @workgroup_size({{ invocations }})

@@ -10,7 +10,6 @@
 // Numerics  Products of f16 are exact; matrix units add them to f32 in any order, rounded any way
 //           (crate::tile::bound::f16). {% if fold == "collect" %}What an upper value rounds is covered where limits are lowered (tighten.wgsl).{% else %}Ties keep the lowest column within an invocation; a tie between two makes
 //           the second equal to the best, which certifies nothing.{% endif %}
-// Mirror    {% if fold == "collect" %}crate::tile::collect::gpu::kernels::CollectParams{% else %}crate::tile::nearest::gpu::kernels::NearestParams, crate::tile::nearest::gpu::kernels::Partial{% endif %}
 {% include "tile/product/units/bindings.wgsl" %}
 var<workgroup> shared_x: array<f16, {{ 64 * x_stride }}>;
 var<workgroup> shared_y: array<f16, {{ 64 * y_stride }}>;

@@ -59,7 +59,7 @@ impl Tier {
         let kernels = |is_listed| -> Result<_> {
             let of = if is_listed { Reached::Listed } else { Reached::Window };
             let nearest = gpu.pipeline(&nearest_kernel(shape, is_listed)?)?;
-            let certify = gpu.pipeline(&certify_kernel(is_listed)?)?;
+            let certify = gpu.pipeline(&certify_kernel(of)?)?;
             let reach = || gpu.pipeline(&reach_kernel(of)?);
             Ok(Kernels { nearest, certify, reach: sizes.keeps_reach.then(reach).transpose()? })
         };
@@ -72,7 +72,7 @@ impl Tier {
     /// Products of `f16` on matrix units.
     pub fn halves(gpu: &Gpu, tile: &MatrixTile, keeps_reach: bool) -> Result<Self> {
         let nearest = gpu.pipeline(&units::nearest_kernel(tile, "")?)?;
-        let certify = gpu.pipeline(&units::certify_kernel()?)?;
+        let certify = gpu.pipeline(&certify_kernel(Reached::Halves)?)?;
         let reach = || gpu.pipeline(&reach_kernel(Reached::Halves)?);
         let approach = || gpu.pipeline(&approach_kernel(true)?);
         let window = Kernels { nearest, certify, reach: keeps_reach.then(reach).transpose()? };
