@@ -119,8 +119,9 @@ impl Cascade {
         let [listed, changed, left_of_list, changed_of_list] = answer.counters;
         let rows = task.window.rows as u32;
         if listed > rows || left_of_list > listed {
-            let reason =
-                format!("{listed} of {rows} rows left by the first tier, {left_of_list} of those by the second");
+            let reason = format!(
+                "{listed} of {rows} rows left by the first tier, {left_of_list} of those by the second"
+            );
             return Err(Error::WrongResult { device: tiers.gpu.name(), operation: "labelling", reason });
         }
         let mut counts = RowCounts::default();
