@@ -16,7 +16,7 @@ use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
 use crate::error::Result;
 use crate::tile::choice::shape::TileShape;
 use crate::tile::nearest::exact;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 
 /// What decides listed rows.
 pub(crate) struct Decider {
@@ -140,7 +140,7 @@ impl Decider {
 }
 
 /// The nearest column of each listed row, decided in `f64` among its candidates.
-fn decisions(columns: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
+fn decisions(columns: &Columns, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
     listed
         .par_iter()
         .zip(found.par_chunks_exact(MOST_CANDIDATES as usize + 1))
