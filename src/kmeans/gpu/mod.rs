@@ -24,7 +24,7 @@ use crate::device::{DeviceBuffer, Gpu, Limits, Stage};
 use crate::error::{Error, Result};
 use crate::tile::choice::tune::cache::table_of;
 use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::columns::DeviceColumns;
 use crate::tile::product::units;
 
@@ -230,7 +230,7 @@ impl Streamed {
 
 impl GpuPasses<'_, '_> {
     /// Remembers what the next pass builds on.
-    fn ended(&mut self, book: &Codebook, pass: Pass) -> Pass {
+    fn ended(&mut self, book: &Columns, pass: Pass) -> Pass {
         self.changed = Some(pass.changed);
         if let Some(pruner) = &mut self.pruner {
             pruner.end(book, self.sums.weights.len());
@@ -357,14 +357,14 @@ impl Passes for GpuPasses<'_, '_> {
         Ok(())
     }
 
-    fn assign(&mut self, book: &Codebook) -> Result<Pass> {
+    fn assign(&mut self, book: &Columns) -> Result<Pass> {
         let columns = self.labeller.columns(book)?;
         let update = self.begin_update()?;
         let few = match &mut self.pruner {
             Some(pruner) => pruner.begin(&self.gpu, book, self.labeller.tile_columns())?,
             None => None,
         };
-        let few_book = few.as_ref().map(|few| Codebook::new(&few.centroids, self.problem.columns));
+        let few_book = few.as_ref().map(|few| Columns::new(&few.centroids, self.problem.columns));
         let on_device = |(few, book)| DeviceFew::new(&self.gpu, &self.labeller, few, book);
         let few = few.as_ref().zip(few_book.as_ref()).map(on_device).transpose()?;
         let books = (&columns, few.as_ref());
