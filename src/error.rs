@@ -114,16 +114,42 @@ pub enum Error {
         /// The driver's reason.
         reason: String,
     },
+    /// A device returned what cannot be right, or is beyond the error that it may have: a fault of the device, of its driver
+    /// or of this crate.
+    #[error("device {device} returned a wrong result while {operation}: {reason}")]
+    WrongResult {
+        /// The device's name.
+        device: String,
+        /// What was being done.
+        operation: &'static str,
+        /// What is wrong with the result.
+        reason: String,
+    },
+    /// The text of a shader could not be made of its template: a fault of this crate.
+    #[error("shader template {template}: expected a text to compile, got {reason}")]
+    ShaderTemplate {
+        /// The template's name.
+        template: &'static str,
+        /// Where and why rendering failed.
+        reason: String,
+    },
     /// The cancel token was set, or a callback asked to stop.
     #[error("cancelled")]
     Cancelled,
 }
 
 impl Error {
-    /// Whether a device failed, rather than what it was asked to do.
+    /// Whether a GPU, or what runs on it, failed, rather than what it was asked to do.
     #[cfg(feature = "gpu")]
     pub(crate) fn is_of_device(&self) -> bool {
-        matches!(self, Self::DeviceMemory { .. } | Self::DeviceLost { .. } | Self::DeviceRefused { .. })
+        matches!(
+            self,
+            Self::DeviceMemory { .. }
+                | Self::DeviceLost { .. }
+                | Self::DeviceRefused { .. }
+                | Self::WrongResult { .. }
+                | Self::ShaderTemplate { .. }
+        )
     }
 
     /// A [`Error::Parameter`] from anything printable.

@@ -360,7 +360,7 @@ fn bad_input_of_distance_is_refused_by_name() {
             vec![good, "--metric", "minkowski", "--p", "-1", "-o", out],
             "--p: expected a finite number above 0",
         ),
-        (vec![good, "--metric", "euclidean", "--p", "2", "-o", out], "--p: expected none"),
+        (vec![good, "--metric", "euclidean", "--p", "2", "-o", out], "--p: expected metric minkowski"),
         (vec![good, "--metric", "seuclidean", "-o", out], "--variances"),
         (vec![good, "--metric", "seuclidean", "--variances", wide, "-o", out], "--variances: expected 2"),
         (

@@ -129,7 +129,7 @@ fn parameters_are_refused(device: &Device) {
     };
     fails(&Params::new(Metric::Minkowski).p(0.0), "p: expected");
     fails(&Params::new(Metric::Minkowski).weights(vec![1.0; 3]), "weights: expected 2");
-    fails(&Params::new(Metric::Manhattan).p(1.0), "p: expected none");
+    fails(&Params::new(Metric::Manhattan).p(1.0), "p: expected metric minkowski");
     fails(&Params::new(Metric::StandardizedEuclidean), "variances: expected");
     fails(&Params::new(Metric::StandardizedEuclidean).variances(vec![1.0, -1.0]), "variances[0, 1]");
     fails(&Params::new(Metric::Mahalanobis), "inverse_covariance: expected");

@@ -8,6 +8,7 @@ use tilefold::kmeans::{self, Fit, Params};
 use tilefold::{Device, Error, Fault};
 
 use crate::kmeans_bits::same_bits;
+use crate::support::faults::Work;
 use crate::support::{backends, cases};
 
 /// More calls than a small fit makes; a fit that goes beyond never ends.
@@ -84,6 +85,48 @@ fn validation() {
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
 fn device_lost() {
     fail_every_call(Fault::Lost, backends::gpu, |error| matches!(error, Error::DeviceLost { .. }));
+}
+
+/// A device that stays lost, full or broken: see `support/faults.rs` for what must hold.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn fits_survive_what_lasts() {
+    let ((points, params), expected) = (problem(), expected());
+    Work {
+        name: "a fit",
+        open: &|device| device,
+        run: &|device| kmeans::fit(device, points.view(), &params),
+        device: &|fit: &Fit| fit.device.clone(),
+        is_right: &|fit| {
+            same_bits(fit, &expected, "a fit");
+            true
+        },
+    }
+    .survives_what_lasts();
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn models_survive_every_fault() {
+    let ((points, _), expected) = (problem(), expected());
+    let model = &expected.model;
+    Work {
+        name: "predict",
+        open: &|device| device,
+        run: &|device| model.predict(device, points.view()),
+        device: &|found| found.device.clone(),
+        is_right: &|found| found.labels == expected.labels,
+    }
+    .survives(6);
+    let of_cpu = model.nearest(&Device::cpu(), points.view(), 3).unwrap();
+    Work {
+        name: "the nearest centroids",
+        open: &|device| device,
+        run: &|device| model.nearest(device, points.view(), 3),
+        device: &|found| found.device.clone(),
+        is_right: &|found| found.indices == of_cpu.indices && found.distances == of_cpu.distances,
+    }
+    .survives(6);
 }
 
 /// Prediction too, and prepared data outlives a fault.

@@ -43,9 +43,13 @@ pub fn of_rank(rank: usize, seed: u64) -> Factors {
 
 /// A pool for one module with room for `ranks` rank vectors.
 pub fn pool(device: &Device, ranks: u64) -> Pool {
+    made(device, ranks).unwrap()
+}
+
+pub fn made(device: &Device, ranks: u64) -> Result<Pool, Error> {
     let module = Module { name: "m".into(), inputs: INPUTS, outputs: OUTPUTS };
     let params = PoolParams::new(vec![Group::new("g", vec![module])]);
-    Pool::new(device, params.budget_bytes(RANK_BYTES * ranks).page_elements(16)).unwrap()
+    Pool::new(device, params.budget_bytes(RANK_BYTES * ranks).page_elements(16))
 }
 
 pub fn register(pool: &Pool, name: &str, factors: &Factors) -> u64 {

@@ -1,11 +1,12 @@
 //! A pool on a GPU: slabs, and every device call failing in turn.
 
 use ndarray::Array2;
-use tilefold::lora::{Precision, Routes, apply};
+use tilefold::lora::{Lease, Pool, Precision, Routes, apply};
 use tilefold::{Error, Fault};
 
-use crate::lora_pool::{RANK_BYTES, applied, holds, of_rank, pool, register, sharded};
+use crate::lora_pool::{RANK_BYTES, applied, holds, made, of_rank, pool, register, sharded};
 use crate::support::backends;
+use crate::support::faults::Work;
 use crate::support::lora::{Batch, bits, routes_of};
 
 /// More calls than anything here makes.
@@ -114,7 +115,7 @@ fn every_call_of_a_lease_its_step_and_its_use_fails() {
             let next = pool.lease(&["b", "c", "a"]).unwrap_or_else(|error| panic!("{about}, next: {error}"));
             holds(&next, &[&second, &third, &first]);
             let still = applied(&old, &[&third]);
-            if fault == Fault::Lost && outcome.is_err() {
+            if fault == Fault::Lost && calls >= call {
                 assert!(matches!(still, Err(Error::DeviceLost { .. })), "{about}: {still:?}");
             } else {
                 still.unwrap_or_else(|error| panic!("{about}, the lease of before: {error}"));
@@ -132,6 +133,53 @@ fn every_call_of_a_lease_its_step_and_its_use_fails() {
             }
         }
     }
+}
+
+/// A pool and what it loads: see `support/faults.rs` for what must hold. On the CPU too the lease gives the same bits.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn loading_survives_every_fault() {
+    let (first, second) = (of_rank(3, 1), of_rank(4, 2));
+    Work {
+        name: "a pool with a lease",
+        open: &|device| device,
+        run: &|device| {
+            let pool = made(device, 9)?;
+            register(&pool, "a", &first);
+            register(&pool, "b", &second);
+            let lease = pool.lease(&["a", "b"])?;
+            Ok((pool, lease))
+        },
+        device: &|(pool, _): &(Pool, Lease)| pool.device_name(),
+        is_right: &|(_, lease)| {
+            holds(lease, &[&first, &second]);
+            true
+        },
+    }
+    .survives(8);
+}
+
+/// What is loaded in the background goes on with the CPU too, and so do leases after a step that met the loss.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn a_pool_outlives_a_device_that_stays_lost() {
+    let device = backends::gpu().with_fallback();
+    let (pool, factors) = (pool(&device, 8), of_rank(3, 1));
+    register(&pool, "a", &factors);
+    register(&pool, "b", &factors);
+    let old = pool.lease(&["a"]).unwrap();
+    holds(&old, &[&factors]);
+    assert_eq!(pool.device_name(), device.name());
+    device.inject_lasting_fault(1, Fault::Lost);
+    assert!(matches!(applied(&old, &[&factors]), Err(Error::DeviceLost { .. })), "its weights are gone");
+    while pool.try_lease(&["b"]).unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    holds(&pool.lease(&["a", "b"]).unwrap(), &[&factors, &factors]);
+    assert!(pool.device_name().contains("cpu") && pool.device_name().contains("(after "));
+    assert!(matches!(applied(&old, &[&factors]), Err(Error::DeviceLost { .. })));
+    drop(old);
+    assert_eq!((pool.stats().resident, device.live_buffers()), (2, 0));
 }
 
 /// Somebody else may meet the loss, and somebody else may open the device again.
@@ -211,7 +259,7 @@ fn every_call_of_the_plain_call_fails() {
             let calls = device.device_calls();
             device.inject_fault(0, fault);
             match &outcome {
-                Ok(()) => assert_eq!(bits(y.view()), bits(expected.view()), "{fault:?} at call {call}"),
+                Ok(_) => assert_eq!(bits(y.view()), bits(expected.view()), "{fault:?} at call {call}"),
                 Err(error) => {
                     refused += 1;
                     assert!(is_typed(fault, error), "{fault:?} at call {call}: {error}");
@@ -226,4 +274,24 @@ fn every_call_of_the_plain_call_fails() {
             }
         }
     }
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+fn the_plain_call_survives_what_lasts() {
+    let batch = Batch::<f32, f32>::new(&[3, 9], Precision::F32, routes_of(&[3, 2]), 70, 33);
+    let expected: Array2<f32> = batch.check(&backends::gpu());
+    let slots: Vec<_> = batch.slots.iter().collect();
+    Work {
+        name: "apply",
+        open: &|device| device,
+        run: &|device| {
+            let mut y = batch.y.clone();
+            let applied = apply(device, &slots, &batch.routes, batch.x.view(), y.view_mut())?;
+            Ok((applied.device, y))
+        },
+        device: &|(device, _)| device.clone(),
+        is_right: &|(_, y)| bits(y.view()) == bits(expected.view()),
+    }
+    .survives_what_lasts();
 }

@@ -13,6 +13,8 @@ mod cli;
 mod cli_stopped;
 mod devices;
 mod distance;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod distance_faults;
 mod distance_gpu;
 mod distance_metrics;
 mod distance_rules;
@@ -36,6 +38,8 @@ mod kmeans_update;
 mod kmedoids;
 mod kmedoids_bits;
 mod kmedoids_cli;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod kmedoids_faults;
 mod lora;
 mod lora_bugs;
 mod lora_cli;
@@ -62,6 +66,8 @@ mod neighbours;
 mod neighbours_cli;
 mod neighbours_estimates;
 mod neighbours_exact;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+mod neighbours_faults;
 #[cfg(feature = "gpu")]
 mod neighbours_gpu;
 #[cfg(feature = "test-hooks")]

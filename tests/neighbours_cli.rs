@@ -110,9 +110,9 @@ fn bad_input_of_neighbours_is_refused_by_name() {
         (vec![good, "--radius", "1", "-o", out], "--radius"),
         (vec![good, "--radius", "1", "-k", "1"], "--radius"),
         (vec![good, "-k", "1", "--beyond", "1"], "--beyond"),
-        (vec![good, "--radius", "1", "--beyond", "2"], "--beyond: expected at most the radius"),
+        (vec![good, "--radius", "1", "--beyond", "2"], "--beyond: expected at most 1, the radius"),
         (vec![good, "--radius", "1", "--beyond", "nan"], "--beyond"),
-        (vec![good, "-k", "1", "--periodic", "1"], "--periodic: expected 2"),
+        (vec![good, "-k", "1", "--periodic", "1"], "--periodic: expected 2 lengths"),
         (vec![good, "-k", "1", "--periodic", "1,x"], "--periodic"),
         (vec![good, "-k", "1", "--periodic", "1e9,0"], "--periodic[0, 1]"),
         (vec![good, "-k", "1", "--metric", "seuclidean"], "--variances: expected one variance per column"),
@@ -122,7 +122,7 @@ fn bad_input_of_neighbours_is_refused_by_name() {
             "--inverse-covariance",
         ),
         (vec![good, "-k", "1", "--metric", "minkowski", "--p", "0"], "--p: expected a finite number above 0"),
-        (vec![good, "-k", "1", "--p", "3"], "--p: expected none"),
+        (vec![good, "-k", "1", "--p", "3"], "--p: expected metric minkowski"),
         (vec![zeros, "-k", "1", "--metric", "kldivergence"], "INPUT[1, 0]"),
     ] {
         refused(&arguments, &run(&[&["neighbours"][..], &arguments].concat()), name);

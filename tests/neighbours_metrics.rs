@@ -286,8 +286,8 @@ fn boxes_are_refused(device: &Device) {
         nearest_of_each(device, points.view(), &Params::new(metric, 2).periodic(lengths))
     };
     assert!(search(Metric::Euclidean, vec![2.0, 3.0]).is_ok());
-    refuses(search(Metric::Cosine, vec![2.0, 3.0]), "periodic: expected none but with sqeuclidean");
-    refuses(search(Metric::Euclidean, vec![2.0]), "periodic: expected 2, one length per column, got 1");
+    refuses(search(Metric::Cosine, vec![2.0, 3.0]), "periodic: expected metric sqeuclidean, euclidean");
+    refuses(search(Metric::Euclidean, vec![2.0]), "periodic: expected 2 lengths, one per column, got 1");
     for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         refuses(search(Metric::Manhattan, vec![2.0, wrong]), "periodic[0, 1]: expected a length above 0");
     }
@@ -308,12 +308,15 @@ fn shells_are_refused(device: &Device) {
     let search = |params| within(device, points.view(), points.view(), &params);
     let euclidean = || RadiusParams::new(Metric::Euclidean, 1.0);
     assert!(search(euclidean().beyond(1.0)).unwrap().indices.is_empty());
-    refuses(search(euclidean().beyond(1.5)), "beyond: expected at most the radius, 1, got 1.5");
+    refuses(search(euclidean().beyond(1.5)), "beyond: expected at most 1, the radius of query 0, got 1.5");
     refuses(search(euclidean().beyond(f64::NAN)), "beyond: expected a number of at least 0");
     refuses(search(euclidean().beyond(-0.1)), "beyond: expected a number of at least 0");
-    refuses(search(euclidean().beyond(vec![0.5])), "beyond: expected 12, one per query, got 1");
+    refuses(search(euclidean().beyond(vec![0.5])), "beyond: expected 12 values, one per query, got 1");
     let product = RadiusParams::new(Metric::InnerProduct, 0.2);
-    refuses(search(product.clone().beyond(0.1)), "beyond: expected at least the radius, 0.2, got 0.1");
+    refuses(
+        search(product.clone().beyond(0.1)),
+        "beyond: expected at least 0.2, the radius of query 0, got 0.1",
+    );
     let shell = search(product.beyond(0.5)).unwrap().distances.to_f64();
     assert!(!shell.is_empty() && shell.iter().all(|value| *value >= 0.2 && *value < 0.5));
 }

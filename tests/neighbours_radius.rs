@@ -157,7 +157,7 @@ fn radius_of_each_query(device: &Device) {
     check(&found, Metric::Euclidean, &wide(points.view()), &wide(queries.view()), &params.radius, 0.0);
     let params = RadiusParams::new(Metric::Euclidean, Radius::Each(vec![1.0; 39]));
     let message = within(device, points.view(), queries.view(), &params).unwrap_err().to_string();
-    assert_eq!(message, "radius: expected 40, one per query, got 39");
+    assert_eq!(message, "radius: expected 40 values, one per query, got 39");
 }
 
 fn sorted_or_by_index(device: &Device) {

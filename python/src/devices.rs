@@ -45,9 +45,15 @@ fn default_threads() -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// The device of a selector: `auto`, `cpu`, `cpu:4`, `reference`, `gpu`, or an adapter. Its threads are its own, never
-/// rayon's global ones, which a forked child would wait for in vain.
+/// The device of a selector: `auto`, `cpu`, `cpu:4`, `reference`, `gpu`, or an adapter. `auto` too tells what a GPU fails:
+/// `_devices.run_on` does then what the configuration says.
 pub(crate) fn device(py: Python<'_>, selector: &str) -> PyResult<Device> {
+    Ok(opened(py, selector)?.without_fallback())
+}
+
+/// The same, of which `auto` goes on with the CPU. Its threads are its own, never rayon's global ones, which a forked child
+/// would wait for in vain.
+pub(crate) fn opened(py: Python<'_>, selector: &str) -> PyResult<Device> {
     let key = selector.trim().to_lowercase();
     let (known, threads) =
         with_opened(py, |opened| (opened.devices.get_or_insert_default().get(&key).cloned(), opened.threads));

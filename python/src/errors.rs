@@ -8,13 +8,13 @@ create_exception!(
     tilefold,
     InternalError,
     PyRuntimeError,
-    "A fault of tilefold itself: a panic that was caught."
+    "A fault of tilefold itself: a panic that was caught, or a shader that could not be written."
 );
 create_exception!(
     tilefold,
     DeviceError,
     PyRuntimeError,
-    "No device matches a selector, or a device was lost or refused an operation."
+    "No device matches a selector, or a device was lost, refused an operation or returned a wrong result."
 );
 create_exception!(
     tilefold,
@@ -45,7 +45,10 @@ pub(crate) fn to_python(error: tilefold::Error) -> PyErr {
         },
         Error::DeviceMemory { .. } => DeviceMemoryError::new_err(text),
         Error::Device { .. } => DeviceNotFoundError::new_err(text),
-        Error::DeviceLost { .. } | Error::DeviceRefused { .. } => DeviceError::new_err(text),
+        Error::DeviceLost { .. } | Error::DeviceRefused { .. } | Error::WrongResult { .. } => {
+            DeviceError::new_err(text)
+        }
+        Error::ShaderTemplate { .. } => InternalError::new_err(text),
         Error::Cancelled => PyKeyboardInterrupt::new_err(text),
         _ => PyRuntimeError::new_err(text),
     }

@@ -84,6 +84,7 @@ impl LoraPool {
         weights: &str,
         most_resident: usize,
         device: &str,
+        falls_back: bool,
     ) -> PyResult<Self> {
         guarded(|| {
             let module = |(name, inputs, outputs)| Module { name, inputs, outputs };
@@ -94,7 +95,7 @@ impl LoraPool {
                 .budget_bytes(budget_bytes)
                 .weights(precision_of(weights)?)
                 .most_resident(most_resident);
-            let device = devices::device(py, device)?;
+            let device = if falls_back { devices::opened(py, device)? } else { devices::device(py, device)? };
             Ok(Self(work::run(py, &Cancel::new(), || lora::Pool::new(&device, params))?))
         })
     }

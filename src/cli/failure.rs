@@ -65,7 +65,11 @@ impl From<Error> for Failure {
 fn code(error: &Error) -> u8 {
     match error {
         Error::Cancelled => CANCELLED,
-        Error::DeviceMemory { .. } | Error::DeviceLost { .. } | Error::DeviceRefused { .. } => WORK,
+        Error::DeviceMemory { .. }
+        | Error::DeviceLost { .. }
+        | Error::DeviceRefused { .. }
+        | Error::WrongResult { .. }
+        | Error::ShaderTemplate { .. } => WORK,
         Error::File { source, .. } => match source.kind() {
             // The name that was given is wrong.
             ErrorKind::NotFound

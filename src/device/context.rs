@@ -274,6 +274,12 @@ impl Gpu {
         self.context.faults.arm(nth, fault);
     }
 
+    /// The same for call number `nth` and all after it.
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(crate) fn fail_from_call(&self, nth: u64, fault: Fault) {
+        self.context.faults.arm_from(nth, fault);
+    }
+
     /// Device calls since the last [`Gpu::fail_call`].
     #[cfg(any(test, feature = "test-hooks"))]
     pub(crate) fn calls(&self) -> u64 {

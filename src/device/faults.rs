@@ -1,5 +1,5 @@
 //! One place where what went wrong on a device becomes an [`Error`]: real faults out of error scopes, a lost device,
-//! and, in tests, faults planted at the Nth call, which take the same way.
+//! and, in tests, faults planted at the Nth call, or from it on, which take the same way.
 
 use std::sync::{Arc, OnceLock};
 
@@ -147,16 +147,26 @@ mod planted {
     #[derive(Debug, Default)]
     pub(in crate::device) struct Faults {
         calls: AtomicU64,
-        armed: Mutex<Option<(u64, Fault)>>,
+        armed: Mutex<Option<Armed>>,
+    }
+
+    /// The calls that are to fail.
+    #[derive(Clone, Copy, Debug)]
+    struct Armed {
+        first: u64,
+        /// Whether all calls after the first fail too.
+        lasts: bool,
+        fault: Fault,
     }
 
     impl Faults {
-        /// Counts one call; the fault it has to return, if it is the armed one.
+        /// Counts one call; the fault it has to return, if it is an armed one.
         pub(in crate::device) fn next(&self) -> Option<Fault> {
             let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
             let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
             match *armed {
-                Some((nth, fault)) if nth == call => {
+                Some(Armed { first, lasts: true, fault }) if first <= call => Some(fault),
+                Some(Armed { first, fault, .. }) if first == call => {
                     *armed = None;
                     Some(fault)
                 }
@@ -166,9 +176,18 @@ mod planted {
 
         /// Starts counting anew; call number `nth` (from 1) fails, none for 0.
         pub(in crate::device) fn arm(&self, nth: u64, fault: Fault) {
+            self.start((nth > 0).then_some(Armed { first: nth, lasts: false, fault }));
+        }
+
+        /// Starts counting anew; call number `nth` (from 1) and all after it fail.
+        pub(in crate::device) fn arm_from(&self, nth: u64, fault: Fault) {
+            self.start(Some(Armed { first: nth, lasts: true, fault }));
+        }
+
+        fn start(&self, calls: Option<Armed>) {
             let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
             self.calls.store(0, Ordering::Relaxed);
-            *armed = (nth > 0).then_some((nth, fault));
+            *armed = calls;
         }
 
         /// Calls since the last arming.
@@ -226,6 +245,16 @@ mod tests {
         assert_eq!(faults.calls(), 4);
         faults.arm(0, Fault::Lost);
         assert_eq!((faults.next(), faults.calls()), (None, 1));
+    }
+
+    #[test]
+    fn a_lasting_fault_stays_until_it_is_disarmed() {
+        let faults = Faults::default();
+        faults.arm_from(2, Fault::Lost);
+        let seen: Vec<_> = (0..4).map(|_| faults.next()).collect();
+        assert_eq!(seen, [None, Some(Fault::Lost), Some(Fault::Lost), Some(Fault::Lost)]);
+        faults.arm(0, Fault::Lost);
+        assert_eq!(faults.next(), None);
     }
 
     #[test]

@@ -83,6 +83,9 @@ pub struct Device {
     caps: Caps,
     /// The threads of the CPU path, and of the host's part of work on a GPU.
     pool: CpuPool,
+    /// Whether the CPU goes on with work that fails on a GPU.
+    #[cfg(feature = "gpu")]
+    falls_back: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -131,10 +134,11 @@ impl Backend<'_> {
 
 impl Device {
     /// The best hardware GPU (discrete before integrated before others, never a software driver) for work that is
-    /// large enough to pay for the upload, else the CPU path. The GPU is looked for once, at the first need.
+    /// large enough to pay for the upload, else the CPU path. The GPU is looked for once, at the first need. Where it
+    /// fails for good the CPU goes on, and the result's `device` says so: see [`Device::without_fallback`].
     pub fn auto() -> Self {
         #[cfg(feature = "gpu")]
-        return Self::new(Choice::Auto(Arc::default()));
+        return Self { falls_back: true, ..Self::new(Choice::Auto(Arc::default())) };
         #[cfg(not(feature = "gpu"))]
         return Self::cpu();
     }
@@ -274,6 +278,15 @@ impl Device {
         self.with_caps(caps)
     }
 
+    /// The same device, whose work on a GPU ends with the error that the GPU has. Without this, the CPU goes on with what
+    /// `auto` chose a GPU for and the GPU failed; the result's `device` says so. Nothing for all other devices.
+    pub fn without_fallback(self) -> Self {
+        #[cfg(feature = "gpu")]
+        return Self { falls_back: false, ..self };
+        #[cfg(not(feature = "gpu"))]
+        return self;
+    }
+
     /// Frees the device memory that finished work left for later work to reuse. Nothing on the CPU.
     pub fn release_idle_memory(&self) {
         #[cfg(feature = "gpu")]
@@ -311,6 +324,26 @@ impl Device {
         }
     }
 
+    /// This device's processor, whatever performs its work.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn processor(&self) -> Backend<'_> {
+        Backend::Cpu(&self.pool)
+    }
+
+    /// Runs `work` on this device, and where a GPU fails for good and this device falls back, all of it once more on the CPU:
+    /// for work whose parts are to be of one device. Also names the CPU then.
+    pub(crate) fn all_on_one<R>(&self, work: impl Fn(&Self) -> Result<R>) -> Result<(R, Option<String>)> {
+        let outcome = work(&self.clone().without_fallback());
+        #[cfg(feature = "gpu")]
+        if let Err(error) = &outcome
+            && let Some(gpu) = self.opened_gpu()
+            && self.falls_back_after(error)
+        {
+            return Ok((work(&self.without_gpu())?, Some(self.cpu_after(gpu))));
+        }
+        Ok((outcome?, None))
+    }
+
     /// The threads that do the host's part of any work.
     pub(crate) fn host_pool(&self) -> CpuPool {
         self.pool.clone()
@@ -321,20 +354,14 @@ impl Device {
         matches!(self.choice, Choice::Reference)
     }
 
-    /// Whether this device chooses between GPU and CPU by itself.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn is_auto(&self) -> bool {
-        matches!(self.choice, Choice::Auto(_))
-    }
-
-    /// The CPU path of this device in words.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn cpu_name(&self) -> String {
-        cpu_name(&self.pool)
-    }
-
     fn new(choice: Choice) -> Self {
-        Self { choice, caps: Caps::default(), pool: CpuPool::default() }
+        Self {
+            choice,
+            caps: Caps::default(),
+            pool: CpuPool::default(),
+            #[cfg(feature = "gpu")]
+            falls_back: false,
+        }
     }
 
     #[cfg(not(feature = "gpu"))]
@@ -374,6 +401,22 @@ impl Device {
         if let Some(gpu) = self.opened_gpu() {
             gpu.fail_call(nth, fault);
         }
+    }
+
+    /// Lets device call number `nth` from now on (from 1) and all calls after it return `fault`: the device stays lost, or
+    /// full.
+    #[doc(hidden)]
+    pub fn inject_lasting_fault(&self, nth: u64, fault: Fault) {
+        if let Some(gpu) = self.opened_gpu() {
+            gpu.fail_from_call(nth, fault);
+        }
+    }
+
+    /// The same device, of which the CPU goes on with what fails, as with `auto`, which takes no software driver and no
+    /// small work to a GPU.
+    #[doc(hidden)]
+    pub fn with_fallback(self) -> Self {
+        Self { falls_back: true, ..self }
     }
 
     /// The same device with plain WGSL in place of matrix units of this size, 8 or 16.

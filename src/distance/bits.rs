@@ -35,6 +35,14 @@ impl Bits {
         self.y.as_ref().unwrap_or(&self.x)
     }
 
+    /// What [`Operands::of_bits`](super::operands::Operands::of_bits) made of bits, as bits again.
+    #[cfg(feature = "gpu")]
+    pub(super) fn of_operands(operands: &super::operands::Operands<f32>) -> Self {
+        let words = |rows: &[f32]| bytemuck::cast_slice(rows).to_vec();
+        let y = (!operands.is_with_itself()).then(|| words(&operands.y().rows));
+        Self { metric: operands.metric, depth: operands.depth, x: words(&operands.x.rows), y }
+    }
+
     /// Both tables, the second where it is another one.
     #[cfg(feature = "gpu")]
     pub(super) fn into_tables(self) -> (Vec<u32>, Option<Vec<u32>>) {

@@ -50,6 +50,8 @@ pub(crate) mod domain;
 mod functions;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
+#[cfg(feature = "gpu")]
+mod gpu_or_cpu;
 mod matrix;
 mod metric;
 mod operands;
@@ -135,6 +137,10 @@ pub fn between_into<'a, 'b, 'o>(
 /// Hands the matrix of X with Y (with itself for `None`) to `sink` in blocks of rows, in order: for matrices larger than
 /// the memory. A block has at most 64 MiB (and at most `max_bytes`), unless a single row has more. An error of `sink`
 /// ends the work and is returned.
+///
+/// Blocks that were handed out stay as they are where [`Device::auto`]'s GPU fails later on: the CPU goes on with the block
+/// that failed, and `device` says from which row. Values of the two devices differ within the bounds, so such a matrix of X
+/// with itself is symmetric within them.
 ///
 /// ```
 /// use tilefold::distance::{MatrixView, Metric, Params, stream};

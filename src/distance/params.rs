@@ -147,7 +147,8 @@ fn missing(name: &'static str, rule: &str) -> Error {
 
 fn only_with(name: &'static str, is_given: bool, metric: Metric, owner: Metric) -> Result<()> {
     if is_given && metric != owner {
-        return Err(Error::parameter(name, format!("none: it belongs to the metric {owner}"), metric));
+        let rule = format!("metric {owner}, which alone takes it");
+        return Err(Error::parameter(name, rule, metric));
     }
     Ok(())
 }
@@ -160,7 +161,7 @@ fn check_columns(
     is_good: impl Fn(f64) -> bool,
 ) -> Result<()> {
     if values.len() != depth {
-        return Err(Error::shape(argument, format!("{depth}, one per column of x"), values.len()));
+        return Err(Error::shape(argument, format!("{depth} values, one per column"), values.len()));
     }
     match values.iter().position(|&value| !is_good(value)) {
         Some(column) => Err(Error::Value { argument, row: 0, column, expected, got: values[column] }),
@@ -175,7 +176,7 @@ fn symmetric(inverse: &Array2<f64>, depth: usize) -> Result<Array2<f64>> {
         let (rows, columns) = inverse.dim();
         return Err(Error::shape(
             argument,
-            format!("{depth} x {depth}, as x has columns"),
+            format!("{depth} x {depth}, for as many columns"),
             format!("{rows} x {columns}"),
         ));
     }
@@ -218,7 +219,7 @@ mod tests {
         let message = refused(&minkowski().weights(vec![1.0, -1.0]));
         assert!(message.starts_with("weights[0, 1]: expected a finite number of at least 0"), "{message}");
         let message = refused(&Params::new(Metric::Euclidean).p(2.0));
-        assert_eq!(message, "p: expected none: it belongs to the metric minkowski, got euclidean");
+        assert_eq!(message, "p: expected metric minkowski, which alone takes it, got euclidean");
         let seuclidean = || Params::new(Metric::StandardizedEuclidean);
         assert!(refused(&seuclidean()).starts_with("variances: expected one variance per column"));
         assert!(refused(&seuclidean().variances(vec![1.0, 0.0])).starts_with("variances[0, 1]"));

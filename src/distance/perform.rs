@@ -4,7 +4,7 @@ use ndarray::ArrayViewMut2;
 
 use super::bits::{self, Bits};
 #[cfg(feature = "gpu")]
-use super::gpu::GpuEngine;
+use super::gpu_or_cpu::GpuOrCpu;
 use super::matrix::Filled;
 use super::metric::{Domain, Metric};
 use super::operands::Operands;
@@ -37,10 +37,7 @@ enum Performer<'a, T: Real> {
         bits: Bits,
     },
     #[cfg(feature = "gpu")]
-    Gpu {
-        pool: CpuPool,
-        engine: Box<GpuEngine<'a>>,
-    },
+    Gpu(Box<GpuOrCpu<'a>>),
 }
 
 /// What tables were made into.
@@ -97,10 +94,7 @@ impl<'a, T: Real> Engine<'a, T> {
             (Backend::Cpu(pool), Prepared::Bits(bits)) => Performer::Bits { pool: (*pool).clone(), bits },
             #[cfg(feature = "gpu")]
             (Backend::Gpu(gpu), Prepared::Rows(operands)) => match T::single(*operands) {
-                Ok(operands) => Performer::Gpu {
-                    pool: host.clone(),
-                    engine: Box::new(GpuEngine::new((*gpu).clone(), operands)?),
-                },
+                Ok(operands) => Performer::Gpu(Box::new(GpuOrCpu::new(device, gpu, operands)?)),
                 Err(operands) => Performer::Cpu { pool: host.clone(), operands: *operands },
             },
             #[cfg(feature = "gpu")]
@@ -109,8 +103,7 @@ impl<'a, T: Real> Engine<'a, T> {
             }
             #[cfg(feature = "gpu")]
             (Backend::Gpu(gpu), Prepared::Bits(bits)) => {
-                let engine = Box::new(GpuEngine::new((*gpu).clone(), Operands::of_bits(bits))?);
-                Performer::Gpu { pool: host.clone(), engine }
+                Performer::Gpu(Box::new(GpuOrCpu::new(device, gpu, Operands::of_bits(bits))?))
             }
         };
         let device = match (&backend, &performer) {
@@ -124,21 +117,21 @@ impl<'a, T: Real> Engine<'a, T> {
         Ok(Self { performer, cancel: params.cancel.clone(), filled })
     }
 
-    /// Fills `out` with rows from `first_row` on.
+    /// Fills `out` with rows from `first_row` on, all on one device.
     pub(crate) fn fill(&mut self, first_row: usize, mut out: ArrayViewMut2<T>) -> Result<()> {
         match &mut self.performer {
             Performer::Reference(definition) => definition.fill(first_row, &mut out, &self.cancel),
             Performer::Cpu { pool, operands } => cpu::fill(pool, operands, first_row, out, &self.cancel),
             Performer::Bits { pool, bits } => cpu::bits::fill(pool, bits, first_row, out, &self.cancel),
             #[cfg(feature = "gpu")]
-            Performer::Gpu { pool, engine } => match T::single_out(out) {
-                Some(out) => pool.install(|| engine.fill(first_row, out, &self.cancel)),
+            Performer::Gpu(performer) => match T::single_out(out) {
+                Some(out) => {
+                    performer.fill(first_row, out, &self.cancel)?;
+                    self.filled.device = performer.device();
+                    Ok(())
+                }
                 // Operands of another type are the CPU's: `new` saw to that.
-                None => Err(Error::DeviceRefused {
-                    device: self.filled.device.clone(),
-                    operation: "distances",
-                    reason: "results other than f32".into(),
-                }),
+                None => Err(Error::shape("out", "an array of f32", "an array of f64")),
             },
         }
     }

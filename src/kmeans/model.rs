@@ -117,6 +117,8 @@ pub struct Nearest {
     pub indices: Array2<u32>,
     /// Their Euclidean distances in input units.
     pub distances: Array2<f64>,
+    /// What found them.
+    pub device: String,
 }
 
 /// Most centroids per point that [`Model::nearest`] returns.
@@ -224,20 +226,20 @@ impl Model {
         let cancel = Cancel::new();
         let rows = self.rows(&points, &cancel);
         let backend = device.resolve(&self.predicted(&points));
-        let top = device.host_pool().install(|| match &backend {
-            Backend::Reference => self.nearest_reference(&points, count),
-            Backend::Cpu(_) => label::top(&rows, &book, count),
+        let (top, ran_on) = device.host_pool().install(|| match &backend {
+            Backend::Reference => Ok((self.nearest_reference(&points, count)?, backend.name())),
+            Backend::Cpu(_) => Ok((label::top(&rows, &book, count)?, backend.name())),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
                 let on_gpu = |gpu: &Gpu, _| super::gpu::label::top(gpu, &rows, &book, count);
-                Ok(device.on_gpu_or_cpu(gpu, on_gpu, || label::top(&rows, &book, count))?.0)
+                device.on_gpu_or_cpu(gpu, on_gpu, || label::top(&rows, &book, count))
             }
         })?;
         let shape = (points.rows(), count);
         let indices = Array2::from_shape_fn(shape, |(row, rank)| top[row].indices[rank]);
         let distances =
             Array2::from_shape_fn(shape, |(row, rank)| top[row].squared[rank].sqrt() / self.frame.scale);
-        Ok(Nearest { indices, distances })
+        Ok(Nearest { indices, distances, device: ran_on })
     }
 
     /// Euclidean distances of each point to every centroid, `[points, centroids]`, in input units.

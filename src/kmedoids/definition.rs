@@ -32,7 +32,7 @@ pub(super) fn cluster<T: Entry>(
             })?
         }
         Method::OneBatch { .. } | Method::Clarans { .. } => {
-            let rule = "on the reference device a method that draws no swaps and weighs no objects";
+            let rule = "a method that draws no swaps and weighs no objects, on the reference device";
             return Err(Error::parameter("method", rule, format!("{:?}", params.method)));
         }
         _ => {

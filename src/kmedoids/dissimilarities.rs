@@ -132,9 +132,9 @@ impl Dissimilarities<'_> {
     pub fn lower_triangle<T: Number>(objects: usize, values: &[T]) -> Result<Self> {
         let needed = objects.checked_mul(objects.saturating_sub(1)).map(|twice| twice / 2);
         if needed != Some(values.len()) {
-            let needed = needed.map_or("more than the memory holds".to_owned(), |needed| needed.to_string());
-            let expected = format!("{needed} values, n (n - 1) / 2 of {objects} objects");
-            return Err(Error::shape("dissimilarities", expected, values.len()));
+            let needed = needed.map_or("more than 2^64".to_owned(), |needed| needed.to_string());
+            let expected = format!("{needed} values, n (n - 1) / 2 for {objects} objects");
+            return Err(Error::shape("dissimilarities", expected, format!("{} values", values.len())));
         }
         let mut square = Array2::from_elem((objects, objects), T::default());
         let mut rest = values;

@@ -216,7 +216,7 @@ fn check_given(medoids: &[usize], count: usize, objects: usize) -> Result<()> {
     let mut sorted = medoids.to_vec();
     sorted.sort_unstable();
     if let Some(&beyond) = sorted.last().filter(|&&last| last >= objects) {
-        let rule = format!("objects below {objects} (their number)");
+        let rule = format!("objects below {objects}, their number");
         return Err(Error::parameter("init", rule, beyond));
     }
     match sorted.windows(2).find(|pair| pair[0] == pair[1]) {

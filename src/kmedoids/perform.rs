@@ -15,8 +15,6 @@ use super::params::{Method, Params};
 use super::problem::{Found, Problem};
 use super::random::distinct;
 use super::results::{Fit, Seconds, performers};
-#[cfg(feature = "gpu")]
-use crate::device::Gpu;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
 use crate::random::Draws;
@@ -80,7 +78,7 @@ pub(crate) fn cluster<T: Entry>(
         return definition::cluster(&problem, checked.has_negative, params, seconds);
     }
     let mut draws = Draws::new(params.seed, 0);
-    let mut ran_on = Backend::Cpu(&device.host_pool()).name();
+    let mut swaps = Swaps { ran_on: Backend::Cpu(&device.host_pool()).name(), fell_back: false };
     let begin = Instant::now();
     let found = match params.method {
         Method::Clara { samples, size } => {
@@ -100,15 +98,27 @@ pub(crate) fn cluster<T: Entry>(
             let first = problem.first(params, &mut draws)?;
             seconds.init = begin.elapsed().as_secs_f64();
             let found;
-            (found, ran_on) = improve(device, &backend, &problem, first, params, &mut draws)?;
+            (found, swaps) = improve(device, &backend, &problem, first, params, &mut draws)?;
             found
         }
     };
     seconds.improve = begin.elapsed().as_secs_f64() - seconds.init;
     let mut assignment = problem.assign(&found.medoids)?;
     assignment.silhouette = assignment.silhouette.filter(|_| !checked.has_negative);
-    let device = performers(made_by.unwrap_or_else(|| backend.name()), &ran_on);
+    let device = match made_by {
+        // Nothing was done by a GPU that failed.
+        None if swaps.fell_back => swaps.ran_on,
+        made_by => performers(made_by.unwrap_or_else(|| backend.name()), &swaps.ran_on),
+    };
     Ok(Fit::new(found, assignment, problem.grid, device, seconds))
+}
+
+/// Who swapped.
+struct Swaps {
+    /// In words.
+    ran_on: String,
+    /// Whether the processor did because a GPU failed.
+    fell_back: bool,
 }
 
 /// Improves medoids on the device where it performs the method, else on the processor; also says where.
@@ -119,20 +129,22 @@ fn improve<T: Entry>(
     first: Vec<usize>,
     params: &Params,
     draws: &mut Draws,
-) -> Result<(Found, String)> {
-    let processor = Backend::Cpu(&device.host_pool()).name();
+) -> Result<(Found, Swaps)> {
     #[cfg(feature = "gpu")]
     if let Backend::Gpu(gpu) = backend {
-        let on_gpu = |gpu: &Gpu, _| gpu::improve(gpu, problem, &first, params);
-        let (found, ran_on) = device.on_gpu_or_cpu(gpu, on_gpu, || Ok(None))?;
-        return match found {
-            Some(found) => Ok((found, ran_on)),
-            None => Ok((problem.improve(first, params, draws)?, processor)),
-        };
+        match gpu.persist(|gpu, _| gpu::improve(gpu, problem, &first, params)) {
+            Ok(Some(found)) => return Ok((found, Swaps { ran_on: gpu.name(), fell_back: false })),
+            Err(error) if device.falls_back_after(&error) => {
+                let swaps = Swaps { ran_on: device.cpu_after(gpu), fell_back: true };
+                return Ok((problem.improve(first, params, draws)?, swaps));
+            }
+            outcome => drop(outcome?),
+        }
     }
     #[cfg(not(feature = "gpu"))]
     let _ = backend;
-    Ok((problem.improve(first, params, draws)?, processor))
+    let swaps = Swaps { ran_on: Backend::Cpu(&device.host_pool()).name(), fell_back: false };
+    Ok((problem.improve(first, params, draws)?, swaps))
 }
 
 /// What `auto` chooses by: a pass looks at every entry once, and there are about ten that a GPU could perform.

@@ -70,10 +70,10 @@ fn fit_as<T: Entry>(device: &Device, points: &Points, params: &Params) -> Result
         }
         _ => false,
     };
-    let mut maker = RowMaker::new(device, points, None, &measure(params))?;
-    let made_by = Some(maker.device());
-    let seconds = |begin: Instant| Seconds { matrix: begin.elapsed().as_secs_f64(), ..Seconds::default() };
+    let maker = |device: &Device| RowMaker::new(device, points, None, &measure(params));
+    let seconds = || Seconds { matrix: begin.elapsed().as_secs_f64(), ..Seconds::default() };
     if matrix_bytes <= most && !(is_sampled && is_symmetric) {
+        let mut maker = maker(device)?;
         let mut matrix = zeros(objects, objects)?;
         maker.fill(0, T::place(matrix.view_mut()))?;
         let largest = largest(&matrix.view())?;
@@ -81,16 +81,23 @@ fn fit_as<T: Entry>(device: &Device, points: &Points, params: &Params) -> Result
             matrix = transposed(&matrix.view());
         }
         let columns = Columns::held(matrix.into_raw_vec_and_offset().0.into(), objects);
-        return cluster(device, columns, checked(largest), params, seconds(begin), made_by);
+        return cluster(device, columns, checked(largest), params, seconds(), Some(maker.device()));
     }
     if !is_symmetric {
         let what =
             format!("distances of {objects} x {objects} rows, which are not symmetric with this metric");
         return Err(Error::TooLarge { what, needed_bytes: matrix_bytes, limit_bytes: most });
     }
-    let largest = farthest::<T>(&mut maker, objects, params)?;
-    let columns = Columns::<T>::made(maker, objects);
-    cluster(device, columns, checked(largest), params, seconds(begin), made_by)
+    // Columns are made again and again, and those of two devices differ within their bounds.
+    let (mut fit, after_failure) = device.all_on_one(|device| {
+        let mut maker = maker(device)?;
+        let made_by = Some(maker.device());
+        let largest = farthest::<T>(&mut maker, objects, params)?;
+        let columns = Columns::<T>::made(maker, objects);
+        cluster(device, columns, checked(largest), params, seconds(), made_by)
+    })?;
+    fit.device = after_failure.unwrap_or(fit.device);
+    Ok(fit)
 }
 
 fn checked(largest: f64) -> Checked {
@@ -151,7 +158,7 @@ fn fit_one_batch<T: Entry>(
 ) -> Result<Fit> {
     let begin = Instant::now();
     if device.is_reference() {
-        let rule = "on the reference device a method that draws no swaps and weighs no objects";
+        let rule = "a method that draws no swaps and weighs no objects, on the reference device";
         return Err(Error::parameter("method", rule, format!("{:?}", params.method)));
     }
     // Before a sample is taken, in which a row has another number.
@@ -165,12 +172,15 @@ fn fit_one_batch<T: Entry>(
     let matrix = begin.elapsed().as_secs_f64();
     let found = one_batch::search(values, &batch, params, &mut draws)?;
     let improve = begin.elapsed().as_secs_f64() - matrix;
-    let (columns, _) =
+    let (columns, measured_by) =
         with_rows(points, &found.medoids, |medoids| columns_of::<T>(device, medoids, points, params))?;
+    // They differ where a GPU failed in between, or where the device chooses by the size.
+    let is_same_maker = made_by == measured_by;
     let largest = columns.par_iter().map(|d| d.wide()).reduce(|| 0.0, f64::max);
     let grid = Grid::new(largest, objects as u64);
     let assignment = assign(&columns, objects, grid);
     let device = performers(made_by, &Backend::Cpu(&device.host_pool()).name());
+    let device = if is_same_maker { device } else { format!("{device}; labels on {measured_by}") };
     Ok(Fit::new(found, assignment, grid, device, Seconds { matrix, init: 0.0, improve }))
 }
 

@@ -19,6 +19,14 @@ const MODULE: &str = "module";
 /// Elements of the longest page.
 const LONGEST_PAGE: usize = 1024;
 
+/// What [`apply`] reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Applied {
+    /// The device in words.
+    pub device: String,
+}
+
 /// Updates the rows of y by the low-rank updates that their routes name:
 ///
 /// ```text
@@ -45,14 +53,14 @@ const LONGEST_PAGE: usize = 1024;
 ///
 /// # Errors
 /// [`Error::Shape`] where sizes disagree, [`Error::Parameter`] for a slot beyond the last, device errors: one loss of
-/// the device and a few failures of its memory are survived. y then is as it was.
+/// the device and a few failures of its memory are survived, and where `auto` chose it the CPU goes on. y then is as it was.
 pub fn apply<X: Scalar, Y: Scalar>(
     device: &Device,
     slots: &[&Factors],
     routes: &Routes,
     x: ArrayView2<'_, X>,
     mut y: ArrayViewMut2<'_, Y>,
-) -> Result<()> {
+) -> Result<Applied> {
     let (inputs, outputs) = (x.ncols(), y.ncols());
     for (slot, factors) in slots.iter().enumerate() {
         if (factors.inputs(), factors.outputs()) != (inputs, outputs) {
@@ -71,7 +79,7 @@ pub fn apply<X: Scalar, Y: Scalar>(
     }
     if slots.is_empty() || inputs == 0 || outputs == 0 {
         // No update can name a slot, and none changes a row.
-        return Ok(());
+        return Ok(Applied { device: device.resolve(&Prediction { flops: 0.0, upload_bytes: 0.0 }).name() });
     }
     let flops = |row: usize| -> f64 {
         let ranks = routes.of_row(row).iter().map(|route| slots[route.slot as usize].rank());
@@ -87,18 +95,19 @@ pub fn apply<X: Scalar, Y: Scalar>(
         let mut updated = y.to_owned();
         pooled(device, slots, routes, x, updated.view_mut()).map(|()| updated)
     };
-    let updated = match device.resolve(&predicted) {
+    let backend = device.resolve(&predicted);
+    let (updated, device) = match backend {
         #[cfg(feature = "gpu")]
         Backend::Gpu(gpu) => {
             let on_gpu = |gpu: &Gpu, _| attempt(&device.with_gpu(gpu));
-            device.on_gpu_or_cpu(gpu, on_gpu, || attempt(&device.without_gpu()))?.0
+            device.on_gpu_or_cpu(gpu, on_gpu, || attempt(&device.without_gpu()))?
         }
         #[cfg(feature = "gpu")]
-        Backend::Cpu(_) => attempt(&device.without_gpu())?,
-        _ => attempt(device)?,
+        Backend::Cpu(_) => (attempt(&device.without_gpu())?, backend.name()),
+        _ => (attempt(device)?, backend.name()),
     };
     y.assign(&updated);
-    Ok(())
+    Ok(Applied { device })
 }
 
 /// Elements of all factors, each rank vector filled up to a whole page of the longest kind.

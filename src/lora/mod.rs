@@ -26,7 +26,7 @@ mod segments;
 pub mod serve;
 mod values;
 
-pub use apply::apply;
+pub use apply::{Applied, apply};
 pub use factors::{Adapter, Factors, MAX_RANK, Shards, Sizes};
 #[cfg(feature = "gpu")]
 pub use gpu::record::{Activations, BufferRows, Recording};

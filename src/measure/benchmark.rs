@@ -152,7 +152,7 @@ impl Benchmark {
 /// Verifies and times one benchmark.
 ///
 /// # Errors
-/// Those of [`Benchmark::check`], of the workload and of the device; [`Error::DeviceRefused`] where the result is wrong.
+/// Those of [`Benchmark::check`], of the workload and of the device; [`Error::WrongResult`] where the result is wrong.
 pub fn run(device: &Device, benchmark: &Benchmark, ceilings: &Ceilings, cancel: &Cancel) -> Result<Run> {
     benchmark.check(None)?;
     let mut run = match benchmark.workload {
@@ -245,5 +245,5 @@ pub(super) fn times(parts: Parts, wall: Spread) -> Times {
 
 /// The error of a result that is not what the definition says.
 pub(super) fn wrong(device: &Device, operation: &'static str, reason: String) -> Error {
-    Error::DeviceRefused { device: device.name(), operation, reason }
+    Error::WrongResult { device: device.name(), operation, reason }
 }

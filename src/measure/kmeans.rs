@@ -96,7 +96,7 @@ pub(super) fn verify(device: &Device, points: &Points, fit: &Fit) -> Result<Veri
     if let Some(found) = wrong_row {
         let (row, label) = found?;
         let reason = format!("row {row} has label {}, the definition says {label}", fit.labels[row]);
-        return Err(wrong(device, "checking labels", reason));
+        return Err(wrong(device, "labelling", reason));
     }
     Ok(Verified { checked: checked as u64, of: rows as u64, worst_share: None })
 }

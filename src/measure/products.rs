@@ -72,7 +72,7 @@ pub(super) fn verify<'a>(
                 "{metric}[{row}, {column}] is {value:e}, the definition says {:e} within {bound:e}",
                 entry.value
             );
-            return Err(wrong(device, "checking distances", reason));
+            return Err(wrong(device, "measuring distances", reason));
         }
         worst = worst.max(share);
     }

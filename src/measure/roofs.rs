@@ -51,7 +51,7 @@ pub struct Roofs {
 /// ```
 ///
 /// # Errors
-/// Those of the device; [`Error::DeviceRefused`] where a result is wrong.
+/// Those of the device; [`Error::WrongResult`] where a result is wrong.
 pub fn roofs(device: &Device) -> Result<Roofs> {
     match device.resolve(&LARGE) {
         #[cfg(feature = "gpu")]
@@ -104,8 +104,8 @@ pub(super) fn check(device: &str, operation: &'static str, is_right: bool) -> Re
     if is_right {
         return Ok(());
     }
-    let reason = "the result of the measurement is wrong".to_owned();
-    Err(Error::DeviceRefused { device: device.to_owned(), operation, reason })
+    let reason = "values other than the expected ones".to_owned();
+    Err(Error::WrongResult { device: device.to_owned(), operation, reason })
 }
 
 fn best_seconds(mut work: impl FnMut()) -> f64 {

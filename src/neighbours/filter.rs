@@ -59,14 +59,15 @@ impl Filters {
                 for (query, &filter) in of_query.iter().enumerate() {
                     let count = self.filters.len();
                     let Some(members) = members.get_mut(filter as usize) else {
-                        let rule = format!("the index of one of {count} filters");
+                        let rule = format!("an index below {count}, the number of filters");
                         return Err(Error::parameter("filters", rule, format!("{filter} for query {query}")));
                     };
                     members.push(query as u32);
                 }
             }
             Some(of_query) => {
-                return Err(Error::shape("filters", format!("{queries}, one per query"), of_query.len()));
+                let expected = format!("{queries} indices of filters, one per query");
+                return Err(Error::shape("filters", expected, of_query.len()));
             }
         }
         let filled = members.into_iter().zip(&self.filters);
@@ -89,14 +90,18 @@ impl Filter {
                 let expected = count.div_ceil(8);
                 if bytes.len() != expected {
                     let expected = format!("a bitmap of {expected} bytes for {count} points");
-                    return Err(Error::shape("filters", expected, bytes.len()));
+                    return Err(Error::shape("filters", expected, format!("{} bytes", bytes.len())));
                 }
                 let is_set = |index: &u32| bytes[*index as usize / 8] >> (index % 8) & 1 == 1;
                 Ok((0..count as u32).filter(is_set).collect())
             }
             Self::Ids(ids) => {
                 if let Some(id) = ids.iter().find(|&&id| id as usize >= count) {
-                    return Err(Error::parameter("filters", format!("indices below {count}"), id));
+                    return Err(Error::parameter(
+                        "filters",
+                        format!("indices below {count}, the number of points"),
+                        id,
+                    ));
                 }
                 let mut ids = ids.clone();
                 ids.sort_unstable();

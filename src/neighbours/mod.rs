@@ -40,6 +40,8 @@
 //! tiles see, and why they can be trusted), `plan` (how it is cut), `fold` and `judge` (what is kept and decided), `cpu`,
 //! `estimated`, `gpu`, `gpu_estimated`, and `grid`.
 
+#[cfg(feature = "gpu")]
+mod answered;
 mod cells;
 mod cpu;
 mod estimate;

@@ -106,8 +106,10 @@ impl Params {
         let most = LARGEST_COUNT.min(available);
         if self.count == 0 || self.count > most {
             let rule = match available {
-                0 => "points that a query may have: there are none".to_owned(),
-                _ => format!("1 to {most}, with {available} points that a query may have"),
+                0 if self.count == 0 => "at least 1".to_owned(),
+                0 if self.filters.is_some() => "0 (the filters leave a query no point)".to_owned(),
+                0 => "0 (a query has no point but itself)".to_owned(),
+                _ => format!("1 to {most} (a query may have {available} points)"),
             };
             return Err(Error::parameter("count", rule, self.count));
         }
@@ -218,7 +220,8 @@ impl Radius {
             Self::One(radius) => std::slice::from_ref(radius),
             Self::Each(radii) if radii.len() == queries => radii,
             Self::Each(radii) => {
-                return Err(Error::shape(name, format!("{queries}, one per query"), radii.len()));
+                let expected = format!("{queries} values, one per query");
+                return Err(Error::shape(name, expected, radii.len()));
             }
         };
         let is_refused = |radius: &&f64| radius.is_nan() || (**radius < 0.0 && !is_similarity);
@@ -355,12 +358,9 @@ impl RadiusParams {
         };
         match (0..queries).find(is_turned) {
             Some(query) => {
-                let rule = if is_similarity { "at least the radius" } else { "at most the radius" };
-                Err(Error::parameter(
-                    "beyond",
-                    format!("{rule}, {}", self.radius.of(query)),
-                    beyond.of(query),
-                ))
+                let bound = if is_similarity { "at least" } else { "at most" };
+                let rule = format!("{bound} {}, the radius of query {query}", self.radius.of(query));
+                Err(Error::parameter("beyond", rule, beyond.of(query)))
             }
             None => Ok(()),
         }

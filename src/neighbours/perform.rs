@@ -5,7 +5,10 @@ use ndarray::Array2;
 use super::cpu;
 use super::fold::{Best, Count, Fold, Within as WithinFold};
 #[cfg(feature = "gpu")]
-use super::gpu::{self, Lost, estimated, within};
+use super::{
+    answered::Answered,
+    gpu::{self, estimated, within},
+};
 #[cfg(feature = "gpu")]
 use super::grid::Grid;
 use super::params::{Params, RadiusParams};
@@ -91,7 +94,7 @@ pub(crate) fn within(
     let mut room = Room::new(is_f64, counted.total as usize)?;
     let order = problem.order();
     let fold = WithinFold { shell: params.shell() };
-    let Searched { device, .. } = search(device, &problem, &parts, &fold, |query, mut found| {
+    let Searched { device: found_by, .. } = search(device, &problem, &parts, &fold, |query, mut found| {
         let (start, end) = (offsets[query as usize] as usize, offsets[query as usize + 1] as usize);
         if params.sorted {
             found.sort_unstable_by(|a, b| order.compare(a, b));
@@ -107,6 +110,12 @@ pub(crate) fn within(
         }
         room.put(&problem, query, start, &found)
     })?;
+    // They differ where a GPU failed in between.
+    let device = if found_by == counted.device {
+        found_by
+    } else {
+        format!("{found_by}; counted on {}", counted.device)
+    };
     Ok(Within { offsets, indices, distances: room.into_values(), device })
 }
 
@@ -144,7 +153,7 @@ struct Searched {
     screened: usize,
 }
 
-/// Performs all parts; `visit` gets the answer of each query, in no promised order.
+/// Performs all parts; `visit` gets the answer of each query, once and in no promised order, whatever fails in between.
 fn search<F: Fold>(
     device: &Device,
     problem: &Problem,
@@ -170,15 +179,31 @@ fn search<F: Fold>(
             if let Some(screening) = screening.as_ref().filter(|found| found.suits_gpus())
                 && !host.install(|| is_for_grids(problem, screening, parts, fold)) =>
         {
-            let screened: Result<usize> = host.install(|| {
-                let of = |part: &Part| {
-                    let Lost { queries, screened } = on_gpu(gpu, problem, screening, part, fold, &mut visit)?;
-                    search_lost(problem, screening, part, queries, fold, &mut visit)?;
-                    Ok(screened)
-                };
-                parts.iter().map(of).sum()
+            let answered = Answered::new(problem.queries().rows());
+            let (mut visit, mut screened) = (answered.noting(visit), 0);
+            // Each attempt goes on with the queries that have no answer yet, as does the CPU.
+            let outcome = host.install(|| {
+                gpu.persist(|gpu, _| {
+                    parts.iter().filter_map(|part| answered.rest_of(part)).try_for_each(|part| {
+                        let lost = on_gpu(gpu, problem, screening, &part, fold, (&mut visit, &mut screened))?;
+                        search_lost(problem, screening, &part, lost, fold, &mut visit)
+                    })
+                })
             });
-            return by(backend.name(), screened?);
+            let device = match outcome {
+                Err(error) if device.falls_back_after(&error) => device.cpu_after(gpu),
+                outcome => {
+                    outcome?;
+                    return by(backend.name(), screened);
+                }
+            };
+            host.install(|| {
+                parts
+                    .iter()
+                    .filter_map(|part| answered.rest_of(part))
+                    .try_for_each(|part| cpu::search(problem, Some(screening), &part, fold, &mut visit))
+            })?;
+            return by(device, screened);
         }
         #[cfg(feature = "gpu")]
         Backend::Gpu(_) => format!("{}; neighbours on {}", backend.name(), Backend::Cpu(&host).name()),
@@ -196,7 +221,8 @@ fn is_for_grids<F: Fold>(problem: &Problem, screening: &Screening, parts: &[Part
     matches!(screening, Screening::Estimates(_)) && parts.iter().all(has_grid)
 }
 
-/// The answers of a part by a GPU.
+/// The answers of a part by a GPU; `screened` grows by the queries whose columns matrix units found. Returns the queries
+/// that the device lost.
 #[cfg(feature = "gpu")]
 fn on_gpu<F: Fold>(
     gpu: &Gpu,
@@ -204,18 +230,17 @@ fn on_gpu<F: Fold>(
     screening: &Screening,
     part: &Part,
     fold: &F,
-    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
-) -> Result<Lost> {
-    let queries = match (screening, fold.count()) {
+    (visit, screened): (&mut (impl FnMut(u32, F::Answer) -> Result<()> + Send), &mut usize),
+) -> Result<Vec<u32>> {
+    match (screening, fold.count()) {
         (Screening::Products(screen), Some(count)) => {
-            return gpu::search(gpu, problem, screen, part, fold, count, visit);
+            gpu::search(gpu, problem, screen, part, fold, count, (visit, screened))
         }
         (Screening::Products(screen), None) => within::search(gpu, problem, screen, part, fold, visit),
         (Screening::Estimates(estimate), _) => {
             estimated::Search { gpu, problem, estimate, part, fold }.run(visit)
         }
-    };
-    Ok(Lost { queries: queries?, screened: 0 })
+    }
 }
 
 /// The answers of queries whose columns the device lost, by the host.

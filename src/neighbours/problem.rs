@@ -196,12 +196,12 @@ fn check_period(
 ) -> Result<()> {
     use Metric::{Chebyshev, Euclidean, Manhattan, SquaredEuclidean};
     if !matches!(metric, SquaredEuclidean | Euclidean | Manhattan | Chebyshev) {
-        let rule = "none but with sqeuclidean, euclidean, manhattan or chebyshev";
+        let rule = "metric sqeuclidean, euclidean, manhattan or chebyshev";
         return Err(Error::parameter("periodic", rule, metric));
     }
     let depth = tables[0].1.columns();
     if lengths.len() != depth {
-        return Err(Error::shape("periodic", format!("{depth}, one length per column"), lengths.len()));
+        return Err(Error::shape("periodic", format!("{depth} lengths, one per column"), lengths.len()));
     }
     if let Some(column) = lengths.iter().position(|length| !(*length > 0.0 && *length <= 1e300)) {
         let expected = "a length above 0 and at most 1e300";

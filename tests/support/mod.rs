@@ -5,6 +5,8 @@ pub mod cases;
 pub mod command;
 mod comparator_faults;
 pub mod compare;
+#[cfg(all(feature = "gpu", feature = "test-hooks"))]
+pub mod faults;
 pub mod lloyd;
 pub mod lora;
 mod lora_faults;

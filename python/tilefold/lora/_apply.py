@@ -1,5 +1,6 @@
 """One call for a few matrices."""
 
+from .._devices import run_on
 from ._adapter import Adapter
 from ._pool import Pool
 
@@ -26,14 +27,19 @@ def apply(updates, routes, x, y, *, device=None):
     size = sum(4 * (a.size + b.size) for a, b in (adapter.weights("module") for adapter in adapters))
     # Pages round up the room of each rank vector.
     ranks = sum(adapter.modules["module"]["rank"] for adapter in adapters)
-    pool = Pool(
-        {"group": [("module", x.shape[1], y.shape[1])]},
-        budget_bytes=size + 4 * 2048 * (ranks + 1) + (1 << 16),
-        most_resident=len(adapters),
-        device=device,
-    )
     names = [str(number) for number in range(len(adapters))]
-    for name, adapter in zip(names, adapters, strict=True):
-        pool.register(name, adapter)
-    with pool.lease(names) as lease:
-        lease.step(routes).apply("group", x, [y])
+
+    def work(selector):
+        pool = Pool(
+            {"group": [("module", x.shape[1], y.shape[1])]},
+            budget_bytes=size + 4 * 2048 * (ranks + 1) + (1 << 16),
+            most_resident=len(adapters),
+            device=selector,
+        )
+        for name, adapter in zip(names, adapters, strict=True):
+            pool.register(name, adapter)
+        with pool.lease(names) as lease:
+            # What fails leaves y as it was.
+            lease.step(routes).apply("group", x, [y])
+
+    run_on(device, work)

@@ -1,9 +1,12 @@
 """Pools of adapters in device memory, leases of them, and batches."""
 
+import warnings
+
 import numpy as np
 
 from .. import _core
 from .._config import _checked, get_config
+from .._devices import FallbackWarning
 from .._profile import measured
 
 
@@ -30,7 +33,10 @@ class Pool:
         listed = [(name, [tuple(module) for module in modules]) for name, modules in groups.items()]
         self._groups = {name: [module[0] for module in modules] for name, modules in listed}
         self._numbers = {name: number for number, name in enumerate(self._groups)}
-        self._pool = _core.LoraPool(listed, budget_bytes, weights, most_resident, selector)
+        falls_back = get_config()["fallback"] != "raise"
+        self._pool = _core.LoraPool(listed, budget_bytes, weights, most_resident, selector, falls_back)
+        self._told = False
+        self._tell_of_fallback()
 
     def register(self, name, adapter):
         """Makes an `Adapter`, or a folder that is read whenever it is needed, known as `name`; returns its generation.
@@ -73,7 +79,16 @@ class Pool:
     def lease(self, names):
         """Keeps adapters in device memory until the lease is released; routes name them by their place in `names`."""
         names = list(names)
-        return Lease(self, self._pool.lease(names), names)
+        lease = Lease(self, self._pool.lease(names), names)
+        self._tell_of_fallback()
+        return lease
+
+    def _tell_of_fallback(self):
+        """Warns, once, that the GPU of "auto" failed for good, unless the configuration wants silence."""
+        if not self._told and "(after " in self.device:
+            self._told = True
+            if get_config()["fallback"] == "warn":
+                warnings.warn(f"the adapters are on {self.device}", FallbackWarning, stacklevel=3)
 
 
 class Lease:

@@ -1,5 +1,6 @@
 //! `tilefold lora apply`: the updates of one module for the rows of a file, each row with its own adapters.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -60,6 +61,8 @@ pub(super) struct Apply {
 /// What is known of the work before it begins.
 struct Job<'a> {
     device: &'a Device,
+    /// Who applied blocks, in words and in this order.
+    ran_on: RefCell<Vec<String>>,
     cancel: &'a Cancel,
     listed: &'a Listed,
     slots: &'a Slots,
@@ -93,6 +96,7 @@ pub(super) fn run(arguments: &Apply, cancel: &Cancel) -> std::result::Result<(),
     let begin = Instant::now();
     let job = Job {
         device: &device,
+        ran_on: RefCell::default(),
         cancel,
         listed: &listed,
         slots: &slots,
@@ -160,12 +164,20 @@ impl Job<'_> {
                 Some(y) => y.slice(s![range.clone(), ..]).as_standard_layout().into_owned(),
                 None => Array2::from_elem((range.len(), self.outputs), Y::narrow(0.0)),
             };
-            apply(self.device, &factors, &routes, x.slice(s![range, ..]), sums.view_mut())?;
+            let applied = apply(self.device, &factors, &routes, x.slice(s![range, ..]), sums.view_mut())?;
+            let mut ran_on = self.ran_on.borrow_mut();
+            ran_on.push(applied.device);
+            ran_on.dedup();
             // Owned and in standard order, so it is one slice.
             writer.write_rows(sums.as_slice().unwrap_or_default())?;
         }
         self.cancel.check()?;
         Ok(writer)
+    }
+
+    /// The devices that applied blocks, in words.
+    fn device(&self) -> String {
+        self.ran_on.borrow().join(", then ")
     }
 }
 
@@ -226,7 +238,7 @@ impl Summary<'_> {
             "adapters": (0..slots.names.len()).map(adapter).collect::<Vec<Value>>(),
             "routes": listed.count(),
             "rows_without_adapter": self.rows_without_adapter(),
-            "device": self.job.device.name(),
+            "device": self.job.device(),
             "seconds": { "read": self.seconds[0], "apply": self.seconds[1] },
         })
     }
@@ -256,7 +268,7 @@ impl Summary<'_> {
                     plural(without, "row")
                 ),
             ),
-            ("device", self.job.device.name()),
+            ("device", self.job.device()),
             ("seconds", format!("read {read:.3}, apply {apply:.3}")),
         ];
         lines.map(|(name, value)| format!("{name:<11} {value}\n")).concat()
@@ -320,6 +332,7 @@ mod tests {
             .map(|block_elements| {
                 let job = Job {
                     device: &Device::cpu(),
+                    ran_on: RefCell::default(),
                     cancel: &Cancel::new(),
                     listed: &listed,
                     slots: &slots,

@@ -16,7 +16,7 @@ use super::operands::{Form, Operands, Side, is_direction};
 use super::real::Real;
 use crate::cancel::Cancel;
 use crate::device::{DeviceBuffer, Gpu, Pacer, Pipeline, Slice};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tile::choice::shape::TileShape;
 use crate::tile::choice::tune::cache::table_of;
 
@@ -80,9 +80,8 @@ impl<'a> GpuEngine<'a> {
         self.windows.x_rows
     }
 
-    /// Fills `out` with rows from `first_row` on.
-    ///
-    /// A device that is lost is opened again once; one without memory gets smaller windows while there are any.
+    /// Fills `out` with rows from `first_row` on. An attempt that fails for want of the device or its memory goes on from
+    /// its last window.
     pub(super) fn fill(
         &mut self,
         first_row: usize,
@@ -90,25 +89,47 @@ impl<'a> GpuEngine<'a> {
         cancel: &Cancel,
     ) -> Result<()> {
         let (mut done, count) = (0, out.nrows());
-        while done < count {
-            let rows = self.windows.x_rows.min(count - done);
-            let window = out.slice_mut(s![done..done + rows, ..]);
-            match self.fill_window(first_row + done, window, cancel) {
-                Ok(()) => done += rows,
-                Err(error @ Error::DeviceLost { .. }) => {
-                    self.resident = None;
-                    self.gpu.recreate().map_err(|_| error)?;
-                }
-                Err(error @ Error::DeviceMemory { .. }) => {
-                    self.resident = None;
-                    let most = Most { budget_bytes: self.windows.bytes / 2, ..self.most };
-                    let smaller = cut(&self.gpu, &self.operands, most);
-                    self.windows = smaller.map_err(|_| error)?;
-                }
-                Err(error) => return Err(error),
+        self.gpu.clone().persist(|gpu, failures| {
+            if failures > 0 {
+                self.begin_again(gpu)?;
             }
+            while done < count {
+                let rows = self.windows.x_rows.min(count - done);
+                let window = out.slice_mut(s![done..done + rows, ..]);
+                self.fill_window(first_row + done, window, cancel)?;
+                done += rows;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets what lay on the device before an attempt failed; `gpu` says what memory the next one may use.
+    fn begin_again(&mut self, gpu: &Gpu) -> Result<()> {
+        self.resident = None;
+        let is_smaller = gpu.limits().budget_bytes < self.gpu.limits().budget_bytes;
+        self.gpu = gpu.clone();
+        if is_smaller {
+            // The windows may have been far below what the device said it has.
+            self.most.budget_bytes = self.windows.bytes / 2;
+            self.windows = cut(gpu, &self.operands, self.most)?;
         }
         Ok(())
+    }
+
+    /// Frees what is on the device, and returns what whoever goes on without it works on.
+    pub(super) fn give_up(&mut self) -> &Operands<'a, f32> {
+        self.resident = None;
+        &self.operands
+    }
+
+    /// The prepared rows.
+    pub(super) fn operands(&self) -> &Operands<'a, f32> {
+        &self.operands
+    }
+
+    /// The device.
+    pub(super) fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
     fn fill_window(

@@ -331,8 +331,8 @@ pub(crate) fn read_labels(gpu: &Gpu, labels: &DeviceBuffer, n_clusters: usize, t
     gpu.read_parts(labels, rows, LABELS_PART, &mut parts, |labels: &[u32], to| {
         to.copy_from_slice(labels);
         let Some(wrong) = labels.iter().find(|&&label| label as usize >= n_clusters) else { return Ok(()) };
-        let reason = format!("label {wrong} of {n_clusters} clusters came back");
-        Err(Error::DeviceRefused { device: gpu.name(), operation: "labelling", reason })
+        let reason = format!("label {wrong} of {n_clusters} clusters");
+        Err(Error::WrongResult { device: gpu.name(), operation: "labelling", reason })
     })
 }
 

@@ -11,7 +11,7 @@ const PATIENCE: usize = 16;
 pub(super) fn rows(problem: &Problem, count: usize, stream: &Stream) -> Result<Vec<usize>> {
     let positive = (0..problem.rows).filter(|&row| problem.weight(row) != Some(0.0)).count();
     if positive < count {
-        let rule = format!("at least n_clusters = {count} weights above 0 for this init");
+        let rule = format!("at least n_clusters = {count} weights above 0, one for each first centroid");
         return Err(Error::parameter("weights", rule, positive));
     }
     let mut taken = vec![false; problem.rows];

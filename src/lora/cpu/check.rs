@@ -50,7 +50,11 @@ fn used(
     for segment in &segments.segments {
         match operands.get(segment.slot) {
             None => {
-                return Err(Error::parameter("slot", format!("below {}", operands.len()), segment.slot));
+                return Err(Error::parameter(
+                    "slot",
+                    format!("a slot below {}", operands.len()),
+                    segment.slot,
+                ));
             }
             Some(None) => {}
             Some(Some(operand)) => check(operand)?,

@@ -441,7 +441,7 @@ fn what_does_not_fit_is_refused() {
     };
     assert_eq!(attempt(0, [2, 8], [2, 20]), Ok(()));
     for (slot, x, y, message) in [
-        (1, [2, 8], [2, 20], "slot: expected below 1, got 1"),
+        (1, [2, 8], [2, 20], "slot: expected a slot below 1, got 1"),
         (0, [3, 8], [2, 20], "x: expected 2 rows, got 3"),
         (0, [2, 9], [2, 20], "x: expected 8 columns, got 9"),
         (0, [2, 8], [1, 20], "y: expected 2 rows, got 1"),

@@ -79,12 +79,12 @@ impl Step {
         y: (Activations<'_>, &[BufferRows]),
     ) -> Result<()> {
         let Some(bank) = self.lease.bank() else {
-            return Err(Error::parameter("pool", "one on a GPU", self.lease.backend().name()));
+            return Err(Error::parameter("pool", "a pool on a GPU", self.lease.backend().name()));
         };
         let about = self.lease.group(group)?;
         if y.1.len() != about.modules.len() {
             let expected = format!("rows for each of {} modules", about.modules.len());
-            return Err(Error::shape("y_rows", expected, y.1.len()));
+            return Err(Error::shape("y_rows", expected, format!("rows for {}", y.1.len())));
         }
         let places: Vec<(BufferRows, usize)> =
             y.1.iter().copied().zip(about.modules.iter().map(|module| module.outputs)).collect();
@@ -92,7 +92,8 @@ impl Step {
             && let Some((rows, _)) = places.iter().find(|(rows, _)| rows.first % 2 + rows.stride % 2 > 0)
         {
             let got = format!("first {}, stride {}", rows.first, rows.stride);
-            return Err(Error::parameter("y_rows", "even elements for 16-bit types", got));
+            let rule = "rows that begin at even elements, as 16-bit types ask for";
+            return Err(Error::parameter("y_rows", rule, got));
         }
         // All windows are checked before anything is recorded.
         let limits = bank.gpu.limits();
@@ -134,12 +135,13 @@ fn bind<'b>(
     for (rows, features) in places {
         if rows.stride < *features as u64 {
             let rule = format!("a stride of at least {features} elements");
-            return Err(Error::parameter(name, rule, rows.stride));
+            return Err(Error::parameter(name, rule, format!("{} elements", rows.stride)));
         }
         let at = |row: usize| (row as u64).checked_mul(rows.stride)?.checked_add(rows.first);
         let last = at(window.end - 1).and_then(|first| first.checked_add(*features as u64));
         let (Some(first), Some(last)) = (at(window.start), last) else {
-            return Err(Error::parameter(name, "rows within 2^64 elements", rows.stride));
+            let got = format!("a stride of {} elements", rows.stride);
+            return Err(Error::parameter(name, "rows within 2^64 elements", got));
         };
         begin = begin.min(first);
         end = end.max(last);

@@ -98,7 +98,7 @@ impl ReadBytes {
 /// # Errors
 /// [`Error::Parameter`] for no rows, ranks or repetitions, too many of them, and on a GPU for rows that it takes in
 /// several windows; [`Error::TooLarge`] where the batch exceeds 256 GiB or the adapters do not fit the device;
-/// [`Error::DeviceRefused`] where a result is not within its bound; [`Error::Cancelled`].
+/// [`Error::WrongResult`] where a result is not within its bound; [`Error::Cancelled`].
 pub fn measure(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<Measured> {
     for (name, count) in
         [("rows", batch.rows), ("ranks", batch.ranks.len()), ("repetitions", batch.repetitions)]
@@ -156,11 +156,7 @@ fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) 
     let worst_share = worst_share(&factors, &routes, &x, &y, &updated);
     if !(worst_share <= 1.0) {
         let reason = format!("a value is {worst_share:.2} times its error bound away from its definition");
-        return Err(Error::DeviceRefused {
-            device: pool.device_name(),
-            operation: "checking a batch",
-            reason,
-        });
+        return Err(Error::WrongResult { device: pool.device_name(), operation: "applying a batch", reason });
     }
 
     let size = batch.precision.size_bytes() as u64;

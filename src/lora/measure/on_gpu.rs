@@ -21,7 +21,7 @@ pub(super) fn time<T: Scalar>(
     let Some(bank) = step.lease().bank() else { return Ok(None) };
     let gpu = &bank.gpu;
     if step.windows.len() != 1 {
-        let rule = "rows that the device takes in one window";
+        let rule = "as few rows as the device takes in one window";
         return Err(Error::parameter("rows", rule, step.routes().rows()));
     }
     // Adapters of rank 0 launch nothing.

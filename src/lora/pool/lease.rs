@@ -55,6 +55,10 @@ impl Drop for Held {
 impl Lease {
     /// Leases `names`, loading what is missing.
     pub(super) fn new(shared: &Arc<Shared>, names: &[&str]) -> Result<Self> {
+        shared.persist(|| Self::attempt(shared, names))
+    }
+
+    fn attempt(shared: &Arc<Shared>, names: &[&str]) -> Result<Self> {
         let mut state = shared.lock();
         // Nothing is claimed before this ends, so no two leases wait for each other.
         while state.is_any_loading(names)? {
@@ -182,6 +186,12 @@ impl Lease {
     }
 
     pub(crate) fn backend(&self) -> Backend<'_> {
-        backend(&self.held.shared.device)
+        let device = &self.held.shared.device;
+        match backend(device) {
+            // The GPU failed before, and the host has the weights.
+            #[cfg(feature = "gpu")]
+            Backend::Gpu(_) if self.bank().is_none() => device.processor(),
+            backend => backend,
+        }
     }
 }

@@ -217,7 +217,11 @@ impl Shared {
                 let Some(victim) = victims.next() else {
                     if !has_number {
                         let rule = format!("at most {most} adapters at once (most_resident)");
-                        return Err(Error::parameter("names", rule, "more, with those leased and pinned"));
+                        return Err(Error::parameter(
+                            "names",
+                            rule,
+                            "more, together with those leased and pinned",
+                        ));
                     }
                     placed.iter().for_each(|places: &Vec<Place>| space.free(places));
                     let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
@@ -253,13 +257,13 @@ impl Shared {
         }
     }
 
-    /// Makes memory where there is none: at the start, and after the device was lost.
+    /// Makes memory where there is none: at the start, and after the device was lost and opened again.
     #[cfg(feature = "gpu")]
     pub(super) fn revive(&self, state: &mut State) -> Result<()> {
         if state.bank.is_none()
+            && !state.fell_back
             && let crate::device::Backend::Gpu(gpu) = super::backend(&self.device)
         {
-            gpu.recreate()?;
             state.bank = Some(Arc::new(Bank::new(gpu, &self.layout, self.params.groups.len())?));
         }
         Ok(())
@@ -307,9 +311,11 @@ fn work(shared: &Weak<Shared>) {
         drop(state);
         let Some(claim) = claim else { continue };
         // A source that panics must not take the loader with it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| shared.load(std::slice::from_ref(&claim)).map(drop)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            shared.persist(|| shared.load(std::slice::from_ref(&claim)).map(drop))
+        }));
         let outcome = outcome.unwrap_or_else(|_| {
-            Err(Error::parameter("source", "one that gives an adapter", format!("a panic for {name:?}")))
+            Err(Error::parameter("source", "a source that gives an adapter", format!("a panic for {name:?}")))
         });
         if let Err(error) = outcome {
             tracing::warn!(%error, name, "an adapter could not be loaded in the background");

@@ -37,8 +37,9 @@ use state::{Entry, State};
 
 /// Adapters by name, a budget's worth of them in device memory. Clones share the pool.
 ///
-/// Where the GPU is lost, the pool forgets what lay there and answers `DeviceLost` to those whose work the loss ended and
-/// to the leases of before. The next lease opens the device again, as often as [`Device`] allows, and loads anew.
+/// Where the GPU is lost, the pool forgets what lay there and answers `DeviceLost` to those whose step the loss ended and
+/// to the leases of before. The next lease opens the device again, as often as [`Device`] allows, and loads anew. Where the
+/// GPU fails for good and the device is `auto`, leases from then on are on the CPU, and [`Pool::device_name`] says so.
 ///
 /// ```
 /// use tilefold::lora::{Adapter, Factors, Group, Module, Pool, PoolParams, Routes};
@@ -102,8 +103,11 @@ impl Pool {
         let layout = Layout::new(&params, &limits)?;
         let state = Mutex::new(State::new(&layout));
         let shared = Shared { device: device.clone(), params, layout, state, loaded: Condvar::new() };
-        #[cfg(feature = "gpu")]
-        shared.revive(&mut shared.lock())?;
+        shared.persist(|| {
+            #[cfg(feature = "gpu")]
+            shared.revive(&mut shared.lock())?;
+            Ok(())
+        })?;
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -216,11 +220,31 @@ impl Pool {
 
     /// The device in words.
     pub fn device_name(&self) -> String {
-        backend(&self.shared.device).name()
+        let device = &self.shared.device;
+        match backend(device) {
+            #[cfg(feature = "gpu")]
+            Backend::Gpu(gpu) if self.shared.lock().fell_back => device.cpu_after(gpu),
+            backend => backend.name(),
+        }
     }
 }
 
 impl Shared {
+    /// Runs `work`, which begins anew where the GPU fails, as all work on one; on the host once it failed for good and the
+    /// device falls back.
+    fn persist<R>(&self, mut work: impl FnMut() -> Result<R>) -> Result<R> {
+        #[cfg(feature = "gpu")]
+        if let Backend::Gpu(gpu) = backend(&self.device)
+            && !self.lock().fell_back
+        {
+            match gpu.persist(|_, _| work()) {
+                Err(error) if self.device.falls_back_after(&error) => self.lock().fall_back(&self.layout),
+                outcome => return outcome,
+            }
+        }
+        work()
+    }
+
     /// Every critical section leaves the state whole at each step, so a panic elsewhere does not spoil it. What was
     /// on a device that is gone is forgotten before anyone looks.
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -81,6 +81,9 @@ pub(super) struct State {
     pub space: Space,
     #[cfg(feature = "gpu")]
     pub bank: Option<Arc<Bank>>,
+    /// Whether the host has the weights because the GPU failed for good.
+    #[cfg(feature = "gpu")]
+    pub fell_back: bool,
     pub generations: u64,
     pub clock: u64,
     pub counted: PoolStats,
@@ -97,6 +100,8 @@ impl State {
             space: Space::new(&layout.slab_pages, layout.entries),
             #[cfg(feature = "gpu")]
             bank: None,
+            #[cfg(feature = "gpu")]
+            fell_back: false,
             generations: 0,
             clock: 0,
             counted: PoolStats::default(),
@@ -159,10 +164,24 @@ impl State {
     #[cfg(feature = "gpu")]
     pub fn forget_lost(&mut self, layout: &Layout) {
         if self.bank.as_ref().is_some_and(|bank| bank.is_lost()) {
-            self.bank = None;
-            self.residents.clear();
-            self.space = Space::new(&layout.slab_pages, layout.entries);
+            self.forget(layout);
         }
+    }
+
+    /// Leaves the GPU: from now on the host has the weights.
+    #[cfg(feature = "gpu")]
+    pub fn fall_back(&mut self, layout: &Layout) {
+        if !self.fell_back {
+            self.fell_back = true;
+            self.forget(layout);
+        }
+    }
+
+    #[cfg(feature = "gpu")]
+    fn forget(&mut self, layout: &Layout) {
+        self.bank = None;
+        self.residents.clear();
+        self.space = Space::new(&layout.slab_pages, layout.entries);
     }
 
     /// Whether resident `number` may be removed: no lease has it, it has arrived, and it is not pinned.

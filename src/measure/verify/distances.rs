@@ -46,7 +46,7 @@ fn one(battery: &Battery, metric: Metric, x: &Array2<f32>, y: &Array2<f32>) -> O
     }
     let [x, y]: [Points; 2] = [x.view().into(), y.view().into()];
     match products::verify(battery.device, metric, [&x, &y], &found) {
-        Err(Error::DeviceRefused { reason, .. }) => Ok(Some(reason)),
+        Err(Error::WrongResult { reason, .. }) => Ok(Some(reason)),
         outcome => outcome.map(|_| None),
     }
 }

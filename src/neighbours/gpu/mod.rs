@@ -29,16 +29,11 @@ use crate::tile::collect::gpu::{CollectSizes, Collector, Columns, Operands};
 /// Rows for which points are not brought to the device again: the host searches them sooner.
 const FEW: usize = 64;
 
-/// Queries that the device lost, and how many of the others matrix units found the columns of.
-pub(crate) struct Lost {
-    pub queries: Vec<u32>,
-    pub screened: usize,
-}
-
 /// Answers queries from the columns that the device found, and adds those that it lost to a list.
 pub(crate) type Take<'a> = dyn FnMut(&[u32], &[Option<Vec<u32>>], &mut Vec<u32>) -> Result<()> + 'a;
 
-/// The answers of one part, through `visit`. `count` are wanted of each query.
+/// The answers of one part, through `visit`. `count` are wanted of each query; `screened` grows by the queries whose columns
+/// matrix units found. Returns the queries that the device lost.
 pub(crate) fn search<F: Fold>(
     gpu: &Gpu,
     problem: &Problem,
@@ -46,8 +41,8 @@ pub(crate) fn search<F: Fold>(
     part: &Part,
     fold: &F,
     count: usize,
-    visit: &mut (impl FnMut(u32, F::Answer) -> Result<()> + Send),
-) -> Result<Lost> {
+    (visit, screened): (&mut (impl FnMut(u32, F::Answer) -> Result<()> + Send), &mut usize),
+) -> Result<Vec<u32>> {
     // A row that does not count for itself is dropped on the host.
     let wanted = count + usize::from(problem.leaves_out_self);
     let mut take = |queries: &[u32], found: &[Option<Vec<u32>>], lost: &mut Vec<u32>| {
@@ -59,7 +54,7 @@ pub(crate) fn search<F: Fold>(
         }
         Ok(())
     };
-    by_device(gpu, (problem, screen, part), wanted, &mut take)
+    by_device(gpu, (problem, screen, part), wanted, &mut take, screened)
 }
 
 /// The same for any fold: by matrix units where there are some, then by `f32` tiles.
@@ -68,19 +63,17 @@ fn by_device(
     (problem, screen, part): (&Problem, &Screen, &Part),
     wanted: usize,
     take: &mut Take,
-) -> Result<Lost> {
+    screened: &mut usize,
+) -> Result<Vec<u32>> {
     let (_, limits) = tile_of(gpu, part, screen.depth());
     let Some(units) = units::Search::new((gpu, &limits), (problem, screen, part), wanted)? else {
-        let queries = tiles(gpu, (problem, screen, part), wanted, take)?;
-        return Ok(Lost { queries, screened: 0 });
+        return tiles(gpu, (problem, screen, part), wanted, take);
     };
-    let mut queries = units.run(take)?;
-    let screened = part.queries.len() - queries.len();
-    if queries.len() > FEW {
-        let part = units::part_of(part, queries);
-        queries = tiles(gpu, (problem, screen, &part), wanted, take)?;
+    let queries = units.run(take, screened)?;
+    if queries.len() <= FEW {
+        return Ok(queries);
     }
-    Ok(Lost { queries, screened })
+    tiles(gpu, (problem, screen, &units::part_of(part, queries)), wanted, take)
 }
 
 /// By `f32` tiles. Returns the queries that the device lost.

@@ -55,8 +55,9 @@ impl<'a, 'p> Search<'a, 'p> {
         }
     }
 
-    /// Hands what the units find to `take`. Returns the queries that are left, in ascending order.
-    pub fn run(&self, take: &mut Take) -> Result<Vec<u32>> {
+    /// Hands what the units find to `take`, and adds to `screened` how many queries that were. Returns those that are left, in
+    /// ascending order.
+    pub fn run(&self, take: &mut Take, screened: &mut usize) -> Result<Vec<u32>> {
         let Self { gpu, problem, part, sizes, .. } = *self;
         let rows = part.queries.len();
         let exponent = 2 * self.halves.exponent;
@@ -74,6 +75,7 @@ impl<'a, 'p> Search<'a, 'p> {
             let found = collector.deliver(&on_device)?;
             let before = left.len();
             take(&queries, &found, &mut left)?;
+            *screened += queries.len() - (left.len() - before);
             let entries: usize = found.iter().flatten().map(Vec::len).sum();
             if !self.pays(queries.len(), left.len() - before, entries) {
                 let after = start + queries.len();

@@ -145,11 +145,8 @@ pub(crate) fn checksum(prefix: &str) -> u32 {
 
 /// The text of one template with the values of `context`.
 pub(crate) fn render(name: &'static str, context: Value) -> Result<String> {
-    let failed = |error: &minijinja::Error| Error::DeviceRefused {
-        device: "any".into(),
-        operation: "rendering a shader",
-        reason: format!("{name}: {error}"),
-    };
+    let failed =
+        |error: &minijinja::Error| Error::ShaderTemplate { template: name, reason: error.to_string() };
     let environment = ENVIRONMENT.as_ref().map_err(failed)?;
     environment
         .get_template(name)

@@ -116,8 +116,9 @@ impl Labeller {
         let [listed, changed, passed, passed_changed] = answer.counters;
         let rows = task.window.rows as u32;
         if listed > rows || passed > listed {
-            let reason = format!("{listed} and {passed} of {rows} rows are said to be left");
-            return Err(Error::DeviceRefused { device: tiers.gpu.name(), operation: "labelling", reason });
+            let reason =
+                format!("{listed} of {rows} rows left by the first tier, {passed} of those by the second");
+            return Err(Error::WrongResult { device: tiers.gpu.name(), operation: "labelling", reason });
         }
         let mut labelled = Labelled::default();
         if let (Some(screen), Some(_)) = (screen, at_once.listed) {
