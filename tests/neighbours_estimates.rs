@@ -23,7 +23,7 @@ on_every_backend!(
     sets_filters_and_farthest,
     windows_change_no_bit,
     near_ties_are_decided_in_f64,
-    near_ties_fail_without_recheck,
+    near_ties_fail_without_bound,
     infinite_divergences,
     values_beyond_the_type,
     numbers_of_all_sizes,
@@ -249,7 +249,7 @@ fn near_ties_are_decided_in_f64(device: &Device) {
 }
 
 /// The check above must be able to fail: without the bound the errors of `f32` decide.
-fn near_ties_fail_without_recheck(device: &Device) {
+fn near_ties_fail_without_bound(device: &Device) {
     if cfg!(not(feature = "test-hooks")) {
         return;
     }

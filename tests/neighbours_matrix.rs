@@ -15,7 +15,7 @@ use crate::support::cases::{Draws, duplicates, uniform};
 use crate::support::matrix::{self, on_both};
 
 on_both! {
-    boundaries, many_steps_of_columns, near_ties, near_ties_fail_without_recheck, exact_ties, offsets_and_scales,
+    boundaries, many_steps_of_columns, near_ties, near_ties_fail_without_bound, exact_ties, offsets_and_scales,
     mixed_feature_scales, outliers, filters_and_a_set_with_itself, windows_change_no_bit, same_bits_as_without,
     what_is_lost_goes_on_in_f32, too_many_lost_end_the_screen
 }
@@ -104,7 +104,7 @@ fn near_ties(device: &Device) {
 
 /// The check above must be able to fail: without the bound the errors of `f16` decide. Points that it holds for equal are
 /// all listed, so they differ by more here.
-fn near_ties_fail_without_recheck(device: &Device) {
+fn near_ties_fail_without_bound(device: &Device) {
     for depth in [24, 150] {
         let ties = NearTies::apart(depth, NOISES[1], depth as u64);
         for metric in SCREENED {

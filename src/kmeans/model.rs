@@ -7,9 +7,8 @@ use rayon::prelude::*;
 
 use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
 use super::cpu::label::{self, Rows, Top};
-use super::init;
 use super::lloyd::Pass;
-use super::problem::{SUM_BLOCK, check_weights};
+use super::problem::{SUM_BLOCK, check_weights, in_frame};
 use super::reference;
 use crate::cancel::Cancel;
 use crate::data::Points;
@@ -51,7 +50,7 @@ impl Model {
     pub fn from_centroids(device: &Device, centroids: ArrayView2<f64>) -> Result<Self> {
         let points = Points::from(centroids);
         let scan = device.host_pool().install(|| scan("centroids", &points, &Cancel::new()))?;
-        let framed = init::given(&scan.frame, centroids.outer_iter().map(|row| row.to_vec()))?;
+        let framed = in_frame(&scan.frame, centroids.outer_iter().map(|row| row.to_vec()))?;
         Ok(Self { frame: scan.frame, centroids: framed, inertia: 0.0, n_iter: 0, converged: false })
     }
 
@@ -321,7 +320,7 @@ impl Model {
     }
 
     /// Index of the nearest centroid of one row by the definition in `f64`, without any tile.
-    pub(crate) fn nearest_by_definition(&self, points: &Points, row: usize) -> Result<u32> {
+    pub(crate) fn nearest_by_reference(&self, points: &Points, row: usize) -> Result<u32> {
         let mut x = vec![0.0_f32; self.columns()];
         self.frame.load("points", points, row, &mut x)?;
         let x: Vec<f64> = x.into_iter().map(f64::from).collect();

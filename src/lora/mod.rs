@@ -13,13 +13,13 @@ mod cpu;
 mod factors;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
-mod host;
 pub mod measure;
 mod module;
 mod peft;
 mod perform;
 mod pool;
 mod reference;
+mod route_order;
 mod routes;
 mod rows;
 mod segments;

@@ -5,11 +5,6 @@ use ndarray::Array2;
 use super::cpu;
 use super::fold::{Best, Count, Fold, Within as WithinFold};
 #[cfg(feature = "gpu")]
-use super::{
-    answered::Answered,
-    gpu::{self, estimated, within},
-};
-#[cfg(feature = "gpu")]
 use super::grid::Grid;
 use super::params::{Params, RadiusParams};
 #[cfg(feature = "gpu")]
@@ -21,6 +16,11 @@ use super::problem::{Part, Problem};
 use super::reference::{self, Neighbour};
 use super::results::{Counts, Neighbours, Room, Within, zeros};
 use super::screening::Screening;
+#[cfg(feature = "gpu")]
+use super::{
+    answered::Answered,
+    gpu::{self, estimated, within},
+};
 use crate::data::Points;
 #[cfg(feature = "gpu")]
 use crate::device::Gpu;

@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytemuck::cast_slice;
 
 use self::plan::{Plan, Shape, Update, UpdatePlan};
-use self::prune::{DeviceFew, Pruner};
+use self::prune::{FarthestOnDevice, Pruner};
 use self::sums::{Labelled, Summer};
-use super::grid::Sums;
 use super::lloyd::{Pass, Passes};
-use super::params::Params;
+use super::params::{Params, Prune};
 use super::problem::Problem;
+use super::problem::Sums;
 use crate::device::{DeviceBuffer, Gpu, Limits};
 use crate::error::{Error, Result};
 use crate::tile::choice::tune::cache::table_of;
@@ -95,10 +95,11 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             weighted: problem.weights.is_some(),
             prunes: false,
         };
-        let shape = Shape { prunes: Pruner::is_wanted(&shape, params), ..shape };
+        let prunes = params.prune != Prune::Never && Pruner::is_wanted(&shape, params);
+        let shape = Shape { prunes, ..shape };
         let plan = plan_in_free_memory(gpu, &shape, slot)?;
         let labeller = Labeller::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
-        let pruner = Pruner::new(gpu, &plan, &shape, params)?;
+        let pruner = plan.keeps_reach.then(|| Pruner::new(gpu, &plan, &shape, params)).transpose()?;
         let summer = Summer::new(gpu, &shape, &problem.grid)?;
         let per_row = |label| {
             let windows = plan.windows(problem.rows);
@@ -159,7 +160,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
     /// The pass over a window's rows that bounds leave open, where that pays.
     fn pass_doubts(
         &mut self,
-        (book, few): (&DeviceBook, Option<&DeviceFew>),
+        (book, farthest): (&DeviceBook, Option<&FarthestOnDevice>),
         update: &UpdatePlan,
         window: &Window,
         weights: Option<&DeviceBuffer>,
@@ -176,7 +177,9 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             reach: None,
             load: &load,
         };
-        let Some((count, met)) = pruner.doubts(gpu, labeller, &task, index, few)? else { return Ok(None) };
+        let Some((count, met)) = pruner.doubts(gpu, labeller, &task, index, farthest)? else {
+            return Ok(None);
+        };
         let task = Task { reach: Some(pruner.reach(index)), ..task };
         let labelled = labeller.label_listed(&task, count)?;
         self.update_window(update, window, weights, index)?;
@@ -240,7 +243,7 @@ impl GpuPasses<'_, '_> {
     /// Two windows take turns: one is filled while the device works on the other.
     fn pass_streamed(
         &mut self,
-        (book, few): (&DeviceBook, Option<&DeviceFew>),
+        (book, farthest): (&DeviceBook, Option<&FarthestOnDevice>),
         update: &UpdatePlan,
     ) -> Result<Pass> {
         let (gpu, problem) = (self.gpu.clone(), self.problem);
@@ -253,7 +256,7 @@ impl GpuPasses<'_, '_> {
             let (passed, filled) = rayon::join(
                 || {
                     let (window, weights) = (&current.window, current.weights.as_ref());
-                    match self.pass_doubts((book, few), update, window, weights, index)? {
+                    match self.pass_doubts((book, farthest), update, window, weights, index)? {
                         Some(passed) => Ok(passed),
                         None => self.pass_window(book, update, window, weights, index),
                     }
@@ -360,14 +363,15 @@ impl Passes for GpuPasses<'_, '_> {
         let device_book = self.labeller.book(book)?;
         let update = self.begin_update()?;
         let columns = self.labeller.tile_columns();
-        let few = match &mut self.pruner {
+        let farthest = match &mut self.pruner {
             Some(pruner) => pruner.begin(&self.gpu, book, columns)?,
             None => None,
         };
-        let few_book = few.as_ref().map(|few| Codebook::new(&few.centroids, self.problem.columns));
-        let on_device = |(few, book)| DeviceFew::new(&self.gpu, &self.labeller, few, book);
-        let few = few.as_ref().zip(few_book.as_ref()).map(on_device).transpose()?;
-        let books = (&device_book, few.as_ref());
+        let farthest_columns =
+            farthest.as_ref().map(|farthest| Codebook::new(&farthest.centroids, self.problem.columns));
+        let on_device = |(farthest, book)| FarthestOnDevice::new(&self.gpu, &self.labeller, farthest, book);
+        let farthest = farthest.as_ref().zip(farthest_columns.as_ref()).map(on_device).transpose()?;
+        let books = (&device_book, farthest.as_ref());
         let mut pass = Pass::default();
         match self.resident.clone() {
             Some(resident) => {
@@ -378,7 +382,10 @@ impl Passes for GpuPasses<'_, '_> {
                         pass = pass.plus(listed);
                         continue;
                     }
-                    if is_one && let Some(pass) = self.pass_at_once(&device_book, &update, window, weights)? {
+                    if is_one
+                        && let Some(pass) =
+                            self.pass_in_one_submission(&device_book, &update, window, weights)?
+                    {
                         return Ok(self.ended(book, pass));
                     }
                     pass = pass.plus(self.pass_window(&device_book, &update, window, weights, index)?);

@@ -15,7 +15,7 @@ use crate::tile::operands::gpu::columns::DeviceBook;
 
 impl GpuPasses<'_, '_> {
     /// The pass over rows that are one window, if they are few enough.
-    pub(crate) fn pass_at_once(
+    pub(crate) fn pass_in_one_submission(
         &mut self,
         book: &DeviceBook,
         update: &UpdatePlan,
@@ -62,9 +62,7 @@ impl GpuPasses<'_, '_> {
         for &Moved { row, from, to } in moved {
             let row = window.start + row as usize;
             self.problem.load(row, &mut x)?;
-            let weight = self.problem.weight(row);
-            self.problem.grid.add(&x, weight, -1, from, &mut self.sums);
-            self.problem.grid.add(&x, weight, 1, to, &mut self.sums);
+            self.problem.move_row(&x, row, Some(from), to, &mut self.sums);
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use super::kernels::{
 use super::plan::{Shape, Update, UpdatePlan};
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
-use crate::kmeans::grid::{Grid, Sums};
+use crate::kmeans::problem::{Grid, Sums};
 use crate::tile::nearest::gpu::Window;
 
 /// Workgroups of `transfer` at most, each with its copy of the sums to be added in the end.

@@ -26,7 +26,7 @@ use crate::tile::collect::bytes::Pays;
 use crate::tile::collect::cpu::{Columns, Entry, Hit, Own, Sums, rounded_up};
 
 /// A block as rows, and what it is as columns.
-struct Both<A> {
+struct RowsAndColumns<A> {
     work: Work<A>,
     own: Own,
     errors: Vec<f32>,
@@ -50,8 +50,10 @@ pub(crate) fn search<F: Fold>(
     cut: Cut,
 ) -> Result<Vec<F::Answer>> {
     let rows: Vec<u32> = (0..problem.points.rows() as u32).collect();
-    let mut blocks: Vec<Mutex<Both<F::Answer>>> =
-        rows.par_chunks(cut.block).map(|rows| Mutex::new(Both::load(problem, screen, rows, fold))).collect();
+    let mut blocks: Vec<Mutex<RowsAndColumns<F::Answer>>> = rows
+        .par_chunks(cut.block)
+        .map(|rows| Mutex::new(RowsAndColumns::load(problem, screen, rows, fold)))
+        .collect();
     let call = Call { problem, judge: problem.judge(), fold, cut };
     let window_blocks = cut.mirror_blocks(rows.len());
     let mut bytes = Pays::new(rows.len(), rows.len(), screen.depth());
@@ -89,11 +91,11 @@ pub(crate) fn search<F: Fold>(
 }
 
 /// A poisoned block means that another task panicked, and that panic ends the search.
-fn locked<A>(block: &Mutex<Both<A>>) -> MutexGuard<'_, Both<A>> {
+fn locked<A>(block: &Mutex<RowsAndColumns<A>>) -> MutexGuard<'_, RowsAndColumns<A>> {
     block.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<A: Send + Default> Both<A> {
+impl<A: Send + Default> RowsAndColumns<A> {
     fn load<F: Fold<Answer = A>>(problem: &Problem, screen: &Screen, rows: &[u32], fold: &F) -> Self {
         let (work, norms) = Work::load(problem, screen, rows, fold);
         let (half_norms, errors) = norms.into_iter().unzip();
@@ -105,9 +107,9 @@ impl<A: Send + Default> Both<A> {
 fn meet_both<F: Fold>(
     call: &Call<F>,
     count: usize,
-    both: &mut Both<F::Answer>,
+    block: &mut RowsAndColumns<F::Answer>,
     window: &Window,
-    others: &[Mutex<Both<F::Answer>>],
+    others: &[Mutex<RowsAndColumns<F::Answer>>],
     tools: &mut Tools,
 ) {
     let (Tools { sums, scratch, limits, hits }, rows) = (tools, call.cut.block);
@@ -119,16 +121,16 @@ fn meet_both<F: Fold>(
     }
     hits.clear();
     let columns = Columns { packed, errors, numbers };
-    both.work.block.collect_both(&columns, count, &both.own, limits, sums, hits);
-    both.work.decide(call, call.cut.entries, scratch);
+    block.work.block.collect_both(&columns, count, &block.own, limits, sums, hits);
+    block.work.decide(call, call.cut.entries, scratch);
     // By block, so that each is locked once.
     hits.sort_unstable_by_key(|hit| hit.column);
     for group in hits.chunk_by(|a, b| a.column as usize / rows == b.column as usize / rows) {
         let mut other = locked(&others[group[0].column as usize / rows]);
         for hit in group {
             let row = hit.row as usize;
-            let upper = rounded_up(f64::from(hit.value) + 2.0 * f64::from(both.errors[row]));
-            let entry = Entry { value: hit.value, upper, column: both.work.queries[row] };
+            let upper = rounded_up(f64::from(hit.value) + 2.0 * f64::from(block.errors[row]));
+            let entry = Entry { value: hit.value, upper, column: block.work.queries[row] };
             other.work.block.add(hit.column as usize % rows, entry, count);
         }
         other.work.decide(call, call.cut.entries, scratch);
