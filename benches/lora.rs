@@ -5,8 +5,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use half::f16;
 use ndarray::Array2;
 use tilefold::Device;
-use tilefold::lora::serve::{TraceBuilder, Workload};
 use tilefold::lora::{Adapter, Factors, Group, Lease, Module, Pool, PoolParams, Precision, Routes};
+use tilefold::measure::lora::Workload;
 use tilefold::measure::roofs;
 
 mod support;
@@ -61,17 +61,15 @@ fn benches(criterion: &mut Criterion) {
             let mut group = criterion
                 .benchmark_group(format!("{name}, {rows} rows, {HIDDEN} to {HIDDEN}, rank {RANK}, f16"));
             for workload in [Workload::Distinct, Workload::Uniform, Workload::Skewed, Workload::Identical] {
-                let trace = TraceBuilder::new(workload, rows).build().expect("a trace");
-                let slots: Vec<u32> = trace.requests().iter().map(|request| request.adapter).collect();
-                let lease = leased(&device, trace.adapters());
+                let slots = workload.adapter_of_each(rows, None, 0).expect("adapters");
+                let adapters = slots.iter().max().map_or(0, |&last| last as usize + 1);
+                let lease = leased(&device, adapters);
                 let step = lease.step(&Routes::of_slots(slots.iter().copied().map(Some))).expect("a step");
                 let x = Array2::from_elem((rows, HIDDEN), f16::from_f32(X));
                 let mut y = Array2::from_elem((rows, HIDDEN), f16::from_f32(0.0));
                 step.apply(0, x.view(), &mut [y.view_mut()]).expect("a batch");
                 verify(&slots, &y);
-                group.throughput(Throughput::Bytes(
-                    (2 * 2 * HIDDEN * (RANK * trace.adapters() + rows)) as u64,
-                ));
+                group.throughput(Throughput::Bytes((2 * 2 * HIDDEN * (RANK * adapters + rows)) as u64));
                 group.bench_function(workload.name(), |bencher| {
                     bencher.iter(|| step.apply(0, x.view(), &mut [y.view_mut()]).expect("a batch"));
                 });

@@ -1,7 +1,9 @@
-//! tilefold clusters vectors with k-means and computes distance matrices on any GPU (Vulkan, Metal, DX12 through wgpu)
-//! and on the CPU. Labels equal those of `f64` arithmetic, and k-means gives the same bits on every device.
+//! tilefold works on rows of vectors, on any GPU (Vulkan, Metal, DX12 through wgpu) and on the CPU: k-means, clustering
+//! around medoids, exact neighbours, distance matrices, and batches that mix many LoRA adapters. Labels and neighbours
+//! equal those of `f64` arithmetic, and k-means, medoids of a matrix and neighbours have the same bits on every device.
 //!
-//! Start with [`kmeans::fit`], [`distance::pairwise`], [`Device`] and [`Table`].
+//! Start with [`kmeans::fit`], [`kmedoids::fit`], [`neighbours::nearest`], [`distance::pairwise`] or [`lora::Pool`];
+//! [`Device`] says where the work runs, [`Table`] opens files.
 
 mod cancel;
 #[cfg(feature = "cli")]
@@ -40,3 +42,8 @@ pub use tile::product::units::{UnitsState, units_state};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct ReadmeExamples;
+
+/// And so are those of the page on adapters.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/adapters.md")]
+pub struct AdapterExamples;

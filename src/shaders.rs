@@ -4,7 +4,6 @@ use crate::device::{Binding, Kernel, MatrixUnits};
 use crate::error::Result;
 use crate::tile::choice::choose::LISTED;
 use crate::tile::choice::family::{Fold, candidates};
-use crate::tile::choice::shape::TileShape;
 use crate::tile::collect::gpu::kernels as kernels_collect;
 use crate::tile::nearest::gpu::kernels;
 use crate::tile::product::units as matrix;
@@ -109,11 +108,6 @@ pub fn mirrors() -> Vec<Mirror> {
     }
 }
 
-/// What tells the texts of two tiles apart.
-pub(crate) fn variant(shape: &TileShape) -> String {
-    format!("{shape}, step {}", shape.depth_step)
-}
-
 /// The tiles for units of every kind that adapters were seen to have, and for plain WGSL in their place.
 fn matrix_tiles() -> Vec<(String, MatrixTile)> {
     // lavapipe; Apple; NVIDIA and AMD, whose subgroups may also be larger; plain.
@@ -149,16 +143,16 @@ pub fn shaders() -> Result<Vec<Shader>> {
         add(variant, kernel);
     }
     for shape in candidates(Fold::Nearest) {
-        add(variant(&shape), kernels::nearest_kernel(&shape, false)?);
-        add(variant(&shape), kernels::nearest_kernel(&shape, true)?);
+        add(shape.variant(), kernels::nearest_kernel(&shape, false)?);
+        add(shape.variant(), kernels::nearest_kernel(&shape, true)?);
     }
     for shape in LISTED {
-        add(variant(&shape), kernels::candidates_kernel(&shape)?);
+        add(shape.variant(), kernels::candidates_kernel(&shape)?);
     }
     for shape in candidates(Fold::Store) {
-        add(variant(&shape), kernels::store_kernel(&shape)?);
-        add(variant(&shape), kernels_collect::collect_kernel(&shape)?);
-        add(variant(&shape), kernels_within::within_kernel(&shape)?);
+        add(shape.variant(), kernels::store_kernel(&shape)?);
+        add(shape.variant(), kernels_collect::collect_kernel(&shape)?);
+        add(shape.variant(), kernels_within::within_kernel(&shape)?);
     }
     for (units, tile) in matrix_tiles() {
         let MatrixTile { depth_step, kind, .. } = tile;

@@ -13,8 +13,10 @@ const LONGEST_FILE: usize = 500;
 const LONGER_FILES: [(&str, &str); 0] = [];
 
 /// Folders whose paths in the documents must exist.
-const FOLDERS: [&str; 11] =
-    ["src", "shaders", "tests", "benches", "examples", "scripts", "data", "docs", "python", ".ci", ".config"];
+const FOLDERS: [&str; 12] = [
+    "src", "crates", "shaders", "tests", "benches", "examples", "scripts", "data", "docs", "python", ".ci",
+    ".config",
+];
 
 /// A path as the source names it, use trees expanded: `use a::{b, c::D}` is `a::b` and `a::c::D`.
 #[derive(Debug, PartialEq, Eq)]
@@ -120,7 +122,7 @@ fn read_path(
 }
 
 /// Folders with a `reference.rs` are workload slices; device and tile lie below them.
-fn slices(files: &[(String, String)]) -> BTreeSet<String> {
+pub fn slices(files: &[(String, String)]) -> BTreeSet<String> {
     let folder = |path: &str| path.strip_prefix("src/")?.strip_suffix("/reference.rs").map(str::to_owned);
     files
         .iter()
@@ -160,6 +162,18 @@ fn import_violations(path: &str, text: &str, slices: &BTreeSet<String>) -> Vec<S
         if (in_device || in_tile) && named.module_below_root().is_some_and(above) {
             complain("a layer knows only those below it");
         }
+        let in_library = path.starts_with("src/") && !path.starts_with("src/cli/");
+        if in_library && named.segments[0].starts_with("tilefold_") {
+            complain("the command alone uses crates/");
+        }
+        if path.starts_with("crates/") && named.segments[0] == "tilefold" {
+            complain("crates/ knows nothing of the library");
+        }
+        let in_slice = path.strip_prefix("src/").and_then(|rest| rest.split_once('/'));
+        let in_slice = in_slice.is_some_and(|(folder, _)| slices.contains(folder));
+        if in_slice && matches!(named.module_below_root(), Some("measure" | "shaders" | "cli")) {
+            complain("a slice knows nothing of what measures, lists or calls it");
+        }
     }
     violations
 }
@@ -176,7 +190,7 @@ fn length_violation(path: &str, lines: usize, longer: &[(&str, &str)]) -> Option
 /// Words of a document that are paths of this repository. Words with a placeholder are not.
 fn paths_in(document: &str) -> Vec<&str> {
     let placeholder = |word: &&str| !["<", "*", "$", "...", "://"].iter().any(|mark| word.contains(mark));
-    let marks = ['`', '(', ')', '[', ']', '"', '\'', ',', ';', ':', '='];
+    let marks = ['`', '(', ')', '[', ']', '"', '\'', ',', ';', ':', '=', '#'];
     let words = document.split_whitespace().filter(placeholder).flat_map(|word| word.split(marks));
     words
         .map(|word| word.trim_end_matches(['.', '/']))
@@ -192,7 +206,7 @@ fn root() -> PathBuf {
 }
 
 /// (path with `/`, text) of all files below `folder` whose names end in one of `endings`, in order.
-fn files_below(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
+pub fn files_below(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
@@ -215,15 +229,16 @@ fn relative(path: &Path) -> String {
 }
 
 #[track_caller]
-fn none_of(violations: &[String]) {
+pub fn none_of(violations: &[String]) {
     assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
 #[test]
 fn sources_keep_the_import_rules() {
-    let files = files_below("src", &[".rs"]);
+    let mut files = files_below("src", &[".rs"]);
     assert!(files.len() > 3, "the sources were not found");
     let slices = slices(&files);
+    files.extend(files_below("crates", &[".rs"]));
     let check = |(path, text): &(String, String)| import_violations(path, text, &slices);
     none_of(&files.iter().flat_map(check).collect::<Vec<_>>());
 }
@@ -232,7 +247,7 @@ fn sources_keep_the_import_rules() {
 fn files_are_short() {
     let mut violations = Vec::new();
     let mut seen = BTreeSet::new();
-    for folder in ["src", "shaders", "tests", "benches", "python"] {
+    for folder in ["src", "crates", "shaders", "tests", "benches", "python"] {
         for (path, text) in files_below(folder, &[".rs", ".wgsl", ".py"]) {
             violations.extend(length_violation(&path, text.lines().count(), &LONGER_FILES));
             seen.insert(path);
@@ -251,13 +266,18 @@ fn files_are_short() {
 #[test]
 fn documents_name_paths_that_exist() {
     let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"];
+    let pages = ["adapters", "command", "limits", "speed"].map(|page| format!("docs/{page}.md"));
+    let documents = documents.map(str::to_owned).into_iter().chain(pages);
     let (mut checked, mut violations) = (0, Vec::new());
     for document in documents {
         // Whether a document must be there is cargo's and the reader's business; what it names must be.
-        let Ok(text) = fs::read_to_string(root().join(document)) else { continue };
+        let document_path = root().join(&document);
+        let Ok(text) = fs::read_to_string(&document_path) else { continue };
+        let folder = document_path.parent().expect("a file has a folder");
         for path in paths_in(&text) {
             checked += 1;
-            if !root().join(path).exists() {
+            // Prose names paths from the root, a link from the document's own folder.
+            if !root().join(path).exists() && !folder.join(path).exists() {
                 violations.push(format!("{document}: {path} does not exist"));
             }
         }
@@ -288,6 +308,10 @@ fn planted_imports_are_caught() {
     planted("src/kmeans/gpu/plan.rs", "use wgpu::Limits;", 1);
     planted("src/tile/choice/shape.rs", "use crate::kmeans::Fit;", 1);
     planted("src/device/mod.rs", "use crate::tile::Shape; use crate::cli::main;", 2);
+    planted("src/kmeans/gpu/kernels.rs", "fn f() { crate::shaders::variant(); }", 1);
+    planted("src/measure/mod.rs", "pub use tilefold_simulate::Trace;", 1);
+    planted("crates/simulate/src/lib.rs", "use tilefold::{Device, Points};", 2);
+    planted("src/kmeans/mod.rs", "use crate::{cli::run_with, measure::on_gpu::large_bytes};", 2);
 }
 
 #[test]
@@ -305,6 +329,9 @@ fn honest_imports_pass() {
     planted("src/kmeans/gpu/plan.rs", "use crate::{device::{Limits}, error::Error};", 0);
     planted("src/lib.rs", "pub use device::Device; pub fn from_wgpu() {}", 0);
     planted("src/tile/choice/shape.rs", "use crate::device::Limits;", 0);
+    planted("src/shaders.rs", "use crate::{kmeans, measure};", 0);
+    planted("src/cli/lora/simulate.rs", "use tilefold_simulate::Trace; use crate::random::Stream;", 0);
+    planted("crates/simulate/src/lib.rs", "use crate::trace::Trace; use tilefold_simulate::Trace;", 0);
 }
 
 #[test]
@@ -318,7 +345,7 @@ fn planted_lengths_are_caught() {
 
 #[test]
 fn paths_are_found_in_documents() {
-    let text = "Run `scripts/test`, see [here](src/lib.rs), ARCHITECTURE.md and `src/<slice>/plan.rs`.\n    \
+    let text = "Run `scripts/test`, see [here](src/lib.rs#part), ARCHITECTURE.md and `src/<slice>/plan.rs`.\n    \
                 tilefold kmeans data/digits.npy -k 10; `plan.rs`, shaders/*.wgsl, https://a.b/src/x, tests/support/.";
     assert_eq!(
         paths_in(text),

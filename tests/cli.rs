@@ -67,7 +67,7 @@ pub fn table(folder: &Folder, name: &str, rows: usize, columns: usize) -> PathBu
 }
 
 #[test]
-fn help_texts() {
+fn help_texts_are_the_snapshots() {
     for subcommand in ["", "devices", "kmeans", "predict", "distance"] {
         let arguments = [subcommand, "--help"].into_iter().filter(|word| !word.is_empty());
         let name = format!("help_{}", if subcommand.is_empty() { "tilefold" } else { subcommand });

@@ -13,9 +13,11 @@ use crate::support::cases::{Draws, Shape, duplicates, tail_shapes, uniform};
 use crate::support::compare::{MARKER, Wide, close, must};
 
 on_every_backend! {
-    tails_agree_with_the_definition, far_from_the_origin, any_scale, wide_ranges_within_one_table,
-    equal_rows_and_symmetry, double_precision, double_precision_far_out, integers_and_half_floats,
-    blocks_change_no_bit, callers_arrays, wrong_input_is_named, results_beyond_f32_are_errors, cancelling,
+    tails_agree_with_the_definition, distances_hold_far_from_the_origin, distances_hold_at_any_scale,
+    distances_hold_for_wide_ranges_within_one_table, equal_rows_are_at_0_and_a_matrix_is_symmetric,
+    f64_tables_give_f64_distances, f64_distances_hold_far_out, integers_and_half_floats_are_their_f64_values,
+    blocks_change_no_bit, callers_arrays_are_filled_and_nothing_beside_them, wrong_input_is_named,
+    results_beyond_f32_are_errors, cancelling_ends_at_the_next_block
 }
 
 const U32: f64 = f32::EPSILON as f64 / 2.0;
@@ -130,7 +132,7 @@ fn tails_agree_with_the_definition(device: &Device) {
     }
 }
 
-fn far_from_the_origin(device: &Device) {
+fn distances_hold_far_from_the_origin(device: &Device) {
     for offset in [1e4, 1e6, -1.6e7] {
         let near = uniform(70, 20, 5.0, 3);
         let x = near.mapv(|value| (f64::from(value) + offset) as f32);
@@ -144,7 +146,7 @@ fn far_from_the_origin(device: &Device) {
     }
 }
 
-fn any_scale(device: &Device) {
+fn distances_hold_at_any_scale(device: &Device) {
     for scale in [1e-30, 1e-18, 1.0, 1e15, 1e18, 1e30] {
         let x = uniform(35, 9, scale, 4);
         let y = uniform(33, 9, 0.3 * scale, 5);
@@ -165,7 +167,7 @@ fn any_scale(device: &Device) {
     }
 }
 
-fn wide_ranges_within_one_table(device: &Device) {
+fn distances_hold_for_wide_ranges_within_one_table(device: &Device) {
     // Each entry has a magnitude of its own, so that no centring is exact, and pairs lie at all distances.
     let mut draws = Draws::new(8);
     let x = Array2::from_shape_simple_fn((60, 12), || {
@@ -185,7 +187,7 @@ fn wide_ranges_within_one_table(device: &Device) {
     }
 }
 
-fn equal_rows_and_symmetry(device: &Device) {
+fn equal_rows_are_at_0_and_a_matrix_is_symmetric(device: &Device) {
     for (rows, depth) in [(130, 67), (65, 3), (1, 5)] {
         let x = duplicates(rows, depth, rows.div_ceil(3), 9);
         for (metric, params) in metrics() {
@@ -218,7 +220,7 @@ fn equal_rows_and_symmetry(device: &Device) {
     assert!(value <= 2.0 && value > 1.999_999, "{value}");
 }
 
-fn double_precision(device: &Device) {
+fn f64_tables_give_f64_distances(device: &Device) {
     let mut draws = Draws::new(10);
     let x = Array2::from_shape_simple_fn((70, 131), || draws.normal());
     let y = Array2::from_shape_simple_fn((40, 131), || draws.normal());
@@ -233,7 +235,7 @@ fn double_precision(device: &Device) {
     }
 }
 
-fn double_precision_far_out(device: &Device) {
+fn f64_distances_hold_far_out(device: &Device) {
     let mut draws = Draws::new(11);
     for (offset, scale) in [(1e6, 1.0), (0.0, 1e150), (0.0, 1e-150), (-1e12, 1e-3)] {
         let x = Array2::from_shape_simple_fn((40, 12), || offset + scale * draws.normal());
@@ -247,7 +249,7 @@ fn double_precision_far_out(device: &Device) {
     }
 }
 
-fn integers_and_half_floats(device: &Device) {
+fn integers_and_half_floats_are_their_f64_values(device: &Device) {
     let mut draws = Draws::new(12);
     let bytes = Array2::from_shape_simple_fn((33, 40), || draws.below(256) as u8);
     let shorts = Array2::from_shape_simple_fn((20, 40), || draws.below(60_000) as u16);
@@ -312,7 +314,7 @@ fn blocks_change_no_bit(device: &Device) {
     }
 }
 
-fn callers_arrays(device: &Device) {
+fn callers_arrays_are_filled_and_nothing_beside_them(device: &Device) {
     let (x, y) = (uniform(40, 6, 1.0, 14), uniform(31, 6, 1.0, 15));
     for (metric, params) in metrics() {
         let expected = between(device, x.view(), y.view(), &params).unwrap();
@@ -404,7 +406,7 @@ fn results_beyond_f32_are_errors(device: &Device) {
     assert!(matches!(outcome, Err(Error::Value { argument: "result", .. })), "{outcome:?}");
 }
 
-fn cancelling(device: &Device) {
+fn cancelling_ends_at_the_next_block(device: &Device) {
     let x = uniform(50, 3, 1.0, 18);
     let cancel = Cancel::new();
     let params = Params::new(Metric::Euclidean).cancel(cancel.clone()).max_bytes(50 * 4 * 10);

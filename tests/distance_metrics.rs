@@ -12,8 +12,10 @@ use crate::support::cases::{Draws, Shape, tail_shapes};
 use crate::support::compare::{Wide, close, must};
 
 on_every_backend! {
-    tails_agree_with_the_definition, chunks_agree_with_the_definition, double_precision, near_pairs_keep_their_digits,
-    equal_rows_and_symmetry, blocks_and_windows_change_no_bit, packed_bits, places_near_and_far, powers_of_all_sizes,
+    tails_agree_with_the_definition, chunks_agree_with_the_definition, f64_tables_give_f64_distances,
+    near_pairs_keep_their_digits, equal_rows_are_at_0_and_a_matrix_is_symmetric,
+    blocks_and_windows_change_no_bit, packed_bits_are_counted_exactly, haversine_holds_near_and_far,
+    minkowski_holds_for_powers_of_all_sizes
 }
 
 pub const U32: f64 = f32::EPSILON as f64 / 2.0;
@@ -284,7 +286,7 @@ fn chunks_agree_with_the_definition(device: &Device) {
     }
 }
 
-fn double_precision(device: &Device) {
+fn f64_tables_give_f64_distances(device: &Device) {
     for (rows, others, depth) in [(40, 23, 131), (12, 9, 2)] {
         for params in metrics(depth) {
             let (x, y) = (table(params.metric, rows, depth, 35), table(params.metric, others, depth, 36));
@@ -328,7 +330,7 @@ fn near_pairs_keep_their_digits(device: &Device) {
     }
 }
 
-fn equal_rows_and_symmetry(device: &Device) {
+fn equal_rows_are_at_0_and_a_matrix_is_symmetric(device: &Device) {
     for (rows, depth) in [(66, 70), (12, 2)] {
         for params in metrics(depth) {
             let metric = params.metric;
@@ -376,7 +378,7 @@ fn blocks_and_windows_change_no_bit(device: &Device) {
 }
 
 /// Counts of bits are whole numbers; ratios of them are rounded a few times.
-fn packed_bits(device: &Device) {
+fn packed_bits_are_counted_exactly(device: &Device) {
     let mut draws = Draws::new(41);
     for (rows, others, depth) in [(1, 1, 1), (70, 33, 3), (5, 130, 17), (33, 9, 65), (129, 66, 2)] {
         let mut words = |rows: usize| {
@@ -421,7 +423,7 @@ fn packed_bits(device: &Device) {
     }
 }
 
-fn places_near_and_far(device: &Device) {
+fn haversine_holds_near_and_far(device: &Device) {
     use std::f32::consts::{FRAC_PI_2, PI};
     let places = ndarray::array![
         [0.0_f32, 0.0],
@@ -446,7 +448,7 @@ fn places_near_and_far(device: &Device) {
     assert!(metres > 0.3 && metres < 0.7, "{metres}");
 }
 
-fn powers_of_all_sizes(device: &Device) {
+fn minkowski_holds_for_powers_of_all_sizes(device: &Device) {
     let mut draws = Draws::new(42);
     let x = Array2::from_shape_simple_fn((30, 12), || {
         (draws.normal() * 10.0_f64.powi(draws.below(12) as i32 - 6)) as f32

@@ -9,8 +9,9 @@ use tilefold::{Device, Error, Points};
 use crate::support::backends::on_every_backend;
 
 on_every_backend! {
-    values_at_the_edges, values_outside_the_domain_are_refused, parameters_are_refused, missing_values, packed_input_is_checked,
-    infinite_results_are_refused,
+    values_at_the_edges_are_the_documented_ones, values_outside_the_domain_are_refused,
+    parameters_are_refused, missing_values_are_left_out, packed_input_is_checked,
+    infinite_results_are_refused
 }
 
 const BITS: [Metric; 7] = [
@@ -29,7 +30,7 @@ fn value(device: &Device, metric: Metric, x: &[f32], y: &[f32]) -> f32 {
     found.matrix.as_f32().unwrap()[[0, 0]]
 }
 
-fn values_at_the_edges(device: &Device) {
+fn values_at_the_edges_are_the_documented_ones(device: &Device) {
     // Rows of zeros: 0/0 counts as 0.
     for metric in BITS {
         let expected = if metric == Metric::RussellRao { 1.0 } else { 0.0 };
@@ -142,7 +143,7 @@ fn parameters_are_refused(device: &Device) {
     assert!((found[[0, 1]] - 1.0).abs() < 1e-6, "{found}");
 }
 
-fn missing_values(device: &Device) {
+fn missing_values_are_left_out(device: &Device) {
     let nan = f32::NAN;
     let x =
         array![[3.0_f32, nan, nan, 6.0], [1.0, nan, 4.0, 5.0], [nan, nan, nan, nan], [nan, 2.0, nan, nan]];

@@ -12,8 +12,10 @@ use crate::support::compare::{self, Distances, must};
 use crate::support::lloyd::{self, Outcome, Problem};
 
 on_every_backend! {
-    row_counts, column_counts, cluster_counts, one_five_and_three_hundred_iterations, blobs_are_found,
-    duplicated_rows, whole_number_grids, weighted, every_element_type, predict_labels_new_points
+    any_number_of_rows_is_labelled_right, any_number_of_columns_is_labelled_right,
+    any_number_of_clusters_is_labelled_right, fits_of_any_length_are_those_of_plain_lloyd, blobs_are_found,
+    duplicated_rows_fill_one_cluster_per_distinct_row, ties_on_a_grid_go_to_the_lowest_index,
+    centroids_are_weighted_means, every_element_type_gives_the_same_fit, predict_labels_new_points
 }
 
 /// Decisions by a smaller margin may fall either way: points that are not multiples of one power of two are rounded to
@@ -122,13 +124,13 @@ fn check_all(device: &Device, cases: impl IntoIterator<Item = (Case, usize)>) {
     assert!(total > 0 && 10 * clear >= 9 * total, "{clear} of {total} cases clear");
 }
 
-fn row_counts(device: &Device) {
+fn any_number_of_rows_is_labelled_right(device: &Device) {
     let sizes = [1, 2, 23, 24, 25, 63, 64, 65, 127, 128, 129, 255, 256, 257];
     let cases = sizes.map(|rows| (Case::new(cases::uniform(rows, 5, 1.0, rows as u64), rows.min(4)), 5));
     check_all(device, cases);
 }
 
-fn column_counts(device: &Device) {
+fn any_number_of_columns_is_labelled_right(device: &Device) {
     let sizes = [
         1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 383, 384,
         385, 511, 512, 513, 784, 1025,
@@ -137,7 +139,7 @@ fn column_counts(device: &Device) {
     check_all(device, cases);
 }
 
-fn cluster_counts(device: &Device) {
+fn any_number_of_clusters_is_labelled_right(device: &Device) {
     let sizes = [1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129];
     let cases = sizes.map(|k| (Case::new(cases::uniform(2 * k + 3, 6, 1.0, k as u64), k), 3));
     check_all(device, cases);
@@ -150,7 +152,7 @@ fn cluster_counts(device: &Device) {
     }
 }
 
-fn one_five_and_three_hundred_iterations(device: &Device) {
+fn fits_of_any_length_are_those_of_plain_lloyd(device: &Device) {
     let shapes = [(300, 9, 7), (257, 33, 17), (129, 3, 12)];
     for (rows, columns, k) in shapes {
         let case = Case::new(cases::uniform(rows, columns, 1.0, 11), k);
@@ -181,7 +183,7 @@ fn blobs_are_found(device: &Device) {
     assert!(fit.rechecked < 0.01, "{} of the rows of separated blobs were rechecked", fit.rechecked);
 }
 
-fn duplicated_rows(device: &Device) {
+fn duplicated_rows_fill_one_cluster_per_distinct_row(device: &Device) {
     for (rows, columns, distinct, k) in [(65, 4, 5, 5), (129, 17, 9, 4), (200, 2, 3, 7)] {
         let mut case = Case::new(cases::duplicates(rows, columns, distinct, 2), k);
         // The first rows are all the distinct ones; with more clusters than those some centroids come twice.
@@ -201,7 +203,7 @@ fn duplicated_rows(device: &Device) {
     }
 }
 
-fn whole_number_grids(device: &Device) {
+fn ties_on_a_grid_go_to_the_lowest_index(device: &Device) {
     for (cells, columns) in [(4, 2), (8, 5), (16, 3)] {
         let cases::Ties { points, centroids } = cases::ties(cells, columns);
         // Weightless ties leave the centroids where they are: labels are those of the given centroids.
@@ -218,7 +220,7 @@ fn whole_number_grids(device: &Device) {
     }
 }
 
-fn weighted(device: &Device) {
+fn centroids_are_weighted_means(device: &Device) {
     let mut draws = Draws::new(21);
     let mut all = Vec::new();
     for (rows, columns, k) in [(130, 7, 5), (65, 33, 9), (257, 2, 16)] {
@@ -231,7 +233,7 @@ fn weighted(device: &Device) {
     check_all(device, all);
 }
 
-fn every_element_type(device: &Device) {
+fn every_element_type_gives_the_same_fit(device: &Device) {
     let whole = cases::uniform(70, 6, 100.0, 4).mapv(|v| v.round().abs());
     let case = Case::new(whole, 6);
     let params = case.params(4, 0.0);

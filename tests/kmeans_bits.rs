@@ -10,7 +10,11 @@ use crate::support::backends::on_every_backend;
 use crate::support::cases::{self, BlobsShape};
 use crate::support::compare::{self, must};
 
-on_every_backend! { devices_and_threads, windows, streamed, layouts_and_types, mapped_files, repeated, transposed_init }
+on_every_backend! {
+    devices_and_threads_change_no_bit, windows_change_no_bit, streaming_changes_no_bit,
+    layouts_and_types_change_no_bit, mapped_files_give_the_bits_of_arrays, repeated_fits_have_the_same_bits,
+    a_transposed_init_changes_no_bit
+}
 
 /// Everything but the names and times, and the share of rechecked rows, which is the tile's own.
 #[track_caller]
@@ -52,7 +56,7 @@ fn problems() -> Vec<(&'static str, Array2<f32>, Params)> {
     ]
 }
 
-fn devices_and_threads(device: &Device) {
+fn devices_and_threads_change_no_bit(device: &Device) {
     for (name, points, params) in problems() {
         let fit = kmeans::fit(device, points.view(), &params).unwrap();
         println!("{name}: {:.4} of the rows rechecked on {}", fit.rechecked, fit.device);
@@ -77,7 +81,7 @@ fn devices_and_threads(device: &Device) {
     }
 }
 
-fn windows(device: &Device) {
+fn windows_change_no_bit(device: &Device) {
     for (name, points, params) in problems() {
         let expected = kmeans::fit(device, points.view(), &params).unwrap();
         let model = &expected.model;
@@ -91,7 +95,7 @@ fn windows(device: &Device) {
 }
 
 /// A device budget below the size of the rows: windows pass through the device in every iteration.
-fn streamed(device: &Device) {
+fn streaming_changes_no_bit(device: &Device) {
     let (rows, columns) = (6000, 64);
     let points = cases::uniform(rows, columns, 1.0, 79);
     let plain = Params::new(6).max_iter(3).tol(0.0);
@@ -107,7 +111,7 @@ fn streamed(device: &Device) {
     }
 }
 
-fn layouts_and_types(device: &Device) {
+fn layouts_and_types_change_no_bit(device: &Device) {
     let (rows, columns) = (430, 7);
     let points = cases::uniform(rows, columns, 1.0, 78);
     let params = Params::new(13).max_iter(5);
@@ -131,7 +135,7 @@ fn layouts_and_types(device: &Device) {
     check(wide.t().as_standard_layout().t().into(), "column-major f64");
 }
 
-fn mapped_files(device: &Device) {
+fn mapped_files_give_the_bits_of_arrays(device: &Device) {
     let folder = tempfile::tempdir().unwrap();
     let points = cases::uniform(300, 9, 1.0, 79);
     let params = Params::new(8).max_iter(4);
@@ -155,7 +159,7 @@ fn mapped_files(device: &Device) {
     }
 }
 
-fn repeated(device: &Device) {
+fn repeated_fits_have_the_same_bits(device: &Device) {
     let (name, points, params) = problems().swap_remove(0);
     let first = kmeans::fit(device, points.view(), &params).unwrap();
     let before = points.clone();
@@ -171,7 +175,7 @@ fn repeated(device: &Device) {
     });
 }
 
-fn transposed_init(device: &Device) {
+fn a_transposed_init_changes_no_bit(device: &Device) {
     let points = cases::uniform(120, 5, 1.0, 80);
     let init = points.slice(s![..7, ..]).mapv(f64::from);
     let params = |init| Params::new(7).init(Init::Centroids(init)).max_iter(4);

@@ -12,8 +12,11 @@ use crate::support::cases::{self, BlobsShape, Draws};
 use crate::support::lloyd::{self, Problem};
 
 on_every_backend! {
-    near_ties, half_norms_round_apart, near_ties_fail_without_recheck, near_ties_of_predict, exact_ties_of_equal_centroids, offsets,
-    offsets_with_few_digits_left, scales, outliers, mixed_feature_scales, denormals, extremes_of_f64
+    near_ties_are_decided_in_f64, labels_hold_where_half_norms_round_apart, near_ties_fail_without_recheck,
+    predict_decides_near_ties_in_f64, ties_of_equal_centroids_go_to_the_lowest_index,
+    labels_hold_far_from_the_origin, labels_hold_where_an_offset_leaves_few_digits,
+    powers_of_two_change_only_the_units, an_outlier_gets_a_cluster_of_its_own,
+    labels_hold_for_features_of_mixed_scales, labels_hold_for_denormals, labels_hold_at_the_extremes_of_f64
 }
 
 /// Whole numbers below 2^22 whose nearest centroids differ by far less than an f32 product can tell.
@@ -85,7 +88,7 @@ impl NearTies {
 /// Columns, clusters, rows.
 const NEAR_TIES: [(usize, usize, usize); 4] = [(8, 5, 300), (33, 17, 300), (64, 40, 400), (300, 9, 200)];
 
-pub fn near_ties(device: &Device) {
+pub fn near_ties_are_decided_in_f64(device: &Device) {
     for (columns, k, rows) in NEAR_TIES {
         let ties = NearTies::new(columns, k, rows, columns as u64);
         let fit = kmeans::fit(device, ties.points.view(), &ties.params()).unwrap();
@@ -100,7 +103,7 @@ pub fn near_ties(device: &Device) {
 
 /// Centroids `(p, q)` and `(p, q + 1)` whose half squared norms f32 rounds to different sides: their tile values differ
 /// by far more than products with the short row `(0, q + 1)` err, and the wrong one is smaller.
-pub fn half_norms_round_apart(device: &Device) {
+pub fn labels_hold_where_half_norms_round_apart(device: &Device) {
     let half_norm = |p: i64, q: i64| ((p * p + q * q) as f64 / 2.0) as f32;
     let mut found = 0;
     for p in 3_000_000..3_000_020_i64 {
@@ -139,7 +142,7 @@ pub fn near_ties_fail_without_recheck(device: &Device) {
 #[cfg(not(feature = "test-hooks"))]
 pub fn near_ties_fail_without_recheck(_: &Device) {}
 
-pub fn near_ties_of_predict(device: &Device) {
+pub fn predict_decides_near_ties_in_f64(device: &Device) {
     for (columns, k, rows) in NEAR_TIES {
         let ties = NearTies::new(columns, k, rows, 100 + columns as u64);
         let params = Params::new(k).init(Init::Centroids(ties.anchors.mapv(f64::from)));
@@ -150,7 +153,7 @@ pub fn near_ties_of_predict(device: &Device) {
     }
 }
 
-pub fn exact_ties_of_equal_centroids(device: &Device) {
+pub fn ties_of_equal_centroids_go_to_the_lowest_index(device: &Device) {
     // Centroids 1, 3 and 4 are one point, as are 0 and 5: the lower index has the rows.
     let anchors =
         ndarray::array![[0.0_f32, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [4.0, -0.0], [-0.0, 0.0]];
@@ -164,7 +167,7 @@ pub fn exact_ties_of_equal_centroids(device: &Device) {
 }
 
 /// Labels and inertia of far-off blobs equal those of the same f32 values moved back to the origin.
-pub fn offsets(device: &Device) {
+pub fn labels_hold_far_from_the_origin(device: &Device) {
     for (offset, spread) in [(1e4, 1.0), (1e6, 1.0), (-1e6, 0.5), (1e6, 3.0)] {
         let shape = BlobsShape { rows: 300, columns: 8, clusters: 5, spread, offset };
         let case = Case::new(cases::blobs(shape, 77).points, 9);
@@ -190,7 +193,7 @@ fn predict_gives_the_labels(device: &Device, fit: &Fit, points: &Array2<f32>) {
 }
 
 /// At 1e8 an f32 holds multiples of 8: many rows coincide, and whatever is left must still be right.
-pub fn offsets_with_few_digits_left(device: &Device) {
+pub fn labels_hold_where_an_offset_leaves_few_digits(device: &Device) {
     let shape = BlobsShape { rows: 200, columns: 3, clusters: 4, spread: 2.0, offset: 1e8 };
     let case = Case::new(cases::blobs(shape, 5).points, 4);
     let fit = kmeans::fit(device, case.points.view(), &case.params(300, 0.0)).unwrap();
@@ -204,7 +207,7 @@ pub fn offsets_with_few_digits_left(device: &Device) {
 }
 
 /// A power of two changes nothing but the units.
-pub fn scales(device: &Device) {
+pub fn powers_of_two_change_only_the_units(device: &Device) {
     let shape = BlobsShape { rows: 120, columns: 5, clusters: 4, spread: 1.0, offset: 0.0 };
     let case = Case::new(cases::blobs(shape, 3).points, 6);
     let plain = kmeans::fit(device, case.points.view(), &case.params(20, 1e-4)).unwrap();
@@ -226,7 +229,7 @@ pub fn scales(device: &Device) {
     }
 }
 
-pub fn outliers(device: &Device) {
+pub fn an_outlier_gets_a_cluster_of_its_own(device: &Device) {
     for far in [1e6_f32, 1e12, 1e20, 3e38] {
         let mut case = Case::new(cases::uniform(100, 4, 1.0, 8), 2);
         case.points.row_mut(57).fill(far);
@@ -242,7 +245,7 @@ pub fn outliers(device: &Device) {
     }
 }
 
-pub fn mixed_feature_scales(device: &Device) {
+pub fn labels_hold_for_features_of_mixed_scales(device: &Device) {
     let factors = [1e6_f32, 1.0, 1e-6, 1e-12, 1e3];
     let points = cases::uniform(140, 5, 1.0, 9);
     let points = Array2::from_shape_fn(points.dim(), |(row, column)| points[(row, column)] * factors[column]);
@@ -253,7 +256,7 @@ pub fn mixed_feature_scales(device: &Device) {
     assert!(Case::new(points, 5).check(device, 10, 0.0));
 }
 
-pub fn denormals(device: &Device) {
+pub fn labels_hold_for_denormals(device: &Device) {
     for scale in [1e-40, 1e-44] {
         let case = Case::new(cases::uniform(90, 3, scale, 14), 4);
         assert!(case.points.iter().all(|v| v.abs() < f32::MIN_POSITIVE));
@@ -277,7 +280,7 @@ pub fn denormals(device: &Device) {
 }
 
 /// Beyond the range of f32, and where squares leave that of f64.
-pub fn extremes_of_f64(device: &Device) {
+pub fn labels_hold_at_the_extremes_of_f64(device: &Device) {
     let shape = BlobsShape { rows: 120, columns: 5, clusters: 4, spread: 1.0, offset: 0.0 };
     let case = Case::new(cases::blobs(shape, 3).points, 6);
     let points = case.points.mapv(f64::from);

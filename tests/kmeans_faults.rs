@@ -69,7 +69,7 @@ fn fail_every_call(fault: Fault, open: impl Fn() -> Device, typed: impl Fn(&Erro
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn out_of_memory() {
+fn a_fit_survives_memory_that_runs_out() {
     fail_every_call(Fault::OutOfMemory, backends::gpu, |error| {
         matches!(error, Error::DeviceMemory { .. } | Error::TooLarge { .. })
     });
@@ -77,13 +77,13 @@ fn out_of_memory() {
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn validation() {
+fn what_the_driver_refuses_is_told() {
     fail_every_call(Fault::Validation, backends::gpu, |error| matches!(error, Error::DeviceRefused { .. }));
 }
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn device_lost() {
+fn a_fit_survives_a_lost_device() {
     fail_every_call(Fault::Lost, backends::gpu, |error| matches!(error, Error::DeviceLost { .. }));
 }
 
@@ -132,7 +132,7 @@ fn models_survive_every_fault() {
 /// Prediction too, and prepared data outlives a fault.
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn predict_and_prepared_data() {
+fn predict_and_prepared_data_survive_faults() {
     let ((points, params), expected) = (problem(), expected());
     let device = backends::gpu();
     let before = device.live_buffers();

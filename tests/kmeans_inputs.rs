@@ -10,8 +10,10 @@ use crate::support::backends::on_every_backend;
 use crate::support::cases;
 
 on_every_backend! {
-    points_that_are_not_finite, empty_points, numbers_of_clusters, parameters, wrong_weights, wrong_init,
-    wrong_points_for_predict, values_beyond_the_range, extreme_integers
+    points_that_are_not_finite_are_refused, empty_points_are_refused,
+    no_cluster_and_more_than_rows_are_refused, parameters_out_of_range_are_refused,
+    wrong_weights_are_refused, wrong_init_is_refused, predict_refuses_wrong_points,
+    predict_refuses_values_beyond_the_range, extreme_integers_are_labelled_right
 }
 
 fn points() -> Array2<f32> {
@@ -34,7 +36,7 @@ fn told(error: &Error, words: &[&str]) {
     }
 }
 
-fn points_that_are_not_finite(device: &Device) {
+fn points_that_are_not_finite_are_refused(device: &Device) {
     let fit = kmeans::fit(device, points().view(), &Params::new(4)).unwrap();
     let round = kmeans::fit(device, points().view(), &Params::new(4).spherical(true)).unwrap();
     for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -60,7 +62,7 @@ fn points_that_are_not_finite(device: &Device) {
     refused(device, bad.view(), &Params::new(4), &["points[1234, 2]", "inf"]);
 }
 
-fn empty_points(device: &Device) {
+fn empty_points_are_refused(device: &Device) {
     let fit = kmeans::fit(device, points().view(), &Params::new(4)).unwrap();
     for (rows, columns) in [(0, 3), (5, 0), (0, 0)] {
         let empty = Array2::<f32>::zeros((rows, columns));
@@ -75,7 +77,7 @@ fn empty_points(device: &Device) {
     }
 }
 
-fn numbers_of_clusters(device: &Device) {
+fn no_cluster_and_more_than_rows_are_refused(device: &Device) {
     for k in [0, 51, usize::MAX] {
         let got = format!("got {k}");
         let error = refused(device, points().view(), &Params::new(k), &["n_clusters", "1 to 50", &got]);
@@ -86,7 +88,7 @@ fn numbers_of_clusters(device: &Device) {
     }
 }
 
-fn parameters(device: &Device) {
+fn parameters_out_of_range_are_refused(device: &Device) {
     refused(device, points().view(), &Params::new(2).max_iter(0), &["max_iter", "at least 1", "got 0"]);
     refused(device, points().view(), &Params::new(2).n_init(0), &["n_init", "at least 1", "got 0"]);
     for tol in [-1e-300, f64::NAN, f64::INFINITY] {
@@ -94,7 +96,7 @@ fn parameters(device: &Device) {
     }
 }
 
-fn wrong_weights(device: &Device) {
+fn wrong_weights_are_refused(device: &Device) {
     let with = |weights: Vec<f64>| Params::new(4).weights(weights);
     for length in [0, 49, 51] {
         let got = length.to_string();
@@ -114,7 +116,7 @@ fn wrong_weights(device: &Device) {
     refused(device, points().view(), &with(few).init(Init::Random), &["weights", "n_clusters = 4", "got 3"]);
 }
 
-fn wrong_init(device: &Device) {
+fn wrong_init_is_refused(device: &Device) {
     let with = |init: Array2<f64>| Params::new(4).init(Init::Centroids(init));
     for (rows, columns) in [(3, 3), (5, 3), (4, 2), (4, 4), (0, 3), (4, 0)] {
         let got = format!("{rows} x {columns}");
@@ -135,7 +137,7 @@ fn wrong_init(device: &Device) {
     refused(device, points().view(), &with(zero).spherical(true), &["init[1, 0]", "not all zeros"]);
 }
 
-fn wrong_points_for_predict(device: &Device) {
+fn predict_refuses_wrong_points(device: &Device) {
     let model = kmeans::fit(device, points().view(), &Params::new(4)).unwrap().model;
     for columns in [1, 2, 4] {
         let error = model.predict(device, Array2::<f32>::zeros((5, columns)).view()).unwrap_err();
@@ -149,7 +151,7 @@ fn wrong_points_for_predict(device: &Device) {
     told(&error, &["points[31, 0]", "not all zeros"]);
 }
 
-fn values_beyond_the_range(device: &Device) {
+fn predict_refuses_values_beyond_the_range(device: &Device) {
     let model = kmeans::fit(device, points().view(), &Params::new(4)).unwrap().model;
     for value in [1e13_f64, -1e30, 1e300, -f64::MAX] {
         let mut far = points().mapv(f64::from);
@@ -173,7 +175,7 @@ fn values_beyond_the_range(device: &Device) {
     refused(device, huge.view(), &Params::new(4), &["points[8, 2]", "at most 1e300"]);
 }
 
-fn extreme_integers(device: &Device) {
+fn extreme_integers_are_labelled_right(device: &Device) {
     let wide = array![[i64::MIN, i64::MAX], [i64::MAX, i64::MIN], [0, 0], [i64::MIN + 1, i64::MAX - 1]];
     let fit = kmeans::fit(device, wide.view(), &Params::new(3).seed(1)).unwrap();
     assert_eq!(fit.labels[0], fit.labels[3]);

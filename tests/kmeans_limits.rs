@@ -10,11 +10,14 @@ use crate::kmeans_bits::same_bits;
 use crate::support::backends::on_every_backend;
 use crate::support::cases::{self, Draws};
 
-on_every_backend! { memory_is_shared, weights_of_many_sizes, far_points, sums_of_many_sizes }
+on_every_backend! {
+    fits_share_the_memory_budget, inertia_holds_for_weights_of_many_sizes,
+    predict_holds_far_from_the_training_data, sums_of_many_sizes_have_the_same_bits
+}
 
 /// Fits with few and with many clusters on the same points, and beside them, under a budget that holds the points and
 /// few clusters only.
-fn memory_is_shared(device: &Device) {
+fn fits_share_the_memory_budget(device: &Device) {
     let points = cases::uniform(4096, 64, 1.0, 1);
     let params = |k: usize| {
         let init = Init::Centroids(points.slice(s![..k, ..]).mapv(f64::from));
@@ -37,7 +40,7 @@ fn memory_is_shared(device: &Device) {
 }
 
 /// The heaviest row lies on the mean and adds nothing to the inertia: what is left is far below the weights' grid.
-fn weights_of_many_sizes(device: &Device) {
+fn inertia_holds_for_weights_of_many_sizes(device: &Device) {
     let points = Array2::from_shape_fn((1001, 3), |(row, column)| {
         let (pair, sign) = (row.div_ceil(2) as f64, if row % 2 == 0 { 1.0 } else { -1.0 });
         if row == 0 { 0.0 } else { sign * (5.0 + (pair * 0.37 + column as f64).sin()) }
@@ -63,7 +66,7 @@ fn weights_of_many_sizes(device: &Device) {
 }
 
 /// Points as far from the training data as the frame accepts, where one bound holds for all and none is certified.
-fn far_points(device: &Device) {
+fn predict_holds_far_from_the_training_data(device: &Device) {
     let points = cases::uniform(50, 3, 1.0, 2);
     for k in [1, 2, 33] {
         let model = kmeans::fit(&Device::cpu(), points.view(), &Params::new(k)).unwrap().model;
@@ -78,7 +81,7 @@ fn far_points(device: &Device) {
 }
 
 /// Values and weights down to the smallest denormals, so that the device's integers shift both ways by any distance.
-fn sums_of_many_sizes(device: &Device) {
+fn sums_of_many_sizes_have_the_same_bits(device: &Device) {
     let mut draws = Draws::new(9);
     for (round, span) in [0, 8, 30, 60, 140, 148].into_iter().enumerate() {
         let (rows, columns, k) = ([3, 257, 1025][round % 3], [1, 5, 64, 65][round % 4], 1 + round % 3);

@@ -13,10 +13,13 @@ use crate::support::cases::{self, BlobsShape, Draws};
 use crate::support::matrix::on_both;
 
 on_both! {
-    near_ties, half_norms_round_apart, near_ties_fail_without_recheck, near_ties_of_predict,
-    exact_ties_of_equal_centroids, offsets, offsets_with_few_digits_left, scales, outliers, mixed_feature_scales,
-    denormals, extremes_of_f64, boundaries, the_screen_does_most_of_the_work, same_bits_as_without, streamed_windows,
-    too_many_left_end_the_screen
+    near_ties_are_decided_in_f64, labels_hold_where_half_norms_round_apart, near_ties_fail_without_recheck,
+    predict_decides_near_ties_in_f64, ties_of_equal_centroids_go_to_the_lowest_index,
+    labels_hold_far_from_the_origin, labels_hold_where_an_offset_leaves_few_digits,
+    powers_of_two_change_only_the_units, an_outlier_gets_a_cluster_of_its_own,
+    labels_hold_for_features_of_mixed_scales, labels_hold_for_denormals, labels_hold_at_the_extremes_of_f64,
+    labels_hold_at_every_boundary_of_the_tiles, the_screen_does_most_of_the_work, same_bits_as_without,
+    streamed_windows_change_no_bit, too_many_left_end_the_screen
 }
 
 /// A fit of one iteration from the first rows.
@@ -25,7 +28,7 @@ fn once(device: &Device, points: &Array2<f32>, k: usize) -> Fit {
     kmeans::fit(device, points.view(), &Params::new(k).init(init).max_iter(2).tol(0.0)).unwrap()
 }
 
-fn boundaries(device: &Device) {
+fn labels_hold_at_every_boundary_of_the_tiles(device: &Device) {
     let mut screened = 0;
     for (at, k) in [1, 2, 3, 31, 32, 33, 63, 64, 65, 127, 128, 129, 130].into_iter().enumerate() {
         for (step, columns) in
@@ -71,7 +74,7 @@ fn same_bits_as_without(device: &Device) {
     }
 }
 
-fn streamed_windows(device: &Device) {
+fn streamed_windows_change_no_bit(device: &Device) {
     let points = blobs();
     let whole = kmeans::fit(device, points.view(), &Params::new(40).seed(3)).unwrap();
     let device = device.clone().with_window_bytes(37 * 4 * 40).with_memory_budget(3 << 19);

@@ -10,7 +10,10 @@ use crate::support::backends::on_every_backend;
 use crate::support::cases::{self, BlobsShape};
 use crate::support::lloyd;
 
-on_every_backend! { nearest_are_the_nearest, ties_in_nearest, wrong_counts, transform_is_exact_to_f64, score_is_inertia }
+on_every_backend! {
+    nearest_are_the_nearest, ties_in_nearest_go_to_the_lowest_index,
+    nearest_refuses_wrong_counts_and_columns, transform_is_exact_to_f64, score_is_inertia
+}
 
 fn fitted(rows: usize, columns: usize, n_clusters: usize, offset: f64, seed: u64) -> (Array2<f32>, Fit) {
     let shape = BlobsShape { rows, columns, clusters: n_clusters, spread: 1.5, offset };
@@ -63,7 +66,7 @@ fn nearest_are_the_nearest(device: &Device) {
 }
 
 /// Points on a line of centroids with equal steps tie between their neighbours.
-fn ties_in_nearest(device: &Device) {
+fn ties_in_nearest_go_to_the_lowest_index(device: &Device) {
     let centroids = Array2::from_shape_fn((40, 1), |(k, _)| 2.0 * k as f64);
     let points = Array2::from_shape_fn((39, 1), |(i, _)| 2.0 * i as f32 + 1.0);
     let whole = Array2::from_shape_fn((40, 1), |(k, _)| 2.0 * k as f32);
@@ -78,7 +81,7 @@ fn ties_in_nearest(device: &Device) {
     }
 }
 
-fn wrong_counts(device: &Device) {
+fn nearest_refuses_wrong_counts_and_columns(device: &Device) {
     let (points, fit) = fitted(200, 3, 80, 0.0, 9);
     for count in [0, LARGEST_TOP + 1] {
         let error = fit.model.nearest(device, points.view(), count).unwrap_err();

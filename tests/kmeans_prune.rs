@@ -46,7 +46,7 @@ pub fn from_rows(points: &Array2<f32>, n_clusters: usize, seed: u64) -> Params {
 }
 
 #[test]
-fn blobs_near_and_far() {
+fn pruning_changes_no_bit_of_blobs() {
     for (rows, columns, clusters, spread, offset) in [
         (3000, 2, 30, 0.5, 0.0),
         (3000, 17, 40, 1.0, 1e4),
@@ -74,7 +74,7 @@ fn blobs_near_and_far() {
 }
 
 #[test]
-fn data_without_structure() {
+fn pruning_changes_no_bit_of_noise() {
     for (rows, columns, clusters) in [(2000, 3, 50), (1500, 24, 65), (600, 200, 33)] {
         let points = cases::uniform(rows, columns, 1.0, 90 + columns as u64);
         compare(&points, &from_rows(&points, clusters, 6).max_iter(25), &format!("noise in {columns}-D"));
@@ -82,7 +82,7 @@ fn data_without_structure() {
 }
 
 #[test]
-fn duplicates_ties_and_equal_centroids() {
+fn pruning_changes_no_bit_under_exact_ties() {
     let points = cases::duplicates(900, 4, 40, 91);
     // More clusters than distinct points: centroids coincide, part and coincide again.
     compare(&points, &from_rows(&points, 60, 7).max_iter(12), "60 clusters of 40 points");
@@ -118,7 +118,7 @@ pub fn resting_ties() -> (Array2<f32>, Params) {
 }
 
 #[test]
-fn near_ties_between_centroids_that_rest() {
+fn pruning_changes_no_bit_under_near_ties() {
     let (points, params) = resting_ties();
     let (dense, _) = compare(&points, &params, "ties");
     assert!(dense.n_iter > 10, "only {} iterations", dense.n_iter);
@@ -127,7 +127,7 @@ fn near_ties_between_centroids_that_rest() {
 }
 
 #[test]
-fn weights_directions_and_several_runs() {
+fn pruning_changes_no_bit_of_weighted_spherical_and_repeated_fits() {
     let shape = BlobsShape { rows: 1200, columns: 9, clusters: 25, spread: 1.5, offset: 0.0 };
     let points = cases::blobs(shape, 95).points;
     let weights: Vec<f64> = (0..1200).map(|row| f64::from(row % 7) / 3.0).collect();
@@ -138,7 +138,7 @@ fn weights_directions_and_several_runs() {
 }
 
 #[test]
-fn one_cluster_and_as_many_as_points() {
+fn pruning_changes_no_bit_for_any_number_of_clusters() {
     let points = cases::uniform(70, 6, 1.0, 96);
     for clusters in [1, 2, 31, 32, 33, 69, 70] {
         compare(&points, &from_rows(&points, clusters, 10), &format!("{clusters} clusters"));
@@ -158,7 +158,7 @@ fn empty_clusters_are_filled() {
 }
 
 #[test]
-fn scales_and_outliers() {
+fn pruning_changes_no_bit_under_scales_and_outliers() {
     let shape = BlobsShape { rows: 600, columns: 7, clusters: 15, spread: 1.0, offset: 0.0 };
     let plain = cases::blobs(shape, 98).points;
     for scale in [1e-36, 1e-20, 1e20, 1e36] {
@@ -173,7 +173,7 @@ fn scales_and_outliers() {
 }
 
 #[test]
-fn threads_and_element_types() {
+fn pruning_changes_no_bit_under_threads_and_element_types() {
     let shape = BlobsShape { rows: 6000, columns: 12, clusters: 40, spread: 2.0, offset: 1e4 };
     let points = cases::blobs(shape, 99).points;
     let params = from_rows(&points, 40, 13).max_iter(15);
@@ -233,7 +233,7 @@ fn careless_pruning_is_caught() {
 proptest! {
     #![proptest_config(random::cases(40))]
     #[test]
-    fn any_data_gives_the_same_bits(
+    fn pruning_changes_no_bit_of_any_data(
         rows in 30_usize..700, columns in 1_usize..40, clusters in 2_usize..30, spread in 0.01_f64..6.0,
         offset in prop::sample::select(vec![0.0, 1e3, 1e6]), digits in prop::sample::select(vec![1.0_f32, 16.0, 1e9]),
         seed in 0_u64..1000,

@@ -31,8 +31,10 @@ macro_rules! on_each {
 }
 
 on_each! {
-    blobs, a_few_centroids_are_met_by_all_rows, blobs_in_windows, near_ties_between_centroids_that_rest, duplicates_and_equal_centroids, weights_and_several_runs,
-    empty_clusters_are_filled, scales_and_outliers, data_without_structure,
+    pruning_changes_no_bit_of_blobs, a_few_centroids_are_met_by_all_rows, pruning_changes_no_bit_in_windows,
+    pruning_changes_no_bit_under_near_ties, pruning_changes_no_bit_under_exact_ties,
+    pruning_changes_no_bit_of_weighted_spherical_and_repeated_fits, empty_clusters_are_filled,
+    pruning_changes_no_bit_under_scales_and_outliers, pruning_changes_no_bit_of_noise
 }
 
 fn fit(device: &Device, points: &Array2<f32>, params: &Params, prune: Prune) -> Fit {
@@ -51,7 +53,7 @@ fn late_products(fit: &Fit) -> u64 {
     fit.history.iter().skip(4).map(|iteration| iteration.products).sum()
 }
 
-fn blobs(device: &Device) {
+fn pruning_changes_no_bit_of_blobs(device: &Device) {
     for (rows, columns, clusters, spread, offset) in
         [(900, 17, 33, 0.7, 1e4), (700, 40, 50, 2.0, 1e6), (500, 130, 40, 2.0, -1e6)]
     {
@@ -88,7 +90,7 @@ fn a_few_centroids_are_met_by_all_rows(device: &Device) {
     assert!(listed.iter().any(|products| 2 * products < dense), "pruning leaves out too little");
 }
 
-fn blobs_in_windows(device: &Device) {
+fn pruning_changes_no_bit_in_windows(device: &Device) {
     let shape = BlobsShape { rows: 1100, columns: 24, clusters: 36, spread: 1.0, offset: 10.0 };
     let points = cases::blobs(shape, 3).points;
     let params = from_rows(&points, 36, 6).max_iter(10);
@@ -99,12 +101,12 @@ fn blobs_in_windows(device: &Device) {
     assert_eq!(late_products(&resident), late_products(&streamed));
 }
 
-fn near_ties_between_centroids_that_rest(device: &Device) {
+fn pruning_changes_no_bit_under_near_ties(device: &Device) {
     let (points, params) = resting_ties();
     compare(device, &points, &params.max_iter(12), "ties");
 }
 
-fn duplicates_and_equal_centroids(device: &Device) {
+fn pruning_changes_no_bit_under_exact_ties(device: &Device) {
     let points = cases::duplicates(600, 4, 40, 91);
     // Centroids coincide, part and coincide again.
     compare(device, &points, &from_rows(&points, 60, 7).max_iter(10), "60 clusters of 40 points");
@@ -118,7 +120,7 @@ fn duplicates_and_equal_centroids(device: &Device) {
     }
 }
 
-fn weights_and_several_runs(device: &Device) {
+fn pruning_changes_no_bit_of_weighted_spherical_and_repeated_fits(device: &Device) {
     let shape = BlobsShape { rows: 600, columns: 9, clusters: 25, spread: 1.5, offset: 0.0 };
     let points = cases::blobs(shape, 95).points;
     let weights: Vec<f64> = (0..600).map(|row| f64::from(row % 7) / 3.0).collect();
@@ -140,7 +142,7 @@ fn empty_clusters_are_filled(device: &Device) {
     compare(device, &points, &params, "three centroids far away");
 }
 
-fn scales_and_outliers(device: &Device) {
+fn pruning_changes_no_bit_under_scales_and_outliers(device: &Device) {
     let shape = BlobsShape { rows: 500, columns: 20, clusters: 15, spread: 1.0, offset: 0.0 };
     let plain = cases::blobs(shape, 98).points;
     for scale in [1e-36, 1e-20, 1e20, 1e36] {
@@ -154,7 +156,7 @@ fn scales_and_outliers(device: &Device) {
     compare(device, &points, &from_rows(&points, 20, 12).max_iter(10), "outliers");
 }
 
-fn data_without_structure(device: &Device) {
+fn pruning_changes_no_bit_of_noise(device: &Device) {
     for (rows, columns, clusters) in [(900, 3, 50), (500, 24, 33)] {
         let points = cases::uniform(rows, columns, 1.0, 90 + columns as u64);
         let params = from_rows(&points, clusters, 6).max_iter(12);

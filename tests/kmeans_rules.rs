@@ -14,12 +14,16 @@ use crate::support::cases::{self, BlobsShape, Draws};
 use crate::support::lloyd;
 
 on_every_backend! {
-    results_of_scikit_learn, relocated_cluster_of_scikit_learn, relocation_order_of_scikit_learn,
-    tied_relocation_of_scikit_learn, weighted_relocation_of_scikit_learn, duplicates_of_scikit_learn, fewer_points_than_clusters, far_init,
-    identical_points, two_distinct_points, strict_convergence, max_iter_is_reached, whole_weights_repeat_rows,
-    scaled_weights, zero_weights_do_not_matter, wide_range_of_weights, spherical_mode, spherical_relocation,
-    n_init_keeps_the_best, seeds_reproduce, init_rows_are_distinct, init_finds_separated_blobs, warm_start,
-    prepared_data_serves_several_fits
+    results_are_those_of_scikit_learn, an_empty_cluster_moves_as_in_scikit_learn,
+    empty_clusters_move_in_the_order_of_scikit_learn, tied_empty_clusters_move_as_in_scikit_learn,
+    weighted_empty_clusters_move_as_in_scikit_learn, duplicates_converge_as_in_scikit_learn,
+    clusters_beyond_the_distinct_points_stay_empty, far_first_centroids_take_the_farthest_rows,
+    identical_points_are_one_cluster, two_distinct_points_are_two_clusters,
+    a_tol_of_0_ends_when_no_label_changes, max_iter_is_reached, whole_weights_repeat_rows,
+    scaled_weights_scale_only_the_inertia, zero_weights_do_not_matter, light_clusters_are_placed_right,
+    spherical_fits_cluster_directions, empty_spherical_clusters_keep_finite_directions,
+    n_init_keeps_the_best, seeds_reproduce, init_rows_are_distinct, init_finds_separated_blobs,
+    a_warm_start_goes_on_where_a_fit_ended, prepared_data_serves_several_fits
 }
 
 #[track_caller]
@@ -31,7 +35,7 @@ fn given(init: Array2<f64>) -> Params {
     Params::new(init.nrows()).init(Init::Centroids(init))
 }
 
-fn results_of_scikit_learn(device: &Device) {
+fn results_are_those_of_scikit_learn(device: &Device) {
     let points = array![[0.0_f32, 0.0], [0.5, 0.0], [0.5, 1.0], [1.0, 1.0]];
     let params = given(array![[0.0, 0.0], [1.0, 1.0]]).weights(vec![3.0, 1.0, 1.0, 3.0]);
     let fit = fit(device, &points, &params);
@@ -40,7 +44,7 @@ fn results_of_scikit_learn(device: &Device) {
     assert_eq!(fit.model.centroids(), array![[0.125, 0.0], [0.875, 1.0]]);
 }
 
-fn relocated_cluster_of_scikit_learn(device: &Device) {
+fn an_empty_cluster_moves_as_in_scikit_learn(device: &Device) {
     let points = array![[0.0_f32, 0.0], [0.5, 0.0], [0.5, 1.0], [1.0, 1.0]];
     let fit = fit(device, &points, &given(array![[0.5, 0.5], [3.0, 3.0]]));
     assert!((fit.inertia - 0.25).abs() < 1e-14 && fit.n_iter == 3, "{} {}", fit.inertia, fit.n_iter);
@@ -51,7 +55,7 @@ fn relocated_cluster_of_scikit_learn(device: &Device) {
 
 /// scikit-learn's `test_nonuniform_strategies` of KBinsDiscretizer: centres in the middle of five bins, of which two are
 /// empty, and three rows equally far from theirs. The rows 5 and 2 are taken, in this order.
-fn tied_relocation_of_scikit_learn(device: &Device) {
+fn tied_empty_clusters_move_as_in_scikit_learn(device: &Device) {
     let points = array![[0.0_f32], [0.5], [2.0], [3.0], [9.0], [10.0]];
     let params = given(array![[1.0], [3.0], [5.0], [7.0], [9.0]]);
     let first = fit(device, &points, &params.clone().max_iter(1));
@@ -60,7 +64,7 @@ fn tied_relocation_of_scikit_learn(device: &Device) {
     assert_eq!(fit.labels.to_vec(), [0, 0, 3, 1, 4, 2]);
 }
 
-fn relocation_order_of_scikit_learn(device: &Device) {
+fn empty_clusters_move_in_the_order_of_scikit_learn(device: &Device) {
     let points = array![[-10.0_f32], [-9.5], [-9.0], [-8.5], [-8.0], [-1.0], [1.0], [9.0], [9.5], [10.0]];
     let fit = fit(device, &points, &given(array![[-10.0], [-10.0], [-10.0]]).max_iter(1));
     // The farthest row goes to the first empty cluster, the next to the second; the first mean is -36 / 8.
@@ -69,21 +73,21 @@ fn relocation_order_of_scikit_learn(device: &Device) {
     assert_eq!((fit.n_iter, fit.converged), (1, false));
 }
 
-fn weighted_relocation_of_scikit_learn(device: &Device) {
+fn weighted_empty_clusters_move_as_in_scikit_learn(device: &Device) {
     let params = given(array![[-1.0], [10.0]]).weights(vec![1.9, 0.1]);
     let fit = fit(device, &array![[-1.0_f32], [1.0]], &params);
     assert_eq!(fit.labels.to_vec(), [0, 1]);
     assert_eq!(fit.model.centroids(), array![[-1.0], [1.0]]);
 }
 
-fn duplicates_of_scikit_learn(device: &Device) {
+fn duplicates_converge_as_in_scikit_learn(device: &Device) {
     let points = array![[0.0_f32, 0.0], [1.0, 1.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]];
     let fit = fit(device, &points, &given(points.mapv(f64::from)));
     assert_eq!((fit.n_iter, fit.converged, fit.inertia), (1, true, 0.0));
     assert_eq!(fit.cluster_sizes, [1, 2, 0, 1, 1]);
 }
 
-fn fewer_points_than_clusters(device: &Device) {
+fn clusters_beyond_the_distinct_points_stay_empty(device: &Device) {
     let points = array![[0.0_f32, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]];
     for init in [Init::PlusPlus, Init::Random, Init::Parallel] {
         let fit = fit(device, &points, &Params::new(4).init(init));
@@ -93,7 +97,7 @@ fn fewer_points_than_clusters(device: &Device) {
     }
 }
 
-fn far_init(device: &Device) {
+fn far_first_centroids_take_the_farthest_rows(device: &Device) {
     // Every centroid but one starts empty; each takes one of the farthest rows.
     let mut case = Case::new(cases::uniform(80, 3, 1.0, 41), 5);
     for k in 1..5 {
@@ -104,7 +108,7 @@ fn far_init(device: &Device) {
     assert!(fit.cluster_sizes.iter().all(|&size| size > 0), "{:?}", fit.cluster_sizes);
 }
 
-fn identical_points(device: &Device) {
+fn identical_points_are_one_cluster(device: &Device) {
     for value in [0.0_f32, 1.0, 1e-40, -3e38] {
         let points = Array2::from_elem((30, 4), value);
         for init in [Init::PlusPlus, Init::Random, Init::Parallel] {
@@ -116,7 +120,7 @@ fn identical_points(device: &Device) {
     }
 }
 
-fn two_distinct_points(device: &Device) {
+fn two_distinct_points_are_two_clusters(device: &Device) {
     let points = Array2::from_shape_fn((40, 3), |(row, column)| (row % 2 * (column + 1)) as f32);
     for init in [Init::PlusPlus, Init::Random, Init::Parallel] {
         let fit = fit(device, &points, &Params::new(3).init(init));
@@ -126,7 +130,7 @@ fn two_distinct_points(device: &Device) {
     }
 }
 
-fn strict_convergence(device: &Device) {
+fn a_tol_of_0_ends_when_no_label_changes(device: &Device) {
     let case = Case::new(cases::uniform(200, 5, 1.0, 43), 8);
     let fit = fit(device, &case.points, &case.params(300, 0.0));
     assert!(fit.converged && fit.n_iter < 300);
@@ -167,7 +171,7 @@ fn whole_weights_repeat_rows(device: &Device) {
     assert_eq!(weighted.n_iter, repeated.n_iter);
 }
 
-fn scaled_weights(device: &Device) {
+fn scaled_weights_scale_only_the_inertia(device: &Device) {
     let mut draws = Draws::new(46);
     let case = Case::new(cases::uniform(100, 5, 1.0, 46), 6);
     let weights: Vec<f64> = (0..100).map(|_| draws.unit()).collect();
@@ -209,7 +213,7 @@ fn zero_weights_do_not_matter(device: &Device) {
 }
 
 /// Clusters of small weight beside clusters of large weight are placed right.
-fn wide_range_of_weights(device: &Device) {
+fn light_clusters_are_placed_right(device: &Device) {
     let shape = BlobsShape { rows: 120, columns: 4, clusters: 3, spread: 0.3, offset: 0.0 };
     let made = cases::blobs(shape, 48);
     for light in [1e-3, 1e-6] {
@@ -231,7 +235,7 @@ fn unit(points: &Array2<f32>) -> Array2<f64> {
     unit
 }
 
-fn spherical_mode(device: &Device) {
+fn spherical_fits_cluster_directions(device: &Device) {
     let points = cases::uniform(150, 7, 5.0, 49);
     for init in [
         Init::PlusPlus,
@@ -269,7 +273,7 @@ fn spherical_mode(device: &Device) {
     assert!(error.to_string().contains("not all zeros"), "{error}");
 }
 
-fn spherical_relocation(device: &Device) {
+fn empty_spherical_clusters_keep_finite_directions(device: &Device) {
     // All directions but one start empty; opposite directions cancel to a sum of length 0 and keep the old one.
     let points = array![[1.0_f32, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -3.0]];
     let init = array![[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]];
@@ -342,7 +346,7 @@ fn init_finds_separated_blobs(device: &Device) {
     }
 }
 
-fn warm_start(device: &Device) {
+fn a_warm_start_goes_on_where_a_fit_ended(device: &Device) {
     let points = cases::uniform(250, 5, 1.0, 54);
     let first = fit(device, &points, &Params::new(9).tol(0.0).seed(2));
     let again = fit(device, &points, &Params::new(9).tol(0.0).warm_start(first.model.centroids()));

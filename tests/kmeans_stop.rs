@@ -16,8 +16,9 @@ use crate::support::backends::on_every_backend;
 use crate::support::cases;
 
 on_every_backend! {
-    callback_sees_every_iteration, stop_ends_the_fit, cancel_at_every_iteration, cancelled_before_the_fit,
-    interrupted_fits_resume, stopped_fits_resume, a_killed_resumed_and_killed_fit, larger_max_iter_goes_on,
+    callback_sees_every_iteration, stop_ends_the_fit, cancelling_ends_a_fit_at_every_iteration,
+    a_cancelled_token_ends_a_fit_at_once, interrupted_fits_resume, stopped_fits_resume,
+    a_fit_killed_after_every_iteration_ends_with_the_same_bits, larger_max_iter_goes_on,
     checkpoints_of_other_fits_are_refused, damaged_checkpoints_are_refused, models_survive_a_file,
     damaged_models_are_refused, forged_files_do_no_harm
 }
@@ -98,7 +99,7 @@ fn iterations_of(device: &Device, params: Params) -> usize {
     counter.load(Ordering::Relaxed)
 }
 
-fn cancel_at_every_iteration(device: &Device) {
+fn cancelling_ends_a_fit_at_every_iteration(device: &Device) {
     let iterations = iterations_of(device, params());
     for at in 1..iterations {
         let error = kmeans::fit(device, points().view(), &cancel_after(params(), at)).unwrap_err();
@@ -106,7 +107,7 @@ fn cancel_at_every_iteration(device: &Device) {
     }
 }
 
-fn cancelled_before_the_fit(device: &Device) {
+fn a_cancelled_token_ends_a_fit_at_once(device: &Device) {
     let cancel = Cancel::new();
     cancel.cancel();
     for init in [Init::PlusPlus, Init::Random, Init::Parallel] {
@@ -163,7 +164,7 @@ fn stopped_fits_resume(device: &Device) {
 }
 
 /// Killed after every single iteration, all the way.
-fn a_killed_resumed_and_killed_fit(device: &Device) {
+fn a_fit_killed_after_every_iteration_ends_with_the_same_bits(device: &Device) {
     if device.name() == "reference" {
         return; // It keeps no checkpoints, so it would start afresh for ever.
     }

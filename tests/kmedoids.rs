@@ -18,8 +18,8 @@ on_every_backend!(
     alternating_ends_where_no_cluster_has_a_better_medoid,
     the_number_of_medoids_is_chosen_by_silhouette,
     clara_with_all_objects_is_pam,
-    one_and_all_medoids,
-    equal_objects,
+    one_medoid_is_the_best_and_all_have_no_loss,
+    equal_objects_have_no_loss,
 );
 
 /// Distances of random points: no two alike.
@@ -309,7 +309,7 @@ fn clara_with_all_objects_is_pam(device: &Device) {
     }
 }
 
-fn one_and_all_medoids(device: &Device) {
+fn one_medoid_is_the_best_and_all_have_no_loss(device: &Device) {
     let matrix = apart(17, 17);
     for method in methods(device) {
         let all = fit(device, matrix.view(), &Params::new(17).method(method)).unwrap();
@@ -330,7 +330,7 @@ fn one_and_all_medoids(device: &Device) {
     assert_eq!((found.medoids, found.labels, found.loss), (vec![0], vec![0], 0.0));
 }
 
-fn equal_objects(device: &Device) {
+fn equal_objects_have_no_loss(device: &Device) {
     let zeros = Array2::<f32>::zeros((12, 12));
     for method in methods(device) {
         for init in [Init::Build, Init::Lab, Init::PlusPlus, Init::Heuristic, Init::Random] {

@@ -12,7 +12,12 @@ use crate::kmedoids::{apart, asymmetric, check, loss, methods, ties};
 use crate::support::backends::{gpu, on_every_backend};
 use crate::support::cases::{Draws, uniform};
 
-on_every_backend!(points_of_every_metric, wrong_input_is_named, cancelling, few_iterations);
+on_every_backend!(
+    points_have_the_bits_of_their_matrix,
+    wrong_input_is_named,
+    cancelling_ends_every_method,
+    more_iterations_never_raise_the_loss
+);
 
 /// All that must not differ.
 fn bits(found: &Fit) -> (&[usize], &[u32], u64, usize, usize, Option<u64>) {
@@ -79,7 +84,7 @@ fn windows_of_the_gpu_change_no_bit() {
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
 #[cfg_attr(not(feature = "gpu"), ignore = "built without the feature gpu")]
-fn more_medoids_than_workgroup_memory_holds() {
+fn more_medoids_than_workgroup_memory_holds_change_no_bit() {
     let device = gpu();
     let many = apart(1040, 10);
     let params = Params::new(1030).max_iter(1);
@@ -91,7 +96,7 @@ fn more_medoids_than_workgroup_memory_holds() {
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
 #[cfg_attr(not(feature = "gpu"), ignore = "built without the feature gpu")]
-fn what_the_gpu_does_not_hold_is_the_processor_s() {
+fn what_the_gpu_does_not_hold_is_done_by_the_cpu() {
     let device = gpu().with_memory_budget(50_000);
     let matrix = apart(200, 11);
     let found = fit(&device, matrix.view(), &Params::new(4)).unwrap();
@@ -153,7 +158,7 @@ fn points_for(metric: Metric) -> Array2<f32> {
     points
 }
 
-fn points_of_every_metric(device: &Device) {
+fn points_have_the_bits_of_their_matrix(device: &Device) {
     for metric in Metric::ALL {
         if metric == Metric::InnerProduct || metric.name().starts_with("bit_") {
             continue;
@@ -256,7 +261,7 @@ fn wrong_input_is_named(device: &Device) {
     assert!(matches!(outcome, Err(Error::TooLarge { .. })), "{outcome:?}");
 }
 
-fn cancelling(device: &Device) {
+fn cancelling_ends_every_method(device: &Device) {
     let cancel = Cancel::new();
     cancel.cancel();
     for method in methods(device) {
@@ -266,7 +271,7 @@ fn cancelling(device: &Device) {
     }
 }
 
-fn few_iterations(device: &Device) {
+fn more_iterations_never_raise_the_loss(device: &Device) {
     let matrix = apart(60, 18);
     for method in [Method::FasterPam, Method::Pam, Method::Alternating, Method::FasterMsc, Method::PamMedSil]
     {

@@ -12,7 +12,7 @@ use crate::support::command::tilefold;
 const LINE: &str = "0\n1\n2\n9\n10\n";
 
 #[test]
-fn help_text() {
+fn help_text_is_the_snapshot() {
     let output = tilefold().args(["kmedoids", "--help"]).env("COLUMNS", "100").output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty());
     insta::assert_snapshot!("help_kmedoids", text(&output.stdout));

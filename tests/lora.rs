@@ -12,17 +12,17 @@ use crate::support::cases::Draws;
 use crate::support::lora::{Batch, bits, each_activation, routes_of};
 
 on_every_backend!(
-    tails_of_every_size,
-    ranks_of_every_size_in_one_batch,
-    mixed_types,
-    rows_with_several_routes,
+    sizes_around_every_boundary_are_right,
+    ranks_of_every_size_share_a_batch,
+    mixed_types_are_right,
+    rows_add_up_their_routes,
     permuted_rows_give_permuted_bits,
     a_row_alone_has_the_bits_it_has_in_a_crowd,
     blocks_are_added_in_one_order,
 );
 
 /// Sizes around vectors (4, 8), chains (16), pages (64) and blocks (1024), one below, at and above, for each axis.
-fn tails_of_every_size(device: &Device) {
+fn sizes_around_every_boundary_are_right(device: &Device) {
     let routes = routes_of(&[1, 3, 0, 6]);
     for inputs in [1, 2, 7, 8, 9, 15, 16, 17, 63, 64, 65, 1023, 1024, 1025, 2049] {
         Batch::<f32, f32>::new(&[3, 1, 2, 4], Precision::F32, routes.clone(), inputs, 5).check(device);
@@ -35,14 +35,14 @@ fn tails_of_every_size(device: &Device) {
     }
 }
 
-fn ranks_of_every_size_in_one_batch(device: &Device) {
+fn ranks_of_every_size_share_a_batch(device: &Device) {
     let ranks = [0, 1, 2, 4, 7, 8, 9, 16, 33, 64, 65, 512];
     for rows in [1, 2, 5] {
         Batch::<f32, f32>::new(&ranks, Precision::F32, routes_of(&[rows; 12]), 70, 37).check(device);
     }
 }
 
-fn mixed_types(device: &Device) {
+fn mixed_types_are_right(device: &Device) {
     let mut routes = routes_of(&[1, 2, 7, 40]);
     routes.push(None);
     for weights in Precision::ALL {
@@ -53,7 +53,7 @@ fn mixed_types(device: &Device) {
     }
 }
 
-fn rows_with_several_routes(device: &Device) {
+fn rows_add_up_their_routes(device: &Device) {
     let mut routes = Routes::new();
     routes.push_scaled(&[(0, 1.0), (1, 0.5), (2, -2.0)]).unwrap();
     routes.push(None);

@@ -172,7 +172,7 @@ fn shards_are_applied(device: &Device) {
 }
 
 #[test]
-fn help_texts() {
+fn help_texts_are_the_snapshots() {
     for subcommand in ["inspect", "apply"] {
         let output = tilefold().args(["lora", subcommand, "--help"]).env("COLUMNS", "100").output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty());

@@ -41,7 +41,7 @@ fn refused(config: &Value, tensors: &[Tensor], parts: &[&str]) -> String {
 }
 
 #[test]
-fn variants_with_other_maths() {
+fn variants_with_other_maths_are_refused() {
     let tensors = pair("q", 2, 2, 2);
     assert!(read(&saved(&lora(2), &tensors)).is_ok());
     for (field, value, way_out) in [
@@ -81,7 +81,7 @@ fn variants_with_other_maths() {
 }
 
 #[test]
-fn tensors_that_are_no_factors() {
+fn tensors_that_are_no_factors_are_refused() {
     for (name, reason) in [
         ("base_model.model.q.lora_magnitude_vector", "DoRA"),
         ("base_model.model.q.lora_magnitude_vector.weight", "DoRA"),
@@ -104,7 +104,7 @@ fn tensors_that_are_no_factors() {
 }
 
 #[test]
-fn factors_that_disagree() {
+fn factors_that_disagree_are_refused() {
     let [a, b] = pair("q", 2, 3, 4);
     let (name_a, name_b) = (a.0.clone(), b.0.clone());
     for only in [&a, &b] {
@@ -124,7 +124,7 @@ fn factors_that_disagree() {
 }
 
 #[test]
-fn weights_that_cannot_be_used() {
+fn weights_that_cannot_be_used_are_refused() {
     let [a, b] = pair("q", 2, 3, 4);
     let typed = |dtype, bytes: usize| Tensor(a.0.clone(), dtype, vec![2, 3], vec![0; 6 * bytes]);
     for (dtype, bytes, name) in [
@@ -150,7 +150,7 @@ fn weights_that_cannot_be_used() {
 }
 
 #[test]
-fn configurations_that_are_malformed() {
+fn malformed_configurations_are_refused() {
     let tensors = pair("q", 2, 2, 2);
     for (field, value) in [
         ("r", json!("2")),
@@ -197,7 +197,7 @@ fn expressions_that_take_for_ever_are_given_up() {
 }
 
 #[test]
-fn files_that_are_missing_or_others() {
+fn missing_and_foreign_files_are_refused() {
     let folder = Folder::new();
     assert!(matches!(read(&folder), Err(Error::File { .. })));
     folder.file("adapter_config.json", lora(2).to_string());
@@ -212,7 +212,7 @@ fn files_that_are_missing_or_others() {
 }
 
 #[test]
-fn vera_that_cannot_be_folded() {
+fn vera_that_cannot_be_folded_is_refused() {
     let tensors = vera_tensors();
     assert!(read(&saved(&vera(), &tensors)).is_ok());
     let without = |index: usize| {
@@ -244,7 +244,7 @@ fn vera_that_cannot_be_folded() {
 }
 
 #[test]
-fn shards_that_cannot_be_used() {
+fn shards_that_cannot_be_used_are_refused() {
     let (table, tensors) = (shard_table(), shard_tensors());
     let refused = |table: &Value, tensors: &[Tensor], parts: &[&str]| {
         refusal(read_shards(saved_shards(table, tensors).path("")), parts)
@@ -283,7 +283,7 @@ fn shards_that_cannot_be_used() {
 
 /// Every cut of a file is refused, whatever is left.
 #[test]
-fn truncated_files() {
+fn truncated_files_are_refused() {
     let folder = saved(&lora(2), &pair("q", 2, 3, 4));
     let config = std::fs::read(folder.path("adapter_config.json")).unwrap();
     let tensors = std::fs::read(folder.path("adapter_model.safetensors")).unwrap();
@@ -308,7 +308,7 @@ fn with_header(header: &str, data_bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn headers_that_lie() {
+fn headers_that_lie_are_refused() {
     let folder = saved(&lora(2), &pair("q", 2, 3, 4));
     let refused = |bytes: Vec<u8>| {
         folder.file("adapter_model.safetensors", bytes);
@@ -359,7 +359,7 @@ proptest! {
 
     /// Any byte changed: an adapter or a typed error, never a panic.
     #[test]
-    fn damaged_files(at in any::<prop::sample::Index>(), byte in any::<u8>(), in_config in any::<bool>()) {
+    fn damaged_files_are_survived(at in any::<prop::sample::Index>(), byte in any::<u8>(), in_config in any::<bool>()) {
         let (config, tensors) = (lora(2).to_string().into_bytes(), serialized(&pair("q", 2, 3, 4)));
         let folder = Folder::new();
         let damage = |mut bytes: Vec<u8>, here: bool| {

@@ -24,12 +24,12 @@ on_every_backend!(
     what_does_not_fit_is_told_and_changes_nothing,
     sixteen_adapters_in_a_budget_of_eight,
     mixed_ranks_fit_again_and_again,
-    sources_that_fail,
+    a_source_that_fails_is_told_and_asked_again,
     prefetch_does_not_block,
-    a_name_that_changes_while_it_loads,
-    a_lease_that_waits_for_a_load_that_fails,
+    a_name_that_changes_while_it_loads_is_new_for_later_leases,
+    a_lease_that_waits_is_told_when_the_load_fails,
     shared_shards_go_with_their_last_user,
-    many_threads,
+    many_threads_see_whole_generations,
 );
 
 const INPUTS: usize = 32;
@@ -265,7 +265,7 @@ fn tried(pool: &Pool, name: &str) -> Result<Lease, Error> {
     }
 }
 
-fn sources_that_fail(device: &Device) {
+fn a_source_that_fails_is_told_and_asked_again(device: &Device) {
     let (pool, good) = (pool(device, 12), of_rank(3, 1));
     let (is_good, adapter) = (Arc::new(AtomicBool::new(false)), Adapter::single("m", good.clone()));
     let switch = Arc::clone(&is_good);
@@ -353,7 +353,7 @@ fn prefetch_does_not_block(device: &Device) {
     assert_eq!(after.calls.load(Ordering::SeqCst), 0);
 }
 
-fn a_name_that_changes_while_it_loads(device: &Device) {
+fn a_name_that_changes_while_it_loads_is_new_for_later_leases(device: &Device) {
     let (pool, first, second, gate) = (pool(device, 12), of_rank(4, 1), of_rank(3, 2), Gate::default());
     pool.register_source("a", gate.source(&first));
     std::thread::scope(|scope| {
@@ -392,7 +392,7 @@ fn a_name_that_changes_while_it_loads(device: &Device) {
     assert_eq!(pool.stats().resident_bytes, 0);
 }
 
-fn a_lease_that_waits_for_a_load_that_fails(device: &Device) {
+fn a_lease_that_waits_is_told_when_the_load_fails(device: &Device) {
     let (pool, factors, gate) = (pool(device, 12), of_rank(4, 1), Gate::default());
     let source = gate.source(&factors);
     pool.register_source("a", move || source().and(Err(Error::Cancelled)));
@@ -445,7 +445,7 @@ fn shared_shards_go_with_their_last_user(device: &Device) {
     assert_eq!(pool.stats().resident_bytes, 0);
 }
 
-fn many_threads(device: &Device) {
+fn many_threads_see_whole_generations(device: &Device) {
     const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
     let pool = pool(device, 24);
     for (seed, name) in (1..).zip(NAMES) {

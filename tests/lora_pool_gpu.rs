@@ -14,7 +14,7 @@ const MOST_CALLS: u64 = 500;
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn several_slabs() {
+fn adapters_in_several_slabs_are_right() {
     // 16 pages to a slab: one adapter of rank 5 each.
     let pool = pool(&backends::gpu().with_window_bytes(1024), 21);
     let all: Vec<_> = (0..5).map(|seed| of_rank(4, seed)).collect();
@@ -52,7 +52,7 @@ const FAULTS: [Fault; 3] = [Fault::OutOfMemory, Fault::Validation, Fault::Lost];
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn every_call_of_a_new_pool_fails() {
+fn a_new_pool_survives_a_fault_at_every_call() {
     let factors = of_rank(3, 1);
     for fault in FAULTS {
         let mut device = backends::gpu();
@@ -88,7 +88,7 @@ fn every_call_of_a_new_pool_fails() {
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn every_call_of_a_lease_its_step_and_its_use_fails() {
+fn a_lease_and_its_step_survive_a_fault_at_every_call() {
     let (first, second, third) = (of_rank(3, 1), of_rank(4, 2), of_rank(2, 3));
     for fault in FAULTS {
         let (mut device, mut refused) = (backends::gpu(), 0);
@@ -185,7 +185,7 @@ fn a_pool_outlives_a_device_that_stays_lost() {
 /// Somebody else may meet the loss, and somebody else may open the device again.
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn a_loss_that_others_meet() {
+fn a_device_that_others_lost_is_told_to_old_leases() {
     for is_prefetched in [false, true] {
         let device = backends::gpu();
         let (pool, factors) = (pool(&device, 8), of_rank(3, 1));
@@ -221,7 +221,7 @@ fn a_loss_that_others_meet() {
 /// What one adapter failed to send is sent by the next one that shares it.
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn shards_that_were_not_sent() {
+fn shards_that_were_not_sent_are_sent_again() {
     let (device, all) = (backends::gpu(), sharded());
     for call in 1.. {
         assert!(call < MOST_CALLS, "it never ends");
@@ -242,7 +242,7 @@ fn shards_that_were_not_sent() {
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn every_call_of_the_plain_call_fails() {
+fn a_plain_call_survives_a_fault_at_every_call() {
     let batch = Batch::<f32, f32>::new(&[3, 9], Precision::F32, routes_of(&[3, 2]), 70, 33);
     let expected: Array2<f32> = batch.check(&backends::gpu());
     let slots: Vec<_> = batch.slots.iter().collect();

@@ -184,7 +184,7 @@ fn check<T: Scalar>(own: &Own, step: &Step, group: usize, places: &Places) {
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn rows_anywhere_in_exact_buffers() {
+fn rows_may_lie_anywhere_in_a_buffer() {
     let own = Own::open();
     for weights in [Precision::F32, Precision::F16] {
         let step = lease(&own.ours, weights).step(&routes()).unwrap();
@@ -210,7 +210,7 @@ fn rows_anywhere_in_exact_buffers() {
 /// Rows and adapters in several windows: the same bits.
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn several_windows() {
+fn windows_change_no_bit_of_a_recording() {
     let own = Own::open();
     let step = lease(&own.ours.clone().with_window_bytes(1 << 14), Precision::F32).step(&routes()).unwrap();
     let whole = lease(&own.ours, Precision::F32).step(&routes()).unwrap();
@@ -250,7 +250,7 @@ fn adapters_stay_while_their_recording_lives() {
 /// Two layers on one arena of the caller's, a copy between them, submitted at once after the step is gone.
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn layers_in_one_encoder() {
+fn layers_in_one_encoder_follow_each_other() {
     let own = Own::open();
     let lease = lease(&own.ours, Precision::F32);
     let step = lease.step(&routes()).unwrap();

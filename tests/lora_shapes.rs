@@ -9,24 +9,24 @@ use crate::support::backends::on_every_backend;
 use crate::support::lora::{Batch, Kind, Popularity, Projections, bits, routes_of};
 
 on_every_backend!(
-    punica_distinct,
-    punica_uniform,
-    punica_zipf,
-    punica_identical,
-    punica_skewed,
-    hidden_sizes_of_models,
-    hidden_sizes_of_vllm_as_inputs,
-    hidden_sizes_of_vllm_as_outputs,
-    vllm_ranks_and_slices_at_hidden_2049,
-    vllm_adapters_1_to_128,
-    sglang_compositions,
-    sglang_missing_key_projection,
-    flashinfer_groups,
-    ranks_from_none_to_512_in_one_batch,
-    empty_and_one_token_segments,
-    nobody_has_an_adapter,
+    distinct_batches_of_punica_are_right,
+    uniform_batches_of_punica_are_right,
+    zipf_batches_of_punica_are_right,
+    identical_batches_of_punica_are_right,
+    skewed_batches_of_punica_are_right,
+    hidden_sizes_of_models_are_right,
+    hidden_sizes_of_vllm_are_right_as_inputs,
+    hidden_sizes_of_vllm_are_right_as_outputs,
+    ranks_and_slices_of_vllm_are_right_at_hidden_2049,
+    one_to_128_adapters_are_right,
+    compositions_of_sglang_are_right,
+    adapters_may_lack_a_projection,
+    groups_of_flashinfer_are_right,
+    ranks_from_none_to_512_share_a_batch,
+    empty_and_one_token_segments_are_right,
+    rows_without_an_adapter_keep_their_bits,
     group_members_do_not_meet,
-    many_adapters_in_several_slabs_and_windows,
+    slabs_and_windows_change_no_bit,
 );
 
 #[test]
@@ -68,28 +68,28 @@ fn punica(device: &Device, popularity: Popularity) {
     }
 }
 
-fn punica_distinct(device: &Device) {
+fn distinct_batches_of_punica_are_right(device: &Device) {
     punica(device, Popularity::Distinct);
 }
 
-fn punica_uniform(device: &Device) {
+fn uniform_batches_of_punica_are_right(device: &Device) {
     punica(device, Popularity::Uniform);
 }
 
-fn punica_zipf(device: &Device) {
+fn zipf_batches_of_punica_are_right(device: &Device) {
     punica(device, Popularity::Zipf);
 }
 
-fn punica_identical(device: &Device) {
+fn identical_batches_of_punica_are_right(device: &Device) {
     punica(device, Popularity::Identical);
 }
 
-fn punica_skewed(device: &Device) {
+fn skewed_batches_of_punica_are_right(device: &Device) {
     punica(device, Popularity::Skewed);
 }
 
 /// Projections of models from 7B to 70B, grouped queries among them, with one to four rows.
-fn hidden_sizes_of_models(device: &Device) {
+fn hidden_sizes_of_models_are_right(device: &Device) {
     let projections = [
         (4096, 4096),
         (4096, 11_008),
@@ -122,21 +122,21 @@ fn shares_of_hidden_sizes() -> Vec<usize> {
     all
 }
 
-fn hidden_sizes_of_vllm_as_inputs(device: &Device) {
+fn hidden_sizes_of_vllm_are_right_as_inputs(device: &Device) {
     for inputs in shares_of_hidden_sizes() {
         let routes = Routes::of_slots([Some(1), None, Some(0)]);
         Batch::<f16, f32>::new(&[4, 3], Precision::F16, routes, inputs, 5).check(device);
     }
 }
 
-fn hidden_sizes_of_vllm_as_outputs(device: &Device) {
+fn hidden_sizes_of_vllm_are_right_as_outputs(device: &Device) {
     for outputs in shares_of_hidden_sizes() {
         let routes = Routes::of_slots([Some(1), None, Some(0)]);
         Batch::<f32, bf16>::new(&[4, 3], Precision::Bf16, routes, 7, outputs).check(device);
     }
 }
 
-fn vllm_ranks_and_slices_at_hidden_2049(device: &Device) {
+fn ranks_and_slices_of_vllm_are_right_at_hidden_2049(device: &Device) {
     for rank in [1, 4, 8, 16, 32, 64, 128, 256] {
         for slices in 1..=3 {
             let (ranks, outputs) = (vec![rank; slices], vec![2049; slices]);
@@ -146,7 +146,7 @@ fn vllm_ranks_and_slices_at_hidden_2049(device: &Device) {
     }
 }
 
-fn vllm_adapters_1_to_128(device: &Device) {
+fn one_to_128_adapters_are_right(device: &Device) {
     for adapters in [1, 8, 32, 128] {
         // Each adapter comes back in no order: the rows are not sorted by adapter.
         let routes = Routes::of_slots((0..160).map(|row| Some((row * 7 % adapters) as u32)));
@@ -158,7 +158,7 @@ fn vllm_adapters_1_to_128(device: &Device) {
 /// SGLang's rank mix, 0 for no adapter; a projection of 4096 beside two of 1024.
 const SGLANG: [&[usize]; 4] = [&[8; 3], &[16; 3], &[32; 3], &[0; 3]];
 
-fn sglang_compositions(device: &Device) {
+fn compositions_of_sglang_are_right(device: &Device) {
     // All one adapter, all of them in turn, an eighth of another one, none; as decode and as prefill.
     let rows = 24_usize;
     let compositions: [fn(usize) -> usize; 4] =
@@ -178,7 +178,7 @@ fn sglang_compositions(device: &Device) {
 }
 
 /// Adapters without k, without q and v, and with a rank of its own for each.
-fn sglang_missing_key_projection(device: &Device) {
+fn adapters_may_lack_a_projection(device: &Device) {
     let ranks: [&[usize]; 5] = [&[8, 0, 8], &[0, 16, 0], &[33, 1, 4], &[0, 0, 0], &[2, 64, 17]];
     for lengths in [[1, 1, 1, 1, 1], [3, 2, 4, 1, 1], [40, 7, 70, 5, 0], [9, 0, 9, 9, 9]] {
         let mut routes = routes_of(&lengths);
@@ -195,7 +195,7 @@ fn sglang_missing_key_projection(device: &Device) {
     Projections::<f32, f32>::new(&ranks, Precision::F32, &routes, 96, &[129, 32, 31]).check(device);
 }
 
-fn flashinfer_groups(device: &Device) {
+fn groups_of_flashinfer_are_right(device: &Device) {
     for segments in [1, 77, 199] {
         for rows in [3, 10, 99] {
             let routes = routes_of(&vec![rows; segments]);
@@ -204,7 +204,7 @@ fn flashinfer_groups(device: &Device) {
     }
 }
 
-fn ranks_from_none_to_512_in_one_batch(device: &Device) {
+fn ranks_from_none_to_512_share_a_batch(device: &Device) {
     let ranks = [0, 1, 2, 4, 16, 33, 64, 512];
     for lengths in [[1; 8], [3; 8], [9, 1, 40, 2, 5, 70, 1, 6], [0, 1, 0, 0, 7, 0, 1, 0]] {
         for (inputs, outputs) in [(96, 65), (2049, 9)] {
@@ -219,7 +219,7 @@ fn ranks_from_none_to_512_in_one_batch(device: &Device) {
     }
 }
 
-fn empty_and_one_token_segments(device: &Device) {
+fn empty_and_one_token_segments_are_right(device: &Device) {
     let ranks = [16, 8, 4, 33, 2, 1];
     for lengths in [
         [0, 0, 0, 0, 0, 1],
@@ -235,7 +235,7 @@ fn empty_and_one_token_segments(device: &Device) {
     }
 }
 
-fn nobody_has_an_adapter(device: &Device) {
+fn rows_without_an_adapter_keep_their_bits(device: &Device) {
     for rows in [0, 1, 5, 133] {
         let routes = Routes::of_slots(std::iter::repeat_n(None, rows));
         let mut batch = Batch::<f16, f16>::new(&[4, 0], Precision::F16, routes, 65, 33);
@@ -268,7 +268,7 @@ fn group_members_do_not_meet(device: &Device) {
 }
 
 /// Bindings so small that adapters lie in several slabs and rows are worked on in several windows.
-fn many_adapters_in_several_slabs_and_windows(device: &Device) {
+fn slabs_and_windows_change_no_bit(device: &Device) {
     let routes = Routes::of_slots((0..200).map(|row| (row % 7 > 0).then_some((row * row % 13) as u32)));
     let ranks = [16, 8, 4, 33, 2, 1, 0, 16, 16, 16, 16, 16, 9];
     let batch = Batch::<f32, f32>::new(&ranks, Precision::F32, routes, 130, 70);

@@ -17,7 +17,7 @@ use crate::support::cases::Draws;
 use crate::support::lora::{Batch, activations, bits, factors, routes_of};
 
 on_every_backend!(
-    one_batch_of_sharded_and_plain_adapters,
+    sharded_and_plain_adapters_share_a_batch,
     layers_and_adapters_share_their_shards,
     shards_are_freed_with_their_last_user,
     shards_that_are_not_whole_pages_are_refused,
@@ -50,7 +50,7 @@ fn sharded(a: &Arc<Shards>, b: &Arc<Shards>, rank: usize, pieces: [usize; 2], se
 }
 
 /// Both sides from one pool, from two, and plain ones between, against what they assemble to.
-fn one_batch_of_sharded_and_plain_adapters(device: &Device) {
+fn sharded_and_plain_adapters_share_a_batch(device: &Device) {
     for precision in Precision::ALL {
         let (a, b) = (shards(40, precision, 1), shards(60, precision, 2));
         let plain = factors(Sizes { rank: 7, inputs: 128, outputs: 96 }, precision, 5);

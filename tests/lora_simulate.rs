@@ -16,7 +16,7 @@ fn json(arguments: &[&str]) -> Value {
 }
 
 #[test]
-fn help_text() {
+fn help_text_is_the_snapshot() {
     let output = tilefold().args(["lora", "simulate", "--help"]).env("COLUMNS", "100").output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty());
     insta::assert_snapshot!("help_lora_simulate", text(&output.stdout));

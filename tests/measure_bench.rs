@@ -10,7 +10,7 @@ use crate::support::command::tilefold;
 const TINY: [&str; 10] = ["--n", "40", "--d", "9", "--k", "5", "--reps", "2", "--format", "json"];
 
 #[test]
-fn help_texts() {
+fn help_texts_are_the_snapshots() {
     for subcommand in ["bench", "compare"] {
         let output =
             tilefold().args([subcommand, "--help"]).env("COLUMNS", "100").output().expect("a command");

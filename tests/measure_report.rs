@@ -75,7 +75,7 @@ fn fixtures(folder: &Folder) -> Vec<String> {
 }
 
 #[test]
-fn help_text() {
+fn help_text_is_the_snapshot() {
     let output = tilefold().args(["report", "--help"]).env("COLUMNS", "100").output().expect("a command");
     assert!(output.status.success() && output.stderr.is_empty());
     insta::assert_snapshot!("help_report", text(&output.stdout));

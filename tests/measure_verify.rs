@@ -37,7 +37,7 @@ fn all_pass(device: &str) {
 }
 
 #[test]
-fn help_text() {
+fn help_text_is_the_snapshot() {
     let output = tilefold().args(["verify", "--help"]).env("COLUMNS", "100").output().expect("a command");
     assert!(output.status.success() && output.stderr.is_empty());
     insta::assert_snapshot!("help_verify", text(&output.stdout));

@@ -16,18 +16,18 @@ pub const SCREENED: [Metric; 4] =
     [Metric::SquaredEuclidean, Metric::Euclidean, Metric::Cosine, Metric::InnerProduct];
 
 on_every_backend!(
-    tails,
-    every_metric,
-    counts_up_to_all_points,
+    shapes_around_every_boundary_are_exact,
+    every_geometric_metric_is_exact,
+    counts_up_to_all_points_are_exact,
     ties_go_to_the_lowest_index,
     whole_numbers_are_exact,
-    sets_with_themselves,
-    offsets_and_scales,
-    far_outliers,
-    every_element_type,
+    sets_with_themselves_are_exact,
+    neighbours_hold_under_offsets_and_scales,
+    neighbours_hold_beside_far_outliers,
+    every_element_type_is_exact,
     windows_and_parts_change_no_bit,
-    nearly_equal_rows,
-    squares_that_underflow,
+    nearly_equal_rows_are_told_apart,
+    squares_that_underflow_are_ties,
 );
 
 /// The metric from its formula. Cosine distances of nearly equal rows are only needed to a tolerance.
@@ -115,7 +115,7 @@ pub fn bits(found: &Neighbours) -> (Vec<u32>, Vec<u64>) {
     (found.indices.iter().copied().collect(), values.iter().map(|value| value.to_bits()).collect())
 }
 
-fn tails(device: &Device) {
+fn shapes_around_every_boundary_are_exact(device: &Device) {
     for shape in tail_shapes() {
         let queries = uniform(shape.rows, shape.depth, 1.0, 1);
         let points = uniform(shape.others, shape.depth, 1.0, 2);
@@ -128,7 +128,7 @@ fn tails(device: &Device) {
     }
 }
 
-fn every_metric(device: &Device) {
+fn every_geometric_metric_is_exact(device: &Device) {
     let (points, queries) = (uniform(150, 19, 1.0, 3), uniform(40, 19, 1.0, 4));
     for metric in Metric::GEOMETRIC {
         for farthest in [false, true] {
@@ -147,7 +147,7 @@ fn every_metric(device: &Device) {
     }
 }
 
-fn counts_up_to_all_points(device: &Device) {
+fn counts_up_to_all_points_are_exact(device: &Device) {
     let (points, queries) = (uniform(300, 6, 1.0, 5), uniform(9, 6, 1.0, 6));
     for metric in SCREENED {
         for count in [1, 2, 31, 32, 33, 64, 128, 129, 299, 300] {
@@ -192,7 +192,7 @@ fn whole_numbers_are_exact(device: &Device) {
     }
 }
 
-fn sets_with_themselves(device: &Device) {
+fn sets_with_themselves_are_exact(device: &Device) {
     let points = uniform(130, 11, 1.0, 10);
     for metric in SCREENED {
         for includes_self in [true, false] {
@@ -210,7 +210,7 @@ fn sets_with_themselves(device: &Device) {
     }
 }
 
-fn offsets_and_scales(device: &Device) {
+fn neighbours_hold_under_offsets_and_scales(device: &Device) {
     for (scale, offset) in [(1.0, 1e6), (1e-30, 0.0), (1e15, 0.0), (1e-3, -1e4)] {
         let points = uniform(90, 8, scale, 11).mapv(|v| v + offset);
         let queries = uniform(20, 8, scale, 12).mapv(|v| v + offset);
@@ -223,7 +223,7 @@ fn offsets_and_scales(device: &Device) {
 }
 
 /// Rows whose differences vanish in `f32` beside the spread of the data.
-fn far_outliers(device: &Device) {
+fn neighbours_hold_beside_far_outliers(device: &Device) {
     let mut points = uniform(200, 5, 1e-4, 13);
     points.row_mut(77).fill(1e4);
     let queries = uniform(15, 5, 1e-4, 14);
@@ -237,7 +237,7 @@ fn far_outliers(device: &Device) {
     }
 }
 
-fn every_element_type(device: &Device) {
+fn every_element_type_is_exact(device: &Device) {
     let (points, queries) = (uniform(70, 9, 100.0, 15), uniform(13, 9, 100.0, 16));
     let double = wide(points.view()).mapv(|v| v * std::f64::consts::PI);
     for metric in SCREENED {
@@ -318,7 +318,7 @@ fn windows_and_parts_change_no_bit(device: &Device) {
 }
 
 /// Candidates that differ in the last bits of `f32`, more than a list's spare room of them.
-fn nearly_equal_rows(device: &Device) {
+fn nearly_equal_rows_are_told_apart(device: &Device) {
     let base = uniform(1, 24, 1.0, 19);
     let noise = uniform(600, 24, 3e-8, 20);
     let near = Array2::from_shape_fn((600, 24), |(row, column)| base[[0, column]] + noise[[row, column]]);
@@ -335,7 +335,7 @@ fn nearly_equal_rows(device: &Device) {
 }
 
 /// Values that vanish in `f64` are ties, however far apart a tile sees the rows.
-fn squares_that_underflow(device: &Device) {
+fn squares_that_underflow_are_ties(device: &Device) {
     for (scale, farthest) in [(1e-155, false), (1e-162, false), (1e-162, true), (1e-170, false)] {
         let points = wide(uniform(120, 5, 1.0, 25).view()).mapv(|v| v * scale);
         let queries = wide(uniform(30, 5, 1.0, 26).view()).mapv(|v| v * scale);
@@ -381,7 +381,7 @@ fn a_large_set_with_itself_is_as_two_sets() {
 
 /// More equal rows than a list holds: they are decided on between windows.
 #[test]
-fn thousands_of_equal_rows() {
+fn thousands_of_equal_rows_come_by_index() {
     let twins = duplicates(4300, 2, 1, 24);
     let params = Params::new(Metric::Euclidean, 5).includes_self(false);
     let together = nearest_of_each(&Device::cpu(), twins.view(), &params).unwrap();

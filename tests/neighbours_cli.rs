@@ -11,7 +11,7 @@ use crate::readers::Folder;
 use crate::support::command::tilefold;
 
 #[test]
-fn help_text() {
+fn help_text_is_the_snapshot() {
     let output = tilefold().args(["neighbours", "--help"]).env("COLUMNS", "100").output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty());
     insta::assert_snapshot!("help_neighbours", text(&output.stdout));

@@ -20,15 +20,15 @@ use crate::support::cases::{Draws, uniform};
 on_every_backend!(
     tails_have_the_bits_of_the_reference,
     double_precision_has_the_bits_of_the_reference,
-    sets_filters_and_farthest,
+    sets_filters_and_farthest_have_the_bits_of_the_reference,
     windows_change_no_bit,
     near_ties_are_decided_in_f64,
     near_ties_fail_without_bound,
-    infinite_divergences,
-    values_beyond_the_type,
-    numbers_of_all_sizes,
-    many_equal_distances,
-    inverses_of_low_rank,
+    infinite_divergences_come_last,
+    values_beyond_the_type_come_last,
+    numbers_of_all_sizes_are_exact,
+    many_equal_distances_come_by_index,
+    inverses_of_low_rank_are_exact,
 );
 
 /// The metrics that have no tile of products, with parameters.
@@ -128,7 +128,7 @@ fn windows_change_no_bit(device: &Device) {
 #[cfg(not(feature = "test-hooks"))]
 fn windows_change_no_bit(_: &Device) {}
 
-fn sets_filters_and_farthest(device: &Device) {
+fn sets_filters_and_farthest_have_the_bits_of_the_reference(device: &Device) {
     for measure in measures(6) {
         let points = table(measure.metric, 150, 6, 124);
         for farthest in [false, true] {
@@ -274,7 +274,7 @@ fn near_ties_fail_without_bound(device: &Device) {
 
 /// A pair where the second row has no share and the first has some is infinitely far apart: behind all others, and an error
 /// only where it is wanted.
-fn infinite_divergences(device: &Device) {
+fn infinite_divergences_come_last(device: &Device) {
     let mut draws = Draws::new(130);
     let mut rows = |count: usize| {
         Array2::from_shape_fn((count, 12), |_| if draws.below(3) == 0 { 0.0 } else { draws.unit() as f32 })
@@ -302,7 +302,7 @@ fn infinite_divergences(device: &Device) {
 }
 
 /// Distances that `f32` does not hold are the farthest: no error before they are wanted.
-fn values_beyond_the_type(device: &Device) {
+fn values_beyond_the_type_come_last(device: &Device) {
     let mut points = uniform(90, 5, 1.0, 131);
     points.row_mut(40).fill(-3e38);
     points.row_mut(41).fill(3.1e38);
@@ -326,7 +326,7 @@ fn values_beyond_the_type(device: &Device) {
 }
 
 /// Numbers beside each other from below the normal ones of `f32` up, and from 1e-200 up in `f64`.
-fn numbers_of_all_sizes(device: &Device) {
+fn numbers_of_all_sizes_are_exact(device: &Device) {
     for (least, most, is_double) in [(-44, 30, false), (-30, 8, false), (-44, -38, false), (-200, 200, true)]
     {
         let mut draws = Draws::new(133);
@@ -366,7 +366,7 @@ fn numbers_of_all_sizes(device: &Device) {
 }
 
 /// More equal distances than lists keep: all are met, the lowest indices win.
-fn many_equal_distances(device: &Device) {
+fn many_equal_distances_come_by_index(device: &Device) {
     let mut draws = Draws::new(134);
     let points = Array2::from_shape_simple_fn((6000, 4), || draws.below(2) as u8);
     let queries = points.slice(ndarray::s![..40, ..]);
@@ -385,7 +385,7 @@ fn many_equal_distances(device: &Device) {
 }
 
 /// Directions that do not count: squares are near 0, where the formula in `f64` adds terms of both signs.
-fn inverses_of_low_rank(device: &Device) {
+fn inverses_of_low_rank_are_exact(device: &Device) {
     let inverse = array![[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 0.0, 1e-9]];
     let mut draws = Draws::new(135);
     let rows = Array2::from_shape_fn((120, 3), |(row, column)| {

@@ -199,7 +199,7 @@ fn image_distance(metric: Metric, x: &[f64], y: &[f64], lengths: &[f64]) -> f64 
 }
 
 #[test]
-fn boxes_that_repeat() {
+fn boxes_that_repeat_are_the_same() {
     let lengths = [1.0, 2.5, 0.7];
     for columns in 1..=3 {
         let lengths = &lengths[..columns];
@@ -256,7 +256,7 @@ fn boxes_that_repeat() {
 }
 
 #[test]
-fn filters_and_own_places() {
+fn filters_and_own_places_are_kept() {
     let points = uniform(500, 2, 1.0, 87);
     let ids: Vec<u32> = (0..500).filter(|id| id % 3 != 1).collect();
     let filters = Filters::for_all(Filter::Ids(ids));
@@ -272,7 +272,7 @@ fn filters_and_own_places() {
 
 /// Every element type has places, sparse rows too.
 #[test]
-fn whole_and_half_numbers() {
+fn whole_and_half_numbers_are_the_same() {
     let rows = uniform(200, 2, 100.0, 88).mapv(|v| v.abs().floor());
     let check = |points: Points| {
         let params = Params::new(Metric::Manhattan, 5);

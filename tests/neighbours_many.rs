@@ -31,7 +31,7 @@ fn check(name: &str, points: &Array2<f32>, queries: &Array2<f32>, metrics: &[Met
 }
 
 #[test]
-fn sizes_around_vectors() {
+fn sizes_around_vectors_are_exact() {
     for (rows, columns, depth) in [(64, 512, 48), (65, 513, 49), (70, 575, 63), (96, 608, 130), (71, 700, 50)]
     {
         let (points, queries) = (uniform(columns, depth, 1.0, 1), uniform(rows, depth, 1.0, 2));
@@ -40,7 +40,7 @@ fn sizes_around_vectors() {
 }
 
 #[test]
-fn offsets_scales_and_features_of_all_sizes() {
+fn offsets_scales_and_features_of_all_sizes_are_exact() {
     let (points, queries) = (uniform(560, 52, 1.0, 3), uniform(QUERIES, 52, 1.0, 4));
     for (scale, offset) in [(1e-20, 0.0), (1e18, 0.0), (1.0, 1e5), (1e-3, -7.0)] {
         let moved = |rows: &Array2<f32>| rows.mapv(|value| value * scale + offset);
@@ -69,7 +69,7 @@ fn offsets_scales_and_features_of_all_sizes() {
 }
 
 #[test]
-fn near_ties_and_equal_rows() {
+fn near_ties_and_equal_rows_are_exact() {
     let base = uniform(1, 64, 1.0, 5);
     let near = |count: usize, size: f64, seed: u64| {
         let noise = uniform(count, 64, size, seed);
@@ -82,7 +82,7 @@ fn near_ties_and_equal_rows() {
 }
 
 #[test]
-fn sets_with_themselves() {
+fn sets_with_themselves_are_exact() {
     for (rows, points) in [(700, uniform(700, 48, 1.0, 11)), (1300, duplicates(1300, 50, 1100, 12))] {
         for metric in SCREENED {
             for farthest in [false, true] {
@@ -102,7 +102,7 @@ fn sets_with_themselves() {
 }
 
 #[test]
-fn radii() {
+fn radii_are_exact() {
     let (points, queries) = (uniform(600, 60, 1.0, 14), uniform(QUERIES, 60, 1.0, 15));
     for metric in SCREENED {
         // About as far as the fortieth and the four hundredth of a query.

@@ -15,9 +15,11 @@ use crate::support::cases::{Draws, duplicates, uniform};
 use crate::support::matrix::{self, on_both};
 
 on_both! {
-    boundaries, many_steps_of_columns, near_ties, near_ties_fail_without_bound, exact_ties, offsets_and_scales,
-    mixed_feature_scales, outliers, filters_and_a_set_with_itself, windows_change_no_bit, same_bits_as_without,
-    what_is_lost_goes_on_in_f32, too_many_lost_end_the_screen
+    neighbours_hold_at_every_boundary_of_the_tiles, many_steps_of_columns_are_exact,
+    near_ties_are_decided_in_f64, near_ties_fail_without_bound, exact_ties_go_to_the_lowest_index,
+    neighbours_hold_under_offsets_and_scales, neighbours_hold_for_features_of_mixed_scales,
+    neighbours_hold_beside_outliers, filters_and_a_set_with_itself_are_exact, windows_change_no_bit,
+    same_bits_as_without, what_is_lost_goes_on_in_f32, too_many_lost_end_the_screen
 }
 
 /// The neighbours, and those of the definition, which must be the same bits. Returns the share that was screened.
@@ -41,7 +43,7 @@ fn same(found: &Neighbours, expected: &Neighbours, params: &Params) {
 }
 
 /// Every size meets every other in turn, not all at once.
-fn boundaries(device: &Device) {
+fn neighbours_hold_at_every_boundary_of_the_tiles(device: &Device) {
     let depths = [1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 112, 127, 128, 129, 160, 161];
     let many = [40, 63, 64, 65, 127, 128, 129, 130, 255, 256, 257];
     let rows = [1, 7, 8, 9, 31, 63, 64, 65, 127, 128, 129];
@@ -73,7 +75,7 @@ fn boundaries(device: &Device) {
 }
 
 /// The nearest come last: every step finds better ones.
-fn many_steps_of_columns(device: &Device) {
+fn many_steps_of_columns_are_exact(device: &Device) {
     let (mut points, queries) = (uniform(2600, 17, 1.0, 60), uniform(70, 17, 1.0, 61));
     for (row, mut point) in points.outer_iter_mut().enumerate() {
         point.mapv_inplace(|value| value + 3.0 * (1.0 - row as f32 / 2600.0));
@@ -90,7 +92,7 @@ fn many_steps_of_columns(device: &Device) {
 /// Below what `f32` tells apart, and below what `f16` does.
 const NOISES: [f64; 2] = [3e-7, 3e-4];
 
-fn near_ties(device: &Device) {
+fn near_ties_are_decided_in_f64(device: &Device) {
     for (depth, noise) in [(24, NOISES[0]), (150, NOISES[0]), (24, NOISES[1]), (150, NOISES[1])] {
         let ties = NearTies::apart(depth, noise, depth as u64);
         for metric in SCREENED {
@@ -117,7 +119,7 @@ fn near_ties_fail_without_bound(device: &Device) {
     }
 }
 
-fn exact_ties(device: &Device) {
+fn exact_ties_go_to_the_lowest_index(device: &Device) {
     let points = duplicates(300, 20, 60, 62);
     for metric in SCREENED {
         for includes_self in [true, false] {
@@ -136,7 +138,7 @@ fn exact_ties(device: &Device) {
     }
 }
 
-fn offsets_and_scales(device: &Device) {
+fn neighbours_hold_under_offsets_and_scales(device: &Device) {
     let (points, queries) = (uniform(200, 40, 1.0, 10), uniform(50, 40, 1.0, 11));
     for (scale, offset) in
         [(1.0, 1e3), (1.0, 1e6), (1e-30, 0.0), (1e-18, 0.0), (1e18, 0.0), (1e30, 0.0), (1e-3, 1e3)]
@@ -162,7 +164,7 @@ fn offsets_and_scales(device: &Device) {
 }
 
 /// One feature over a million times as large as the others; and features that differ by more than f16 spans.
-fn mixed_feature_scales(device: &Device) {
+fn neighbours_hold_for_features_of_mixed_scales(device: &Device) {
     let mut draws = Draws::new(12);
     for spread in [6, 20, 40] {
         let mut rows = |count: usize| {
@@ -183,7 +185,7 @@ fn mixed_feature_scales(device: &Device) {
 }
 
 /// One far row makes the scale of all, and so the residuals of the others, large.
-fn outliers(device: &Device) {
+fn neighbours_hold_beside_outliers(device: &Device) {
     for size in [1e2_f32, 1e4, 1e8] {
         let mut points = uniform(200, 20, 1.0, 14);
         points.row_mut(17).fill(size);
@@ -196,7 +198,7 @@ fn outliers(device: &Device) {
     }
 }
 
-fn filters_and_a_set_with_itself(device: &Device) {
+fn filters_and_a_set_with_itself_are_exact(device: &Device) {
     let points = uniform(260, 24, 1.0, 15);
     let thirds = |rest: u32| Filter::Ids((0..260).filter(|id| id % 3 == rest).collect());
     let groups = Filters::per_query(vec![thirds(0), thirds(1), thirds(2)], (0..260).map(|q| q % 3).collect());
@@ -306,8 +308,8 @@ fn too_many_lost_end_the_screen(device: &Device) {
 /// Plain matrices of 8, beside the device's own.
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
-fn boundaries_of_plain_matrices_of_8() {
-    boundaries(&backends::gpu().with_plain_matrices(8));
+fn neighbours_hold_at_every_boundary_of_plain_matrices_of_8() {
+    neighbours_hold_at_every_boundary_of_the_tiles(&backends::gpu().with_plain_matrices(8));
 }
 
 /// Units that fail their self-test collect nothing.

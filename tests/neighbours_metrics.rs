@@ -19,12 +19,12 @@ use crate::support::cases::{Draws, uniform};
 
 on_every_backend!(
     every_metric_ranks_as_its_matrix,
-    packed_bits,
-    sparse_rows,
-    the_last_alone,
+    packed_bits_are_exact,
+    sparse_rows_are_dense_rows,
+    the_last_alone_is_the_last_of_all,
     parameters_are_refused,
     boxes_are_refused,
-    missing_values,
+    missing_values_are_left_out,
     shells_are_refused,
     too_many_pairs_are_told_before_they_are_made,
 );
@@ -119,7 +119,7 @@ fn every_metric_ranks_as_its_matrix(device: &Device) {
     }
 }
 
-fn packed_bits(device: &Device) {
+fn packed_bits_are_exact(device: &Device) {
     let mut draws = Draws::new(92);
     // One query has no bit set, one point neither; one point equals a query.
     let mut words =
@@ -169,7 +169,7 @@ fn packed_bits(device: &Device) {
     assert!(matches!(outcome, Err(Error::Shape { argument: "points", .. })), "{outcome:?}");
 }
 
-fn sparse_rows(device: &Device) {
+fn sparse_rows_are_dense_rows(device: &Device) {
     let mut dense = uniform(120, 14, 1.0, 93);
     dense.mapv_inplace(|value| if value.abs() < 0.6 { 0.0 } else { value });
     dense.column_mut(3).fill(0.5);
@@ -189,7 +189,7 @@ fn sparse_rows(device: &Device) {
     }
 }
 
-fn the_last_alone(device: &Device) {
+fn the_last_alone_is_the_last_of_all(device: &Device) {
     let (points, queries) = (uniform(200, 5, 1.0, 94), uniform(30, 5, 1.0, 95));
     for metric in [Metric::Euclidean, Metric::Manhattan] {
         for count in [1, 2, 17] {
@@ -217,7 +217,7 @@ fn refuses(outcome: Result<impl std::fmt::Debug, Error>, expected: &str) {
 }
 
 /// By a formula of its own; rows without a common feature are infinitely far apart.
-fn missing_values(device: &Device) {
+fn missing_values_are_left_out(device: &Device) {
     let metric = Metric::NanEuclidean;
     let points = table(metric, 60, 5, 71);
     let queries = table(metric, 20, 5, 72);

@@ -15,14 +15,14 @@ use crate::support::backends::on_every_backend;
 use crate::support::cases::{tail_shapes, ties, uniform};
 
 on_every_backend!(
-    tails_of_radii,
-    every_metric_within,
-    on_the_sphere,
-    radius_of_each_query,
-    sorted_or_by_index,
-    filtered_radii,
-    empty_and_full,
-    graphs,
+    shapes_around_every_boundary_are_exact,
+    every_geometric_metric_is_exact,
+    points_at_the_radius_are_within,
+    each_query_may_have_its_radius,
+    results_come_sorted_or_by_index,
+    filters_are_kept,
+    no_points_and_all_points_are_found,
+    graphs_hold_what_was_found,
 );
 
 /// Indices within a radius, and those so near to it that a formula in another order may differ.
@@ -88,7 +88,7 @@ fn slack(metric: Metric) -> f64 {
     if matches!(metric, Metric::SquaredEuclidean | Metric::Euclidean) { 0.0 } else { 1e-12 }
 }
 
-fn tails_of_radii(device: &Device) {
+fn shapes_around_every_boundary_are_exact(device: &Device) {
     for shape in tail_shapes() {
         let (queries, points) =
             (uniform(shape.rows, shape.depth, 1.0, 40), uniform(shape.others, shape.depth, 1.0, 41));
@@ -105,7 +105,7 @@ fn tails_of_radii(device: &Device) {
     }
 }
 
-fn every_metric_within(device: &Device) {
+fn every_geometric_metric_is_exact(device: &Device) {
     let (points, queries) = (uniform(140, 12, 1.0, 42), uniform(31, 12, 1.0, 43));
     for (metric, radius) in [
         (Metric::SquaredEuclidean, 6.0),
@@ -132,7 +132,7 @@ fn every_metric_within(device: &Device) {
 }
 
 /// Whole numbers lie exactly at the radius.
-fn on_the_sphere(device: &Device) {
+fn points_at_the_radius_are_within(device: &Device) {
     let grid = ties(12, 2);
     let points = wide(grid.points.view());
     for (metric, radius) in [
@@ -149,7 +149,7 @@ fn on_the_sphere(device: &Device) {
     }
 }
 
-fn radius_of_each_query(device: &Device) {
+fn each_query_may_have_its_radius(device: &Device) {
     let (points, queries) = (uniform(90, 3, 1.0, 44), uniform(40, 3, 1.0, 45));
     let radii: Vec<f64> = (0..40).map(|query| f64::from(query) * 0.05).collect();
     let params = RadiusParams::new(Metric::Euclidean, Radius::Each(radii));
@@ -160,7 +160,7 @@ fn radius_of_each_query(device: &Device) {
     assert_eq!(message, "radius: expected 40 values, one per query, got 39");
 }
 
-fn sorted_or_by_index(device: &Device) {
+fn results_come_sorted_or_by_index(device: &Device) {
     let points = uniform(120, 5, 1.0, 46);
     for metric in SCREENED {
         let params = RadiusParams::new(metric, 0.9);
@@ -185,7 +185,7 @@ fn sorted_or_by_index(device: &Device) {
     }
 }
 
-fn filtered_radii(device: &Device) {
+fn filters_are_kept(device: &Device) {
     let (points, queries) = (uniform(80, 4, 1.0, 47), uniform(20, 4, 1.0, 48));
     let ids: Vec<u32> = (0..80).filter(|id| id % 3 == 1).collect();
     let params = RadiusParams::new(Metric::Euclidean, 1.0);
@@ -197,7 +197,7 @@ fn filtered_radii(device: &Device) {
     assert_eq!(some.indices, expected);
 }
 
-fn empty_and_full(device: &Device) {
+fn no_points_and_all_points_are_found(device: &Device) {
     let points = uniform(70, 6, 1.0, 49);
     let far = uniform(9, 6, 1.0, 50).mapv(|v| v + 100.0);
     let found =
@@ -214,7 +214,7 @@ fn empty_and_full(device: &Device) {
     }
 }
 
-fn graphs(device: &Device) {
+fn graphs_hold_what_was_found(device: &Device) {
     let points = uniform(60, 3, 1.0, 51);
     let params = Params::new(Metric::Euclidean, 4).includes_self(false);
     let found = nearest_of_each(device, points.view(), &params).unwrap();

@@ -16,8 +16,8 @@ use crate::support::cases::{Draws, uniform};
 on_every_backend!(
     filters_are_kept,
     wrong_input_is_named,
-    too_large_results,
-    cancelling,
+    too_large_results_are_refused,
+    cancelling_ends_a_search,
     overflow_is_an_error
 );
 
@@ -117,7 +117,7 @@ fn wrong_input_is_named(device: &Device) {
     }
 }
 
-fn too_large_results(device: &Device) {
+fn too_large_results_are_refused(device: &Device) {
     let points = uniform(20, 4, 1.0, 35);
     let params = Params::new(Metric::Euclidean, 3);
     match nearest_of_each(device, points.view(), &params.clone().max_bytes(20 * 3 * 8 - 1)) {
@@ -133,7 +133,7 @@ fn too_large_results(device: &Device) {
     }
 }
 
-fn cancelling(device: &Device) {
+fn cancelling_ends_a_search(device: &Device) {
     let points = uniform(50, 3, 1.0, 36);
     let cancel = Cancel::new();
     cancel.cancel();

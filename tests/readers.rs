@@ -132,7 +132,7 @@ fn check_npy<const SIZE: usize>(
 }
 
 #[test]
-fn npy_of_every_type_and_layout() {
+fn npy_of_every_type_and_layout_is_read() {
     let small = [0.0, 1.0, 2.0, 3.0, 100.0, 7.0];
     let signed = [-128.0, 127.0, 0.0, -1.0, 5.0, 6.0];
     let float = [-1.5, 0.25, 65504.0, -0.0, 3.0, 1024.0];
@@ -159,7 +159,7 @@ fn npy_of_every_type_and_layout() {
 }
 
 #[test]
-fn npy_versions_with_long_headers() {
+fn npy_versions_with_long_headers_are_read() {
     let folder = Folder::new();
     for version in [2, 3] {
         let mut bytes = npy("'|u1'", "False", "(1, 2)", 0, &[8, 9]);
@@ -191,7 +191,7 @@ fn columns_are_selected_in_every_kind() {
 }
 
 #[test]
-fn vecs_of_every_kind() {
+fn vecs_of_every_kind_are_read() {
     let folder = Folder::new();
     let floats = [[0.5_f32, -1.0, 2.0], [3.0, 4.0, 5.5]].map(|row| row.map(f32::to_le_bytes));
     let floats = open(&folder.file("x.fvecs", vecs(&[&floats[0], &floats[1]])));
@@ -208,7 +208,7 @@ fn vecs_of_every_kind() {
 }
 
 #[test]
-fn idx_of_every_type_plain_and_gzipped() {
+fn idx_of_every_type_is_read_plain_and_gzipped() {
     let folder = Folder::new();
     let big_f32: Vec<u8> = [1.5_f32, -2.0, 3.0, 4.0].iter().flat_map(|value| value.to_be_bytes()).collect();
     let big_f64: Vec<u8> = [1.5_f64, -2.0, 3.0, 4.0].iter().flat_map(|value| value.to_be_bytes()).collect();
@@ -238,7 +238,7 @@ fn idx_of_every_type_plain_and_gzipped() {
 }
 
 #[test]
-fn text_in_its_dialects() {
+fn text_is_read_in_its_dialects() {
     let folder = Folder::new();
     let expected = array![[1.0, -2.5], [3e10, 0.1]];
     for (name, text) in [
@@ -264,7 +264,7 @@ fn text_in_its_dialects() {
 }
 
 #[test]
-fn text_options() {
+fn text_options_are_kept() {
     let folder = Folder::new();
     let path = folder.file("x.csv", "0,1,one\n2,3,two\n");
     let read = |options: ReadOptions| Table::open_with(&path, &options);
@@ -294,7 +294,7 @@ fn not_a_number_is_read_as_it_is() {
 }
 
 #[test]
-fn vectors_from_every_kind() {
+fn vectors_are_read_from_every_kind() {
     let folder = Folder::new();
     let data: Vec<u8> = [0.5_f32, 2.0, 3.0].iter().flat_map(|value| value.to_le_bytes()).collect();
     for (name, content) in [

@@ -31,7 +31,7 @@ fn check_message(path: &Path, error: &Error) -> String {
 }
 
 #[test]
-fn npy_that_lies_about_its_shape() {
+fn npy_that_lies_about_its_shape_is_refused() {
     let folder = Folder::new();
     let data = [0; 16];
     for shape in [
@@ -63,7 +63,7 @@ fn npy_that_lies_about_its_shape() {
 }
 
 #[test]
-fn npy_of_types_that_are_no_numbers() {
+fn npy_of_types_that_are_no_numbers_is_refused() {
     let folder = Folder::new();
     for descr in [
         "'|O'",
@@ -86,7 +86,7 @@ fn npy_of_types_that_are_no_numbers() {
 }
 
 #[test]
-fn npy_headers_of_any_length_and_version() {
+fn npy_headers_of_any_length_and_version_are_survived() {
     let folder = Folder::new();
     let mut huge = b"\x93NUMPY\x02\x00\xff\xff\xff\xff".to_vec();
     huge.extend(b"{'descr'");
@@ -110,7 +110,7 @@ fn npy_headers_of_any_length_and_version() {
 }
 
 #[test]
-fn vecs_with_wrong_dimensions() {
+fn vecs_with_wrong_dimensions_are_refused() {
     let folder = Folder::new();
     for dimension in [0, -1, i32::MIN, i32::MAX, 1_000_001] {
         refused(&folder.file("x.fvecs", [&dimension.to_le_bytes()[..], &[0; 16]].concat()));
@@ -123,7 +123,7 @@ fn vecs_with_wrong_dimensions() {
 }
 
 #[test]
-fn idx_that_lies() {
+fn idx_that_lies_is_refused() {
     let folder = Folder::new();
     let data = [1, 2, 3, 4];
     for bytes in [
@@ -160,7 +160,7 @@ fn idx_that_lies() {
 }
 
 #[test]
-fn text_with_its_place() {
+fn damaged_text_is_refused_with_its_place() {
     let folder = Folder::new();
     for (text, parts) in [
         ("1,2\n3\n", &["2 fields", "1 fields", "line 2"][..]),
@@ -190,7 +190,7 @@ fn text_with_its_place() {
 }
 
 #[test]
-fn things_that_are_no_files() {
+fn things_that_are_no_files_are_refused() {
     let folder = Folder::new();
     assert!(matches!(Table::open(folder.path("none.npy")), Err(Error::File { .. })));
     assert!(refused(&folder.path("")).contains("a folder"));
@@ -202,7 +202,7 @@ fn things_that_are_no_files() {
 
 #[cfg(unix)]
 #[test]
-fn pipes_and_links() {
+fn pipes_are_refused_and_links_followed() {
     use std::os::unix::fs::symlink;
     let folder = Folder::new();
     let pipe = folder.path("pipe.npy");

@@ -44,7 +44,7 @@ fn cache_file(cache: &Path) -> Option<PathBuf> {
 const TINY: [&str; 9] = ["tune", "--n", "200", "--d", "64", "--k", "10", "--seconds", "2"];
 
 #[test]
-fn help() {
+fn help_text_is_the_snapshot() {
     let output = run(Path::new("."), &["tune", "--help"]);
     assert!(output.status.success());
     insta::assert_snapshot!("help_tune", text(&output.stdout));

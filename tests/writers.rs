@@ -127,7 +127,7 @@ fn places_that_cannot_be_written_are_found_first() {
 
 #[cfg(unix)]
 #[test]
-fn links_devices_and_permissions() {
+fn links_and_permissions_are_kept_and_devices_refused() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let folder = Folder::new();
     assert!(matches!(AtomicFile::create("/dev/null"), Err(Error::Format { .. })));

@@ -23,7 +23,7 @@ pub(super) struct Bench {
     #[arg(value_name = "WORKLOAD")]
     pub workload: Vec<String>,
 
-    /// Devices, as kmeans takes them [default: cpu, and the best GPU; a driver on the CPU only if named].
+    /// Devices, as kmeans takes them [default: cpu, and the best GPU; a software driver only if named].
     #[arg(long, value_name = "D", value_delimiter = ',')]
     pub device: Vec<String>,
 

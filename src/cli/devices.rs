@@ -2,12 +2,19 @@
 
 use std::fmt::Write;
 
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::Devices;
 use super::failure::Failure;
 use super::output;
 use crate::device::{Adapter, Device, adapters};
+
+#[derive(Debug, Args)]
+pub(super) struct Devices {
+    /// Prints JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Prints the adapters, the CPU, and what `auto` takes.
 pub(super) fn run(arguments: &Devices) -> Result<(), Failure> {

@@ -1,21 +1,54 @@
 //! `tilefold distance`: the matrix of all distances, streamed to a file.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Instant;
 
+use clap::Args;
 use indicatif::ProgressBar;
 use ndarray::ArrayView2;
 use serde_json::json;
 
-use super::args::Distance;
+use super::args::{EXIT_CODES, Read, Run};
 use super::failure::Failure;
 use super::input;
+use super::metric::MetricParameters;
 use super::output;
 use super::summary::grouped;
 use crate::cancel::Cancel;
 use crate::data::{AtomicFile, NpyElement, NpyRowWriter};
 use crate::distance::{MatrixView, needs_f64, stream};
 use crate::error::{Error, Result};
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Distance {
+    /// One row of the matrix for each row of this file, in the formats of kmeans.
+    pub x: PathBuf,
+
+    /// One column of the matrix for each row of this file [default: X].
+    pub y: Option<PathBuf>,
+
+    /// sqeuclidean, euclidean, cosine, inner_product, manhattan (cityblock), chebyshev, minkowski, seuclidean, mahalanobis,
+    /// correlation, canberra, braycurtis, multiset_jaccard, hamming, nan_euclidean, haversine, hellinger, jensenshannon or
+    /// kldivergence; of rows of 0 and 1 jaccard, dice, rogerstanimoto, russellrao, sokalsneath, yule or matching; of
+    /// packed bits (u8, u32) bit_hamming or bit_jaccard.
+    #[arg(long, value_name = "M")]
+    pub metric: String,
+
+    #[command(flatten)]
+    pub parameters: MetricParameters,
+
+    /// Where the matrix goes: .npy, f32, or f64 if an input needs it.
+    #[arg(short, long, value_name = "OUT.npy")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    pub read: Read,
+
+    #[command(flatten)]
+    pub run: Run,
+}
 
 /// Runs the subcommand.
 pub(super) fn run(arguments: &Distance, cancel: &Cancel) -> std::result::Result<(), Failure> {

@@ -62,6 +62,17 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<tilefold_simulate::Error> for Failure {
+    fn from(error: tilefold_simulate::Error) -> Self {
+        match error {
+            tilefold_simulate::Error::Parameter { name, rule, got } => {
+                Self::from(Error::Parameter { name, rule, got })
+            }
+            other => Self { message: other.to_string(), code: USAGE },
+        }
+    }
+}
+
 fn code(error: &Error) -> u8 {
     match error {
         Error::Cancelled => CANCELLED,

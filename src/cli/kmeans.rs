@@ -1,20 +1,104 @@
 //! `tilefold kmeans`: reads, fits, writes.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::{Kmeans, PruneWhen, Read};
+use super::args::{EXIT_CODES, Read, Run};
 use super::failure::{CANCELLED, Failure};
 use super::output::{self, ArrayFile};
-use super::top::TopFiles;
+use super::top::{Top, TopFiles};
 use super::{input, plot, summary};
 use crate::cancel::Cancel;
 use crate::data::{AtomicFile, Table, read_vector_f64};
 use crate::device::Device;
 use crate::kmeans::{Control, Fit, Init, Params, Prune, fit};
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Kmeans {
+    /// Rows to cluster: .npy, .csv, .tsv, .txt, .fvecs, .bvecs, .ivecs, or IDX (also gzipped).
+    pub input: PathBuf,
+
+    /// Number of clusters, 1 to the number of rows.
+    #[arg(short = 'k', long, value_name = "K", allow_negative_numbers = true)]
+    pub n_clusters: usize,
+
+    /// First centroids: k-means++, random, k-means-parallel, or a file that holds K rows.
+    #[arg(long, value_name = "INIT", default_value = "k-means++")]
+    pub init: String,
+
+    /// Runs from different first centroids; the best is kept [default: 10 for random, else 1].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub n_init: Option<usize>,
+
+    /// Most iterations of one run.
+    #[arg(long, value_name = "N", default_value_t = 300, allow_negative_numbers = true)]
+    pub max_iter: usize,
+
+    /// Ends a run once the centroids move by at most T times the mean variance; 0: once no label changes.
+    #[arg(long, value_name = "T", default_value_t = 1e-4, allow_negative_numbers = true)]
+    pub tol: f64,
+
+    /// Seed of all random draws.
+    #[arg(long, value_name = "S", default_value_t = 0, allow_negative_numbers = true)]
+    pub seed: u64,
+
+    /// One weight per row: .npy or text with one column.
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+
+    /// Clusters directions: rows and centroids are scaled to length 1.
+    #[arg(long)]
+    pub spherical: bool,
+
+    /// Whether to skip rows whose label cannot have changed; this changes the time, not the results.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = PruneWhen::Auto)]
+    pub prune: PruneWhen,
+
+    /// Writes the label of each row: .npy (u32) or .csv, or - for stdout.
+    #[arg(long, value_name = "OUT")]
+    pub labels: Option<PathBuf>,
+
+    /// Writes the centroids, one per row: .npy (f64) or .csv.
+    #[arg(long, value_name = "OUT")]
+    pub centroids: Option<PathBuf>,
+
+    /// Writes the model, for predict.
+    #[arg(long, value_name = "OUT")]
+    pub model: Option<PathBuf>,
+
+    /// Draws the clusters and the inertia per iteration.
+    #[arg(long, value_name = "OUT.svg")]
+    pub plot: Option<PathBuf>,
+
+    /// Saves the state after each iteration; if FILE exists, goes on from it.
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub top: Top,
+
+    #[command(flatten)]
+    pub read: Read,
+
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// When rows are pruned.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum PruneWhen {
+    /// In passes where a trial shows that it saves time.
+    Auto,
+    /// In no pass.
+    Never,
+    /// In every pass but the first.
+    Always,
+}
 
 /// Runs the subcommand.
 pub(super) fn run(arguments: &Kmeans, cancel: &Cancel) -> Result<(), Failure> {

@@ -17,6 +17,8 @@ mod neighbours;
 mod output;
 mod plot;
 mod predict;
+mod principal;
+mod process;
 mod report;
 mod summary;
 mod top;
@@ -25,15 +27,52 @@ mod tune;
 mod verify;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
 
-use crate::cancel::Cancel;
-use args::{Arguments, Command};
-use failure::{CANCELLED, Failure, USAGE};
+use args::EXIT_CODES;
+use failure::{Failure, USAGE};
+use process::{cancel_on_interrupt, show_warnings};
+
+/// Clusters vectors on any GPU and on the CPU: labels equal to f64, the same bits on every device.
+#[derive(Debug, Parser)]
+#[command(name = "tilefold", version, after_help = EXIT_CODES, arg_required_else_help = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the devices that work can run on.
+    Devices(devices::Devices),
+    /// Clusters the rows of a file with k-means.
+    Kmeans(Box<kmeans::Kmeans>),
+    /// Clusters the rows of a file, or the objects of a matrix of dissimilarities, around k of them.
+    Kmedoids(Box<kmedoids::Kmedoids>),
+    /// Labels the rows of a file with a model that kmeans saved.
+    Predict(Box<predict::Predict>),
+    /// Writes the matrix of all distances between the rows of two files, or of one.
+    Distance(Box<distance::Distance>),
+    /// Finds the nearest rows of a file, or all within a radius.
+    Neighbours(Box<neighbours::Neighbours>),
+    /// Works with LoRA adapters.
+    Lora(lora::Lora),
+    /// Verifies and times workloads on one or more devices.
+    Bench(Box<bench::Bench>),
+    /// Compares two files of results.
+    Compare(compare::Compare),
+    /// Checks that a device computes what is promised.
+    Verify(verify::Verify),
+    /// Draws results as one HTML page that needs no network.
+    Report(report::Report),
+    /// Measures which kernels are fastest on a GPU, and remembers them.
+    #[cfg(feature = "gpu")]
+    Tune(Box<tune::Tune>),
+}
 
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
@@ -120,36 +159,14 @@ fn say(message: &str) {
     let _ = writeln!(std::io::stderr(), "tilefold: error: {line}");
 }
 
-/// Warnings of the library appear on stderr, unless the user wants silence.
-fn show_warnings(quiet: bool) {
-    if quiet {
-        return;
-    }
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .with_target(false)
-        .without_time()
-        .finish();
-    // The process has no other subscriber unless the caller of `main` set one: that one stays.
-    let _ = tracing::subscriber::set_global_default(subscriber);
-}
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
 
-/// A token that the first Ctrl-C sets; the second ends the process at once.
-fn cancel_on_interrupt() -> Cancel {
-    let cancel = Cancel::new();
-    let token = cancel.clone();
-    let installed = ctrlc::set_handler(move || {
-        if token.is_cancelled() {
-            std::process::exit(i32::from(CANCELLED));
-        }
-        token.cancel();
-    });
-    if let Err(error) = installed {
-        // Ctrl-C then ends the process at once, as it does without a handler.
-        tracing::debug!(%error, "no interrupt handler");
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Arguments::command().debug_assert();
     }
-    cancel
 }

@@ -43,11 +43,11 @@ pub(super) struct Neighbours {
     )]
     pub count: Option<usize>,
 
-    /// Finds all rows at most so far away instead; for inner_product: at least so alike.
+    /// Finds all rows within distance R instead; for inner_product, all whose product is at least R.
     #[arg(long, value_name = "R", allow_negative_numbers = true, conflicts_with_all = ["count", "farthest"])]
     pub radius: Option<f64>,
 
-    /// Leaves out rows at most so far away: what is left is a shell.
+    /// Leaves out rows within distance R, so that a shell is left.
     #[arg(long, value_name = "R", allow_negative_numbers = true, requires = "radius", conflicts_with_all = ["count", "farthest"])]
     pub beyond: Option<f64>,
 
@@ -82,7 +82,7 @@ pub(super) struct Neighbours {
     #[arg(long, value_name = "OUT.npz")]
     pub graph: Option<PathBuf>,
 
-    /// Adds to the graph the edges back.
+    /// Adds the reverse of each edge to the graph.
     #[arg(long, requires = "graph", conflicts_with_all = ["queries", "radius"])]
     pub symmetric: bool,
 

@@ -1,17 +1,43 @@
 //! `tilefold predict`: labels of new rows under a saved model.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
+use clap::Args;
 use serde_json::json;
 
-use super::args::Predict;
+use super::args::{EXIT_CODES, Read, Run};
 use super::failure::Failure;
 use super::input;
 use super::output::{self, ArrayFile};
-use super::top::TopFiles;
+use super::top::{Top, TopFiles};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::kmeans::Model;
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Predict {
+    /// Rows to label, in the formats of kmeans.
+    pub input: PathBuf,
+
+    /// A model that kmeans saved.
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+
+    /// Where the label of each row goes: .npy (u32) or .csv, or - for stdout [default: - without --json].
+    #[arg(long, value_name = "OUT")]
+    pub labels: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub top: Top,
+
+    #[command(flatten)]
+    pub read: Read,
+
+    #[command(flatten)]
+    pub run: Run,
+}
 
 /// Runs the subcommand.
 pub(super) fn run(arguments: &Predict, cancel: &Cancel) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+pub(super) use tilefold_report::{grouped, plural};
 
 use crate::data::Table;
 use crate::kmeans::Fit;
@@ -85,31 +86,12 @@ pub(super) fn sizes(sizes: &[u64]) -> String {
     format!("{count}, smallest {smallest}, median {median}, largest {largest}")
 }
 
-/// A word, with an s unless there is one of it.
-pub(super) fn plural(count: usize, word: &str) -> String {
-    if count == 1 { word.to_owned() } else { format!("{word}s") }
-}
-
-/// A count with commas between groups of three digits.
-pub(super) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_grouped_and_sizes_condensed() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    fn many_sizes_are_condensed() {
         assert_eq!(sizes(&[3, 1]), "2 of sizes 3 1");
         let many: Vec<u64> = (1..=25).rev().collect();
         assert_eq!(sizes(&many), "25, smallest 1, median 13, largest 25");

@@ -1,11 +1,31 @@
 //! `--top`: the nearest centroids of each row, into files of their own.
 
-use super::args::Top;
+use std::path::PathBuf;
+
+use clap::Args;
+
 use super::failure::Failure;
 use super::output::ArrayFile;
 use crate::data::{AtomicFile, Points};
 use crate::device::Device;
 use crate::kmeans::{LARGEST_TOP, Model};
+
+/// The nearest centroids of each row.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Nearest centroids")]
+pub(super) struct Top {
+    /// Finds the M nearest centroids of each row, nearest first; at most 64.
+    #[arg(long, value_name = "M", allow_negative_numbers = true)]
+    pub top: Option<usize>,
+
+    /// Writes their indices, one row of M per row: .npy (u32) or .csv.
+    #[arg(long, value_name = "OUT", requires = "top")]
+    pub top_out: Option<PathBuf>,
+
+    /// Writes their Euclidean distances: .npy (f64) or .csv.
+    #[arg(long, value_name = "OUT", requires = "top")]
+    pub top_distances: Option<PathBuf>,
+}
 
 /// The files, created before the work.
 pub(super) struct TopFiles {

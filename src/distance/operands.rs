@@ -18,17 +18,15 @@
 //! In `f64` they are the input itself, and `difference_scale` is applied to the difference. `f32` rows smaller than
 //! 2^-126 of the data's spread may be flushed to zero: an absolute error of that size.
 
-use std::borrow::Cow;
-
 use ndarray::Array2;
 use rayon::prelude::*;
 
 #[cfg(feature = "gpu")]
 use super::bits::Bits;
-use super::metric::{Form, Metric};
+use super::metric::{Form, Metric, is_direction, is_root};
 use super::params::Constants;
 use super::real::{Real, is_result, refused_result};
-use super::rows::{Centring, Side, around_origin, checked_rows, norms, plain, ratio_scale};
+use super::rows::{Centring, Side, around_origin, checked_rows, plain, ratio_scale};
 use super::tables::{Tables, zeroed};
 use super::transform::{self, Transform};
 use crate::cancel::Cancel;
@@ -269,9 +267,11 @@ impl Operands<'static, f32> {
         let side = |words: Vec<u32>| Side::without_norms(bytemuck::cast_vec::<u32, f32>(words).into());
         Self::of(metric, depth, side(x), y.map(side), [1.0, 1.0])
     }
+}
 
-    /// What [`Self::of_bits`] made of bits, as bits again.
-    #[cfg(feature = "gpu")]
+#[cfg(feature = "gpu")]
+impl Operands<'_, f32> {
+    /// What [`Operands::of_bits`] made of bits, as bits again.
     pub(super) fn to_bits(&self) -> Bits {
         let words = |rows: &[f32]| bytemuck::cast_slice(rows).to_vec();
         let y = self.y.as_ref().map(|y| words(&y.rows));

@@ -119,7 +119,7 @@ impl<'a, T: Real> Engine<'a, T> {
     }
 
     /// Fills `out` with rows from `first_row` on, all on one device.
-    pub(crate) fn fill(&mut self, first_row: usize, mut out: ArrayViewMut2<T>) -> Result<()> {
+    pub(super) fn fill(&mut self, first_row: usize, mut out: ArrayViewMut2<T>) -> Result<()> {
         match &mut self.performer {
             Performer::Reference(definition) => definition.fill(first_row, &mut out, &self.cancel),
             Performer::Cpu { pool, operands } => cpu::fill(pool, operands, first_row, out, &self.cancel),

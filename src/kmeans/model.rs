@@ -320,7 +320,7 @@ impl Model {
     }
 
     /// Index of the nearest centroid of one row by the definition in `f64`, without any tile.
-    pub(crate) fn nearest_by_reference(&self, points: &Points, row: usize) -> Result<u32> {
+    pub(crate) fn nearest_by_definition(&self, points: &Points, row: usize) -> Result<u32> {
         let mut x = vec![0.0_f32; self.columns()];
         self.frame.load("points", points, row, &mut x)?;
         let x: Vec<f64> = x.into_iter().map(f64::from).collect();

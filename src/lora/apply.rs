@@ -144,7 +144,7 @@ fn pooled<X: Scalar, Y: Scalar>(
 }
 
 /// A pool that holds exactly these adapters of one module, and their names in the order of the slots.
-pub(super) fn pool_of(
+pub(crate) fn pool_of(
     device: &Device,
     slots: &[&Factors],
     inputs: usize,

@@ -8,12 +8,11 @@
 //! adapters in device memory; a [`Lease`] keeps those of a batch there; a [`Step`] is a batch with its [`Routes`],
 //! prepared once and applied to all layers. For a few matrices without a pool there is [`apply`].
 
-mod apply;
+pub(crate) mod apply;
 mod cpu;
 mod factors;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
-pub mod measure;
 mod module;
 mod peft;
 mod perform;
@@ -23,7 +22,6 @@ mod route_order;
 mod routes;
 mod rows;
 mod segments;
-pub mod serve;
 mod values;
 
 pub use apply::{Applied, apply};

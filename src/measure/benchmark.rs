@@ -10,11 +10,13 @@ use std::str::FromStr;
 
 use super::data::{DataSet, Rows};
 use super::record::{Ceilings, Run, Spread, Times};
+#[cfg(feature = "gpu")]
+use super::roofs::LARGE;
 use super::{kmeans, lora, products};
 use crate::cancel::Cancel;
 #[cfg(feature = "gpu")]
 use crate::device::Backend;
-use crate::device::{Device, Prediction};
+use crate::device::Device;
 use crate::distance::Metric;
 use crate::error::{Error, Result};
 use crate::lora::Precision;
@@ -159,7 +161,7 @@ pub fn run(device: &Device, benchmark: &Benchmark, ceilings: &Ceilings, cancel: 
         Workload::Kmeans => kmeans::run(device, benchmark, cancel)?,
         Workload::Distance => products::run(device, benchmark, benchmark.metric, cancel)?,
         Workload::Gemm => products::run(device, benchmark, Metric::InnerProduct, cancel)?,
-        Workload::Lora => lora::run(device, benchmark, cancel)?,
+        Workload::Lora => lora::benchmark::run(device, benchmark, cancel)?,
     };
     run.workload = benchmark.workload.name().to_owned();
     run.library = format!("tilefold {}", env!("CARGO_PKG_VERSION"));
@@ -209,9 +211,6 @@ pub(super) fn profiled<R>(device: &Device, work: impl FnOnce() -> Result<R>) -> 
     let _ = device;
     Ok((work()?, Parts::default()))
 }
-
-/// Work for which `auto` takes a GPU if it has one.
-pub(super) const LARGE: Prediction = Prediction { flops: 1e15, upload_bytes: 0.0 };
 
 /// The stage that batches of a label belong to.
 #[cfg(feature = "gpu")]

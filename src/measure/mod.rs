@@ -1,6 +1,6 @@
 //! Measurements: what a device can do at most, and what workloads take on it, verified before they are timed.
 //!
-//! Read in this order: [`roofs()`], [`Benchmark`] and [`run`], [`verify()`], `record` (what a measurement leaves
+//! Read in this order: [`roofs()`], [`Benchmark`] and [`run`], [`lora`] (one batch of adapters), [`verify()`], `record` (what a measurement leaves
 //! behind).
 
 mod benchmark;
@@ -8,11 +8,11 @@ mod data;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;
 mod kmeans;
-mod lora;
+pub mod lora;
 mod machine;
 mod multiply;
 #[cfg(feature = "gpu")]
-pub(crate) mod on_gpu;
+mod on_gpu;
 mod products;
 pub mod record;
 mod roofs;

@@ -24,7 +24,7 @@ const WAKE_SECONDS: f64 = 0.25;
 const MOST_ROUNDS: u32 = (1 << 20) / UNROLLED;
 
 /// Bytes to stream through, in whole workgroups of vectors.
-pub(crate) fn large_bytes(gpu: &Gpu) -> u64 {
+pub(super) fn large_bytes(gpu: &Gpu) -> u64 {
     let limits = gpu.limits();
     LARGE_BYTES.min(limits.max_binding_bytes).min(limits.budget_bytes / 8).max(4096) / 4096 * 4096
 }

@@ -4,11 +4,10 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::benchmark::LARGE;
 use super::multiply;
 #[cfg(feature = "gpu")]
 use crate::device::Backend;
-use crate::device::{CpuPool, Device};
+use crate::device::{CpuPool, Device, Prediction};
 use crate::error::{Error, Result};
 
 /// Bytes that are copied to measure the memory: many times any cache.
@@ -19,6 +18,9 @@ pub(super) const REPETITIONS: usize = 7;
 const STEPS: u32 = 1 << 19;
 /// Chains one after the other, so that starting the threads does not matter.
 const CHAINS_PER_THREAD: usize = 8;
+
+/// Work for which `auto` takes a GPU if it has one.
+pub(super) const LARGE: Prediction = Prediction { flops: 1e15, upload_bytes: 0.0 };
 
 /// What a device can do at most, measured.
 #[derive(Debug, Clone, PartialEq)]

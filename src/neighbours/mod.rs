@@ -20,21 +20,22 @@
 //! - Values are the metric's in `f64`, rounded once to the result's type: `f32`, or `f64` where a table holds `f64` or
 //!   32- or 64-bit integers. Two values that are apart in `f64` may round to the same `f32`.
 //! - For [`InnerProduct`](crate::distance::Metric::InnerProduct), a similarity, the nearest have the largest values.
-//! - NaN and infinity are refused, as are rows of zeros with [`Cosine`](crate::distance::Metric::Cosine) and values that the type cannot hold.
+//! - NaN and infinity are refused, as are rows of zeros with [`Cosine`](crate::distance::Metric::Cosine) and values that
+//!   the type cannot hold.
 //! - No matrix of queries and points is ever made: points are prepared window by window.
-//! - Every metric is screened: squared Euclidean, Euclidean, cosine and inner product by tiles of products, the others by the
-//!   values of [`crate::distance`] in `f32` (`f64` for tables that need it) with their bound. Pairs in boxes that repeat, and of
-//!   data for which a metric has no bound (numbers beyond all others' range), are measured one by one in `f64`. All metrics
-//!   are taken. Under nan_euclidean, whose pairs are measured one by one too, rows without a common feature are infinitely far
-//!   apart: behind all others, and within no finite radius.
-//! - GPUs screen under every metric. Tables of `f64` under metrics that are no product are the CPU's, as are those without a
-//!   bound for a GPU (numbers below 2^-100 under metrics of ratios), and the result's `device` says so.
+//! - Every metric is taken, and screened: squared Euclidean, Euclidean, cosine and inner product by tiles of products, the
+//!   others by the values of [`crate::distance`] in `f32` (`f64` for tables that need it) with their bound. Three kinds of
+//!   pairs are measured one by one in `f64`: those in boxes that repeat, those of data for which the metric has no bound
+//!   (numbers far outside the range of all others), and those under nan_euclidean.
+//! - Under nan_euclidean, rows without a common feature are infinitely far apart: behind all others, and within no finite
+//!   radius.
+//! - GPUs screen under every metric. The CPU takes tables of `f64` under metrics that are no product, and tables for which
+//!   a GPU has no bound (numbers below 2^-100 under metrics of ratios); the result's `device` says so.
 //! - On the CPU, rows of one to three columns under Euclidean distances, Manhattan, Chebyshev and Minkowski, and places under
 //!   haversine, are looked up in a uniform grid where that is faster; the results are the same bits.
 //! - Sparse rows ([`Points::Sparse`]) are widened row by row for tiles of products, and in windows of at most 256 MiB for other
 //!   values.
-//! - Where more than a few thousand points lie as near as the last neighbour, within what `f32` can tell apart beside the
-//!   data's spread, all of those are measured in `f64`.
+//! - If thousands of points tie with the k-th neighbour in `f32`, all of them are measured in `f64`: correct, but slow.
 //!
 //! Read in this order: [`Params`] and [`RadiusParams`], `reference` (the definition), `screening`, `screen` and `estimate` (what
 //! tiles see, and why they can be trusted), `plan` (how it is cut), `fold` and `judge` (what is kept and decided), `cpu`,

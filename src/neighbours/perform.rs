@@ -2,8 +2,12 @@
 
 use ndarray::Array2;
 
+#[cfg(feature = "gpu")]
+use super::answered::Answered;
 use super::cpu;
 use super::fold::{Best, Count, Fold, Within as WithinFold};
+#[cfg(feature = "gpu")]
+use super::gpu::{self, estimated, within};
 #[cfg(feature = "gpu")]
 use super::grid::Grid;
 use super::params::{Params, RadiusParams};
@@ -16,11 +20,6 @@ use super::problem::{Part, Problem};
 use super::reference::{self, Neighbour};
 use super::results::{Counts, Neighbours, Room, Within, zeros};
 use super::screening::Screening;
-#[cfg(feature = "gpu")]
-use super::{
-    answered::Answered,
-    gpu::{self, estimated, within},
-};
 use crate::data::Points;
 #[cfg(feature = "gpu")]
 use crate::device::Gpu;

@@ -11,8 +11,7 @@ use crate::cli::args::Run;
 use crate::cli::failure::Failure;
 use crate::cli::{input, output};
 use crate::lora::Precision;
-use crate::lora::measure::{Measured, Measurement, measure};
-use crate::lora::serve::Workload;
+use crate::measure::lora::{Measured, Measurement, Workload, measure};
 use crate::measure::{Roofs, roofs};
 
 /// Share of the measured copy rate that a batch is expected to reach.
@@ -43,7 +42,7 @@ pub(in crate::cli) struct Bench {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub adapters: Option<usize>,
 
-    /// Ranks of the adapters, one after the other, and again from the first.
+    /// Ranks, dealt out to the adapters in turn.
     #[arg(
         long,
         value_name = "R",
@@ -134,11 +133,8 @@ pub(super) fn run(arguments: &Bench, cancel: &Cancel) -> Result<(), Failure> {
 fn points_csv(lines: &[Line]) -> String {
     let mut text = String::from("rows,segments,total_rank_rows,total_rank,seconds\n");
     for line in lines {
-        let point = line.measured.point;
-        text.push_str(&format!(
-            "{},{},{},{},{:e}\n",
-            point.rows, point.segments, point.total_rank_rows, point.total_rank, point.seconds
-        ));
+        let Measured { rows, adapters, total_rank_rows, total_rank, seconds, .. } = line.measured;
+        text.push_str(&format!("{rows},{adapters},{total_rank_rows},{total_rank},{seconds:e}\n"));
     }
     text
 }
@@ -151,30 +147,29 @@ fn allowed_seconds(roofs: &Roofs, measured: &Measured) -> f64 {
 
 fn as_json(arguments: &Bench, roofs: &Roofs, lines: &[Line]) -> Value {
     let line = |line: &Line| {
-        let Measured { point, range, launches, least_bytes, written_bytes, read, worst_share, .. } =
-            &line.measured;
+        let measured = &line.measured;
         json!({
             "workload": line.workload.name(),
             "out": line.outputs,
-            "rows": point.rows,
-            "adapters": point.segments,
-            "total_rank": point.total_rank,
-            "total_rank_rows": point.total_rank_rows,
-            "seconds": point.seconds,
-            "fastest_seconds": range[0],
-            "slowest_seconds": range[1],
-            "launches": launches,
-            "least_bytes": least_bytes,
-            "written_bytes": written_bytes,
-            "read_bytes": read.map(|read| json!({
+            "rows": measured.rows,
+            "adapters": measured.adapters,
+            "total_rank": measured.total_rank,
+            "total_rank_rows": measured.total_rank_rows,
+            "seconds": measured.seconds,
+            "fastest_seconds": measured.range[0],
+            "slowest_seconds": measured.range[1],
+            "launches": measured.launches,
+            "least_bytes": measured.least_bytes,
+            "written_bytes": measured.written_bytes,
+            "read_bytes": measured.read.map(|read| json!({
                 "activations": read.activations,
                 "weights": read.weights,
                 "shrunk": read.shrunk,
                 "tables": read.tables,
                 "total": read.total(),
             })),
-            "allowed_seconds": allowed_seconds(roofs, &line.measured),
-            "worst_share_of_bound": worst_share,
+            "allowed_seconds": allowed_seconds(roofs, measured),
+            "worst_share_of_bound": measured.worst_share,
         })
     };
     json!({
@@ -210,19 +205,18 @@ fn print(stdout: &mut dyn Write, arguments: &Bench, roofs: &Roofs, lines: &[Line
     )?;
     for line in lines {
         let measured = &line.measured;
-        let point = measured.point;
         let read = measured.read.map(|read| read.total());
         let share = |bytes: u64| bytes as f64 / measured.least_bytes as f64;
-        let rate = (measured.least_bytes + measured.written_bytes) as f64 / point.seconds;
+        let rate = (measured.least_bytes + measured.written_bytes) as f64 / measured.seconds;
         let times = if roofs.is_software {
             format!("{:>8} {:>5} {:>8} {:>11}", "-", "-", "-", "-")
         } else {
             format!(
                 "{:>8.1} {:>5.0} {:>6.0} % {:>9.0} %",
-                point.seconds * 1e6,
+                measured.seconds * 1e6,
                 rate / 1e9,
                 100.0 * rate / roofs.copy_bytes_per_second,
-                100.0 * point.seconds / allowed_seconds(roofs, measured)
+                100.0 * measured.seconds / allowed_seconds(roofs, measured)
             )
         };
         writeln!(
@@ -230,8 +224,8 @@ fn print(stdout: &mut dyn Write, arguments: &Bench, roofs: &Roofs, lines: &[Line
             "{:<10} {:>6} {:>6} {:>9} {:>9} {:>9.2} {:>8} {:>11} {times}",
             line.workload.name(),
             line.outputs,
-            point.rows,
-            point.segments,
+            measured.rows,
+            measured.adapters,
             if measured.launches == 0 { "-".into() } else { measured.launches.to_string() },
             measured.least_bytes as f64 / 1e6,
             read.map_or("-".into(), |bytes| format!("{:.2}", bytes as f64 / 1e6)),

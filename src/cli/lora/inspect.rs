@@ -25,7 +25,7 @@ pub(super) struct Inspect {
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 
-    /// Lists every module, not one line for those that differ in the numbers of their layers alone.
+    /// Lists every module; without it modules that differ only in a layer's number share a line.
     #[arg(long)]
     pub all: bool,
 

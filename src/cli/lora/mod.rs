@@ -7,13 +7,14 @@ mod inspect;
 mod routes;
 mod simulate;
 mod simulate_args;
+mod simulate_files;
 mod simulate_output;
 mod slots;
 
 use clap::{Args, Subcommand};
 
 use super::failure::Failure;
-use super::{cancel_on_interrupt, show_warnings};
+use super::process::{cancel_on_interrupt, show_warnings};
 use apply::Apply;
 use bench::Bench;
 use inspect::Inspect;

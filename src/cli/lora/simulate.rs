@@ -3,18 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tilefold_report::{PolicyRun, draw_policies};
+use tilefold_simulate::{
+    Arrivals, BaseCost, CacheLimits, DeviceLimits, FairTokens, Fcfs, FewAdapters, Lengths, LoopCost,
+    LoraCost, NoLora, Percentiles, Policy, Punica, RankAware, Report, ServedAdapter, Simulation, StepCost,
+    StepShape, TableRow, TableSettings, Trace, TraceBuilder, fit, punica_a100_points, punica_table,
+};
 
 use super::simulate_args::{ArrivalsName, Costs, PolicyName, Requests, Simulate};
+use super::simulate_files::{read_points, read_trace};
 use super::simulate_output::{
     Adapters, adapters_json, base_json, report_json, title, write_adapters, write_reports,
 };
 use crate::cli::failure::Failure;
-use crate::cli::{output, plot};
-use crate::lora::serve::{
-    Arrivals, BaseCost, CacheLimits, DeviceLimits, FairTokens, Fcfs, FewAdapters, Lengths, LoopCost,
-    LoraCost, NoLora, Policy, Punica, RankAware, ServedAdapter, Simulation, StepCost, StepShape, TableRow,
-    TableSettings, Trace, TraceBuilder, fit, punica_a100_points, punica_table, read_points,
-};
+use crate::cli::output;
+use crate::measure::lora::Workload;
+use crate::random::Stream;
 
 /// Runs the subcommand.
 pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
@@ -47,7 +51,7 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
     let title = title(arguments, &trace);
     if let Some(path) = &arguments.plot {
         let file = output::create("--plot", path, "svg")?;
-        output::finish_text("--plot", file, &plot::draw_policies(&title, &reports))?;
+        output::finish_text("--plot", file, &plot(&title, &reports))?;
     }
     output::print(|stdout| {
         if arguments.json {
@@ -67,9 +71,21 @@ pub(super) fn run(arguments: &Simulate) -> Result<(), Failure> {
     })
 }
 
+/// Throughput and tail latency of each run.
+fn plot(title: &str, reports: &[Report]) -> String {
+    let tail = |values: &Percentiles| [values.p50, values.p95, values.p99];
+    let runs = reports.iter().map(|report| PolicyRun {
+        policy: &report.policy,
+        tokens_per_second: report.tokens_per_second,
+        first_token_seconds: tail(&report.first_token_seconds),
+        per_token_seconds: tail(&report.per_token_seconds),
+    });
+    draw_policies(title, &runs.collect::<Vec<PolicyRun>>())
+}
+
 fn trace(requests: &Requests) -> Result<Trace, Failure> {
     if let Some(path) = &requests.trace {
-        return Trace::read_csv(path).map_err(Failure::about("--trace"));
+        return read_trace(path);
     }
     let (rate, cv) = (requests.rate, requests.cv);
     let arrivals = match requests.arrivals {
@@ -77,11 +93,20 @@ fn trace(requests: &Requests) -> Result<Trace, Failure> {
         ArrivalsName::Poisson => Arrivals::Poisson { rate },
         ArrivalsName::Gamma => Arrivals::Gamma { rate, cv },
     };
-    let mut builder = TraceBuilder::new(requests.workload.parse()?, requests.requests);
-    if let Some(adapters) = requests.adapters {
-        builder = builder.adapters(adapters);
-    }
-    Ok(builder.arrivals(arrivals).lengths(lengths(&requests.lengths)?).seed(requests.seed).build()?)
+    made_up(requests.workload.parse()?, requests, requests.adapters, arrivals)
+}
+
+/// A trace of this workload, drawn under the seed.
+fn made_up(
+    workload: Workload,
+    requests: &Requests,
+    adapters: Option<usize>,
+    arrivals: Arrivals,
+) -> Result<Trace, Failure> {
+    let lengths = lengths(&requests.lengths)?;
+    let adapters = workload.adapter_of_each(requests.requests, adapters, requests.seed)?;
+    let random = |stream, index| Stream::new(requests.seed, stream).bits(index);
+    Ok(TraceBuilder::new(adapters).arrivals(arrivals).lengths(lengths).build(&random)?)
 }
 
 fn lengths(text: &str) -> Result<Lengths, Failure> {
@@ -151,7 +176,7 @@ fn lora_cost(costs: &Costs) -> Result<Option<Adapters>, Failure> {
             (punica_a100_points(), source)
         }
         path => {
-            let points = read_points(Path::new(path)).map_err(Failure::about("--lora-cost"))?;
+            let points = read_points(Path::new(path))?;
             (points, format!("{times} what was measured in {path}"))
         }
     };
@@ -210,22 +235,21 @@ fn table(arguments: &Simulate, base: &BaseCost, added: Option<&Adapters>) -> Res
     let &[rank] = requests.ranks.as_slice() else {
         return Err(Failure::usage("--ranks", "one rank for --table", requests.ranks.len()));
     };
-    let settings = TableSettings {
-        requests: requests.requests,
-        rank,
-        lengths: lengths(&requests.lengths)?,
-        simulation: simulation(arguments)?,
-        seed: requests.seed,
-    };
-    let rows = punica_table(&added.fitted, &LoopCost { each: added.fitted }, base, &settings)?;
+    let settings = TableSettings { rank, simulation: simulation(arguments)? };
+    let workloads = [Workload::Identical, Workload::Skewed, Workload::Uniform, Workload::Distinct];
+    let traces = workloads
+        .iter()
+        .map(|&workload| Ok((workload.name(), made_up(workload, requests, None, Arrivals::AtOnce)?)))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let rows = punica_table(&traces, &added.fitted, &LoopCost { each: added.fitted }, base, &settings)?;
     output::print(|stdout| {
         if arguments.json {
             let row = |row: &TableRow| {
                 json!({
-                    "workload": row.workload.name(),
+                    "workload": row.workload,
                     "lora": row.lora,
                     "base": row.base,
-                    "of_identical": row.of_identical,
+                    "of_identical": row.of_first,
                     "report": report_json(&row.report),
                 })
             };
@@ -245,10 +269,10 @@ fn table(arguments: &Simulate, base: &BaseCost, added: Option<&Adapters>) -> Res
             writeln!(
                 stdout,
                 "{:<10} {:<10} {:>9.0} {:>13.2} {:>14.1}",
-                row.workload.name(),
+                row.workload,
                 row.lora,
                 row.report.tokens_per_second,
-                row.of_identical,
+                row.of_first,
                 row.report.mean_adapters_per_step
             )?;
         }

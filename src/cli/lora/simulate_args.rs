@@ -79,7 +79,7 @@ pub(in crate::cli) struct Requests {
     #[arg(long, value_name = "L", default_value = "punica:2048")]
     pub lengths: String,
 
-    /// Ranks of the adapters, one after the other, and again from the first.
+    /// Ranks, dealt out to the adapters in turn.
     #[arg(long, visible_alias = "rank", value_name = "R", value_delimiter = ',', default_value = "16")]
     pub ranks: Vec<u32>,
 

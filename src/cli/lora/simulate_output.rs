@@ -3,10 +3,10 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
+use tilefold_simulate::{BaseCost, CacheCounts, FittedCost, Percentiles, Report, Trace};
 
 use super::simulate_args::{ArrivalsName, Simulate};
 use crate::cli::summary::{grouped, plural};
-use crate::lora::serve::{BaseCost, CacheCounts, FittedCost, Percentiles, Report, Trace};
 
 /// What was served, in one line.
 pub(super) fn title(arguments: &Simulate, trace: &Trace) -> String {

@@ -47,7 +47,7 @@ pub(super) struct Tune {
     #[arg(long, value_name = "K", value_delimiter = ',', requires_all = ["n", "d"], allow_negative_numbers = true)]
     pub k: Vec<usize>,
 
-    /// Time for all problems together; candidates that there is no time for are left out.
+    /// Time for all problems together; candidates that come too late are left out.
     #[arg(long, value_name = "S", default_value_t = 60.0, allow_negative_numbers = true)]
     pub seconds: f64,
 

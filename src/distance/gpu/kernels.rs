@@ -170,13 +170,13 @@ pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
     ];
     for metric in tuned {
         for shape in crate::tile::choice::family::candidates(crate::tile::choice::family::Fold::Store) {
-            let name = format!("{metric}, {}", crate::shaders::variant(&shape));
+            let name = format!("{metric}, {}", shape.variant());
             kernels.push((name, measure(metric, &shape)?));
         }
     }
     for metric in ACCUMULATED.into_iter().chain([Metric::Haversine]) {
         for shape in TILES {
-            let name = format!("{metric}, {}", crate::shaders::variant(&shape));
+            let name = format!("{metric}, {}", shape.variant());
             kernels.push((name, kernel(metric, &shape)?));
         }
     }

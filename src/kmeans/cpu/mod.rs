@@ -26,7 +26,7 @@ use crate::tile::product::cpu::panels::Panels;
 
 /// Bytes of a block of rows: half of a small second-level cache.
 const BLOCK_BYTES: usize = 192 * 1024;
-/// A screen that leaves more than this share of the work to do is not worth its own.
+/// A screen that leaves more than this share of the work costs more than it saves.
 const WORTHWHILE: f64 = 0.7;
 /// Passes for which bytes rest where they left too much to do.
 const REST_OF_BYTES: usize = 8;
@@ -226,24 +226,24 @@ impl Worker {
     }
 }
 
-/// Skips a screen for `rest` turns after it left most of the work to do.
+/// Skips a screen for `rest` turns after it removed less than 30 % of the work.
 pub(crate) struct Backoff {
     rest: usize,
     turns: usize,
 }
 
 impl Backoff {
-    /// Of a screen that rests for `rest` turns.
+    /// For a screen that is skipped for `rest` turns after each failure.
     pub fn new(rest: usize) -> Self {
         Self { rest, turns: 0 }
     }
 
-    /// Whether it is used in this turn.
+    /// Whether the screen is used in this turn.
     pub fn now(&self) -> bool {
         self.turns == 0
     }
 
-    /// Learns from a turn in which it left `left` of `all` to do.
+    /// Learns from a turn in which the screen left `left` of `all` work items; a turn without it counts down.
     pub fn learn(&mut self, [all, left]: [usize; 2]) {
         self.turns = match self.turns {
             0 if Self::is_worthless([all, left]) => self.rest,
@@ -251,7 +251,7 @@ impl Backoff {
         };
     }
 
-    /// Whether it left too much.
+    /// Whether a screen that left `left` of `all` work items costs more than it saves.
     pub fn is_worthless([all, left]: [usize; 2]) -> bool {
         left as f64 > WORTHWHILE * all as f64
     }

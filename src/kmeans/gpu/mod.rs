@@ -45,7 +45,7 @@ impl Resident {
     fn serves(&self, plan: &Plan, columns: usize) -> bool {
         let has_halves = |window: &Window| match (&window.halves, &plan.matrix) {
             (Some(halves), Some(tile)) => halves.serves(tile, columns),
-            // Halves that nobody reads do no harm but take memory.
+            // Windows with `f16` copies that no screen reads are made again: the copies only take memory.
             (halves, None) => halves.is_none(),
             (None, Some(_)) => false,
         };

@@ -3,16 +3,17 @@
 //! Each row keeps bounds on its distances, as on the CPU ([`crate::kmeans::cpu::prune`]): u to the centroid of its label, l to every
 //! other. Every tier of a pass writes them (`shaders/tile/nearest/reach.wgsl`). Once the centroids have moved:
 //!
-//! 1. u grows by the shift of the label's centroid, l shrinks by the largest shift of the others
-//!    (`shaders/kmeans/shift.wgsl`), but for the few that moved farthest. Rows with u >= l, by the margin that covers the reference's own
+//! 1. u grows by the shift of the label's centroid, l shrinks by the largest shift of the others, but for the few that
+//!    moved farthest (`shaders/kmeans/shift.wgsl`). Rows with u >= l, by the margin that covers the reference's own
 //!    rounding, are measured, which lowers u to the distance itself (`shaders/kmeans/gauge.wgsl`), and counted
-//!    (`shaders/kmeans/doubt.wgsl`). The few hardly ever make them fewer: if they are too many, the pass is dense.
-//! 2. All rows meet those few centroids. Their values lower l to what is known of the few, and often u too
-//!    (`shaders/tile/nearest/approach.wgsl`). A handful of centroids that jump would else spoil the bounds of all rows.
-//! 3. The rows that are open now are measured, and those that still are go through the `f32` tile and its certificate, as rows that a screen leaves
-//!    do.
+//!    (`shaders/kmeans/doubt.wgsl`). Step 2 rarely takes rows off this count, so a count that is too high makes the pass
+//!    dense at once.
+//! 2. Every row is compared with those few centroids. Their values lower l to what is known of the few, and often u too
+//!    (`shaders/tile/nearest/approach.wgsl`). Without this step a handful of centroids that jump would spoil the bounds of all rows.
+//! 3. Rows with u >= l after step 2 are measured. Those that stay so go through the `f32` tile and its certificate, like
+//!    the rows that a screen leaves.
 //!
-//! Counts decide what is done, not a clock.
+//! Counts decide which step follows, never a clock.
 
 use std::sync::Arc;
 

@@ -67,9 +67,9 @@ pub(crate) struct BatchPlan {
     pub slots_at: u32,
     /// Where the positions in the order of the rows begin.
     pub by_row_at: u32,
-    /// Where the adapters in use begin, and how many they are.
+    /// Where the adapters in use begin.
     pub used_at: u32,
-    /// As said above.
+    /// Number of adapters in use.
     pub used: u32,
     /// Positions of the batch.
     pub positions: u32,

@@ -3,11 +3,11 @@
 use half::{bf16, f16};
 use ndarray::Array2;
 
-use super::{Battery, Outcome, Planted};
+use super::battery::{Battery, Outcome, Planted};
 use crate::error::Result;
-use crate::lora::measure::worst_share;
 use crate::lora::{Factors, Precision, Routes, Scalar, apply};
 use crate::measure::data::uniform;
+use crate::measure::lora::worst_share;
 use crate::measure::record::Check;
 
 /// A batch: rows, adapters, features of x and of y.

@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use super::{Battery, Outcome, Planted};
+use super::battery::{Battery, Outcome, Planted};
 use crate::data::Points;
 use crate::distance::{Matrix, Metric, Params, between};
 use crate::error::{Error, Result};

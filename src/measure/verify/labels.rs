@@ -2,14 +2,14 @@
 
 use ndarray::{Array2, concatenate};
 
-use super::{Battery, Outcome, Planted, SIZES};
+use super::battery::{Battery, Outcome, Planted, SIZES};
 use crate::data::Points;
 use crate::device::{Backend, Device};
 use crate::error::Result;
 use crate::kmeans::{Fit, Init, Params, fit};
-use crate::measure::benchmark::LARGE;
 use crate::measure::data::{choose_rows, uniform};
 use crate::measure::record::Check;
+use crate::measure::roofs::LARGE;
 use crate::random::Stream;
 
 pub(super) fn checks(battery: &Battery) -> Result<Vec<Check>> {

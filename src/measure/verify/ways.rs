@@ -1,17 +1,17 @@
 //! Other ways to the same labels: pruned passes, and screens on matrix units where a device has some.
 
-use super::Battery;
+use super::battery::Battery;
 #[cfg(feature = "gpu")]
-use super::Outcome;
+use super::battery::Outcome;
 use super::labels::{compare, from_rows};
 use crate::device::Backend;
 use crate::error::Result;
 use crate::kmeans::Prune;
 #[cfg(feature = "gpu")]
 use crate::kmeans::fit;
-use crate::measure::benchmark::LARGE;
 use crate::measure::data::uniform;
 use crate::measure::record::Check;
+use crate::measure::roofs::LARGE;
 #[cfg(feature = "gpu")]
 use crate::{Device, UnitsState, units_state};
 

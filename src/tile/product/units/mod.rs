@@ -21,8 +21,10 @@ const LEAST_DEPTH: usize = 16;
 /// Columns below which most of a tile is padding.
 const LEAST_COLUMNS: usize = 32;
 
-/// The matrix units that labelling with `columns` centroids of `depth` features is to use: none where the device has
-/// none or failed the self-test, nor, unless the caller insists, where they do not pay.
+/// The matrix units for labels of `columns` centroids with `depth` features.
+///
+/// `None` if the device has none, if they failed the self-test, or if there are too few features or columns for them to
+/// pay; a caller who insists gets them all the same.
 pub(crate) fn units(gpu: &Gpu, depth: usize, columns: usize) -> Result<Option<MatrixUnits>> {
     let Some(units) = gpu.limits().matrix else { return Ok(None) };
     let pays = depth >= LEAST_DEPTH && columns >= LEAST_COLUMNS;
@@ -32,7 +34,7 @@ pub(crate) fn units(gpu: &Gpu, depth: usize, columns: usize) -> Result<Option<Ma
     Ok(self_test::verdict(gpu, &units, Fold::Nearest)?.is_none().then_some(units))
 }
 
-/// The same for lists of columns among so many, whose kernels have a test of their own.
+/// The matrix units for lists of columns, whose kernels have a self-test of their own; otherwise as [`units`].
 pub(crate) fn units_for_lists(gpu: &Gpu, depth: usize, columns: usize) -> Result<Option<MatrixUnits>> {
     let Some(units) = units(gpu, depth, columns)? else { return Ok(None) };
     Ok(self_test::verdict(gpu, &units, Fold::Lists)?.is_none().then_some(units))
