@@ -13,6 +13,8 @@ pub mod data;
 mod device;
 pub mod distance;
 mod error;
+#[cfg(feature = "gpu")]
+mod kernel;
 pub mod kmeans;
 pub mod kmedoids;
 pub mod lora;

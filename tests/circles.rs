@@ -200,7 +200,7 @@ impl Crate {
     }
 
     /// The files that each file uses.
-    fn uses(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+    fn uses(&self) -> Uses<'_> {
         const STEPS: usize = 16;
         let mut uses = BTreeMap::new();
         for (module, (file, names)) in self.modules.iter().filter(|(module, _)| !module.is_empty()) {
@@ -222,39 +222,43 @@ fn module(path: &str) -> Path {
     if path == "lib" { Path::new() } else { path.split('/').map(str::to_owned).collect() }
 }
 
-/// Sets of files of which each needs each other.
-fn large_circles(uses: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<String> {
-    let reached = |from: &str| {
-        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
-        while let Some(file) = open.pop() {
-            open.extend(uses.get(file).into_iter().flatten().filter(|file| seen.insert(**file)));
+type Uses<'f> = BTreeMap<&'f str, BTreeSet<&'f str>>;
+
+/// What a file needs, itself only where it needs what needs it.
+fn reached<'f>(uses: &Uses<'f>, from: &str) -> BTreeSet<&'f str> {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(file) = open.pop() {
+        for &used in uses.get(file).into_iter().flatten() {
+            if seen.insert(used) {
+                open.push(used);
+            }
         }
-        seen
+    }
+    seen
+}
+
+/// Sets of files of which each needs each other.
+fn large_circles(uses: &Uses) -> Vec<String> {
+    let from: Uses = uses.keys().map(|&file| (file, reached(uses, file))).collect();
+    let needs = |file: &str, other: &str| from.get(file).is_some_and(|reached| reached.contains(other));
+    let circle = |&file: &&str| -> Vec<&str> {
+        uses.keys().copied().filter(|other| needs(file, other) && needs(other, file)).collect()
     };
-    let from: BTreeMap<&str, BTreeSet<&str>> = uses.keys().map(|&file| (file, reached(file))).collect();
-    let circle = |file: &str| -> BTreeSet<&str> {
-        from[file]
-            .iter()
-            .copied()
-            .filter(|other| from.get(other).is_some_and(|back| back.contains(file)))
-            .collect()
-    };
-    let circles: BTreeSet<BTreeSet<&str>> = uses.keys().map(|file| circle(file)).collect();
+    let circles: BTreeSet<Vec<&str>> = uses.keys().map(circle).collect();
     let large = circles.into_iter().filter(|circle| circle.len() > LARGEST_CIRCLE);
-    large
-        .map(|circle| format!("a circle of {} files: {}", circle.len(), Vec::from_iter(circle).join(" ")))
-        .collect()
+    large.map(|circle| format!("a circle of {} files: {}", circle.len(), circle.join(" "))).collect()
 }
 
 /// Imports from a layer above the file's own.
-fn upward(uses: &BTreeMap<&str, BTreeSet<&str>>, slices: &BTreeSet<String>) -> Vec<String> {
+fn upward(uses: &Uses, slices: &BTreeSet<String>) -> Vec<String> {
     let layer = |path: &str| match module(path).first().map(String::as_str) {
-        Some("device") => Some(0),
-        Some("data") => Some(1),
-        Some("tile") => Some(2),
-        Some(slice) if slices.contains(slice) => Some(3),
-        Some("measure" | "shaders") => Some(4),
-        Some("cli") => Some(5),
+        Some("kernel") => Some(1),
+        Some("device") => Some(2),
+        Some("data") => Some(3),
+        Some("tile") => Some(4),
+        Some(slice) if slices.contains(slice) => Some(5),
+        Some("measure" | "shaders") => Some(6),
+        Some("cli") => Some(7),
         // Errors, tokens, vectors and draws stand below all layers.
         _ => None,
     };

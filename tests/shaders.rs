@@ -9,6 +9,8 @@ use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 use rayon::prelude::*;
 use tilefold::shaders::{Mirror, Shader, mirrors, shaders};
 
+use crate::architecture::files_below;
+
 fn parsed(shader: &Shader) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(&shader.source)
         .unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(&shader.source)));
@@ -174,6 +176,38 @@ fn a_wrong_mirror_is_noticed() {
     longer.size += 4;
     for wrong in [swapped, longer] {
         assert!(matches!(difference(module, &wrong), Some(Err(_))), "{wrong:?}");
+    }
+}
+
+/// Templates that are part of no kernel: their entry point is no kernel's, or nobody names them.
+fn forgotten(files: &[(String, String)]) -> Vec<&str> {
+    let entries: BTreeSet<&str> = PARSED.iter().map(|(shader, ..)| shader.entry).collect();
+    let is_needed = |path: &str, text: &str| {
+        let entry = text.split_once("@compute").and_then(|(_, after)| after.split_once("fn "));
+        match entry.and_then(|(_, after)| after.split_once('(')) {
+            Some((entry, _)) => entries.contains(entry),
+            None => {
+                let name = path.replace("shaders/", "\"") + "\"";
+                files.iter().any(|(_, text)| text.contains(&name))
+            }
+        }
+    };
+    let templates = files.iter().filter(|(path, _)| path.starts_with("shaders/"));
+    templates.filter(|(path, text)| !is_needed(path, text)).map(|(path, _)| path.as_str()).collect()
+}
+
+#[test]
+fn every_template_is_part_of_a_kernel() {
+    let mut files = files_below("shaders", &[".wgsl"]);
+    files.extend(files_below("src", &[".rs"]));
+    assert_eq!(forgotten(&files), Vec::<&str>::new());
+    for (path, text) in [
+        ("shaders/a.wgsl", "@compute @workgroup_size(1)\nfn nobody() {}"),
+        ("shaders/b.wgsl", "fn part() {}"),
+    ] {
+        files.push((path.to_owned(), text.to_owned()));
+        assert_eq!(forgotten(&files), [path]);
+        files.pop();
     }
 }
 

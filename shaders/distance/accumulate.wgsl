@@ -7,25 +7,8 @@
 // Numerics  One chain of additions per {{ chunk }} features, chunks added in order, as on the CPU; quotients, logarithms and
 //           powers by the formulas of src/distance/functions.rs. A result depends on its two rows alone. Infinite results
 //           are written as 2^127, which the host refuses.
-// Mirror    crate::distance::gpu_kernels::AccumulateParams
 
-struct AccumulateParams {
-    // Row of the window that the first workgroup starts with.
-    first_row: u32,
-    // End of the rows, and rows of the Y window.
-    rows: u32,
-    columns: u32,
-    // Features.
-    depth: u32,
-    // What results are multiplied by.
-    unit: f32,
-    // Largest result before the unit.
-    most: f32,
-    // The power of Minkowski.
-    power: f32,
-    // 1 where features have weights.
-    weighted: u32,
-}
+{{ AccumulateParams }}
 {% set scalar = "u32" if is_packed else "f32" %}
 @group(0) @binding(0) var<storage, read> x: array<{{ scalar }}>;
 @group(0) @binding(1) var<storage, read> y: array<{{ scalar }}>;

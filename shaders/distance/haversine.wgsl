@@ -7,22 +7,8 @@
 //           index 0 of their bindings. Longitudes differ by at most 4 pi.
 // Numerics  Both shares sum terms that are not negative, so neither cancels, and near and opposite places are exact to
 //           a few roundings. Sines and arctangents are series: the built-in ones are too coarse.
-// Mirror    crate::distance::gpu::MeasureParams
 
-struct MeasureParams {
-    // Row of the window that the first workgroup starts with.
-    first_row: u32,
-    // End of the rows, and rows of the Y window.
-    rows: u32,
-    columns: u32,
-    // Unused here.
-    depth: u32,
-    units: vec2<f32>,
-    most: f32,
-    group_rows: u32,
-    kind: u32,
-    parts: u32,
-}
+{{ MeasureParams }}
 
 @group(0) @binding(0) var<storage, read> x: array<vec2<f32>>;
 @group(0) @binding(1) var<storage, read> y: array<vec2<f32>>;

@@ -18,27 +18,8 @@
 //           where those are so small that their squares underflow, a third time from differences times 2^64.
 {%- endif %}
 //           Results are kept within `most` before the units are applied: the host refuses those that reach 2^127.
-// Mirror    crate::distance::gpu_kernels::MeasureParams
 
-struct MeasureParams {
-    // Row of the window that the first workgroup starts with.
-    first_row: u32,
-    // End of the rows, and rows of the Y window.
-    rows: u32,
-    columns: u32,
-    // Features.
-    depth: u32,
-    // A value is multiplied by one after the other.
-    units: vec2<f32>,
-    // Largest magnitude of a value before the units.
-    most: f32,
-    // Row tiles that take turns under one column tile.
-    group_rows: u32,
-    // Which metric of bits.
-    kind: u32,
-    // Rows of the originals that belong to a row: 2 where the second one holds what the first one leaves.
-    parts: u32,
-}
+{{ MeasureParams }}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
 @group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;

@@ -4,13 +4,8 @@
 //           {{ shared_clusters }} clusters.{% else %}It counts in the result at once: with many clusters few rows meet.{% endif %}
 // Bounds    Rows beyond the end do nothing, and so do rows whose label does not exist.
 // Numerics  Integers.
-// Mirror    crate::kmeans::gpu_kernels::RowsParams
 
-struct RowsParams {
-    first_row: u32,
-    rows: u32,
-    n_clusters: u32,
-}
+{{ RowsParams }}
 
 @group(0) @binding(0) var<storage, read> labels: array<u32>;
 @group(0) @binding(1) var<storage, read> summed: array<u32>;

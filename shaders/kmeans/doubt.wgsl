@@ -2,28 +2,16 @@
 // Mapping   One invocation owns one row. Workgroups count along x, then y.
 // Bounds    Rows beyond the end do nothing. The list has room for every row; a row without a label is listed.
 // Numerics  f32; the margin covers the product's rounding. The order of the list is not fixed; nothing depends on it.
-// Mirror    crate::kmeans::gpu_kernels::DoubtParams, crate::tile::kernels::Listed
 
-struct DoubtParams {
-    rows: u32,
-    n_clusters: u32,
-    // Workgroups along x.
-    across: u32,
-    margin: f32,
-}
+{{ DoubtParams }}
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{{ Listed }}
 
 @group(0) @binding(0) var<storage, read> labels: array<u32>;
 /// Upper and lower bound of each row.
 @group(0) @binding(1) var<storage, read> reach_of: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read_write> list: array<Listed>;
-/// The first is how many rows are listed.
+@group(0) @binding(2) var<storage, read_write> left: array<Listed>;
+/// The first is how many rows are left.
 @group(0) @binding(3) var<storage, read_write> counters: array<atomic<u32>, 4>;
 @group(0) @binding(4) var<uniform> params: DoubtParams;
 
@@ -59,6 +47,6 @@ fn doubt(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wor
     }
     let first = workgroupUniformLoad(&shared_first);
     if is_open {
-        list[first + slot] = Listed(row, label, label, 0.0);
+        left[first + slot] = Listed(row, label, label, 0.0);
     }
 }

@@ -4,18 +4,8 @@
 // Bounds    Rows beyond the end, rows without a label, and rows that are decided are not read.
 // Numerics  f32. `slack` covers relative roundings, those of the sum and the root included; the centroid was rounded by at most
 //           2^-24 of its length, which is at most the row's length and the distance; squares that underflow are below `least`.
-// Mirror    crate::kmeans::gpu_kernels::GaugeParams
 
-struct GaugeParams {
-    rows: u32,
-    n_clusters: u32,
-    // Workgroups along x.
-    across: u32,
-    depth: u32,
-    margin: f32,
-    slack: f32,
-    least: f32,
-}
+{{ GaugeParams }}
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;

@@ -2,13 +2,8 @@
 // Mapping   One workgroup owns everything: 256 clusters at a time, a running sum in between.
 // Bounds    Clusters beyond the end count 0 and are not stored.
 // Numerics  Integers.
-// Mirror    crate::kmeans::gpu_kernels::RowsParams
 
-struct RowsParams {
-    first_row: u32,
-    rows: u32,
-    n_clusters: u32,
-}
+{{ RowsParams }}
 
 @group(0) @binding(0) var<storage, read> counts: array<u32>;
 @group(0) @binding(1) var<storage, read_write> starts: array<u32>;

@@ -5,13 +5,8 @@
 // Bounds    Rows beyond the end do nothing, and so do rows whose label does not exist. The order has room for what
 //           `count` counted. Row indices stay below 2^31.
 // Numerics  Integers. The order within a cluster is not fixed; the sums taken over it are exact.
-// Mirror    crate::kmeans::gpu_kernels::RowsParams
 
-struct RowsParams {
-    first_row: u32,
-    rows: u32,
-    n_clusters: u32,
-}
+{{ RowsParams }}
 
 @group(0) @binding(0) var<storage, read> labels: array<u32>;
 @group(0) @binding(1) var<storage, read_write> summed: array<u32>;

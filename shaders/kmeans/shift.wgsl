@@ -2,18 +2,8 @@
 // Mapping   One invocation owns one row. Workgroups count along x, then y.
 // Bounds    Rows beyond the end do nothing, nor do rows without a label.
 // Numerics  f32, widened by 2^-20 of the results, which is more than their roundings.
-// Mirror    crate::kmeans::gpu_kernels::ShiftParams
 
-struct ShiftParams {
-    rows: u32,
-    n_clusters: u32,
-    // Workgroups along x.
-    across: u32,
-    // The centroid that moved farthest of those that count, how far it moved, and the farthest that any other did.
-    farthest: u32,
-    largest: f32,
-    second: f32,
-}
+{{ ShiftParams }}
 
 @group(0) @binding(0) var<storage, read> labels: array<u32>;
 /// At least how far each centroid moved.

@@ -6,13 +6,8 @@
 //           cluster changes.
 // Bounds    Moves and features beyond the end do nothing. Sums of all rows stay below 2^62.
 // Numerics  As term.wgsl: exact integers.
-// Mirror    crate::kmeans::gpu_kernels::SumParams
 
-struct SumParams {
-    n_clusters: u32,
-    depth: u32,
-    features: u32,
-}
+{{ SumParams }}
 
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read> order: array<u32>;

@@ -8,15 +8,8 @@
 // Bounds    Rows beyond the end do nothing, and so do rows whose label does not exist. Sums of all rows stay below
 //           2^62; sums in between wrap.
 // Numerics  As term.wgsl: exact integers.
-// Mirror    crate::kmeans::gpu_kernels::TransferParams
 
-struct TransferParams {
-    rows: u32,
-    rows_per_workgroup: u32,
-    n_clusters: u32,
-    depth: u32,
-    features: u32,
-}
+{{ TransferParams }}
 
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read> labels: array<u32>;

@@ -2,15 +2,10 @@
 // Mapping   One invocation owns one object.
 // Bounds    Objects beyond the end do nothing, and nothing is done where no candidate was found.
 // Numerics  Bits are copied; zeros get one sign.
-// Mirror    crate::kmedoids::gpu_kernels::BringParams, crate::kmedoids::gpu_kernels::Control
 
-struct BringParams {
-    objects: u32,
-    first: u32,
-    end: u32,
-}
+{{ BringParams }}
 
-{% include "kmedoids/control.wgsl" %}
+{{ Control }}
 
 @group(0) @binding(0) var<storage, read> values: array<u32>;
 @group(0) @binding(1) var<storage, read> control: Control;

@@ -8,15 +8,10 @@
 // Mapping   One workgroup; its invocations take outcomes in turns.
 // Bounds    Only outcomes that `gain` wrote in this step are read.
 // Numerics  Exact integers.
-// Mirror    crate::kmedoids::gpu_kernels::ChooseParams, crate::kmedoids::gpu_kernels::Control
 
-struct ChooseParams {
-    candidates: u32,
-    end: u32,
-    most_together: u32,
-}
+{{ ChooseParams }}
 
-{% include "kmedoids/control.wgsl" %}
+{{ Control }}
 
 @group(0) @binding(0) var<storage, read> outcomes: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> control: Control;

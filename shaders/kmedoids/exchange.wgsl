@@ -4,15 +4,10 @@
 //           all of them.
 // Bounds    Objects beyond the end do nothing, and nothing is done where no swap was found.
 // Numerics  As numbers.wgsl: exact integers, in any order.
-// Mirror    crate::kmedoids::gpu_kernels::ExchangeParams, crate::kmedoids::gpu_kernels::Control
 
-struct ExchangeParams {
-    objects: u32,
-    places: u32,
-    unit: i32,
-}
+{{ ExchangeParams }}
 
-{% include "kmedoids/control.wgsl" %}
+{{ Control }}
 
 @group(0) @binding(0) var<storage, read> column: array<u32>;
 @group(0) @binding(1) var<storage, read> control: Control;

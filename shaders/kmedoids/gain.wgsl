@@ -6,19 +6,10 @@
 //           control.next and the control.together - 1 after it.{% endif %}
 // Bounds    The window's columns begin with params.held. Candidates from params.end on, medoids{% if eager %}, those that are not looked at now{% endif %}: no swap.
 // Numerics  As numbers.wgsl: exact integers, in any order.
-// Mirror    crate::kmedoids::gpu_kernels::GainParams, crate::kmedoids::gpu_kernels::Control
 
-struct GainParams {
-    objects: u32,
-    places: u32,
-    held: u32,
-    first: u32,
-    end: u32,
-    across: u32,
-    unit: i32,
-}
+{{ GainParams }}
 
-{% include "kmedoids/control.wgsl" %}
+{{ Control }}
 
 @group(0) @binding(0) var<storage, read> values: array<u32>;
 @group(0) @binding(1) var<storage, read> limits: array<u32>;

@@ -11,7 +11,6 @@
 // Bounds    Chunks beyond params.chunks, adapters of another slab or without rank for the projection, and columns beyond
 //           the last read and write nothing. Rank vectors beyond the last are 0 times 0.
 // Numerics  One chain of fma over the rank for each output, then one fma with the scale: the same as expand_tile.wgsl.
-// Mirror    crate::lora::kernels::ExpandParams
 
 {% include "lora/expand_head.wgsl" %}
 

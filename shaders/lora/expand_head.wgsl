@@ -1,30 +1,5 @@
 {#- Parameters and bindings that both expand kernels have. -#}
-struct ExpandParams {
-    // Rounds of sums in what shrink made, positions of the batch, and values from position to position.
-    planes: u32,
-    positions: u32,
-    stride: u32,
-    // The chunks in the tables, how many, and how many lie along y.
-    first_chunk: u32,
-    chunks: u32,
-    chunks_across: u32,
-    // In the tables: row, scale and adapter of each position, and the positions in the order of the rows.
-    rows_at: u32,
-    scales_at: u32,
-    slots_at: u32,
-    by_row_at: u32,
-    // The group of modules among all groups, its slab, and the pages' logarithm.
-    group: u32,
-    groups: u32,
-    slab: u32,
-    page_shift: u32,
-    // Projections of the group.
-    projections: u32,
-    padding: u32,
-    // For each projection: the tile of columns that follows its last, its first element in y, elements from row to
-    // row, columns.
-    targets: array<vec4<u32>, {{ most_projections }}>,
-}
+{{ ExpandParams }}
 
 @group(0) @binding(0) var<storage, read> shrunk: array<f32>;
 @group(0) @binding(1) var<storage, read> weights: array<{{ weight_word }}>;

@@ -4,7 +4,6 @@
 //           {{ invocation_rows }} positions by {{ invocation_columns }} columns.
 // Bounds    Positions, columns and rank vectors beyond the last are loaded as 0, and their results are not written.
 // Numerics  One chain of fma over the rank for each output, then one fma with the scale: the same as expand.wgsl.
-// Mirror    crate::lora::kernels::ExpandParams
 
 {% include "lora/expand_head.wgsl" %}
 

@@ -6,7 +6,6 @@
 //           last are 0 in x and in the pages. Positions beyond the chunk's count repeat its last and are not stored.
 // Numerics  One chain of fma per {{ chain }} features, the chains of a block added in order, the blocks of a plane added in
 //           order: the same as shrink_tile.wgsl, whatever the chunk.
-// Mirror    crate::lora::kernels::ShrinkParams
 
 {% include "lora/shrink_head.wgsl" %}
 // One row per position and rank vector, one place longer than needed: neighbouring rows lie in different banks.

@@ -8,7 +8,6 @@
 // Bounds    Positions, rank vectors and features beyond the last are loaded as 0, and their results are not stored.
 // Numerics  One chain of fma per {{ chain }} features, the chains of a block added in order, the blocks of a plane added in
 //           order: the same as shrink.wgsl, whatever the tile.
-// Mirror    crate::lora::kernels::ShrinkParams
 
 {% include "lora/shrink_head.wgsl" %}
 

@@ -4,14 +4,8 @@
 //           of them, {{ invocations }} apart.
 // Bounds    Vectors beyond params.vectors are left alone.
 // Numerics  None.
-// Mirror    crate::measure::kernels::StreamParams
 
-struct StreamParams {
-    // Vectors of 16 bytes.
-    vectors: u32,
-    // Workgroups along x.
-    across: u32,
-}
+{{ StreamParams }}
 
 @group(0) @binding(0) var<storage, read> source: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> copied: array<vec4<u32>>;

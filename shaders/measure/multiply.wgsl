@@ -3,17 +3,8 @@
 // Mapping   One invocation owns {{ chains }} vectors of four f32 and stores their sum.
 // Bounds    One vector of `sums` for each invocation; the host dispatches whole workgroups.
 // Numerics  Whole numbers below 2^24: exact, whether the compiler fuses or not.
-// Mirror    crate::measure::kernels::MultiplyParams
 
-struct MultiplyParams {
-    // Rounds of {{ unrolled }} steps.
-    rounds: u32,
-    // 1, which the compiler cannot know.
-    factor: f32,
-    // 1.
-    term: f32,
-    padding: u32,
-}
+{{ MultiplyParams }}
 
 @group(0) @binding(0) var<storage, read_write> sums: array<vec4<f32>>;
 @group(0) @binding(1) var<uniform> params: MultiplyParams;

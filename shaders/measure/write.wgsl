@@ -2,14 +2,8 @@
 // Mapping   As shaders/measure/copy.wgsl: four neighbouring vectors an invocation, {{ invocations }} apart.
 // Bounds    Vectors beyond params.vectors are left alone.
 // Numerics  None.
-// Mirror    crate::measure::kernels::StreamParams
 
-struct StreamParams {
-    // Vectors of 16 bytes.
-    vectors: u32,
-    // Workgroups along x.
-    across: u32,
-}
+{{ StreamParams }}
 
 @group(0) @binding(0) var<storage, read_write> written: array<vec4<u32>>;
 @group(0) @binding(1) var<uniform> params: StreamParams;

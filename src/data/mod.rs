@@ -5,7 +5,6 @@
 
 mod columns;
 mod csv;
-mod element;
 pub(crate) mod frame;
 mod idx;
 pub(crate) mod memory;

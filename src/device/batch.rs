@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::buffers::{DeviceBuffer, Kind, Lease, Owner, Slice};
 use super::context::{Gpu, Live, lock};
 use super::flight::{Finished, InFlight, Reads, TICKS_BYTES};
-use super::pipelines::Pipeline;
+use super::pipeline_cache::Pipeline;
+use super::profile::Stage;
 use crate::error::Result;
 
 /// Parameter slots start at multiples of this: the largest alignment that any backend asks for.
@@ -20,7 +21,7 @@ const SLOT_BYTES: usize = 256;
 pub(crate) struct Batch<'a> {
     gpu: Gpu,
     live: Arc<Live>,
-    label: &'static str,
+    stage: Stage,
     steps: Vec<Step<'a>>,
     params: Vec<u8>,
 }
@@ -67,8 +68,9 @@ impl Step<'_> {
 
 impl Gpu {
     /// An empty batch.
-    pub(crate) fn batch<'a>(&self, label: &'static str) -> Batch<'a> {
-        Batch { gpu: self.clone(), live: self.context.live(), label, steps: Vec::new(), params: Vec::new() }
+    pub(crate) fn batch<'a>(&self, stage: impl Into<Stage>) -> Batch<'a> {
+        let (live, stage) = (self.context.live(), stage.into());
+        Batch { gpu: self.clone(), live, stage, steps: Vec::new(), params: Vec::new() }
     }
 
     /// The bytes of each range, after all work submitted before: one submission and one wait.
@@ -147,7 +149,7 @@ impl<'a> Batch<'a> {
 
     /// Hands the steps to the device without waiting for them.
     pub(crate) fn submit(self) -> Result<()> {
-        if self.gpu.is_profiled() {
+        if self.gpu.profile().is_on() {
             return self.perform(&[], true, |_| ()).map(|_| ());
         }
         self.launch(&[], false).map(|_| ())
@@ -171,7 +173,7 @@ impl<'a> Batch<'a> {
         ranges: &[(&DeviceBuffer, Range<u64>)],
         take: impl FnOnce(&[&[u8]]) -> R,
     ) -> Result<R> {
-        let is_timed = self.gpu.is_profiled();
+        let is_timed = self.gpu.profile().is_on();
         self.perform(ranges, is_timed, take).map(|finished| finished.taken)
     }
 
@@ -183,11 +185,11 @@ impl<'a> Batch<'a> {
         take: impl FnOnce(&[&[u8]]) -> R,
     ) -> Result<Finished<R>> {
         let has_dispatches = self.steps.iter().any(Step::is_dispatch);
-        let (gpu, label) = (self.gpu.clone(), self.label);
+        let (gpu, stage) = (self.gpu.clone(), self.stage);
         let is_timed = is_timed && has_dispatches && self.live.limits.has_timestamps;
         let finished = self.launch(ranges, is_timed)?.finish(take)?;
         if has_dispatches {
-            gpu.record_batch(label, finished.elapsed);
+            gpu.profile().add_batch(stage, finished.elapsed);
         }
         Ok(finished)
     }
@@ -236,7 +238,8 @@ impl<'a> Batch<'a> {
 
     fn launch(self, ranges: &[(&DeviceBuffer, Range<u64>)], is_timed: bool) -> Result<InFlight> {
         const OPERATION: &str = "submitting work";
-        let Self { gpu, live, label, .. } = &self;
+        let Self { gpu, live, stage, .. } = &self;
+        let label = stage.label();
         let context = &gpu.context;
         for (buffer, range) in ranges {
             let bytes = range.end.checked_sub(range.start).unwrap_or(u64::MAX);
@@ -314,7 +317,7 @@ impl<'a> Batch<'a> {
                             end_of_pass_write_index: end,
                         });
                     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                        label: Some(self.label),
+                        label: Some(self.stage.label()),
                         timestamp_writes,
                     });
                     for step in *steps {

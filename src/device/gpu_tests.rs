@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::error::Error;
+use crate::kernel::Kernel;
 
 const FILL: &str = "
 struct Params { first: u32, count: u32, value: u32 }
@@ -15,12 +16,7 @@ struct Params { first: u32, count: u32, value: u32 }
 }";
 
 fn kernel() -> Kernel {
-    Kernel {
-        name: "fill",
-        entry: "fill",
-        source: FILL.into(),
-        bindings: &[Binding::Read, Binding::ReadWrite, Binding::Uniform],
-    }
+    Kernel::of_text("fill", FILL.into())
 }
 
 /// A device of the test's own, so that tests running at once do not see each other's counters.

@@ -1,65 +1,15 @@
 //! Kernels compiled once per device: from rendered WGSL to a pipeline with an explicit layout.
 
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, Gpu, Live, lock};
+use super::pipeline_cache::Pipeline;
 use super::spirv;
 use crate::error::Result;
-
-/// How a kernel uses one argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Binding {
-    /// `var<storage, read>`.
-    Read,
-    /// `var<storage, read_write>`.
-    ReadWrite,
-    /// `var<uniform>`: the parameters, always the last of the list.
-    Uniform,
-}
-
-/// A kernel's text and how it is called. Its arguments are `@group(0)`, numbered without gaps in the list's order.
-#[derive(Clone, Debug)]
-pub(crate) struct Kernel {
-    /// Name for messages and for the cache.
-    pub(crate) name: &'static str,
-    /// Entry point in the text.
-    pub(crate) entry: &'static str,
-    /// Rendered WGSL.
-    pub(crate) source: String,
-    /// The arguments.
-    pub(crate) bindings: &'static [Binding],
-}
-
-/// A compiled kernel of one generation of a device.
-#[derive(Debug)]
-pub(crate) struct Pipeline {
-    pub(super) name: &'static str,
-    pub(super) raw: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
-    pub(super) bindings: &'static [Binding],
-    pub(super) generation: u64,
-}
-
-impl Kernel {
-    /// Whether its text multiplies on matrix units.
-    pub(crate) fn uses_matrix_units(&self) -> bool {
-        self.source.contains("enable wgpu_cooperative_matrix;")
-    }
-}
-
-impl Pipeline {
-    /// Whether the last argument is the parameter struct.
-    pub(super) fn has_params(&self) -> bool {
-        self.bindings.last() == Some(&Binding::Uniform)
-    }
-}
-
-/// Compiled kernels by name, entry point and hash of the text.
-pub(super) type PipelineMap = HashMap<(&'static str, &'static str, u64), Arc<Pipeline>>;
+use crate::kernel::{Binding, Kernel};
 
 impl Gpu {
     /// The compiled `kernel`, from the cache where it was compiled before.
@@ -87,13 +37,13 @@ impl Gpu {
         // kernel, the first one stays.
         let begin = Instant::now();
         let compiled = Arc::new(compile(context, &live, kernel, OPERATION)?);
-        self.record_compilation(begin);
+        self.profile().add_compilation(begin);
         Ok(Arc::clone(lock(&live.pipelines).entry(key).or_insert(compiled)))
     }
 }
 
 fn compile(context: &Context, live: &Live, kernel: &Kernel, operation: &'static str) -> Result<Pipeline> {
-    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..).zip(kernel.bindings).map(layout_entry).collect();
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..).zip(&kernel.bindings).map(layout_entry).collect();
     let words = if kernel.uses_matrix_units() && live.takes_spirv() {
         let words = spirv::compile(kernel, cfg!(feature = "checked-shaders"));
         Some(words.map_err(|reason| context.refused(operation, reason))?)
@@ -126,7 +76,13 @@ fn compile(context: &Context, live: &Live, kernel: &Kernel, operation: &'static 
             },
             cache: live.disk_cache.as_ref().map(|cache| cache.for_new_pipeline()),
         });
-        Pipeline { name: kernel.name, raw, layout, bindings: kernel.bindings, generation: live.generation }
+        Pipeline {
+            name: kernel.name,
+            raw,
+            layout,
+            bindings: kernel.bindings.clone(),
+            generation: live.generation,
+        }
     })
 }
 

@@ -20,8 +20,8 @@ use rspirv::binary::Assemble;
 use rspirv::dr::{Instruction, Module, Operand, load_words};
 use rspirv::spirv::{Capability, MemoryAccess, MemoryModel, MemorySemantics, Op, Scope, StorageClass, Word};
 
-use super::pipelines::Kernel;
 use super::spirv_elements::with_elements;
+use crate::kernel::Kernel;
 
 /// The words of a kernel under the Vulkan memory model. `checked` keeps naga's checks of indices and loops; they cover
 /// the first element of a cooperative load or store alone.
@@ -336,7 +336,7 @@ mod tests {
         }";
 
     fn kernel() -> Kernel {
-        Kernel { name: "test", entry: "go", source: SOURCE.into(), bindings: &[] }
+        Kernel::of_text("go", SOURCE.into())
     }
 
     fn counts(words: &[u32]) -> HashMap<Op, usize> {

@@ -67,9 +67,9 @@ pub(super) fn with_elements(words: &[u32]) -> Result<Vec<u32>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pipelines::Kernel;
     use super::super::spirv::{compile, naga_words};
     use super::*;
+    use crate::kernel::Kernel;
 
     const SOURCE: &str = "
         enable f16;
@@ -130,6 +130,6 @@ mod tests {
     }
 
     fn kernel(source: String) -> Kernel {
-        Kernel { name: "test", entry: "go", source, bindings: &[] }
+        Kernel::of_text("go", source)
     }
 }

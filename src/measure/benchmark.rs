@@ -14,9 +14,9 @@ use super::record::{Ceilings, Run, Spread, Times};
 use super::roofs::LARGE;
 use super::{kmeans, lora, products};
 use crate::cancel::Cancel;
-#[cfg(feature = "gpu")]
-use crate::device::Backend;
 use crate::device::Device;
+#[cfg(feature = "gpu")]
+use crate::device::{Backend, Stage};
 use crate::distance::Metric;
 use crate::error::{Error, Result};
 use crate::lora::Precision;
@@ -192,12 +192,12 @@ pub(super) fn profiled<R>(device: &Device, work: impl FnOnce() -> Result<R>) -> 
     #[cfg(feature = "gpu")]
     if let Backend::Gpu(gpu) = device.resolve(&LARGE) {
         super::on_gpu::wake(gpu)?;
-        gpu.start_profile();
+        gpu.profile().start();
         let outcome = work();
-        let profile = gpu.end_profile();
+        let profile = gpu.profile().end();
         let mut stages = BTreeMap::new();
-        for (label, seconds) in &profile.kernel_seconds {
-            *stages.entry(stage_of(label).to_owned()).or_default() += seconds;
+        for (&stage, seconds) in &profile.kernel_seconds {
+            *stages.entry(name_of(stage).to_owned()).or_default() += seconds;
         }
         let parts = Parts {
             stages,
@@ -212,14 +212,14 @@ pub(super) fn profiled<R>(device: &Device, work: impl FnOnce() -> Result<R>) -> 
     Ok((work()?, Parts::default()))
 }
 
-/// The stage that batches of a label belong to.
+/// What a stage is called in records.
 #[cfg(feature = "gpu")]
-fn stage_of(label: &str) -> &str {
-    match label {
-        "nearest" | "candidates" | "relabel" | "certify" => "labels",
-        "doubt" | "approach" => "pruning",
-        label if label.contains("sums") => "sums",
-        label => label,
+fn name_of(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Nearest => "labels",
+        Stage::Bounds => "pruning",
+        Stage::Sums => "sums",
+        Stage::Named(name) => name,
     }
 }
 

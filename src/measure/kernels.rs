@@ -1,28 +1,8 @@
 //! The kernels that measure a device: streams through its memory, and chains of multiply-adds.
 
-use bytemuck::{Pod, Zeroable};
 use minijinja::context;
 
-use crate::device::{Binding, Kernel};
-use crate::error::Result;
-use crate::tile::product::render::render;
-
-/// Of the copy and of the write.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
-pub(crate) struct StreamParams {
-    pub vectors: u32,
-    pub across: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
-pub(crate) struct MultiplyParams {
-    pub rounds: u32,
-    pub factor: f32,
-    pub term: f32,
-    pub padding: u32,
-}
+use crate::kernel::{Kernel, kernels, shared};
 
 /// Invocations of a workgroup.
 pub(crate) const LANES: u32 = 128;
@@ -36,23 +16,40 @@ pub(crate) fn stream_workgroups(vectors: u32) -> u32 {
     vectors.div_ceil(4 * LANES)
 }
 
-/// The kernel that copies.
-pub(crate) fn copy_kernel() -> Result<Kernel> {
-    let source = render("measure/copy.wgsl", context! { invocations => LANES })?;
-    let bindings = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
-    Ok(Kernel { name: "copy", entry: "copy", source, bindings })
+shared! {
+    /// Of the copy and of the write.
+    struct StreamParams {
+        /// Vectors of 16 bytes.
+        vectors: u32,
+        /// Workgroups along x.
+        across: u32,
+    }
+
+    struct MultiplyParams {
+        /// Rounds of [`UNROLLED`] steps.
+        rounds: u32,
+        /// 1, which the compiler cannot know.
+        factor: f32,
+        /// 1.
+        term: f32,
+        padding: u32,
+    }
 }
 
-/// The kernel that writes.
-pub(crate) fn write_kernel() -> Result<Kernel> {
-    let source = render("measure/write.wgsl", context! { invocations => LANES })?;
-    Ok(Kernel { name: "write", entry: "write", source, bindings: &[Binding::ReadWrite, Binding::Uniform] })
-}
+kernels! {
+    /// The kernel that copies.
+    fn copy_kernel() {
+        Kernel::render("measure/copy.wgsl", &[StreamParams::WGSL], context! { invocations => LANES })
+    }
 
-/// The kernel that multiplies and adds in registers.
-pub(crate) fn multiply_kernel() -> Result<Kernel> {
-    let context = context! { invocations => LANES, chains => CHAINS, unrolled => UNROLLED };
-    let source = render("measure/multiply.wgsl", context)?;
-    let bindings = &[Binding::ReadWrite, Binding::Uniform];
-    Ok(Kernel { name: "multiply", entry: "multiply", source, bindings })
+    /// The kernel that writes.
+    fn write_kernel() {
+        Kernel::render("measure/write.wgsl", &[StreamParams::WGSL], context! { invocations => LANES })
+    }
+
+    /// The kernel that multiplies and adds in registers.
+    fn multiply_kernel() {
+        let context = context! { invocations => LANES, chains => CHAINS, unrolled => UNROLLED };
+        Kernel::render("measure/multiply.wgsl", &[MultiplyParams::WGSL], context)
+    }
 }

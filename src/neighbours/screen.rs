@@ -166,7 +166,7 @@ impl Screen {
 
     /// The half norm of a column less its own error, and that error.
     pub fn half_norm(&self, square: f64, unit: f64, chain: usize) -> (f32, f32) {
-        let of_column = Extent { centroid_norm: square.sqrt(), ..self.extent(unit, chain) };
+        let of_column = Extent { column_norm: square.sqrt(), ..self.extent(unit, chain) };
         let error = if self.has_bound { of_column.column_error() } else { 0.0 };
         let half = match self.form {
             Form::Centred => 0.5 * square,
@@ -223,8 +223,8 @@ impl Screen {
             chain: chain + ROUNDINGS_OF_ROWS,
             unit,
             row_norm: self.largest_norm,
-            centroid_norm: self.largest_norm,
-            centroid_residual: 0.0,
+            column_norm: self.largest_norm,
+            column_residual: 0.0,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::backends;
 /// More calls than any work here makes; what goes beyond never ends.
 const MOST_CALLS: u64 = 1000;
 /// Of so many calls one is the first that fails for good. Every call fails once.
-const STRIDE: usize = 3;
+const STRIDE: usize = 5;
 const FAULTS: [Fault; 3] = [Fault::OutOfMemory, Fault::Lost, Fault::Validation];
 
 /// Some work on a device.
@@ -36,7 +36,15 @@ impl<R> Work<'_, R> {
         let calls = self.calls();
         assert!((least..MOST_CALLS).contains(&calls), "{}: {calls} calls", self.name);
         for fault in FAULTS {
-            let refused: u64 = (1..=calls).map(|nth| u64::from(self.fails_once(nth, fault))).sum();
+            let mut device = self.open();
+            let mut refused = 0;
+            for nth in 1..=calls {
+                // A device is opened again once only. On one that goes on, pipelines and pooled buffers exist.
+                if fault != Fault::OutOfMemory {
+                    device = self.open();
+                }
+                refused += u64::from(self.fails_once(&device, nth, fault));
+            }
             println!("{}, {fault:?}: N = 1 to {calls} failed once, {refused} with an error", self.name);
             assert_eq!(refused > 0, fault == Fault::Validation, "{}, {fault:?}: {refused}", self.name);
         }
@@ -94,11 +102,10 @@ impl<R> Work<'_, R> {
     }
 
     /// Whether the one fault was told.
-    fn fails_once(&self, nth: u64, fault: Fault) -> bool {
+    fn fails_once(&self, device: &Device, nth: u64, fault: Fault) -> bool {
         let what = format!("{fault:?} at call {nth}");
-        let device = self.open();
         device.inject_fault(nth, fault);
-        let outcome = self.run(&device);
+        let outcome = self.run(device);
         device.inject_fault(0, fault);
         match &outcome {
             Err(error) => assert!(is_typed(fault, error), "{}, {what}: {error}", self.name),
@@ -106,10 +113,10 @@ impl<R> Work<'_, R> {
         }
         let is_refused = outcome.is_err();
         drop(outcome);
-        self.leaks_nothing(&device, &what);
+        self.leaks_nothing(device, &what);
         let next = format!("the call after {what}");
-        self.right(&self.run(&device), &next);
-        self.leaks_nothing(&device, &next);
+        self.right(&self.run(device), &next);
+        self.leaks_nothing(device, &next);
         is_refused
     }
 
@@ -119,7 +126,11 @@ impl<R> Work<'_, R> {
         device.inject_lasting_fault(nth, fault);
         match self.run(&device) {
             Err(error) => assert!(is_typed(fault, &error), "{}, {what}: {error}", self.name),
-            Ok(found) => panic!("{}, {what}: an answer of {}", self.name, (self.device)(&found)),
+            // Dispatches are paced by the clock, so it may have been done with fewer calls.
+            Ok(found) => {
+                let calls = device.device_calls();
+                assert!(calls < nth, "{}, {what}: an answer of {}", self.name, (self.device)(&found));
+            }
         }
         self.leaks_nothing(&device, &what);
     }
@@ -129,6 +140,9 @@ impl<R> Work<'_, R> {
         let device = self.open().with_fallback();
         device.inject_lasting_fault(nth, fault);
         let ran_on = self.right(&self.run(&device), &what);
+        if device.device_calls() < nth {
+            return;
+        }
         let after = format!("(after {} failed)", device.name());
         assert!(ran_on.contains("cpu") && ran_on.contains(&after), "{}, {what}: {ran_on}", self.name);
         self.leaks_nothing(&device, &what);

@@ -2,15 +2,8 @@
 // Mapping   An invocation owns one word of the result; workgroup ids x and y number blocks of 64 words of one row.
 // Bounds    Columns beyond the length are not written; of a longer list only the length counts.
 // Numerics  None.
-// Mirror    crate::tile::kernels_collect::DeliverParams
 
-struct DeliverParams {
-    first_row: u32,
-    rows: u32,
-    room: u32,
-    // Columns that a row of the result has room for.
-    kept: u32,
-}
+{{ DeliverParams }}
 
 @group(0) @binding(0) var<storage, read> lists: array<u32>;
 @group(0) @binding(1) var<storage, read_write> delivered: array<u32>;

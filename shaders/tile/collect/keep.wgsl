@@ -4,21 +4,8 @@
 //           blocks of columns.
 // Bounds    Columns beyond the last are left out. Columns beyond the room of a list are only counted.
 // Numerics  None: values are compared and kept. Those beyond 5e37 count as that.
-// Mirror    crate::tile::kernels_collect::KeepParams
 
-struct KeepParams {
-    // The list of the first row of values.
-    first_list: u32,
-    // Columns of a row of values; the first of this dispatch, and how many.
-    stride: u32,
-    start: u32,
-    columns: u32,
-    // Number of the first column.
-    first_column: u32,
-    // Entries that a list has room for.
-    room: u32,
-    sign: f32,
-}
+{{ KeepParams }}
 
 @group(0) @binding(0) var<storage, read> values: array<f32>;
 @group(0) @binding(1) var<storage, read> limits: array<f32>;
@@ -26,15 +13,7 @@ struct KeepParams {
 @group(0) @binding(2) var<storage, read_write> lists: array<atomic<u32>>;
 @group(0) @binding(3) var<uniform> params: KeepParams;
 
-fn keep_entry(row: u32, column: u32, value: f32) {
-    let start = row * (3u * params.room + 1u);
-    let slot = atomicAdd(&lists[start], 1u);
-    if slot < params.room {
-        atomicStore(&lists[start + 1u + 3u * slot], bitcast<u32>(value));
-        atomicStore(&lists[start + 2u + 3u * slot], bitcast<u32>(value));
-        atomicStore(&lists[start + 3u + 3u * slot], column);
-    }
-}
+{% include "tile/collect/entries.wgsl" %}
 
 @compute @workgroup_size(64)
 fn keep(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -46,7 +25,7 @@ fn keep(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) work
         if column < params.columns {
             let value = params.sign * min(values[start + column], 5e37);
             if value <= limit {
-                keep_entry(row, params.first_column + column, value);
+                add_entry(row, params.first_column + column, value, value);
             }
         }
     }

@@ -6,15 +6,8 @@
 //           and its limit lets nothing more in. Lists shorter than count stay as they are.
 // Numerics  Bits of an f32 with the sign folded in order as unsigned integers. The limit is raised by 2^-20 of the
 //           magnitudes that were added: more than four roundings, whichever way they go.
-// Mirror    crate::tile::kernels_collect::TightenParams
 
-struct TightenParams {
-    first_row: u32,
-    count: u32,
-    room: u32,
-    most: u32,
-    slope: f32,
-}
+{{ TightenParams }}
 
 @group(0) @binding(0) var<storage, read> gaps: array<f32>;
 @group(0) @binding(1) var<storage, read_write> limits: array<f32>;

@@ -1,11 +1,12 @@
 // Computes  how near a few columns come to each row. The row's lower bound falls to at most its distance to the nearest of them that
-//           is not its label's; where the nearest is, the upper bound falls to at least the distance to that. Both come from the
+//           is not its own; where the nearest is, the upper bound falls to at least the distance to that. Both come from the
 //           least two values of the row among the few, as in reach.wgsl.
 // Mapping   One invocation owns one row.
 // Bounds    Rows beyond the end do nothing.
 // Numerics  f32, rounded outwards (lengths.wgsl).
-// Mirror    crate::tile::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::kernels::Partial
-{% include "tile/nearest/certificate.wgsl" %}
+{{ CertifyParams }}
+
+{{ Partial }}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;
@@ -17,12 +18,12 @@
 {%- endif %}
 /// Upper and lower bound of each row.
 @group(0) @binding(3) var<storage, read_write> reach_of: array<vec2<f32>>;
-@group(0) @binding(4) var<storage, read> labels: array<u32>;
-/// The label of each column.
-@group(0) @binding(5) var<storage, read> labels_of_columns: array<u32>;
+@group(0) @binding(4) var<storage, read> nearest: array<u32>;
+/// The index of each column among all.
+@group(0) @binding(5) var<storage, read> given: array<u32>;
 {%- if halves %}
 @group(0) @binding(6) var<storage, read> residuals: array<f32>;
-@group(0) @binding(7) var<uniform> params: MatrixCertifyParams;
+@group(0) @binding(7) var<uniform> params: CertifyParams;
 {%- else %}
 @group(0) @binding(6) var<uniform> params: CertifyParams;
 {%- endif %}
@@ -41,7 +42,7 @@ fn approach(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) 
     let row = params.first_row + index;
     let norm = norms[row];
     var bounds = reach_of[row];
-    if labels_of_columns[merged.column] == labels[row] {
+    if given[merged.column] == nearest[row] {
         let gap = {% if halves %}gap_of(merged.column, norm, residuals[row]){% else %}gap_of(merged.column, norm){% endif %};
         bounds.x = min(bounds.x, length_above(norm, merged.best, gap));
         bounds.y = min(bounds.y, length_below(norm, merged.second));

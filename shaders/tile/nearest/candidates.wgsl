@@ -7,25 +7,10 @@
 {%- if has_vectors %} The depth is a multiple of 4.{% endif %}
 {%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
 // Numerics  As nearest.wgsl: the same sums in the same order.
-// Mirror    crate::tile::kernels::CandidatesParams, crate::tile::kernels::Listed
 
-struct CandidatesParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    first_listed: u32,
-    first_column: u32,
-    split_columns: u32,
-    // Which of the counters tells how many entries the list has.
-    counter: u32,
-}
+{{ CandidatesParams }}
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{{ Listed }}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
 @group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;

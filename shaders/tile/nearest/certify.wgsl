@@ -1,22 +1,18 @@
-// Computes  the label of each row from the partial results of its splits, and whether the error bound certifies it:
+// Computes  the nearest column of each row, as far as the tile knows, from the partial results of its splits, and whether the error bound certifies it:
 //           second - best > gap. {% if halves %}gap = 2 (w * weight + constant + square * norm^2), with the best column's weight and
 //           constant and w = residual + ratio * norm.{% else %}gap = 2 (min(square * norm^2, slope * norm + constant) + error of the best
-//           column).{% endif %} Uncertified rows are listed with the limit inside which their nearest column must lie. Certified
-//           rows whose label differs from the old one are counted.
+//           column).{% endif %} Uncertified rows are left, with the limit inside which their nearest column must lie. Certified
+//           rows whose nearest column is another than before are counted.
 // Mapping   One invocation owns one row{% if listed %} of a list{% endif %}.
-// Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing. The list has room for every row.
+// Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing. There is room for every row that is left.
 // Numerics  f32; the slack for these operations is part of the parameters. Splits are merged in order. The order of
-//           the list is not fixed; nothing depends on it.
-// Mirror    crate::tile::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::kernels::Partial, crate::tile::kernels::Listed
+//           the rows that are left is not fixed; nothing depends on it.
 
-{% include "tile/nearest/certificate.wgsl" %}
+{{ CertifyParams }}
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{{ Partial }}
+
+{{ Listed }}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;
@@ -27,16 +23,16 @@ struct Listed {
 {%- else %}
 @group(0) @binding(3) var<storage, read> errors: array<f32>;
 {%- endif %}
-@group(0) @binding(4) var<storage, read_write> labels: array<u32>;
-@group(0) @binding(5) var<storage, read_write> list: array<Listed>;
-/// Rows listed, certified rows that changed; then the same of the tier behind a list.
+@group(0) @binding(4) var<storage, read_write> nearest: array<u32>;
+@group(0) @binding(5) var<storage, read_write> left: array<Listed>;
+/// Rows left and certified rows that changed, of a pass over a window; then the same of a pass over what that left.
 @group(0) @binding(6) var<storage, read_write> counters: array<atomic<u32>, 4>;
 {%- if halves %}
 @group(0) @binding(7) var<storage, read> residuals: array<f32>;
-@group(0) @binding(8) var<uniform> params: MatrixCertifyParams;
+@group(0) @binding(8) var<uniform> params: CertifyParams;
 {%- elif listed %}
 /// The rows of this pass.
-@group(0) @binding(7) var<storage, read> passed: array<Listed>;
+@group(0) @binding(7) var<storage, read> list: array<Listed>;
 @group(0) @binding(8) var<uniform> params: CertifyParams;
 {%- else %}
 @group(0) @binding(7) var<uniform> params: CertifyParams;
@@ -62,23 +58,23 @@ fn certify(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     if index < rows {
         let merged = merged_partial(index);
         {%- if listed %}
-        let row = passed[params.first_row + index].row;
-        let before = passed[params.first_row + index].before;
+        let row = list[params.first_row + index].row;
+        let before = list[params.first_row + index].before;
         {%- else %}
         let row = params.first_row + index;
-        let before = labels[row];
+        let before = nearest[row];
         {%- endif %}
         let norm = norms[row];
         let gap = {% if halves %}gap_of(merged.column, norm, residuals[row]){% else %}gap_of(merged.column, norm){% endif %};
-        let label = given[merged.column];
-        labels[row] = label;
+        let column = given[merged.column];
+        nearest[row] = column;
         if merged.second - merged.best > gap {
-            if label != before {
+            if column != before {
                 atomicAdd(&shared_changed, 1u);
             }
         } else {
             let slot = atomicAdd(&counters[{{ 2 if listed else 0 }}], 1u);
-            list[slot] = Listed(row, label, before, merged.best + gap);
+            left[slot] = Listed(row, column, before, merged.best + gap);
         }
     }
     workgroupBarrier();

@@ -1,4 +1,5 @@
-{#- Expects  `partials`, `errors` and `params` of certificate.wgsl. -#}
+{#- What a certificate under the bound of a tier makes of the results of its tile.
+    Expects  halves, `partials`, `errors`, `params`. -#}
 /// What all splits of a row come to.
 fn merged_partial(index: u32) -> Partial {
     var merged = partials[index];

@@ -11,32 +11,13 @@
 {%- endif %}
 //           Ties keep the lowest column within an invocation; a tie between two invocations makes the second equal to
 //           the best, which certifies nothing.
-// Mirror    crate::tile::kernels::NearestParams, crate::tile::kernels::Partial
 
-struct NearestParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    first_row: u32,
-    first_column: u32,
-    split_columns: u32,
-    first_split: u32,
-    stride: u32,
-}
+{{ NearestParams }}
 
-struct Partial {
-    best: f32,
-    second: f32,
-    column: u32,
-}
+{{ Partial }}
 {%- if listed %}
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{{ Listed }}
 {%- endif %}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;

@@ -5,16 +5,12 @@
 // Mapping   One invocation owns one row{% if listed %} of a list{% endif %}.
 // Bounds    Rows beyond the end{% if listed %}, and beyond the end of the list,{% endif %} do nothing.
 // Numerics  f32, rounded outwards (lengths.wgsl).
-// Mirror    crate::tile::kernels::{% if halves %}MatrixCertifyParams{% else %}CertifyParams{% endif %}, crate::tile::kernels::Partial{% if listed %}, crate::tile::kernels::Listed{% endif %}
-{% include "tile/nearest/certificate.wgsl" %}
+{{ CertifyParams }}
+
+{{ Partial }}
 {%- if listed %}
 
-struct Listed {
-    row: u32,
-    label: u32,
-    before: u32,
-    limit: f32,
-}
+{{ Listed }}
 {%- endif %}
 
 @group(0) @binding(0) var<storage, read> partials: array<Partial>;
@@ -29,10 +25,10 @@ struct Listed {
 @group(0) @binding(3) var<storage, read_write> reach_of: array<vec2<f32>>;
 {%- if halves %}
 @group(0) @binding(4) var<storage, read> residuals: array<f32>;
-@group(0) @binding(5) var<uniform> params: MatrixCertifyParams;
+@group(0) @binding(5) var<uniform> params: CertifyParams;
 {%- elif listed %}
 /// The rows of this pass.
-@group(0) @binding(4) var<storage, read> passed: array<Listed>;
+@group(0) @binding(4) var<storage, read> list: array<Listed>;
 /// The first is how many rows the list has.
 @group(0) @binding(5) var<storage, read> counters: array<u32, 4>;
 @group(0) @binding(6) var<uniform> params: CertifyParams;
@@ -57,7 +53,7 @@ fn reach(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wor
     }
     let merged = merged_partial(index);
     {%- if listed %}
-    let row = passed[params.first_row + index].row;
+    let row = list[params.first_row + index].row;
     {%- else %}
     let row = params.first_row + index;
     {%- endif %}

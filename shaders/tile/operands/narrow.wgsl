@@ -5,21 +5,8 @@
 // Numerics  Bits are rounded as integers, to nearest, and what f16 cannot hold as a normal number becomes 0: the same
 //           on every device, and read alike by devices that flush small numbers. The difference to an f32 is exact;
 //           slack and least cover the roundings of the sum and squares that underflow.
-// Mirror    crate::tile::matrix::kernels::NarrowParams
 
-struct NarrowParams {
-    rows: u32,
-    padded_rows: u32,
-    depth: u32,
-    // Words of a row of halves.
-    words: u32,
-    // Workgroups along x.
-    across: u32,
-    scale: f32,
-    unscale: f32,
-    slack: f32,
-    least: f32,
-}
+{{ NarrowParams }}
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> halves: array<u32>;

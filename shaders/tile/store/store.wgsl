@@ -5,17 +5,8 @@
 {%- if has_vectors %} The depth is a multiple of 4.{% endif %}
 {%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
 // Numerics  f32, one chain of additions per {{ chunk }} features, chunks added in order, whatever the tile.
-// Mirror    crate::tile::kernels::StoreParams
 
-struct StoreParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    first_row: u32,
-    first_column: u32,
-    stride: u32,
-    group_rows: u32,
-}
+{{ StoreParams }}
 
 @group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
 @group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;

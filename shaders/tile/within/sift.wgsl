@@ -5,21 +5,10 @@
 // Bounds    Columns beyond the last are left out. Pairs beyond the room are only counted; there are fewer than 2^32 between two
 //           clearings.
 // Numerics  None: values are compared. Those beyond 5e37 count as that.
-// Mirror    crate::tile::kernels_within::SiftParams, crate::tile::kernels_within::Limits
 
-struct SiftParams {
-    // First row of the values, and of the limits.
-    first_row: u32,
-    first_limit: u32,
-    // Columns of a row of values, all of which are met.
-    columns: u32,
-    // Number of the first column.
-    first_column: u32,
-    // Pairs that there is room for.
-    room: u32,
-}
+{{ SiftParams }}
 
-{% include "tile/within/limits.wgsl" %}
+{{ Limits }}
 
 @group(0) @binding(0) var<storage, read> values: array<f32>;
 @group(0) @binding(1) var<storage, read> limits: array<Limits>;

@@ -10,37 +10,18 @@
 {%- if is_whole %} The depth is at most {{ depth_step }}.{% endif %}
 // Numerics  f32. One chain of additions per {{ chunk }} features; the chunks are added in order. A column counts as sure with
 //           2^-20 of what was added to its value to spare: more than four roundings, in whatever order.
-// Mirror    crate::tile::kernels_within::WithinParams, crate::tile::kernels_within::Limits
 
-struct WithinParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    // First row of this dispatch.
-    first_row: u32,
-    // Number of the first column.
-    first_column: u32,
-    // Pairs that there is room for.
-    room: u32,
-}
+{{ WithinParams }}
 
-{% include "tile/within/limits.wgsl" %}
+{{ Limits }}
 
-@group(0) @binding(0) var<storage, read> x: array<{{ operand }}>;
-@group(0) @binding(1) var<storage, read> y: array<{{ operand }}>;
-/// Half norm and error of each column.
-@group(0) @binding(2) var<storage, read> norms: array<vec2<f32>>;
+{% include "tile/product/step_operands.wgsl" %}
+
 @group(0) @binding(3) var<storage, read> limits: array<Limits>;
 /// The number of pairs, then for each row how many are listed and how many are sure.
 @group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;
 @group(0) @binding(5) var<storage, read_write> pairs: array<vec2<u32>>;
 @group(0) @binding(6) var<uniform> params: WithinParams;
-
-fn x_row(row: u32) -> u32 {
-    return params.first_row + row;
-}
-
-{% include "tile/product/load.wgsl" %}
 
 /// Bit 0: listed. Bit 1: sure.
 fn verdict(value: f32, norm: vec2<f32>, column: u32, limit: Limits) -> u32 {
@@ -55,24 +36,13 @@ fn verdict(value: f32, norm: vec2<f32>, column: u32, limit: Limits) -> u32 {
 
 @compute @workgroup_size({{ invocations }})
 fn within(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
-    let own_row = local / {{ threads_across }}u;
-    let own_column = local % {{ threads_across }}u;
-    let row_tile = workgroup.x * {{ tile_rows }}u;
-    let column_tile = workgroup.y * {{ tile_columns }}u;
     {%- for r in range(invocation_rows) %}
-    let row_{{ r }} = row_tile + own_row * {{ invocation_rows }}u + {{ r }}u;
-    var limit_{{ r }} = Limits(-3e38, -3e38, 0xffffffffu);
-    if row_{{ r }} < params.rows {
-        limit_{{ r }} = limits[params.first_row + row_{{ r }}];
-    }
     // One bit per column.
     var listed_{{ r }} = 0u;
     var sure_{{ r }} = 0u;
     {%- endfor %}
-    let depth_begin = 0u;
-    let depth_end = params.depth;
-    {% include "tile/product/product.wgsl" %}
-    let column = column_tile + own_column * {{ invocation_columns }}u;
+    {%- set no_limit = "Limits(-3e38, -3e38, 0xffffffffu)" %}
+    {%- include "tile/product/step.wgsl" %}
     {%- for v in range(invocation_columns // 4) %}{% for c in range(4) %}
     {
         let norm = norms[column + {{ 4 * v + c }}u];

@@ -2,58 +2,54 @@
 
 use minijinja::context;
 
-use crate::device::{Binding, Kernel};
 use crate::distance::blocks::Shape;
 use crate::distance::metric::Metric;
 use crate::distance::metric::{Form, is_root};
 use crate::error::Result;
+use crate::kernel::{Kernel, kernels, shared};
 use crate::tile::choice::shape::{Combine, TileShape};
-use crate::tile::product::render::render;
 
-/// What `measure` and `haversine` are told. Mirror of `MeasureParams` in the shaders.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(crate) struct MeasureParams {
-    pub first_row: u32,
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub units: [f32; 2],
-    pub most: f32,
-    pub group_rows: u32,
-    pub kind: u32,
-    pub parts: u32,
+shared! {
+    /// What `measure` and `haversine` are told.
+    struct MeasureParams {
+        /// Row of the window that the first workgroup starts with.
+        first_row: u32,
+        /// End of the rows, and rows of the Y window.
+        rows: u32,
+        columns: u32,
+        /// Features.
+        depth: u32,
+        /// A value is multiplied by one after the other.
+        units: [f32; 2],
+        /// Largest magnitude of a value before the units.
+        most: f32,
+        /// Row tiles that take turns under one column tile.
+        group_rows: u32,
+        /// Which metric of bits.
+        kind: u32,
+        /// Rows of the originals that belong to a row: 2 where the second one holds what the first one leaves.
+        parts: u32,
+    }
+
+    /// What `accumulate` is told.
+    struct AccumulateParams {
+        /// Row of the window that the first workgroup starts with.
+        first_row: u32,
+        /// End of the rows, and rows of the Y window.
+        rows: u32,
+        columns: u32,
+        /// Features.
+        depth: u32,
+        /// What results are multiplied by.
+        unit: f32,
+        /// Largest result before the unit.
+        most: f32,
+        /// The power of Minkowski.
+        power: f32,
+        /// 1 where features have weights.
+        weighted: u32,
+    }
 }
-
-/// What `accumulate` is told. Mirror of `AccumulateParams` in the shader.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(crate) struct AccumulateParams {
-    pub first_row: u32,
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub unit: f32,
-    pub most: f32,
-    pub power: f32,
-    pub weighted: u32,
-}
-
-const EXPANDED: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Uniform,
-];
-const PLAIN: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const WEIGHTED: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const WITH_NORMS: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
 
 /// Tiles of `accumulate` and `haversine`: two accumulators per pair leave no registers for larger ones.
 const TILES: [TileShape; 2] = [TileShape::plain(32, 32, 4, 4, 16), TileShape::plain(64, 64, 4, 4, 16)];
@@ -116,71 +112,53 @@ pub(crate) fn kernel(metric: Metric, shape: &TileShape) -> Result<Kernel> {
     match kernel_of(metric) {
         MetricKernel::Measure => measure(metric, shape),
         MetricKernel::Accumulate => accumulate(metric, shape),
-        MetricKernel::Haversine => {
-            let source = render("distance/haversine.wgsl", shape.context(Combine::Dot))?;
-            Ok(Kernel { name: "measure angles", entry: "haversine", source, bindings: WITH_NORMS })
-        }
+        MetricKernel::Haversine => haversine(shape),
     }
 }
 
-fn measure(metric: Metric, shape: &TileShape) -> Result<Kernel> {
-    let form = Form::of(metric);
-    let root = is_root(metric);
-    let (name, combine) = match (metric, form) {
-        (_, Form::Expanded) if root => ("measure lengths", Combine::Dot),
-        (_, Form::Expanded) => ("measure squares", Combine::Dot),
-        (_, Form::Counts) => ("measure counts", Combine::Dot),
-        (Metric::Manhattan, _) => ("measure manhattan", Combine::Manhattan),
-        (Metric::Chebyshev, _) => ("measure chebyshev", Combine::Chebyshev),
-        _ => ("measure products", Combine::Dot),
-    };
-    let (is_expanded, is_counted) = (form == Form::Expanded, form == Form::Counts);
-    let context = context! { is_expanded, is_counted, root, ..shape.context(combine) };
-    let source = render("distance/measure.wgsl", context)?;
-    let bindings = match form {
-        Form::Expanded => EXPANDED,
-        Form::Counts => WITH_NORMS,
-        _ => PLAIN,
-    };
-    Ok(Kernel { name, entry: "measure", source, bindings })
-}
-
-fn accumulate(metric: Metric, shape: &TileShape) -> Result<Kernel> {
-    let is_power = metric == Metric::Minkowski;
-    let passes = if is_power { vec!["largest", "powers"] } else { vec!["sums"] };
-    let is_packed = matches!(metric, Metric::BitHamming | Metric::BitJaccard);
-    let context = context! { metric => metric.name(), passes, is_packed, ..shape.context(Combine::Dot) };
-    let source = render("distance/accumulate.wgsl", context)?;
-    let bindings = if is_power { WEIGHTED } else { PLAIN };
-    Ok(Kernel { name: "accumulate", entry: "accumulate", source, bindings })
-}
-
-/// Every kernel that a plan can choose, with what tells it apart.
-#[cfg(feature = "test-hooks")]
-pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
-    let mut kernels = Vec::new();
-    // Cosine distances are squared distances of unit rows; all metrics of bits have one kernel.
-    let tuned = [
-        Metric::SquaredEuclidean,
-        Metric::Euclidean,
-        Metric::InnerProduct,
-        Metric::Manhattan,
-        Metric::Chebyshev,
-        Metric::Jaccard,
-    ];
-    for metric in tuned {
-        for shape in crate::tile::choice::family::candidates(crate::tile::choice::family::Fold::Store) {
-            let name = format!("{metric}, {}", shape.variant());
-            kernels.push((name, measure(metric, &shape)?));
-        }
+// Of the metrics of products: cosine distances are squared distances of unit rows; all metrics of bits have one kernel.
+kernels! {
+    /// The tile of products, or of plain differences.
+    fn measure(metric: Metric, shape: &TileShape)
+    for [
+        metric in [
+            Metric::SquaredEuclidean,
+            Metric::Euclidean,
+            Metric::InnerProduct,
+            Metric::Manhattan,
+            Metric::Chebyshev,
+            Metric::Jaccard,
+        ],
+        shape in &crate::tile::choice::family::candidates(crate::tile::choice::family::Fold::Store),
+    ] {
+        let form = Form::of(metric);
+        let root = is_root(metric);
+        let (name, combine) = match (metric, form) {
+            (_, Form::Expanded) if root => ("measure lengths", Combine::Dot),
+            (_, Form::Expanded) => ("measure squares", Combine::Dot),
+            (_, Form::Counts) => ("measure counts", Combine::Dot),
+            (Metric::Manhattan, _) => ("measure manhattan", Combine::Manhattan),
+            (Metric::Chebyshev, _) => ("measure chebyshev", Combine::Chebyshev),
+            _ => ("measure products", Combine::Dot),
+        };
+        let (is_expanded, is_counted) = (form == Form::Expanded, form == Form::Counts);
+        let context = context! { is_expanded, is_counted, root, ..shape.context(combine) };
+        Ok(Kernel::render("distance/measure.wgsl", &[MeasureParams::WGSL], context)?.named(name))
     }
-    for metric in ACCUMULATED.into_iter().chain([Metric::Haversine]) {
-        for shape in TILES {
-            let name = format!("{metric}, {}", shape.variant());
-            kernels.push((name, kernel(metric, &shape)?));
-        }
+
+    /// The loop over features with a step of the metric.
+    fn accumulate(metric: Metric, shape: &TileShape) for [metric in ACCUMULATED, shape in &TILES] {
+        let passes = if metric == Metric::Minkowski { vec!["largest", "powers"] } else { vec!["sums"] };
+        let is_packed = matches!(metric, Metric::BitHamming | Metric::BitJaccard);
+        let context = context! { metric => metric.name(), passes, is_packed, ..shape.context(Combine::Dot) };
+        Kernel::render("distance/accumulate.wgsl", &[AccumulateParams::WGSL], context)
     }
-    Ok(kernels)
+
+    /// Angles.
+    fn haversine(shape: &TileShape) for [shape in &TILES] {
+        let context = shape.context(Combine::Dot);
+        Ok(Kernel::render("distance/haversine.wgsl", &[MeasureParams::WGSL], context)?.named("measure angles"))
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use crate::data::Points;
 use crate::data::frame::Frame;
 use crate::error::Result;
 use crate::kmeans::problem::{norm_above, row_square};
-use crate::tile::nearest::cpu::{Labelled, NearestTile, ROW_GROUP, Scratch, Values};
+use crate::tile::collect::cpu::{self as collect, Columns, Packed, Sums};
+use crate::tile::nearest::cpu::{Labelled, NearestTile, Scratch};
 use crate::tile::nearest::exact;
 use crate::tile::operands::columns::Codebook;
 use crate::tile::product::cpu::bytes::BytePanels;
@@ -89,44 +90,40 @@ pub(crate) struct Top {
     pub squared: Vec<f64>,
 }
 
-/// The `count` nearest of the distinct centroids of each row: the tile screens, `f64` decides.
-///
-/// With the error bound E, a centroid among the nearest has a tile value of at most the count-th least plus 2 E.
+/// The `count` nearest of the distinct centroids of each row: lists hold those that may be, `f64` decides.
 pub(crate) fn top(rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
-    let panels = Panels::new(book, &book.half_norms);
-    let (total, columns) = (rows.points.rows(), rows.points.columns());
-    let blocks: Vec<Result<Vec<Top>>> = (0..total.div_ceil(ROW_GROUP))
+    let chain = Panels::chain(book.depth);
+    let screen = book.screen(chain);
+    let packed = Packed::Single(Panels::new(book, &screen.half_norms));
+    let numbers: Vec<u32> = (0..book.len() as u32).collect();
+    let columns = Columns { packed: &packed, errors: &screen.errors, numbers: &numbers };
+    let (total, depth) = (rows.points.rows(), rows.points.columns());
+    let rows_each = block_rows(depth);
+    let blocks: Vec<Result<Vec<Top>>> = (0..total.div_ceil(rows_each))
         .into_par_iter()
-        .map_init(
-            || (vec![0.0; ROW_GROUP * columns], Values::new(&panels), Vec::new()),
-            |(x, values, sorted), group| {
-                rows.cancel.check()?;
-                let start = group * ROW_GROUP;
-                let x = &mut x[..ROW_GROUP.min(total - start) * columns];
-                rows.frame.load(rows.argument, rows.points, start, x)?;
-                let values = values.of(x, &panels, book.len());
-                Ok(x.chunks_exact(columns)
-                    .zip(values)
-                    .map(|(x, v)| top_of(x, v, book, count, sorted))
-                    .collect())
-            },
-        )
+        .map_init(Sums::default, |sums, index| {
+            rows.cancel.check()?;
+            let start = index * rows_each;
+            let here = rows_each.min(total - start);
+            let mut block = collect::Block::new(here, depth);
+            rows.frame.load(rows.argument, rows.points, start, &mut block.x[..here * depth])?;
+            for (list, x) in block.lists.iter_mut().zip(block.x.chunks_exact(depth)) {
+                let norm = norm_above(row_square(x));
+                list.gap = 2.0 * f64::from(book.bound(chain, norm).shared(norm));
+            }
+            block.collect(&columns, Some(count), sums);
+            (0..here).for_each(|row| block.tighten(row, count));
+            let decided = block.x.chunks_exact(depth).zip(&block.lists).map(|(x, list)| {
+                decide(x, list.entries.iter().map(|entry| entry.column as usize), book, count)
+            });
+            Ok(decided.collect())
+        })
         .collect();
     let mut all = Vec::with_capacity(total);
     for block in blocks {
         all.extend(block?);
     }
     Ok(all)
-}
-
-fn top_of(x: &[f32], values: &[f32], book: &Codebook, count: usize, sorted: &mut Vec<f32>) -> Top {
-    let norm = norm_above(row_square(x));
-    let gap = book.bound(Panels::chain(book.depth), norm).gap(norm);
-    sorted.clear();
-    sorted.extend_from_slice(values);
-    let (_, &mut last, _) = sorted.select_nth_unstable_by(count - 1, f32::total_cmp);
-    let candidates = values.iter().enumerate().filter(|&(_, &value)| value <= last + gap);
-    decide(x, candidates.map(|(column, _)| column), book, count)
 }
 
 /// The `count` nearest among some columns, decided in `f64`.

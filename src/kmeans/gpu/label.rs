@@ -1,6 +1,7 @@
 //! Labels and nearest centroids of any rows on the GPU: windows are copied, worked on and read back one after the other.
 
 use bytemuck::cast_slice;
+use rayon::prelude::*;
 
 use super::plan::{Plan, Shape};
 use super::{forget, limits_beside, read_labels};
@@ -9,12 +10,12 @@ use crate::error::Result;
 use crate::kmeans::cpu::label::{self, Rows, Top};
 use crate::kmeans::lloyd::Pass;
 use crate::kmeans::problem::{norm_above, row_square};
+use crate::tile::choice::choose::Task as TileTask;
 use crate::tile::choice::family::Fold;
 use crate::tile::choice::tune::cache::table_of;
-use crate::tile::nearest::gpu::shortlist::Shortlister;
-use crate::tile::nearest::gpu::{self as tile, Labeller, Task, Window};
-use crate::tile::operands::columns::Codebook;
-use crate::tile::operands::gpu::columns::DeviceBook;
+use crate::tile::collect::gpu::{CollectSizes, Collector, Columns, OperandBytes, Product};
+use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
+use crate::tile::operands::columns::{Codebook, Screen};
 
 /// Labels of any rows.
 pub(crate) fn predict(
@@ -24,8 +25,8 @@ pub(crate) fn predict(
     n_clusters: usize,
 ) -> Result<(Vec<u32>, Pass)> {
     let (shape, plan) = predict_plan(gpu, rows, n_clusters)?;
-    let mut labeller = Labeller::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
-    let device_book = labeller.book(book)?;
+    let mut labeller = Cascade::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
+    let device_columns = labeller.columns(book)?;
     let labels = gpu.buffer("labels", 4 * plan.window_rows as u64)?;
     forget(gpu, &labels, plan.window_rows)?;
     let (mut result, mut pass) = (vec![0; shape.rows], Pass::default());
@@ -33,40 +34,64 @@ pub(crate) fn predict(
         let load =
             |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, window.start + row, x);
         let task = Task {
-            book: &device_book,
+            columns: &device_columns,
             largest_norm: largest,
             window,
-            labels: &labels,
+            nearest: &labels,
             reach: None,
             load: &load,
         };
-        let tile::Labelled { changed, screened, rechecked } = labeller.label(&task)?;
+        let tile::RowCounts { changed, screened, rechecked } = labeller.search(&task)?;
         pass = pass.plus(Pass { changed, screened, rechecked, products: 0 });
         read_labels(gpu, &labels, n_clusters, &mut result[window.start..window.start + window.rows])
     })?;
     Ok((result, pass))
 }
 
-/// The `count` nearest centroids of any rows: the device screens, `f64` on the host decides.
+/// The `count` nearest centroids of any rows: the device lists those that may be, `f64` on the host decides.
 pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
-    let (shape, mut plan) = predict_plan(gpu, rows, book.len())?;
-    // Shortlists are of `f32` tiles alone.
-    plan.matrix = None;
-    let tile = table_of(gpu).shape(&shape.task(Fold::Store), &gpu.limits());
-    let device_book = DeviceBook::plain(gpu, plan.column_window, book)?;
-    let mut shortlister = Shortlister::new(gpu, tile, count, rows.cancel.clone())?;
-    let mut result = Vec::with_capacity(shape.rows);
-    let mut x = vec![0.0; shape.columns];
-    each_window(gpu, rows, &plan, |window, largest| {
-        shortlister.shortlist(&device_book, largest, window, |row, found| {
-            rows.frame.load(rows.argument, rows.points, window.start + row, &mut x)?;
-            result.push(match found {
-                Some(found) => label::decide(&x, found.iter().map(|&column| column as usize), book, count),
-                None => label::decide(&x, 0..book.len(), book, count),
-            });
-            Ok(())
-        })
-    })?;
+    let (total, columns, depth) = (rows.points.rows(), book.len(), book.depth);
+    let mut limits = gpu.limits();
+    limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
+    let tile = table_of(gpu).shape(&TileTask { fold: Fold::Store, rows: total, columns, depth }, &limits);
+    let sizes = CollectSizes::new(OperandBytes::single(depth), (total, columns, depth), count, &limits)?;
+    let mut collector = Collector::new(gpu, Product::Single(tile), sizes, rows.cancel.clone())?;
+    let chain = tile.chain(depth, gpu.keeps_order());
+    let Screen { half_norms, errors } = book.device_screen(chain);
+    let terms: Vec<(f32, f32)> = half_norms.into_iter().zip(errors).collect();
+    let upload = |first: usize| {
+        let window = first..columns.min(first + sizes.window);
+        let y = &book.rounded[window.start * depth..window.end * depth];
+        Columns::single(gpu, first, y, &terms[window])
+    };
+    let all = if columns <= sizes.window { Some(upload(0)?) } else { None };
+    let mut result = Vec::with_capacity(total);
+    for start in (0..total).step_by(sizes.rows) {
+        rows.cancel.check()?;
+        let mut x = vec![0.0; sizes.rows.min(total - start) * depth];
+        rows.frame.load(rows.argument, rows.points, start, &mut x)?;
+        let norms: Vec<f32> = x.par_chunks_exact(depth).map(|x| norm_above(row_square(x))).collect();
+        let bound = book.device_bound(chain, norms.iter().fold(0.0_f32, |largest, &norm| norm.max(largest)));
+        let gaps: Vec<f32> = norms.iter().map(|&norm| 2.0 * bound.shared(norm)).collect();
+        let on_device = collector.rows(&x, None, &gaps)?;
+        match &all {
+            Some(all) => collector.meet(&on_device, all)?,
+            None => (0..columns)
+                .step_by(sizes.window)
+                .try_for_each(|first| collector.meet(&on_device, &upload(first)?))?,
+        }
+        let found = collector.deliver(&on_device)?;
+        let decided = x.par_chunks_exact(depth).zip(&found).map(|(x, found)| {
+            // A device that names too few columns, or one that does not exist, is not believed.
+            let is_sound =
+                |found: &&Vec<u32>| found.len() >= count && found.iter().all(|&at| (at as usize) < columns);
+            match found.as_ref().filter(is_sound) {
+                Some(found) => label::decide(x, found.iter().map(|&column| column as usize), book, count),
+                None => label::decide(x, 0..columns, book, count),
+            }
+        });
+        result.par_extend(decided);
+    }
     Ok(result)
 }
 

@@ -4,7 +4,6 @@ pub(crate) mod kernels;
 pub(crate) mod label;
 pub(crate) mod plan;
 mod prune;
-mod single_submission;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -20,12 +19,12 @@ use super::lloyd::{Pass, Passes};
 use super::params::{Params, Prune};
 use super::problem::Problem;
 use super::problem::Sums;
-use crate::device::{DeviceBuffer, Gpu, Limits};
+use crate::device::{DeviceBuffer, Gpu, Limits, Stage};
 use crate::error::{Error, Result};
 use crate::tile::choice::tune::cache::table_of;
-use crate::tile::nearest::gpu::{self as tile, Labeller, Task, Window};
+use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
 use crate::tile::operands::columns::Codebook;
-use crate::tile::operands::gpu::columns::DeviceBook;
+use crate::tile::operands::gpu::columns::DeviceColumns;
 use crate::tile::product::units;
 
 /// Labels that one thread takes at a time.
@@ -69,7 +68,7 @@ pub(crate) struct GpuPasses<'p, 'd> {
     pub(crate) problem: &'p Problem<'d>,
     plan: Plan,
     resident: Option<Arc<Resident>>,
-    pub(crate) labeller: Labeller,
+    pub(crate) labeller: Cascade,
     pub(crate) pruner: Option<Pruner>,
     pub(crate) summer: Summer,
     pub(crate) labels: Vec<DeviceBuffer>,
@@ -98,7 +97,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let prunes = params.prune != Prune::Never && Pruner::is_wanted(&shape, params);
         let shape = Shape { prunes, ..shape };
         let plan = plan_in_free_memory(gpu, &shape, slot)?;
-        let labeller = Labeller::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
+        let labeller = Cascade::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
         let pruner = plan.keeps_reach.then(|| Pruner::new(gpu, &plan, &shape, params)).transpose()?;
         let summer = Summer::new(gpu, &shape, &problem.grid)?;
         let per_row = |label| {
@@ -141,7 +140,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
 
     fn pass_window(
         &mut self,
-        book: &DeviceBook,
+        columns: &DeviceColumns,
         update: &UpdatePlan,
         window: &Window,
         weights: Option<&DeviceBuffer>,
@@ -151,8 +150,9 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let labels = &self.labels[index];
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
         let reach = self.pruner.as_ref().map(|pruner| pruner.reach(index));
-        let task = Task { book, largest_norm: problem.largest_norm, window, labels, reach, load: &load };
-        let labelled = self.labeller.label(&task)?;
+        let task =
+            Task { columns, largest_norm: problem.largest_norm, window, nearest: labels, reach, load: &load };
+        let labelled = self.labeller.search(&task)?;
         self.update_window(update, window, weights, index)?;
         Ok(self.passed(labelled, window.rows))
     }
@@ -160,7 +160,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
     /// The pass over a window's rows that bounds leave open, where that pays.
     fn pass_doubts(
         &mut self,
-        (book, farthest): (&DeviceBook, Option<&FarthestOnDevice>),
+        (columns, farthest): (&DeviceColumns, Option<&FarthestOnDevice>),
         update: &UpdatePlan,
         window: &Window,
         weights: Option<&DeviceBuffer>,
@@ -170,10 +170,10 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let Some(pruner) = pruner else { return Ok(None) };
         let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
         let task = Task {
-            book,
+            columns,
             largest_norm: problem.largest_norm,
             window,
-            labels: &labels[index],
+            nearest: &labels[index],
             reach: None,
             load: &load,
         };
@@ -181,7 +181,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             return Ok(None);
         };
         let task = Task { reach: Some(pruner.reach(index)), ..task };
-        let labelled = labeller.label_listed(&task, count)?;
+        let labelled = labeller.search_listed(&task, count)?;
         self.update_window(update, window, weights, index)?;
         let mut pass = self.passed(labelled, count as usize);
         pass.products += (window.rows * met) as u64;
@@ -197,14 +197,14 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         index: usize,
     ) -> Result<()> {
         let rows = Labelled { window, weights, labels: &self.labels[index], summed: &self.summed[index] };
-        let mut batch = self.gpu.batch("sums");
+        let mut batch = self.gpu.batch(Stage::Sums);
         self.summer.record(&mut batch, update, &rows, self.labeller.scratch())?;
         batch.submit()
     }
 
     /// What labelling came to, in which `rows` rows met all centroids.
-    pub(crate) fn passed(&self, labelled: tile::Labelled, rows: usize) -> Pass {
-        let tile::Labelled { changed, screened, rechecked } = labelled;
+    pub(crate) fn passed(&self, labelled: tile::RowCounts, rows: usize) -> Pass {
+        let tile::RowCounts { changed, screened, rechecked } = labelled;
         Pass { changed, screened, rechecked, products: (rows * self.sums.weights.len()) as u64 }
     }
 }
@@ -243,7 +243,7 @@ impl GpuPasses<'_, '_> {
     /// Two windows take turns: one is filled while the device works on the other.
     fn pass_streamed(
         &mut self,
-        (book, farthest): (&DeviceBook, Option<&FarthestOnDevice>),
+        (columns, farthest): (&DeviceColumns, Option<&FarthestOnDevice>),
         update: &UpdatePlan,
     ) -> Result<Pass> {
         let (gpu, problem) = (self.gpu.clone(), self.problem);
@@ -256,9 +256,9 @@ impl GpuPasses<'_, '_> {
             let (passed, filled) = rayon::join(
                 || {
                     let (window, weights) = (&current.window, current.weights.as_ref());
-                    match self.pass_doubts((book, farthest), update, window, weights, index)? {
+                    match self.pass_doubts((columns, farthest), update, window, weights, index)? {
                         Some(passed) => Ok(passed),
-                        None => self.pass_window(book, update, window, weights, index),
+                        None => self.pass_window(columns, update, window, weights, index),
                     }
                 },
                 || windows.get(index + 1).map_or(Ok(()), |&rows| next.fill(&gpu, problem, rows)),
@@ -360,18 +360,17 @@ impl Passes for GpuPasses<'_, '_> {
     }
 
     fn assign(&mut self, book: &Codebook) -> Result<Pass> {
-        let device_book = self.labeller.book(book)?;
+        let columns = self.labeller.columns(book)?;
         let update = self.begin_update()?;
-        let columns = self.labeller.tile_columns();
         let farthest = match &mut self.pruner {
-            Some(pruner) => pruner.begin(&self.gpu, book, columns)?,
+            Some(pruner) => pruner.begin(&self.gpu, book, self.labeller.tile_columns())?,
             None => None,
         };
         let farthest_columns =
             farthest.as_ref().map(|farthest| Codebook::new(&farthest.centroids, self.problem.columns));
         let on_device = |(farthest, book)| FarthestOnDevice::new(&self.gpu, &self.labeller, farthest, book);
         let farthest = farthest.as_ref().zip(farthest_columns.as_ref()).map(on_device).transpose()?;
-        let books = (&device_book, farthest.as_ref());
+        let books = (&columns, farthest.as_ref());
         let mut pass = Pass::default();
         match self.resident.clone() {
             Some(resident) => {
@@ -383,12 +382,11 @@ impl Passes for GpuPasses<'_, '_> {
                         continue;
                     }
                     if is_one
-                        && let Some(pass) =
-                            self.pass_in_one_submission(&device_book, &update, window, weights)?
+                        && let Some(pass) = self.pass_in_one_submission(&columns, &update, window, weights)?
                     {
                         return Ok(self.ended(book, pass));
                     }
-                    pass = pass.plus(self.pass_window(&device_book, &update, window, weights, index)?);
+                    pass = pass.plus(self.pass_window(&columns, &update, window, weights, index)?);
                 }
             }
             None => pass = self.pass_streamed(books, &update)?,

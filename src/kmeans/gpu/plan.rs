@@ -6,8 +6,8 @@ use crate::tile::choice::choose::Task;
 use crate::tile::choice::family::Fold;
 use crate::tile::choice::shape::{TileShape, WIDEST};
 use crate::tile::choice::tune::table::Table;
-use crate::tile::nearest::gpu::sizes::LabellerSizes;
-use crate::tile::operands::gpu::half_columns::DeviceHalfBook;
+use crate::tile::nearest::gpu::sizes::CascadeSizes;
+use crate::tile::operands::gpu::half_columns::HalfColumns;
 use crate::tile::operands::gpu::half_rows::Halves;
 use crate::tile::product::units::shape::MatrixTile;
 
@@ -148,8 +148,8 @@ impl Plan {
     }
 
     /// Sizes of the labelling buffers.
-    pub fn labeller(&self, shape: &Shape) -> LabellerSizes {
-        LabellerSizes {
+    pub fn labeller(&self, shape: &Shape) -> CascadeSizes {
+        CascadeSizes {
             shape: self.tile,
             matrix: self.matrix,
             depth: shape.columns,
@@ -173,7 +173,7 @@ impl Plan {
         let labels = if shape.sums { 8 * shape.rows as u64 } else { 4 * self.window_rows as u64 };
         // Bounds of all rows, how far each centroid moved, and a book of the few that moved farthest.
         let few = (clusters / FEW as u64).max(1).next_multiple_of(COLUMN_STEP as u64);
-        let few_halves = self.matrix.map_or(0, |tile| DeviceHalfBook::bytes(&tile, few, few, shape.columns));
+        let few_halves = self.matrix.map_or(0, |tile| HalfColumns::bytes(&tile, few, few, shape.columns));
         let few = few * (4 * columns + 20) + few_halves;
         let reach = if self.keeps_reach { 8 * shape.rows as u64 + 4 * clusters + few } else { 0 };
         let sums = if shape.sums { clusters * (shape.summed() * 8 + 12) + 4 * shape.summed() } else { 0 };

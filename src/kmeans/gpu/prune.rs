@@ -23,13 +23,13 @@ use super::kernels::{
     DoubtParams, GAUGE_LANES, GAUGE_ROWS, GaugeParams, ShiftParams, doubt_kernel, gauge_kernel, shift_kernel,
 };
 use super::plan::{FEW, Plan, Shape};
-use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
+use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
 use crate::error::Result;
 use crate::kmeans::cpu::prune::bounds::{Margin, Moves};
 use crate::kmeans::params::{Params, Prune};
-use crate::tile::nearest::gpu::{Labeller, Reach, Task};
+use crate::tile::nearest::gpu::{Cascade, Reach, Task};
 use crate::tile::operands::columns::Codebook;
-use crate::tile::operands::gpu::columns::DeviceBook;
+use crate::tile::operands::gpu::columns::DeviceColumns;
 
 /// Operations of a pass below which finding the list takes longer than the pass: an estimate for a fast device.
 const LEAST_WORK: f64 = 2e10;
@@ -83,7 +83,7 @@ pub(crate) struct FarthestMoved {
 
 /// The same on the device.
 pub(crate) struct FarthestOnDevice<'b> {
-    book: DeviceBook<'b>,
+    columns: DeviceColumns<'b>,
     labels: DeviceBuffer,
 }
 
@@ -91,12 +91,12 @@ impl<'b> FarthestOnDevice<'b> {
     /// Copies them, with the codebook that they make.
     pub fn new(
         gpu: &Gpu,
-        labeller: &Labeller,
+        labeller: &Cascade,
         farthest: &FarthestMoved,
         book: &'b Codebook<'b>,
     ) -> Result<Self> {
         Ok(Self {
-            book: labeller.book(book)?,
+            columns: labeller.columns(book)?,
             labels: gpu.filled("labels of the farthest", &farthest.labels)?,
         })
     }
@@ -132,7 +132,7 @@ impl Pruner {
 
     /// Bounds of a window's rows.
     pub fn reach(&self, window: usize) -> Reach<'_> {
-        Reach { bounds: &self.reach[window], few: None }
+        Reach { bounds: &self.reach[window], subset: None }
     }
 
     /// New centroids that have nothing to do with the last ones.
@@ -184,7 +184,7 @@ impl Pruner {
     pub fn doubts(
         &mut self,
         gpu: &Gpu,
-        labeller: &mut Labeller,
+        labeller: &mut Cascade,
         task: &Task,
         window: usize,
         farthest: Option<&FarthestOnDevice>,
@@ -192,7 +192,7 @@ impl Pruner {
         let (list_cost, is_always) = (self.list_cost, self.is_always);
         let Some(trial) = &self.trial else { return Ok(None) };
         let (rows, n_clusters) = (task.window.rows, self.moves.shifts.len());
-        let met = farthest.map_or(0, |farthest| farthest.book.book.len());
+        let met = farthest.map_or(0, |farthest| farthest.columns.host.len());
         let costs = |count: u32, met: usize| {
             list_cost * f64::from(count) / rows as f64 + met as f64 / n_clusters as f64
         };
@@ -201,7 +201,7 @@ impl Pruner {
         let most = gpu.limits().max_workgroups_per_dimension;
         let step = BoundsStep { pruner: self, task, bounds: &self.reach[window], most };
         let [list, counters] = labeller.listed();
-        let mut batch = gpu.batch("doubt");
+        let mut batch = gpu.batch(Stage::Bounds);
         batch.clear_part(counters.slice(0, 8))?;
         step.shift(&mut batch, trial)?;
         step.open(&mut batch, [list, counters])?;
@@ -210,8 +210,8 @@ impl Pruner {
         let mut has_paid = costs(count, met) <= WORTH;
         let mut goes_on = has_paid || is_always;
         if goes_on && let Some(farthest) = farthest {
-            let reach = Some(Reach { bounds: step.bounds, few: Some(&farthest.labels) });
-            let approach = Task { book: &farthest.book, reach, ..*task };
+            let reach = Some(Reach { bounds: step.bounds, subset: Some(&farthest.labels) });
+            let approach = Task { columns: &farthest.columns, reach, ..*task };
             count = believed(labeller.approach(&approach, &|batch, listed| step.open(batch, listed))?);
             has_paid = costs(count, met) <= WORTH;
             goes_on = costs(count, 0) <= WORTH || is_always;
@@ -261,7 +261,7 @@ impl<'a> BoundsStep<'a> {
         let ((rows, n_clusters), grid) = (self.sizes(), self.grid(ROWS_PER_WORKGROUP));
         let Trial { farthest, largest, second, .. } = *trial;
         let params = ShiftParams { rows, n_clusters, across: grid[0], farthest, largest, second };
-        let bindings = [self.task.labels.whole(), trial.shifts.whole(), self.bounds.whole()];
+        let bindings = [self.task.nearest.whole(), trial.shifts.whole(), self.bounds.whole()];
         batch.dispatch(&self.pruner.shift, &bindings, bytes_of(&params), grid)
     }
 
@@ -269,7 +269,7 @@ impl<'a> BoundsStep<'a> {
     fn open(&self, batch: &mut Batch<'a>, [list, counters]: [&'a DeviceBuffer; 2]) -> Result<()> {
         let Self { pruner, task, bounds, .. } = *self;
         let ((rows, n_clusters), margin) = (self.sizes(), pruner.margin.factor());
-        if let Some(centroids) = task.book.whole() {
+        if let Some(centroids) = task.columns.single.whole() {
             let (grid, depth) = (self.grid(GAUGE_ROWS), pruner.depth);
             let params = GaugeParams {
                 rows,
@@ -285,14 +285,14 @@ impl<'a> BoundsStep<'a> {
                 task.window.x.whole(),
                 task.window.norms.whole(),
                 centroids.whole(),
-                task.labels.whole(),
+                task.nearest.whole(),
                 bounds.whole(),
             ];
             batch.dispatch(&pruner.gauge, &bindings, bytes_of(&params), grid)?;
         }
         let grid = self.grid(ROWS_PER_WORKGROUP);
         let params = DoubtParams { rows, n_clusters, across: grid[0], margin };
-        let bindings = [task.labels.whole(), bounds.whole(), list.whole(), counters.whole()];
+        let bindings = [task.nearest.whole(), bounds.whole(), list.whole(), counters.whole()];
         batch.dispatch(&pruner.doubt, &bindings, bytes_of(&params), grid)
     }
 }

@@ -1,62 +1,73 @@
-//! The kernels of shrink and expand: which variants exist, their text, arguments and parameter structs.
+//! The kernels of shrink and expand: which variants exist, and what each is told.
 
-use bytemuck::{Pod, Zeroable};
 use minijinja::{Value, context};
 
 use super::plan::{BLOCK, CHAIN, Family, LANES};
-use crate::device::{Binding, Kernel};
 use crate::error::Result;
+use crate::kernel::{Kernel, kernels, shared};
 use crate::lora::factors::MAX_RANK;
 use crate::lora::pool::{DESCRIPTOR_WORDS, MOST_PROJECTIONS};
 use crate::lora::values::Precision;
 use crate::tile::choice::shape::{Combine, TileShape};
-use crate::tile::product::render::render;
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
-pub(crate) struct ShrinkParams {
-    pub inputs: u32,
-    pub x_stride: u32,
-    pub x_first: u32,
-    pub blocks: u32,
-    pub blocks_per_plane: u32,
-    pub rank_groups: u32,
-    pub first_chunk: u32,
-    pub chunks: u32,
-    pub chunks_across: u32,
-    pub positions: u32,
-    pub rows_at: u32,
-    pub stride: u32,
-    pub group: u32,
-    pub groups: u32,
-    pub slab: u32,
-    pub page_shift: u32,
-    pub slots_at: u32,
-    pub by_row_at: u32,
-    pub used_at: u32,
-    pub used: u32,
-}
+shared! {
+    struct ShrinkParams {
+        /// Features of x, and elements from row to row and before the first.
+        inputs: u32,
+        x_stride: u32,
+        x_first: u32,
+        /// Blocks of all features, and of one plane.
+        blocks: u32,
+        blocks_per_plane: u32,
+        /// Groups of rank vectors that lie along x beside the planes, where vectors are not tiles.
+        rank_groups: u32,
+        /// The chunks in the tables, how many, and how many lie along y.
+        first_chunk: u32,
+        chunks: u32,
+        chunks_across: u32,
+        /// Positions of the batch, where their rows begin in the tables, and values from position to position.
+        positions: u32,
+        rows_at: u32,
+        stride: u32,
+        /// The group of modules among all groups, its slab, and the pages' logarithm.
+        group: u32,
+        groups: u32,
+        slab: u32,
+        page_shift: u32,
+        /// In the tables: the adapter of each position, the positions in the order of the rows, the adapters in use, and
+        /// how many these are.
+        slots_at: u32,
+        by_row_at: u32,
+        used_at: u32,
+        used: u32,
+    }
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
-pub(crate) struct ExpandParams {
-    pub planes: u32,
-    pub positions: u32,
-    pub stride: u32,
-    pub first_chunk: u32,
-    pub chunks: u32,
-    pub chunks_across: u32,
-    pub rows_at: u32,
-    pub scales_at: u32,
-    pub slots_at: u32,
-    pub by_row_at: u32,
-    pub group: u32,
-    pub groups: u32,
-    pub slab: u32,
-    pub page_shift: u32,
-    pub projections: u32,
-    pub padding: u32,
-    pub targets: [[u32; 4]; MOST_PROJECTIONS],
+    struct ExpandParams {
+        /// Rounds of sums in what shrink made, positions of the batch, and values from position to position.
+        planes: u32,
+        positions: u32,
+        stride: u32,
+        /// The chunks in the tables, how many, and how many lie along y.
+        first_chunk: u32,
+        chunks: u32,
+        chunks_across: u32,
+        /// In the tables: row, scale and adapter of each position, and the positions in the order of the rows.
+        rows_at: u32,
+        scales_at: u32,
+        slots_at: u32,
+        by_row_at: u32,
+        /// The group of modules among all groups, its slab, and the pages' logarithm.
+        group: u32,
+        groups: u32,
+        slab: u32,
+        page_shift: u32,
+        /// Projections of the group.
+        projections: u32,
+        padding: u32,
+        /// For each projection: the tile of columns that follows its last, its first element in y, elements from row to
+        /// row, columns.
+        targets: [[u32; 4]; MOST_PROJECTIONS],
+    }
 }
 
 /// A kernel of this file.
@@ -71,9 +82,9 @@ pub(crate) enum Variant {
 impl Variant {
     /// Its text.
     pub(crate) fn kernel(&self) -> Result<Kernel> {
-        match self {
-            Self::Shrink(family, columns, layout) => shrink_kernel(*family, *columns, layout),
-            Self::Expand(family, layout) => expand_kernel(*family, layout),
+        match *self {
+            Self::Shrink(family, columns, layout) => shrink_kernel(family, columns, layout),
+            Self::Expand(family, layout) => expand_kernel(family, layout),
         }
     }
 }
@@ -100,29 +111,16 @@ const SPAN: u32 = 64;
 /// Invocations of the stream kernel of expand, each with four columns.
 const EXPAND_LANES: u32 = 128;
 
-const PLAIN: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Uniform,
-];
-const COUNTED: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::Uniform,
-];
-
 impl Layout {
-    fn bindings(&self) -> &'static [Binding] {
-        if self.is_counted { COUNTED } else { PLAIN }
+    /// Every layout.
+    #[cfg(feature = "test-hooks")]
+    fn all() -> impl Iterator<Item = Self> {
+        Precision::ALL.into_iter().flat_map(|precision| {
+            (0..8).map(move |bits| {
+                let [is_vector, has_wide_weights, is_counted] = [0, 1, 2].map(|bit| bits >> bit & 1 == 1);
+                Self { precision, is_vector, has_wide_weights, is_counted }
+            })
+        })
     }
 
     /// What the templates need beside the shape; `vector` is the elements that a vector of weights has.
@@ -138,7 +136,6 @@ impl Layout {
         let name = self.precision.name();
         context! {
             descriptor_words => DESCRIPTOR_WORDS,
-            most_projections => MOST_PROJECTIONS,
             chain => CHAIN,
             block => BLOCK,
             lanes => LANES,
@@ -165,96 +162,72 @@ pub(crate) fn expand_columns(family: Family) -> u32 {
     }
 }
 
-/// Shrink in `family`, whose tiles have `columns` rank vectors.
-fn shrink_kernel(family: Family, columns: u32, layout: &Layout) -> Result<Kernel> {
-    let bindings = layout.bindings();
-    let stream = |rows: u32| {
-        let context = context! { rows => rows, ranks => if rows == 1 { 16 } else { 8 } };
-        let source = render("lora/shrink.wgsl", layout.context(X_VECTOR, context))?;
-        Ok(Kernel { name: "shrink", entry: "shrink", source, bindings })
-    };
-    let (rows, is_dense) = match family {
-        Family::Stream(rows) => return stream(rows),
-        Family::Routed => return stream(1),
-        Family::Tile(rows) => (rows, false),
-        Family::Dense(rows) => (rows, true),
-    };
-    // Long steps, of two chains, where the panels stay within the 16 KiB that every device has.
-    let is_long = columns == 32 && !(is_dense && rows == 64);
-    let shape = TileShape::plain(rows, columns, 4, 4, if is_long { 2 * CHAIN } else { CHAIN });
-    let context = context! {
-        stage => "lora/stage_shrink.wgsl",
-        chunk_steps => 1,
-        fold_every => CHAIN,
-        is_dense,
-        ..shape.context(Combine::Dot)
-    };
-    let source = render("lora/shrink_tile.wgsl", layout.context(X_VECTOR, context))?;
-    Ok(Kernel { name: "shrink_tile", entry: "shrink_tile", source, bindings })
-}
-
-/// Expand in `family`.
-fn expand_kernel(family: Family, layout: &Layout) -> Result<Kernel> {
-    let bindings = layout.bindings();
-    let stream = |rows: u32, is_routed: bool| {
-        let context = context! { rows, is_routed, span => SPAN, invocations => EXPAND_LANES };
-        let source = render("lora/expand.wgsl", layout.context(Y_VECTOR, context))?;
-        Ok(Kernel { name: "expand", entry: "expand", source, bindings })
-    };
-    let shape = match family {
-        Family::Routed => return stream(1, true),
-        Family::Stream(rows) => return stream(rows, false),
-        // 256 invocations, with as many values each as rows ask for.
-        Family::Tile(rows) | Family::Dense(rows) => {
-            TileShape::plain(rows, expand_columns(family), rows / 8, 8, 8)
-        }
-    };
-    let context = context! {
-        stage => "lora/stage_expand.wgsl",
-        most_rank => MAX_RANK,
-        chunk_steps => 0,
-        ..shape.context(Combine::Dot)
-    };
-    let source = render("lora/expand_tile.wgsl", layout.context(Y_VECTOR, context))?;
-    Ok(Kernel { name: "expand_tile", entry: "expand_tile", source, bindings })
-}
-
-/// Every variant that a plan can choose.
+/// The families of shrink that plans choose, with the rank vectors in a tile.
 #[cfg(feature = "test-hooks")]
-pub(crate) fn kernels() -> Result<Vec<(String, Kernel)>> {
-    let mut all = Vec::new();
-    let rows = super::plan::STREAM_ROWS as u32;
-    let shrinks = [
-        (Family::Stream(1), 32),
-        (Family::Stream(rows), 32),
-        (Family::Tile(32), 32),
-        (Family::Tile(32), 64),
-        (Family::Tile(64), 32),
-        (Family::Tile(64), 64),
-        (Family::Dense(32), 32),
-        (Family::Dense(32), 64),
-        (Family::Dense(64), 32),
-        (Family::Dense(64), 64),
-    ];
-    let expands = [Family::Routed, Family::Stream(rows), Family::Tile(32), Family::Tile(64)];
-    for precision in Precision::ALL {
-        for bits in 0..8 {
-            let is = |bit: u32| bits >> bit & 1 == 1;
-            let layout = Layout { precision, is_vector: is(0), has_wide_weights: is(1), is_counted: is(2) };
-            let about = format!(
-                "{}{}{}{}",
-                precision.name(),
-                if is(0) { ", vectors" } else { "" },
-                if is(1) { ", wide weights" } else { "" },
-                if is(2) { ", counted" } else { "" },
-            );
-            for (family, columns) in shrinks {
-                all.push((format!("{family:?} {columns} {about}"), shrink_kernel(family, columns, &layout)?));
-            }
-            for family in expands {
-                all.push((format!("{family:?} {about}"), expand_kernel(family, &layout)?));
-            }
-        }
+pub(crate) const SHRINKS: [(Family, u32); 10] = [
+    (Family::Stream(1), 32),
+    (Family::Stream(super::plan::STREAM_ROWS as u32), 32),
+    (Family::Tile(32), 32),
+    (Family::Tile(32), 64),
+    (Family::Tile(64), 32),
+    (Family::Tile(64), 64),
+    (Family::Dense(32), 32),
+    (Family::Dense(32), 64),
+    (Family::Dense(64), 32),
+    (Family::Dense(64), 64),
+];
+/// The families of expand that plans choose.
+#[cfg(feature = "test-hooks")]
+pub(crate) const EXPANDS: [Family; 4] =
+    [Family::Routed, Family::Stream(super::plan::STREAM_ROWS as u32), Family::Tile(32), Family::Tile(64)];
+
+kernels! {
+    /// Shrink in `family`, whose tiles have `columns` rank vectors.
+    fn shrink_kernel(family: Family, columns: u32, layout: Layout)
+    for [(family, columns) in SHRINKS, layout in Layout::all()] {
+        let stream = |rows: u32| {
+            let context = context! { rows => rows, ranks => if rows == 1 { 16 } else { 8 } };
+            Kernel::render("lora/shrink.wgsl", &[ShrinkParams::WGSL], layout.context(X_VECTOR, context))
+        };
+        let (rows, is_dense) = match family {
+            Family::Stream(rows) => return stream(rows),
+            Family::Routed => return stream(1),
+            Family::Tile(rows) => (rows, false),
+            Family::Dense(rows) => (rows, true),
+        };
+        // Long steps, of two chains, where the panels stay within the 16 KiB that every device has.
+        let is_long = columns == 32 && !(is_dense && rows == 64);
+        let shape = TileShape::plain(rows, columns, 4, 4, if is_long { 2 * CHAIN } else { CHAIN });
+        let context = context! {
+            stage => "lora/stage_shrink.wgsl",
+            chunk_steps => 1,
+            fold_every => CHAIN,
+            is_dense,
+            ..shape.context(Combine::Dot)
+        };
+        Kernel::render("lora/shrink_tile.wgsl", &[ShrinkParams::WGSL], layout.context(X_VECTOR, context))
     }
-    Ok(all)
+
+    /// Expand in `family`.
+    fn expand_kernel(family: Family, layout: Layout) for [family in EXPANDS, layout in Layout::all()] {
+        let stream = |rows: u32, is_routed: bool| {
+            let context = context! { rows, is_routed, span => SPAN, invocations => EXPAND_LANES };
+            Kernel::render("lora/expand.wgsl", &[ExpandParams::WGSL], layout.context(Y_VECTOR, context))
+        };
+        let shape = match family {
+            Family::Routed => return stream(1, true),
+            Family::Stream(rows) => return stream(rows, false),
+            // 256 invocations, with as many values each as rows ask for.
+            Family::Tile(rows) | Family::Dense(rows) => {
+                TileShape::plain(rows, expand_columns(family), rows / 8, 8, 8)
+            }
+        };
+        let context = context! {
+            stage => "lora/stage_expand.wgsl",
+            most_rank => MAX_RANK,
+            chunk_steps => 0,
+            ..shape.context(Combine::Dot)
+        };
+        Kernel::render("lora/expand_tile.wgsl", &[ExpandParams::WGSL], layout.context(Y_VECTOR, context))
+    }
 }

@@ -24,7 +24,7 @@ use crate::tile::choice::family::Fold as TileFold;
 use crate::tile::choice::shape::TileShape;
 use crate::tile::choice::tune::cache::table_of;
 use crate::tile::collect::cpu::rounded_up;
-use crate::tile::collect::gpu::{CollectSizes, Collector, Columns, Operands};
+use crate::tile::collect::gpu::{CollectSizes, Collector, Columns, OperandBytes, Product};
 
 /// Rows for which points are not brought to the device again: the host searches them sooner.
 const FEW: usize = 64;
@@ -85,15 +85,15 @@ fn tiles(
 ) -> Result<Vec<u32>> {
     let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
     let (shape, limits) = tile_of(gpu, part, depth);
-    let sizes = CollectSizes::new(Operands::single(depth), (rows, columns, depth), wanted, &limits)?;
-    let mut collector = Collector::new(gpu, shape, sizes, problem.cancel.clone())?;
-    let chain = collector.chain();
+    let sizes = CollectSizes::new(OperandBytes::single(depth), (rows, columns, depth), wanted, &limits)?;
+    let mut collector = Collector::new(gpu, Product::Single(shape), sizes, problem.cancel.clone())?;
+    let chain = shape.chain(depth, gpu.keeps_order());
     let points = single_points(gpu, (problem, screen, part), chain, sizes.window)?;
     let mut lost = Vec::new();
     for start in (0..rows).step_by(sizes.rows) {
         let queries = part.queries.range(start, sizes.rows.min(rows - start));
         let (x, gaps) = prepare(problem, screen, &queries, chain);
-        let on_device = collector.rows(&x, &gaps)?;
+        let on_device = collector.rows(&x, None, &gaps)?;
         points.for_each(|window| collector.meet(&on_device, window))?;
         let found = collector.deliver(&on_device)?;
         let entries: usize = found.iter().flatten().map(Vec::len).sum();
@@ -159,7 +159,7 @@ pub(crate) fn single_points<'a>(
                 *norm = screen.half_norm(square, DEVICE_UNIT, chain);
             },
         );
-        Columns::upload(gpu, first, &y, &norms)
+        Columns::single(gpu, first, &y, &norms)
     };
     PointWindows::new(part, window, Box::new(upload))
 }

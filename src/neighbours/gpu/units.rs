@@ -15,8 +15,8 @@ use crate::neighbours::problem::{Part, Problem, Selection};
 use crate::neighbours::screen::halves::Halves;
 use crate::neighbours::screen::{Screen, Side};
 use crate::tile::collect::cpu::rounded_up;
-use crate::tile::collect::gpu::CollectSizes;
-use crate::tile::collect::gpu::units::{Columns, HalfColumns, HalfRows, MatrixCollector};
+use crate::tile::collect::gpu::operands::{Columns, HalfColumns, HalfRows};
+use crate::tile::collect::gpu::{CollectSizes, Collector, OperandBytes, Product};
 use crate::tile::product::units;
 use crate::tile::product::units::shape::MatrixTile;
 
@@ -48,7 +48,7 @@ impl<'a, 'p> Search<'a, 'p> {
         let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
         let Some(units) = units::units_for_lists(gpu, depth, columns)? else { return Ok(None) };
         let Some(tile) = MatrixTile::choose(&units, depth, limits) else { return Ok(None) };
-        match CollectSizes::new(tile.operands(depth), (rows, columns, depth), wanted, limits) {
+        match CollectSizes::new(OperandBytes::halves(&tile, depth), (rows, columns, depth), wanted, limits) {
             Ok(sizes) => Ok(Some(Self { gpu, problem, screen, part, halves: screen.halves(), tile, sizes })),
             Err(Error::TooLarge { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -60,17 +60,18 @@ impl<'a, 'p> Search<'a, 'p> {
     pub fn run(&self, take: &mut CandidateSink, screened: &mut usize) -> Result<Vec<u32>> {
         let Self { gpu, problem, part, sizes, .. } = *self;
         let rows = part.queries.len();
-        let exponent = 2 * self.halves.exponent;
-        let mut collector = MatrixCollector::new(gpu, self.tile, sizes, exponent, problem.cancel.clone())?;
+        let product = Product::Halves { tile: self.tile, exponent: 2 * self.halves.exponent };
+        let mut collector = Collector::new(gpu, product, sizes, problem.cancel.clone())?;
         let upload = |first, numbers: &[u32]| {
             problem.cancel.check()?;
-            Columns::upload(gpu, first, &self.columns(numbers))
+            Columns::halves(gpu, first, &self.columns(numbers))
         };
         let points = PointWindows::new(part, sizes.window, Box::new(upload))?;
         let mut left = Vec::new();
         for start in (0..rows).step_by(sizes.rows) {
             let queries = part.queries.range(start, sizes.rows.min(rows - start));
-            let on_device = collector.rows(&self.rows(&queries))?;
+            let HalfRows { halves, norms, residuals, gaps } = self.rows(&queries);
+            let on_device = collector.rows(&halves, Some([&norms, &residuals]), &gaps)?;
             points.for_each(|window| collector.meet(&on_device, window))?;
             let found = collector.deliver(&on_device)?;
             let before = left.len();

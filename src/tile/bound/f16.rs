@@ -1,9 +1,9 @@
 //! The proven bound on the error of tiles of `f16` products.
 //!
-//! A row x (of `f32`) and a centroid c (of `f64`) enter as x^ and c^, their scaled roundings to `f16` scaled back; what
+//! A row x (of `f32`) and a column c (of `f64`) enter as x^ and c^, their scaled roundings to `f16` scaled back; what
 //! is not a normal number there is 0, so that devices which flush and devices which do not see the same operands. The
 //! lengths of what is lost are known: r = |x - x^| for each row, computed by the device with upward slack
-//! (`shaders/tile/operands/narrow.wgsl`), and R = |c - c^| for each centroid, by the host in `f64`. With n >= |x|, C >= |c|:
+//! (`shaders/tile/operands/narrow.wgsl`), and R = |c - c^| for each column, by the host in `f64`. With n >= |x|, C >= |c|:
 //!
 //! ```text
 //! |x . c - x^ . c^| <= r C + n R + r R
@@ -26,13 +26,13 @@
 //!
 //! One factor per row and one per column are enough for the fold: for any ratio > 0, r A + n B <= w A' with
 //! w = r + ratio n and A' = max(A, B / ratio). The ratio is the median of B / A over the columns, since the relative
-//! rounding of most centroids is nearly the same.
+//! rounding of most columns is nearly the same.
 //!
 //! The fold's v = t - w A' - k is a lower bound of T, and T <= v + 2 (w A' + k), each beside s n^2 for the reference's
 //! own rounding (see `crate::tile::bound::f32`, whose T this is). So the best column is certified where the second-best v
 //! exceeds its own by more than `2 (w A' + k + s n^2)`, with its own A' and k.
 //!
-//! Lists of neighbours ([`crate::tile::collect::gpu::units`]) hold both ends of each pair, v and `u = v + 2 (w A' + k)`, and the argument of
+//! Lists of neighbours ([`crate::tile::collect::gpu`]) hold both ends of each pair, v and `u = v + 2 (w A' + k)`, and the argument of
 //! [`crate::tile::collect::cpu`] needs no more: the count-th least u, plus 2 S, is a limit that no wanted column's v exceeds.
 //! In `f32` w goes through two roundings, `w A'` through one, and both through two more on their way into v and u: below
 //! 13 q of `w A' + k`. A' and k are stored 2^-10 larger than they must be (`rounded_up`), so that v is below and u above even so; what

@@ -1,13 +1,13 @@
-//! The proven bound on the error of a tile's values: what certifies a label.
+//! The proven bound on the error of a tile's values: what certifies the nearest column.
 //!
-//! A tile computes `t[j] = h[j] - fl(x . c~[j])`, where `c~` is the `f32` rounding of the `f64` centroid `c` and
+//! A tile computes `t[j] = h[j] - fl(x . c~[j])`, where `c~` is the `f32` rounding of the `f64` column `c` and
 //! `h[j] = f32(|c[j]|^2 / 2)`. Exact is `T[j] = |c[j]|^2 / 2 - x . c[j]`, and `|x - c[j]|^2 = |x|^2 + 2 T[j]`.
 //! With u the unit of rounding and m the longest chain of roundings that one product goes through (Higham, *Accuracy
 //! and Stability of Numerical Algorithms*, section 3.1; gamma = exp(m u) - 1 >= (1 + u)^m - 1 holds for any m),
 //! whatever the order and fused or not:
 //!
 //! ```text
-//! |t - T| <= |x| (gamma C + R)         products and their sum, and the rounding of the centroid
+//! |t - T| <= |x| (gamma C + R)         products and their sum, and the rounding of the column
 //!          + u H + u (H + |x| C)(1+..) the rounding of h and of the last subtraction
 //!          + (D + 2) 2^-125 (1 + C + |x|) operands, products and sums that underflow, flushed to zero or not
 //! C = max |c~|, R = max |c - c~|, H = max h
@@ -16,7 +16,7 @@
 //! On the host u = 2^-24. WGSL, Vulkan and Metal leave open which of the two neighbours a result is rounded to, so on
 //! devices u = 2^-23.
 //!
-//! One far centroid makes C, and so this bound, large for every row. So the nearest fold also uses a bound that gives
+//! One far column makes C, and so this bound, large for every row. So the nearest fold also uses a bound that gives
 //! each column its own share. With g = gamma + u (1 + gamma) and g |x| |c| <= g (|x|^2 + |c|^2) / 2:
 //!
 //! ```text
@@ -30,9 +30,9 @@
 //! of at most `v[w] + 2 (S + e[w])`.
 //!
 //! The reference decides on `fl64(|x - c|^2)`, itself within (D + 4) 2^-53 (|x| + C)^2; that is added too, so a
-//! certified label is the one the reference would choose, not merely the one real arithmetic would.
+//! certified column is the one the reference would choose, not merely the one real arithmetic would.
 
-/// `|t - T| <= slope * |x| + constant` for every centroid of a codebook.
+/// `|t - T| <= slope * |x| + constant` for every column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Bound {
     /// Per unit of the row's length.
@@ -55,9 +55,9 @@ pub(crate) struct Extent {
     /// Upper bound on |x| over the rows.
     pub row_norm: f64,
     /// Upper bound on |c| and |c~|.
-    pub centroid_norm: f64,
+    pub column_norm: f64,
     /// Upper bound on |c - c~|.
-    pub centroid_residual: f64,
+    pub column_residual: f64,
 }
 
 /// Relative error of one operation that rounds to nearest: half an ulp of 1 in `f32`.
@@ -67,18 +67,18 @@ pub(crate) const HOST_UNIT: f64 = 1.0 / (1_u64 << 24) as f64;
 pub(crate) const DEVICE_UNIT: f64 = 2.0 * HOST_UNIT;
 
 impl Bound {
-    /// The bound for a codebook, rounded up.
+    /// The bound for all columns, rounded up.
     pub fn of(extent: &Extent) -> Self {
         let Terms { g, reference, underflow } = extent.terms();
-        let (c, half) = (extent.centroid_norm, 0.5 * extent.centroid_norm * extent.centroid_norm);
-        let slope = g * c + extent.centroid_residual + reference * extent.row_norm + underflow;
+        let (c, half) = (extent.column_norm, 0.5 * extent.column_norm * extent.column_norm);
+        let slope = g * c + extent.column_residual + reference * extent.row_norm + underflow;
         let constant = 2.0 * extent.unit * half + reference * c * c + underflow * (1.0 + c);
         let square = 0.5 * g + reference + underflow;
         Self { slope: rounded_up(slope), constant: rounded_up(constant), square: rounded_up(square) }
     }
 
     /// Twice the bound for one row, for tiles without shifted half norms.
-    #[inline(always)]
+    #[cfg(test)]
     pub fn gap(&self, row_norm: f32) -> f32 {
         2.0 * (self.slope * row_norm + self.constant)
     }
@@ -89,7 +89,7 @@ impl Bound {
         (self.square * row_norm * row_norm).min(self.slope * row_norm + self.constant)
     }
 
-    /// A gap above it certifies the label of one row, where `error` is that of the best column.
+    /// A gap above it certifies the nearest column of one row, where `error` is that of the best column.
     #[cfg(test)]
     pub fn gap_beside(&self, row_norm: f32, error: f32) -> f32 {
         2.0 * (self.shared(row_norm) + error)
@@ -168,7 +168,7 @@ impl Extent {
     /// e[j]: the error of a column with this norm and residual, beside the row's share.
     pub fn column_error(&self) -> f32 {
         let Terms { g, reference, underflow } = self.terms();
-        let (c, share) = (self.centroid_norm, g * self.centroid_norm + self.centroid_residual);
+        let (c, share) = (self.column_norm, g * self.column_norm + self.column_residual);
         let rounding = share * share / (2.0 * g) + self.unit * c * c;
         rounded_up(rounding + reference * c * c + underflow * (2.0 + c))
     }
@@ -209,8 +209,8 @@ mod tests {
             chain: 8,
             unit: HOST_UNIT,
             row_norm: 1.0,
-            centroid_norm: 1.0,
-            centroid_residual: 0.0,
+            column_norm: 1.0,
+            column_residual: 0.0,
         };
         let bound = Bound::of(&base);
         let units = bound.slope / HOST_UNIT as f32;
@@ -218,8 +218,8 @@ mod tests {
         for larger in [
             Extent { chain: 16, ..base },
             Extent { unit: DEVICE_UNIT, ..base },
-            Extent { centroid_norm: 2.0, ..base },
-            Extent { centroid_residual: 1e-6, ..base },
+            Extent { column_norm: 2.0, ..base },
+            Extent { column_residual: 1e-6, ..base },
         ] {
             assert!(Bound::of(&larger).gap(1.0) > bound.gap(1.0), "{larger:?}");
             assert!(larger.column_error() > base.column_error(), "{larger:?}");
@@ -236,13 +236,13 @@ mod tests {
             chain: 1 << 24,
             unit: DEVICE_UNIT,
             row_norm: far,
-            centroid_norm: far,
-            centroid_residual: 0.0,
+            column_norm: far,
+            column_residual: 0.0,
         });
         assert!(f64::from(bound.gap(far as f32)) + 2.0 * far * far < 1e38, "{bound:?}");
     }
 
-    /// A far centroid widens the band of its own column only.
+    /// A far column widens the band of its own column only.
     #[test]
     fn one_far_column_does_not_spoil_the_others() {
         let near = Extent {
@@ -250,16 +250,16 @@ mod tests {
             chain: 32,
             unit: HOST_UNIT,
             row_norm: 1.0,
-            centroid_norm: 1.0,
-            centroid_residual: 0.0,
+            column_norm: 1.0,
+            column_residual: 0.0,
         };
-        let with_far = Bound::of(&Extent { centroid_norm: 1e6, ..near });
+        let with_far = Bound::of(&Extent { column_norm: 1e6, ..near });
         let alone = Bound::of(&near);
         let error = near.column_error();
         assert!(with_far.gap(1.0) > 1e5 * alone.gap(1.0));
         assert_eq!(with_far.gap_beside(1.0, error), 2.0 * (alone.square + error));
         assert!(with_far.gap_beside(1.0, error) < 1.1 * alone.gap(1.0), "the price is small");
-        // A row far from all centroids is better off with the other bound.
+        // A row far from all columns is better off with the other bound.
         assert!(alone.gap_beside(1e4, error) < 2e-2 * 2.0 * alone.square * 1e8);
     }
 
@@ -289,8 +289,8 @@ mod tests {
                 chain: depth,
                 unit,
                 row_norm: norm,
-                centroid_norm: norm,
-                centroid_residual: 0.0,
+                column_norm: norm,
+                column_residual: 0.0,
             };
             let error = exact - f64::from(sum);
             let allowed = |unit| 0.5 * f64::from(Bound::of(&extent(unit)).gap(norm as f32));

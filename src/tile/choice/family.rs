@@ -9,7 +9,7 @@ use crate::device::Limits;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Fold {
-    /// The best, its column and the second best of each row; labels are certified, so any order of sums will do.
+    /// The best, its column and the second best of each row; the nearest is certified, so any order of sums will do.
     Nearest,
     /// Every value, handed out: all candidates add in one order.
     Store,

@@ -18,7 +18,7 @@ use super::shape::{CHUNK, Loads, Sums, TileShape};
 use crate::device::Limits;
 
 /// Row tiles below which the nearest fold splits the columns.
-const FEW_ROW_TILES: usize = crate::tile::nearest::gpu::sizes::FEW_ROW_TILES as usize;
+const FEW_ROW_TILES: usize = crate::tile::choice::cut::FEW_ROW_TILES as usize;
 
 /// What a device can do at most.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -83,12 +83,6 @@ pub(crate) struct TileShape {
 }
 
 impl TileShape {
-    /// What tells the text of its kernel from that of another tile.
-    #[cfg(feature = "test-hooks")]
-    pub fn variant(&self) -> String {
-        format!("{self}, step {}", self.depth_step)
-    }
-
     /// A tile that reads scalars and adds in chunks.
     pub const fn plain(
         rows: u32,

@@ -1,4 +1,4 @@
-//! The columns of a nearest tile: centroids prepared once per pass.
+//! Columns on the host, prepared once per pass.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,26 +10,24 @@ use crate::simd::widest;
 use crate::tile::bound::f32::DEVICE_UNIT;
 use crate::tile::bound::f32::{Bound, Extent, HOST_UNIT, rounded_up};
 
-/// Centroids in `f64`, their `f32` roundings, half squared norms, and what the error bound needs.
+/// Columns in `f64`, their `f32` roundings, squared norms, and what the error bound needs.
 ///
-/// Identical centroids are merged: the tile sees only the one with the lowest index, which is the one ties go to.
+/// Identical columns are merged: the tile sees only the one with the lowest index, which is the one ties go to.
 pub(crate) struct Codebook<'c> {
     /// Number of features.
     pub depth: usize,
-    /// Index of each kept centroid among the given ones, ascending.
+    /// Index of each kept column among the given ones, ascending.
     pub given: Vec<u32>,
-    /// Kept centroids, row-major.
+    /// Kept columns, row-major.
     pub exact: Cow<'c, [f64]>,
     /// `f32` roundings of `exact`.
     pub rounded: Vec<f32>,
-    /// `f32(|c|^2 / 2)` of each kept centroid.
-    pub half_norms: Vec<f32>,
-    /// `|c|^2` of each kept centroid.
+    /// `|c|^2` of each kept column.
     squares: Vec<f64>,
     /// Upper bounds on |c| and |c~|, and on |c - c~|.
     sizes: Vec<(f64, f64)>,
-    centroid_norm: f64,
-    centroid_residual: f64,
+    column_norm: f64,
+    column_residual: f64,
 }
 
 /// What the nearest fold screens with.
@@ -41,17 +39,16 @@ pub(crate) struct Screen {
 }
 
 impl<'c> Codebook<'c> {
-    /// Prepares row-major centroids of `depth` features.
-    pub fn new(centroids: &'c [f64], depth: usize) -> Self {
-        let mut rounded = vec![0.0_f32; centroids.len()];
+    /// Prepares row-major columns of `depth` features.
+    pub fn new(columns: &'c [f64], depth: usize) -> Self {
+        let mut rounded = vec![0.0_f32; columns.len()];
         // A thread is only worth its while for some thousand elements.
-        let each = centroids.par_chunks_exact(depth).zip(rounded.par_chunks_exact_mut(depth));
+        let each = columns.par_chunks_exact(depth).zip(rounded.par_chunks_exact_mut(depth));
         let each = each.with_min_len((1_usize << 13).div_ceil(depth));
-        let prepared: Vec<Prepared> =
-            each.map(|(centroid, rounded)| Prepared::of(centroid, rounded)).collect();
-        // Hash of a centroid's bits to the kept ones that have it.
+        let prepared: Vec<Prepared> = each.map(|(column, rounded)| Prepared::of(column, rounded)).collect();
+        // Hash of a column's bits to the kept ones that have it.
         let mut seen: HashMap<u64, Vec<u32>> = HashMap::with_capacity(prepared.len());
-        let at = |index: u32| &centroids[index as usize * depth..(index as usize + 1) * depth];
+        let at = |index: u32| &columns[index as usize * depth..(index as usize + 1) * depth];
         let mut given = Vec::with_capacity(prepared.len());
         for (index, prepared) in (0..).zip(&prepared) {
             let kept = seen.entry(prepared.hash).or_default();
@@ -60,7 +57,7 @@ impl<'c> Codebook<'c> {
                 given.push(index);
             }
         }
-        let mut exact = Cow::Borrowed(centroids);
+        let mut exact = Cow::Borrowed(columns);
         if given.len() < prepared.len() {
             exact = given.iter().flat_map(|&index| at(index)).copied().collect();
             rounded = exact.iter().map(|&c| c as f32).collect();
@@ -70,39 +67,38 @@ impl<'c> Codebook<'c> {
         Self {
             depth,
             rounded,
-            half_norms: kept().map(|one| (0.5 * one.square) as f32).collect(),
             squares: kept().map(|one| one.square).collect(),
             sizes: kept().map(|one| (one.norm, one.residual)).collect(),
-            centroid_norm: largest(|one| one.norm),
-            centroid_residual: largest(|one| one.residual),
+            column_norm: largest(|one| one.norm),
+            column_residual: largest(|one| one.residual),
             exact,
             given,
         }
     }
 
-    /// Number of distinct centroids.
+    /// Number of distinct columns.
     pub fn len(&self) -> usize {
         self.given.len()
     }
 
-    /// `|c|^2` of each kept centroid.
+    /// `|c|^2` of each kept column.
     pub fn squares(&self) -> &[f64] {
         &self.squares
     }
 
-    /// At least the length of a kept centroid, and of its `f32` rounding.
+    /// At least the length of a kept column, and of its `f32` rounding.
     pub fn length_above(&self, column: usize) -> f32 {
         rounded_up(self.sizes[column].0)
     }
 
-    /// At least the distance between a kept centroid and its `f32` rounding.
+    /// At least the distance between a kept column and its `f32` rounding.
     pub fn residual_above(&self, column: usize) -> f32 {
         rounded_up(self.sizes[column].1)
     }
 
-    /// At least the length of every kept centroid.
+    /// At least the length of every kept column.
     pub fn norm_above(&self) -> f32 {
-        rounded_up(self.centroid_norm)
+        rounded_up(self.column_norm)
     }
 
     /// The error bound of the host's tile, whose products go through `chain` additions, over rows up to `row_norm`
@@ -130,8 +126,8 @@ impl<'c> Codebook<'c> {
     }
 
     fn screen_with(&self, extent: &Extent) -> Screen {
-        let error = |&(centroid_norm, centroid_residual): &(f64, f64)| {
-            Extent { centroid_norm, centroid_residual, ..*extent }.column_error()
+        let error = |&(column_norm, column_residual): &(f64, f64)| {
+            Extent { column_norm, column_residual, ..*extent }.column_error()
         };
         let errors: Vec<f32> = self.sizes.iter().map(error).collect();
         let shifted = |(squares, &error): (&f64, &f32)| (0.5 * squares - f64::from(error)) as f32;
@@ -144,13 +140,13 @@ impl<'c> Codebook<'c> {
             chain,
             unit,
             row_norm: f64::from(row_norm),
-            centroid_norm: self.centroid_norm,
-            centroid_residual: self.centroid_residual,
+            column_norm: self.column_norm,
+            column_residual: self.column_residual,
         }
     }
 }
 
-/// What one centroid alone decides.
+/// What one column alone decides.
 struct Prepared {
     hash: u64,
     /// `|c|^2`.
@@ -162,26 +158,26 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// Of a centroid, whose `f32` rounding it writes.
-    fn of(centroid: &[f64], rounded: &mut [f32]) -> Self {
-        let ([square, rounded_square, residual], hash) = round(centroid, rounded);
+    /// Of a column, whose `f32` rounding it writes.
+    fn of(column: &[f64], rounded: &mut [f32]) -> Self {
+        let ([square, rounded_square, residual], hash) = round(column, rounded);
         let (norm, residual) = (square.max(rounded_square).sqrt(), residual.sqrt());
         Self { hash, square, norm, residual }
     }
 }
 
 widest! {
-    /// Rounds to `f32`. The squared lengths of the centroid, of its rounding and of their difference, each summed in eight
+    /// Rounds to `f32`. The squared lengths of the column, of its rounding and of their difference, each summed in eight
     /// interleaved parts and those in order; and a hash of the rounding, which equal points share.
-    fn round(centroid: &[f64], rounded: &mut [f32]) -> ([f64; 3], u64) = round_body;
+    fn round(column: &[f64], rounded: &mut [f32]) -> ([f64; 3], u64) = round_body;
 }
 
 #[inline(always)]
-fn round_body(centroid: &[f64], rounded: &mut [f32]) -> ([f64; 3], u64) {
+fn round_body(column: &[f64], rounded: &mut [f32]) -> ([f64; 3], u64) {
     let mut sums = [[0.0_f64; 8]; 3];
     let mut hashes = [0x9e37_79b9_u32; 8];
-    for (centroid, rounded) in centroid.chunks(8).zip(rounded.chunks_mut(8)) {
-        for (at, (&c, to)) in centroid.iter().zip(rounded).enumerate() {
+    for (column, rounded) in column.chunks(8).zip(rounded.chunks_mut(8)) {
+        for (at, (&c, to)) in column.iter().zip(rounded).enumerate() {
             *to = c as f32;
             let near = f64::from(*to);
             let difference = c - near;
@@ -203,10 +199,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_centroids_are_merged_to_the_lowest_index() {
+    fn equal_columns_are_merged_to_the_lowest_index() {
         let book = Codebook::new(&[1.0, 2.0, 0.0, 3.0, 1.0, 2.0, -0.0, 3.0, 5.0, 5.0], 2);
         assert_eq!(book.given, [0, 1, 4]);
         assert_eq!(book.rounded, [1.0, 2.0, 0.0, 3.0, 5.0, 5.0]);
-        assert_eq!(book.half_norms, [2.5, 4.5, 25.0]);
+        assert_eq!(book.squares, [5.0, 9.0, 50.0]);
     }
 }

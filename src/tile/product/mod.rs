@@ -2,6 +2,5 @@
 
 pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
-pub(crate) mod render;
 #[cfg(feature = "gpu")]
 pub(crate) mod units;

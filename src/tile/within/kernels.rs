@@ -1,66 +1,56 @@
-//! The kernel of the fold that keeps all columns within a limit: rendered text, arguments, parameter structs.
+//! The kernels of the fold that keeps all columns within a limit.
 
-use bytemuck::{Pod, Zeroable};
+use minijinja::context;
 
-use crate::device::{Binding, Kernel};
-use crate::error::Result;
+use crate::kernel::{Kernel, kernels, shared};
 use crate::tile::choice::shape::{Combine, TileShape};
-use crate::tile::product::render::render;
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct WithinParams {
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub first_row: u32,
-    pub first_column: u32,
-    pub room: u32,
+shared! {
+    struct WithinParams {
+        rows: u32,
+        columns: u32,
+        depth: u32,
+        /// First row of this dispatch.
+        first_row: u32,
+        /// Number of the first column.
+        first_column: u32,
+        /// Pairs that there is room for.
+        room: u32,
+    }
+
+    struct SiftParams {
+        /// First row of the values, and of the limits.
+        first_row: u32,
+        first_limit: u32,
+        /// Columns of a row of values, all of which are met.
+        columns: u32,
+        /// Number of the first column.
+        first_column: u32,
+        /// Pairs that there is room for.
+        room: u32,
+    }
+
+    /// What one row wants.
+    struct Limits {
+        /// Columns whose value is above it are not wanted.
+        upper: f32,
+        /// Columns whose value is below it with all their error are counted, not listed.
+        lower: f32,
+        /// A column that does not count for the row.
+        left_out: u32,
+    }
 }
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct SiftParams {
-    pub first_row: u32,
-    pub first_limit: u32,
-    pub columns: u32,
-    pub first_column: u32,
-    pub room: u32,
-}
+kernels! {
+    /// The kernel of one shape.
+    fn within_kernel(shape: &TileShape)
+    for [shape in &crate::tile::choice::family::candidates(crate::tile::choice::family::Fold::Store)] {
+        let structs = [WithinParams::WGSL, Limits::WGSL];
+        Kernel::render("tile/within/within.wgsl", &structs, shape.context(Combine::Dot))
+    }
 
-/// What one row wants.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Limits {
-    /// Columns whose value is above it are not wanted.
-    pub upper: f32,
-    /// Columns whose value is below it with all their error are counted, not listed.
-    pub lower: f32,
-    /// A column that does not count.
-    pub left_out: u32,
-}
-
-const WITHIN: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::Uniform,
-];
-
-/// The kernel of one shape.
-pub(crate) fn within_kernel(shape: &TileShape) -> Result<Kernel> {
-    let source = render("tile/within/within.wgsl", shape.context(Combine::Dot))?;
-    Ok(Kernel { name: "within", entry: "within", source, bindings: WITHIN })
-}
-
-const SIFT: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
-
-/// The kernel for values that were computed already.
-pub(crate) fn sift_kernel() -> Result<Kernel> {
-    let source = render("tile/within/sift.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "sift", entry: "sift", source, bindings: SIFT })
+    /// The kernel for values that were computed already.
+    fn sift_kernel() {
+        Kernel::render("tile/within/sift.wgsl", &[SiftParams::WGSL, Limits::WGSL], context! {})
+    }
 }

@@ -230,7 +230,7 @@ fn record<'a>(
     let bindings = [
         rows.x.whole(),
         columns.y.slice(4 * (start * depth) as u64, 4 * (here * depth) as u64),
-        columns.norms.slice(8 * start as u64, 8 * u64::from(padded)),
+        columns.terms.slice(8 * start as u64, 8 * u64::from(padded)),
         rows.marks.limits.whole(),
         rows.marks.counts.whole(),
         survey.pairs.whole(),

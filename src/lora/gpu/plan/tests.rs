@@ -120,23 +120,11 @@ fn check_shrink(plan: &BatchPlan, inputs: usize, ranks: &[u32], limits: &Limits)
         assert!(across * along >= chunks.count && across * (along - 1) < chunks.count);
     }
     #[cfg(all(feature = "gpu", feature = "test-hooks"))]
-    for (chunks, columns) in
-        shrink.launches.iter().map(|chunks| (chunks, if is_stream(chunks) { 32 } else { shrink.columns }))
-    {
-        must_be_a_kernel(&format!("{:?} {columns} f32", chunks.family));
+    for chunks in &shrink.launches {
+        let columns = if matches!(chunks.family, Family::Stream(_)) { 32 } else { shrink.columns };
+        let shrink = (chunks.family, columns);
+        assert!(crate::lora::gpu::kernels::SHRINKS.contains(&shrink), "{shrink:?} is not tested");
     }
-}
-
-#[cfg(all(feature = "gpu", feature = "test-hooks"))]
-fn is_stream(chunks: &Chunks) -> bool {
-    matches!(chunks.family, Family::Stream(_))
-}
-
-#[cfg(all(feature = "gpu", feature = "test-hooks"))]
-fn must_be_a_kernel(name: &str) {
-    static NAMES: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
-    let all = || crate::lora::gpu::kernels::kernels().unwrap().into_iter().map(|(name, _)| name).collect();
-    assert!(NAMES.get_or_init(all).iter().any(|known| known == name), "{name} is not among the kernels");
 }
 
 fn limits(binding: u32, budget: u32, workgroups: u32) -> Limits {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::table::Table;
 use crate::device::cache_file::{self, CacheFile, Loaded};
 use crate::device::{Adapter, Gpu};
-use crate::tile::product::render;
+use crate::kernel::checksum;
 
 const FILE: CacheFile = CacheFile { magic: b"tilefold tuning 1\n", max_bytes: 4 << 20 };
 
@@ -40,7 +40,7 @@ impl Key {
             device_id: adapter.device_id,
             driver: adapter.driver.clone(),
             driver_info: adapter.driver_info.clone(),
-            shaders: render::checksum("tile/"),
+            shaders: checksum("tile/"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -144,7 +144,7 @@ mod tests {
             device_id: 7,
             driver: words("driver"),
             driver_info: words("1.2"),
-            shaders: render::checksum("tile/"),
+            shaders: checksum("tile/"),
             version: words("1"),
         }
     }

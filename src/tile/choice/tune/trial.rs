@@ -12,11 +12,11 @@ use crate::device::{DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 use crate::tile::choice::choose::Task;
+use crate::tile::choice::cut::FEW_ROW_TILES;
 use crate::tile::choice::family::Fold;
 use crate::tile::choice::shape::{TileShape, WIDEST};
 use crate::tile::nearest::gpu::kernels::{NearestParams, Partial, StoreParams, nearest_kernel, store_kernel};
-use crate::tile::nearest::gpu::sizes::FEW_ROW_TILES;
-use crate::tile::operands::gpu::columns::ABSENT;
+use crate::tile::operands::gpu::windows::ABSENT;
 
 /// Rows of the tallest tile: pieces are whole tiles of any candidate.
 const TALLEST: usize = 256;
@@ -222,6 +222,8 @@ impl Trial {
                     split_columns,
                     first_split: 0,
                     stride: rows,
+                    unscale: 1.0,
+                    ratio: 0.0,
                 };
                 let grid = [row_tiles, columns.div_ceil(split_columns), 1];
                 batch.dispatch(pipeline, &bindings, bytes_of(&params), grid)?;

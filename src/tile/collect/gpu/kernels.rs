@@ -1,80 +1,72 @@
-//! The kernels of the collecting fold: rendered text, arguments, parameter structs.
+//! The kernels of the collecting fold.
 
-use bytemuck::{Pod, Zeroable};
+use minijinja::context;
 
-use crate::device::{Binding, Kernel};
-use crate::error::Result;
+use crate::kernel::{Kernel, kernels, shared};
 use crate::tile::choice::shape::{Combine, TileShape};
-use crate::tile::product::render::render;
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct CollectParams {
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub first_row: u32,
-    pub first_column: u32,
-    pub room: u32,
+shared! {
+    /// What a collecting tile is called with, whatever its product: in `f32` a workgroup owns one tile of columns, nothing is
+    /// scaled back and no row has a residual.
+    struct CollectParams {
+        rows: u32,
+        columns: u32,
+        depth: u32,
+        /// First row of this dispatch.
+        first_row: u32,
+        /// Number of the first column.
+        first_column: u32,
+        split_columns: u32,
+        /// Entries that a list has room for.
+        room: u32,
+        unscale: f32,
+        ratio: f32,
+    }
+
+    struct TightenParams { first_row: u32, count: u32, room: u32, most: u32, slope: f32 }
+
+    struct DeliverParams {
+        first_row: u32,
+        rows: u32,
+        room: u32,
+        /// Columns that a row of the result has room for.
+        kept: u32,
+    }
+
+    struct KeepParams {
+        /// The list of the first row of values.
+        first_list: u32,
+        /// Columns of a row of values; the first of this dispatch, and how many.
+        stride: u32,
+        start: u32,
+        columns: u32,
+        /// Number of the first column.
+        first_column: u32,
+        /// Entries that a list has room for.
+        room: u32,
+        sign: f32,
+    }
 }
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct TightenParams {
-    pub first_row: u32,
-    pub count: u32,
-    pub room: u32,
-    pub most: u32,
-    pub slope: f32,
-}
+kernels! {
+    /// The kernel that collects columns within the limits, of one shape.
+    fn collect_kernel(shape: &TileShape)
+    for [shape in &crate::tile::choice::family::candidates(crate::tile::choice::family::Fold::Store)] {
+        Kernel::render("tile/collect/collect.wgsl", &[CollectParams::WGSL], shape.context(Combine::Dot))
+    }
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct DeliverParams {
-    pub first_row: u32,
-    pub rows: u32,
-    pub room: u32,
-    pub kept: u32,
-}
+    /// The kernel that keeps values within the limits, whatever computed them.
+    fn keep_kernel() {
+        Kernel::render("tile/collect/keep.wgsl", &[KeepParams::WGSL], context! {})
+    }
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct KeepParams {
-    pub first_list: u32,
-    pub stride: u32,
-    pub start: u32,
-    pub columns: u32,
-    pub first_column: u32,
-    pub room: u32,
-    pub sign: f32,
-}
+    /// The kernel that lowers limits.
+    fn tighten_kernel() {
+        Kernel::render("tile/collect/tighten.wgsl", &[TightenParams::WGSL], context! {})
+    }
 
-const COLLECT: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const KEEP: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const TIGHTEN: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
-const DELIVER: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
-
-/// The kernel that collects columns within the limits, of one shape.
-pub(crate) fn collect_kernel(shape: &TileShape) -> Result<Kernel> {
-    let source = render("tile/collect/collect.wgsl", shape.context(Combine::Dot))?;
-    Ok(Kernel { name: "collect", entry: "collect", source, bindings: COLLECT })
-}
-
-/// The kernel that keeps values within the limits, whatever computed them.
-pub(crate) fn keep_kernel() -> Result<Kernel> {
-    let source = render("tile/collect/keep.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "keep", entry: "keep", source, bindings: KEEP })
-}
-
-/// The kernel that lowers limits.
-pub(crate) fn tighten_kernel() -> Result<Kernel> {
-    let source = render("tile/collect/tighten.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "tighten", entry: "tighten", source, bindings: TIGHTEN })
-}
-
-/// The kernel that hands out the lists.
-pub(crate) fn deliver_kernel() -> Result<Kernel> {
-    let source = render("tile/collect/deliver.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "deliver", entry: "deliver", source, bindings: DELIVER })
+    /// The kernel that hands out the lists.
+    fn deliver_kernel() {
+        Kernel::render("tile/collect/deliver.wgsl", &[DeliverParams::WGSL], context! {})
+    }
 }

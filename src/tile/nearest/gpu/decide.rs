@@ -7,23 +7,14 @@ use bytemuck::{bytes_of, pod_collect_to_vec};
 use rayon::prelude::*;
 
 use super::kernels::{CandidatesParams, Listed, ROOM, RelabelParams, candidates_kernel, relabel_kernel};
-use super::sizes::{LISTED_ROWS, LabellerSizes};
-use super::{LoadRow, Task};
+use super::sizes::{CascadeSizes, LISTED_ROWS};
+use super::task::{List, LoadRow, Task, Undecided};
 use crate::cancel::Cancel;
-use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
+use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
 use crate::error::Result;
 use crate::tile::choice::shape::TileShape;
 use crate::tile::nearest::exact;
 use crate::tile::operands::columns::Codebook;
-
-/// A list of rows that a tier left.
-#[derive(Clone, Copy)]
-pub(crate) struct List<'a> {
-    pub rows: &'a DeviceBuffer,
-    pub counters: &'a DeviceBuffer,
-    /// Which of the counters tells how many rows it has.
-    pub counter: u32,
-}
 
 /// What decides listed rows.
 pub(crate) struct Decider {
@@ -40,7 +31,7 @@ impl Decider {
     /// A decider whose tile has this shape.
     pub fn new(
         gpu: &Gpu,
-        sizes: &LabellerSizes,
+        sizes: &CascadeSizes,
         shape: TileShape,
         cancel: Cancel,
         recheck: bool,
@@ -61,7 +52,7 @@ impl Decider {
         self.recheck
     }
 
-    /// Decides the first `count` rows of `list`; returns how many of them changed their label.
+    /// Decides the first `count` rows of `list`; returns how many of them changed their nearest column.
     pub fn decide_all(&self, task: &Task, list: List, count: u32) -> Result<u64> {
         let mut changed = 0;
         for first in (0..count).step_by(LISTED_ROWS as usize) {
@@ -75,12 +66,12 @@ impl Decider {
         let [rows, found] = self.ranges(list, first, count);
         if !self.recheck {
             let listed: Vec<Listed> = pod_collect_to_vec(&self.gpu.read(&[rows])?[0]);
-            return Ok(listed.iter().filter(|listed| listed.label != listed.before).count() as u64);
+            return Ok(listed.iter().filter(|listed| listed.nearest != listed.before).count() as u64);
         }
-        let mut batch = self.gpu.batch("candidates");
+        let mut batch = self.gpu.batch(Stage::Nearest);
         self.record(&mut batch, task, list, first, count)?;
         let read = batch.submit_and_read(&[rows, found])?;
-        let left = Left { listed: pod_collect_to_vec(&read[0]), found: pod_collect_to_vec(&read[1]) };
+        let left = Undecided { listed: pod_collect_to_vec(&read[0]), found: pod_collect_to_vec(&read[1]) };
         let pairs = self.settle(task, &left)?;
         Ok(left.listed.iter().zip(&pairs).filter(|(listed, pair)| listed.before != pair[1]).count() as u64)
     }
@@ -94,25 +85,24 @@ impl Decider {
         first: u32,
         count: u32,
     ) -> Result<()> {
-        let book = task.book;
         batch.clear(&self.found)?;
-        for part in book.parts(self.shape.columns) {
-            let split_columns = self.shape.cut().split_columns(count, part.columns, u64::MAX);
+        for window in task.columns.single.iter(self.shape.columns) {
+            let split_columns = self.shape.cut().split_columns(count, window.columns, u64::MAX);
             let params = CandidatesParams {
                 rows: count,
-                columns: part.columns,
-                depth: book.book.depth as u32,
+                columns: window.columns,
+                depth: task.columns.host.depth as u32,
                 first_listed: first,
-                first_column: part.first,
+                first_column: window.first,
                 split_columns,
                 counter: list.counter,
             };
             let (found, counters) = (self.found.whole(), list.counters.whole());
             batch.dispatch(
                 &self.candidates,
-                &[task.window.x.whole(), part.y, part.half_norms, list.rows.whole(), found, counters],
+                &[task.window.x.whole(), window.y, window.terms, list.rows.whole(), found, counters],
                 bytes_of(&params),
-                [count.div_ceil(self.shape.rows), part.columns.div_ceil(split_columns), 1],
+                [count.div_ceil(self.shape.rows), window.columns.div_ceil(split_columns), 1],
             )?;
         }
         Ok(())
@@ -130,49 +120,42 @@ impl Decider {
         [(list.rows, rows), (&self.found, 0..u64::from(count * (ROOM + 1)) * 4)]
     }
 
-    /// Decides rows and writes their labels; returns those with their row numbers.
-    pub fn settle(&self, task: &Task, left: &Left) -> Result<Vec<[u32; 2]>> {
-        let pairs = decisions(task.book.book, &left.listed, &left.found, task.load)?;
-        self.write(task.labels, &pairs)?;
+    /// Decides rows and writes their nearest columns; returns those behind their row numbers.
+    pub fn settle(&self, task: &Task, left: &Undecided) -> Result<Vec<[u32; 2]>> {
+        let pairs = decisions(task.columns.host, &left.listed, &left.found, task.load)?;
+        self.write(task.nearest, &pairs)?;
         Ok(pairs)
     }
 
-    fn write(&self, labels: &DeviceBuffer, pairs: &[[u32; 2]]) -> Result<()> {
+    fn write(&self, nearest: &DeviceBuffer, pairs: &[[u32; 2]]) -> Result<()> {
         let buffer = self.gpu.filled("pairs", pairs)?;
-        let mut batch = self.gpu.batch("relabel");
+        let mut batch = self.gpu.batch(Stage::Nearest);
         let params = RelabelParams { pairs: pairs.len() as u32 };
         let workgroups = [params.pairs.div_ceil(256), 1, 1];
-        batch.dispatch(&self.relabel, &[buffer.whole(), labels.whole()], bytes_of(&params), workgroups)?;
+        batch.dispatch(&self.relabel, &[buffer.whole(), nearest.whole()], bytes_of(&params), workgroups)?;
         batch.submit()
     }
 }
 
-/// Rows that are left to the host.
-pub(crate) struct Left {
-    pub listed: Vec<Listed>,
-    /// For each the number of its candidates and [`ROOM`] places for them.
-    pub found: Vec<u32>,
-}
-
-/// The label of each listed row, decided in `f64` among its candidates.
-fn decisions(book: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
+/// The nearest column of each listed row, decided in `f64` among its candidates.
+fn decisions(columns: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
     listed
         .par_iter()
         .zip(found.par_chunks_exact(ROOM as usize + 1))
         .map_init(
-            || vec![0.0; book.depth],
+            || vec![0.0; columns.depth],
             |x, (listed, found)| {
                 load(listed.row as usize, x)?;
                 let count = found[0] as usize;
                 // The tile's own choice is always a candidate: a device that reports none, or one that does not
                 // exist, is not believed.
-                let known = |columns: &[u32]| columns.iter().all(|&column| (column as usize) < book.len());
+                let known = |found: &[u32]| found.iter().all(|&column| (column as usize) < columns.len());
                 let (column, _) = if (1..=ROOM as usize).contains(&count) && known(&found[1..=count]) {
-                    exact::nearest(x, found[1..=count].iter().copied(), &book.exact)
+                    exact::nearest(x, found[1..=count].iter().copied(), &columns.exact)
                 } else {
-                    exact::nearest(x, 0..book.len() as u32, &book.exact)
+                    exact::nearest(x, 0..columns.len() as u32, &columns.exact)
                 };
-                Ok([listed.row, book.given[column as usize]])
+                Ok([listed.row, columns.given[column as usize]])
             },
         )
         .collect()

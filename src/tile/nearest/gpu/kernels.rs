@@ -1,197 +1,78 @@
-//! The kernels of the tile's folds and of their certificate: rendered text, arguments, parameter structs.
+//! The kernels of the nearest fold and of its certificate, and the one that stores tiles.
 
-use bytemuck::{Pod, Zeroable};
+use minijinja::{Value, context};
 
-use crate::device::{Binding, Kernel};
-use crate::error::Result;
+use crate::kernel::{Kernel, kernels, shared};
 use crate::tile::choice::shape::{Combine, TileShape};
-use crate::tile::product::render::render;
 
 /// Columns kept per listed row; a row with more is decided among all columns on the host.
 pub(crate) const ROOM: u32 = 15;
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct NearestParams {
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub first_row: u32,
-    pub first_column: u32,
-    pub split_columns: u32,
-    pub first_split: u32,
-    pub stride: u32,
+shared! {
+    /// What a nearest tile is called with, whatever its product: in `f32` nothing is scaled back and no row has a residual.
+    struct NearestParams {
+        rows: u32,
+        columns: u32,
+        depth: u32,
+        first_row: u32,
+        first_column: u32,
+        split_columns: u32,
+        first_split: u32,
+        stride: u32,
+        unscale: f32,
+        ratio: f32,
+    }
+
+    /// What a certificate is called with. Products in `f32` have no ratio, those of `f16` neither slope nor constant.
+    struct CertifyParams {
+        rows: u32,
+        splits: u32,
+        stride: u32,
+        first_row: u32,
+        slope: f32,
+        constant: f32,
+        square: f32,
+        ratio: f32,
+    }
+
+    struct CandidatesParams {
+        rows: u32,
+        columns: u32,
+        depth: u32,
+        first_listed: u32,
+        first_column: u32,
+        split_columns: u32,
+        /// Which of the counters tells how many entries the list has.
+        counter: u32,
+    }
+
+    struct StoreParams {
+        rows: u32,
+        columns: u32,
+        depth: u32,
+        first_row: u32,
+        first_column: u32,
+        stride: u32,
+        group_rows: u32,
+    }
+
+    struct RelabelParams { pairs: u32 }
+
+    /// What a row keeps of one split of the columns.
+    struct Partial { best: f32, second: f32, column: u32 }
+
+    /// A row that its tile did not certify.
+    struct Listed {
+        row: u32,
+        /// By its own tile.
+        nearest: u32,
+        before: u32,
+        /// The nearest column has a value of at most this.
+        limit: f32,
+    }
 }
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct CertifyParams {
-    pub rows: u32,
-    pub splits: u32,
-    pub stride: u32,
-    pub first_row: u32,
-    pub slope: f32,
-    pub constant: f32,
-    pub square: f32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct CandidatesParams {
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub first_listed: u32,
-    pub first_column: u32,
-    pub split_columns: u32,
-    pub counter: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct StoreParams {
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub first_row: u32,
-    pub first_column: u32,
-    pub stride: u32,
-    pub group_rows: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct ShortlistParams {
-    pub columns: u32,
-    pub stride: u32,
-    pub count: u32,
-    pub room: u32,
-    pub first_row: u32,
-    pub slope: f32,
-    pub constant: f32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct RelabelParams {
-    pub pairs: u32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Partial {
-    pub best: f32,
-    pub second: f32,
-    pub column: u32,
-}
-
-/// A row that its tile did not certify.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Listed {
-    pub row: u32,
-    pub label: u32,
-    pub before: u32,
-    pub limit: f32,
-}
-
-const NEAREST: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const NEAREST_LISTED: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Read,
-    Binding::Read,
-    Binding::Uniform,
-];
-const CERTIFY_LISTED: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::Read,
-    Binding::Uniform,
-];
-const CERTIFY: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::Uniform,
-];
-const REACH: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const REACH_HALVES: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Read, Binding::Uniform];
-const REACH_LISTED: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Read,
-    Binding::Read,
-    Binding::Uniform,
-];
-const APPROACH: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Read,
-    Binding::Read,
-    Binding::Uniform,
-];
-const APPROACH_HALVES: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Uniform,
-];
-const CANDIDATES: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Read,
-    Binding::Uniform,
-];
-const STORE: &[Binding] =
-    &[Binding::Read, Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const SHORTLIST: &[Binding] = &[Binding::Read, Binding::Read, Binding::ReadWrite, Binding::Uniform];
-const RELABEL: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::Uniform];
-
-/// The nearest kernel of one shape, for all rows of a window or for those of a list.
-pub(crate) fn nearest_kernel(shape: &TileShape, is_listed: bool) -> Result<Kernel> {
-    let context = minijinja::context! { listed => is_listed, ..shape.context(Combine::Dot) };
-    let source = render("tile/nearest/nearest.wgsl", context)?;
-    let bindings = if is_listed { NEAREST_LISTED } else { NEAREST };
-    let name = if is_listed { "nearest_listed" } else { "nearest" };
-    Ok(Kernel { name, entry: "nearest", source, bindings })
-}
-
-/// The certificate of all rows of a window or of those of a list.
-pub(crate) fn certify_kernel(is_listed: bool) -> Result<Kernel> {
-    let context = minijinja::context! { halves => false, listed => is_listed };
-    let source = render("tile/nearest/certify.wgsl", context)?;
-    let bindings = if is_listed { CERTIFY_LISTED } else { CERTIFY };
-    let name = if is_listed { "certify_listed" } else { "certify" };
-    Ok(Kernel { name, entry: "certify", source, bindings })
-}
-
-/// What a pass leaves bounds on distances for.
+/// Which rows a certificate, or what keeps bounds on distances, goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reached {
     /// All rows of a window, by the `f32` tile.
@@ -202,45 +83,68 @@ pub(crate) enum Reached {
     Listed,
 }
 
-/// The kernel that keeps bounds on distances.
-pub(crate) fn reach_kernel(of: Reached) -> Result<Kernel> {
-    let (name, bindings) = match of {
-        Reached::Window => ("reach", REACH),
-        Reached::Halves => ("matrix_reach", REACH_HALVES),
-        Reached::Listed => ("reach_listed", REACH_LISTED),
-    };
-    let context = minijinja::context! { halves => of == Reached::Halves, listed => of == Reached::Listed };
-    Ok(Kernel { name, entry: "reach", source: render("tile/nearest/reach.wgsl", context)?, bindings })
+impl Reached {
+    fn context(self) -> Value {
+        context! { halves => self == Self::Halves, listed => self == Self::Listed }
+    }
+
+    fn name(self, [window, halves, listed]: [&'static str; 3]) -> &'static str {
+        match self {
+            Self::Window => window,
+            Self::Halves => halves,
+            Self::Listed => listed,
+        }
+    }
 }
 
-/// The kernel that brings bounds up to what a few columns say, by the `f32` tile or by matrix units.
-pub(crate) fn approach_kernel(halves: bool) -> Result<Kernel> {
-    let (name, bindings) = if halves { ("matrix_approach", APPROACH_HALVES) } else { ("approach", APPROACH) };
-    let source = render("tile/nearest/approach.wgsl", minijinja::context! { halves })?;
-    Ok(Kernel { name, entry: "approach", source, bindings })
-}
+kernels! {
+    /// The nearest kernel of one shape, for all rows of a window or for those of a list.
+    fn nearest_kernel(shape: &TileShape, is_listed: bool)
+    for [
+        shape in &crate::tile::choice::family::candidates(crate::tile::choice::family::Fold::Nearest),
+        is_listed in [false, true],
+    ] {
+        let context = context! { listed => is_listed, ..shape.context(Combine::Dot) };
+        let structs = [NearestParams::WGSL, Partial::WGSL, Listed::WGSL];
+        let kernel = Kernel::render("tile/nearest/nearest.wgsl", &structs, context)?;
+        Ok(if is_listed { kernel.named("nearest_listed") } else { kernel })
+    }
 
-/// The candidates kernel of one shape.
-pub(crate) fn candidates_kernel(shape: &TileShape) -> Result<Kernel> {
-    let context = minijinja::context! { room => ROOM, ..shape.context(Combine::Dot) };
-    let source = render("tile/nearest/candidates.wgsl", context)?;
-    Ok(Kernel { name: "candidates", entry: "candidates", source, bindings: CANDIDATES })
-}
+    /// The certificate of a tier.
+    fn certify_kernel(of: Reached) for [of in [Reached::Window, Reached::Halves, Reached::Listed]] {
+        let structs = [CertifyParams::WGSL, Partial::WGSL, Listed::WGSL];
+        let kernel = Kernel::render("tile/nearest/certify.wgsl", &structs, of.context())?;
+        Ok(kernel.named(of.name(["certify", "matrix_certify", "certify_listed"])))
+    }
 
-/// The kernel that stores tile values.
-pub(crate) fn store_kernel(shape: &TileShape) -> Result<Kernel> {
-    let source = render("tile/store/store.wgsl", shape.context(Combine::Dot))?;
-    Ok(Kernel { name: "store", entry: "store", source, bindings: STORE })
-}
+    /// The kernel that keeps bounds on distances.
+    fn reach_kernel(of: Reached) for [of in [Reached::Window, Reached::Halves, Reached::Listed]] {
+        let structs = [CertifyParams::WGSL, Partial::WGSL, Listed::WGSL];
+        let kernel = Kernel::render("tile/nearest/reach.wgsl", &structs, of.context())?;
+        Ok(kernel.named(of.name(["reach", "matrix_reach", "reach_listed"])))
+    }
 
-/// The kernel that lists the columns that may be among the nearest.
-pub(crate) fn shortlist_kernel() -> Result<Kernel> {
-    let source = render("tile/nearest/shortlist.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "shortlist", entry: "shortlist", source, bindings: SHORTLIST })
-}
+    /// The kernel that brings bounds up to what a few columns say, by the `f32` tile or by matrix units.
+    fn approach_kernel(halves: bool) for [halves in [false, true]] {
+        let structs = [CertifyParams::WGSL, Partial::WGSL];
+        let kernel = Kernel::render("tile/nearest/approach.wgsl", &structs, context! { halves })?;
+        Ok(if halves { kernel.named("matrix_approach") } else { kernel })
+    }
 
-/// The kernel that writes the host's decisions.
-pub(crate) fn relabel_kernel() -> Result<Kernel> {
-    let source = render("tile/nearest/relabel.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "relabel", entry: "relabel", source, bindings: RELABEL })
+    /// The candidates kernel of one shape.
+    fn candidates_kernel(shape: &TileShape) for [shape in &crate::tile::choice::choose::LISTED] {
+        let context = context! { room => ROOM, ..shape.context(Combine::Dot) };
+        Kernel::render("tile/nearest/candidates.wgsl", &[CandidatesParams::WGSL, Listed::WGSL], context)
+    }
+
+    /// The kernel that stores tile values.
+    fn store_kernel(shape: &TileShape)
+    for [shape in &crate::tile::choice::family::candidates(crate::tile::choice::family::Fold::Store)] {
+        Kernel::render("tile/store/store.wgsl", &[StoreParams::WGSL], shape.context(Combine::Dot))
+    }
+
+    /// The kernel that writes the host's decisions.
+    fn relabel_kernel() {
+        Kernel::render("tile/nearest/relabel.wgsl", &[RelabelParams::WGSL], context! {})
+    }
 }

@@ -1,6 +1,6 @@
-//! Certified labels on the GPU: a cascade of tiers, each with a certificate, each for what the one before left.
+//! Certified nearest columns on the GPU: a cascade of tiers, each with a certificate, each for what the one before left.
 //!
-//! 1. Where there are matrix units, `matrix_nearest` screens in `f16` ([`crate::tile::product::units`]); `certify` writes labels and
+//! 1. Where there are matrix units, the tile on them screens in `f16` ([`crate::tile::product::units`]); `certify` writes the nearest columns and
 //!    lists the rows whose gap is inside the error bound.
 //! 2. `nearest` does the same in `f32`, on the listed rows, or on all where nothing screened.
 //! 3. `candidates` runs that tile on the rows that are left and collects the columns inside their band; the host decides
@@ -12,102 +12,28 @@
 pub(crate) mod decide;
 pub(crate) mod kernels;
 pub(crate) mod screen;
-pub(crate) mod shortlist;
 pub(crate) mod single_submission;
 pub(crate) mod sizes;
-pub(crate) mod tile;
+pub(crate) mod task;
+pub(crate) mod tier;
 
 use bytemuck::pod_collect_to_vec;
 
-use self::decide::{Decider, List};
-use self::screen::{Outputs, Screen};
-use self::sizes::{COUNTERS_BYTES, LabellerSizes};
-use self::tile::{NearestTile, Span};
+use self::decide::Decider;
+use self::screen::Screen;
+use self::sizes::{COUNTERS_BYTES, CascadeSizes};
+use self::task::{List, Outputs, Span};
+pub(crate) use self::task::{Reach, RowCounts, Task, Window};
+use self::tier::{Operands, SingleTier, Tier};
 use crate::cancel::Cancel;
-use crate::device::{Batch, DeviceBuffer, Gpu, Pacer};
+use crate::device::{Batch, DeviceBuffer, Gpu, Pacer, Stage};
 use crate::error::Result;
 use crate::tile::choice::shape::TileShape;
 use crate::tile::operands::columns::Codebook;
-use crate::tile::operands::gpu::columns::DeviceBook;
-use crate::tile::operands::gpu::half_rows::Halves;
-use crate::tile::product::units::shape::MatrixTile;
+use crate::tile::operands::gpu::columns::DeviceColumns;
 
-/// Rows that lie on the device.
-pub(crate) struct Window {
-    /// Index of the first row in the data.
-    pub start: usize,
-    /// Number of rows.
-    pub rows: usize,
-    /// `[rows, depth]`.
-    pub x: DeviceBuffer,
-    /// Upper bounds on the rows' lengths.
-    pub norms: DeviceBuffer,
-    /// The rows in `f16`, where a screen reads them.
-    pub halves: Option<Halves>,
-}
-
-impl Window {
-    /// Room for `rows` rows of `depth`, and for their halves where a screen needs them.
-    pub fn new(gpu: &Gpu, rows: usize, depth: usize, matrix: Option<&MatrixTile>) -> Result<Self> {
-        let x = gpu.buffer("rows", 4 * rows as u64 * depth as u64)?;
-        let norms = gpu.buffer("norms", 4 * rows as u64)?;
-        let halves = matrix.map(|tile| Halves::new(gpu, tile, rows, depth)).transpose()?;
-        Ok(Self { start: 0, rows, x, norms, halves })
-    }
-
-    /// Rounds the rows that were copied, none longer than `largest_norm`, for the screen.
-    pub fn narrow(&mut self, gpu: &Gpu, depth: usize, largest_norm: f32) -> Result<()> {
-        match &mut self.halves {
-            Some(halves) => halves.fill(gpu, &self.x, self.rows, depth, largest_norm),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Reads a row of the window being labelled as x', on the host.
-pub(crate) type LoadRow<'a> = &'a (dyn Fn(usize, &mut [f32]) -> Result<()> + Sync);
-
-/// One window to label.
-#[derive(Clone, Copy)]
-pub(crate) struct Task<'a> {
-    pub book: &'a DeviceBook<'a>,
-    /// Upper bound on the length of any row.
-    pub largest_norm: f32,
-    pub window: &'a Window,
-    /// The old labels, replaced by the new ones.
-    pub labels: &'a DeviceBuffer,
-    /// Where bounds on distances are kept, if they are.
-    pub reach: Option<Reach<'a>>,
-    pub load: LoadRow<'a>,
-}
-
-/// Bounds on the distances of each row: to its label's centroid from above, to every other from below.
-#[derive(Clone, Copy)]
-pub(crate) struct Reach<'a> {
-    pub bounds: &'a DeviceBuffer,
-    /// Where the book holds a few columns only, their labels: the bounds are brought up to what those say, and nothing else.
-    pub few: Option<&'a DeviceBuffer>,
-}
-
-impl Task<'_> {
-    /// What a pacer counts.
-    pub(crate) fn units_per_row(&self) -> f64 {
-        2.0 * self.book.book.depth as f64 * self.book.book.len() as f64
-    }
-}
-
-/// Rows that changed their label, and who was sure of how many.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Labelled {
-    pub changed: u64,
-    /// Rows that the screen certified.
-    pub screened: u64,
-    /// Rows that were decided on the host.
-    pub rechecked: u64,
-}
-
-/// What labels windows of one problem.
-pub(crate) struct Labeller {
+/// What searches windows of one problem.
+pub(crate) struct Cascade {
     pub(crate) tiers: Tiers,
     pub(crate) screen: Option<Screen>,
     pub(crate) screen_pacer: Pacer,
@@ -117,42 +43,53 @@ pub(crate) struct Labeller {
 /// The tiers that every window goes through, with what they share.
 pub(crate) struct Tiers {
     pub gpu: Gpu,
-    pub sizes: LabellerSizes,
-    pub tile: NearestTile,
+    pub sizes: CascadeSizes,
+    pub single: SingleTier,
     pub decider: Decider,
     partials: DeviceBuffer,
-    list: DeviceBuffer,
+    /// Rows that the tier over a window leaves.
+    left_of_window: DeviceBuffer,
+    /// Rows that the tier over those leaves, where there is one.
+    left_of_list: Option<DeviceBuffer>,
     pub counters: DeviceBuffer,
-    /// What the second tier leaves of a list.
-    passed: Option<DeviceBuffer>,
     pub cancel: Cancel,
 }
 
-impl Labeller {
-    pub fn new(gpu: &Gpu, sizes: &LabellerSizes, cancel: Cancel, recheck: bool) -> Result<Self> {
+/// A tier over rows of a window or of a list.
+struct Pass<'p, 'a> {
+    tier: &'a Tier,
+    operands: Operands<'a>,
+    task: &'p Task<'a>,
+    /// What records follow in its last submission.
+    last: Option<&'p dyn Fn(&mut Batch<'a>) -> Result<()>>,
+}
+
+impl Cascade {
+    pub fn new(gpu: &Gpu, sizes: &CascadeSizes, cancel: Cancel, recheck: bool) -> Result<Self> {
         let listed_shape = TileShape::for_listed(sizes.columns, &gpu.limits());
+        let left_of_list = || gpu.buffer("left of a list", sizes.left_of_list_bytes());
         let tiers = Tiers {
             gpu: gpu.clone(),
             sizes: *sizes,
-            tile: NearestTile::new(gpu, sizes, listed_shape)?,
+            single: SingleTier::new(gpu, sizes, listed_shape)?,
             decider: Decider::new(gpu, sizes, listed_shape, cancel.clone(), recheck)?,
             partials: gpu.buffer("partials", sizes.partials_bytes())?,
-            list: gpu.buffer("list", sizes.list_bytes())?,
+            left_of_window: gpu.buffer("left of a window", sizes.left_of_window_bytes())?,
+            left_of_list: sizes.has_listed().then(left_of_list).transpose()?,
             counters: gpu.buffer("counters", COUNTERS_BYTES)?,
-            passed: if sizes.has_listed() { Some(gpu.buffer("passed", sizes.passed_bytes())?) } else { None },
             cancel,
         };
         let screen = sizes.matrix.map(|tile| Screen::new(gpu, tile, sizes.keeps_reach)).transpose()?;
         Ok(Self { tiers, screen, screen_pacer: Pacer::new(), pacer: Pacer::new() })
     }
 
-    /// Copies centroids to the device.
-    pub fn book<'b>(&self, book: &'b Codebook<'b>) -> Result<DeviceBook<'b>> {
-        let (gpu, sizes) = (&self.tiers.gpu, &self.tiers.sizes);
-        let chain = self.tiers.tile.chain(book.depth);
-        let mut on_device = DeviceBook::shifted(gpu, chain, sizes.column_window, book)?;
-        if let Some(screen) = self.screen.as_ref().filter(|screen| screen.pays()) {
-            on_device.half = Some(screen.book(gpu, sizes.column_window, book)?);
+    /// Copies columns to the device.
+    pub fn columns<'c>(&self, columns: &'c Codebook<'c>) -> Result<DeviceColumns<'c>> {
+        let Tiers { gpu, sizes, single, .. } = &self.tiers;
+        let (chain, window) = (single.chain(columns.depth), sizes.column_window);
+        let mut on_device = DeviceColumns::new(gpu, chain, window, columns)?;
+        if let Some(screen) = &self.screen {
+            on_device.halves = screen.columns(gpu, window, columns)?;
         }
         Ok(on_device)
     }
@@ -163,41 +100,32 @@ impl Labeller {
         &self.tiers.partials
     }
 
-    /// Labels a window, tier by tier.
-    pub fn label(&mut self, task: &Task) -> Result<Labelled> {
-        let (tiers, pacer) = (&self.tiers, &mut self.pacer);
-        let halves = task.book.half.as_ref().zip(task.window.halves.as_ref());
-        if let (Some(screen), Some(halves)) = (&mut self.screen, halves)
-            && screen.pays()
+    /// Searches a window, tier by tier.
+    pub fn search(&mut self, task: &Task) -> Result<RowCounts> {
+        let Self { tiers, screen, screen_pacer, pacer } = self;
+        let (tiers, rows) = (&*tiers, task.window.rows as u64);
+        if let Some(screen) = screen
+            && let Some(operands) = screen.operands(task)
         {
-            let rows = task.window.rows as u64;
-            let whole = u64::from(screen.rows());
-            let screened = &*screen;
-            let [left, changed] = tiers.pass(
-                &mut self.screen_pacer,
-                "screen",
-                task,
-                tiers.list(),
-                (rows, whole),
-                &|batch, first, rows| {
-                    screened.record(batch, task, halves, tiers.outputs(tiers.list()), (first, rows))
-                },
-            )?;
-            let mut labelled = tiers.label_listed(pacer, task, left)?;
-            labelled.changed += u64::from(changed);
-            labelled.screened = rows - u64::from(left);
+            let pass = Pass { tier: &screen.tier, operands, task, last: None };
+            let [left, changed] = tiers.pass_window(screen_pacer, Stage::Nearest, &pass)?;
+            let mut counts = tiers.search_listed(pacer, task, left)?;
+            counts.changed += u64::from(changed);
+            counts.screened = rows - u64::from(left);
             screen.record_left(u64::from(left), rows);
-            return Ok(labelled);
+            return Ok(counts);
         }
-        tiers.label_window(pacer, task)
+        let [left, changed] = tiers.pass_window(pacer, Stage::Nearest, &tiers.single_pass(task, None))?;
+        let decided = tiers.decide_listed(task, left)?;
+        Ok(RowCounts { changed: u64::from(changed) + decided.changed, ..decided })
     }
 
-    /// Where the rows of a window are listed that [`Self::label_listed`] labels: entries, and how many.
+    /// Where the rows of a window are listed that [`Self::search_listed`] goes over: entries, and how many.
     pub fn listed(&self) -> [&DeviceBuffer; 2] {
-        [&self.tiers.list, &self.tiers.counters]
+        [&self.tiers.left_of_window, &self.tiers.counters]
     }
 
-    /// All rows of a window meet the few columns of the task's book. What `last` records follows in the last submission, which
+    /// All rows of a window meet the task's subset of the columns. What `last` records follows in the last submission, which
     /// is given where rows are listed; returns how many it listed.
     pub fn approach<'a>(
         &'a mut self,
@@ -205,134 +133,111 @@ impl Labeller {
         last: &dyn Fn(&mut Batch<'a>, [&'a DeviceBuffer; 2]) -> Result<()>,
     ) -> Result<u32> {
         let Self { tiers, screen, screen_pacer, pacer } = self;
-        let (tiers, screen) = (&*tiers, screen.as_ref().filter(|screen| screen.pays()));
-        let (list, rows) = (tiers.list(), task.window.rows as u64);
-        let end = |batch: &mut Batch<'a>, end: u32| {
-            if u64::from(end) == rows { last(batch, [list.rows, list.counters]) } else { Ok(()) }
-        };
-        let halves = task.book.half.as_ref().zip(task.window.halves.as_ref());
-        let [listed, _] = match screen.zip(halves) {
-            Some((screen, halves)) => tiers.pass(
-                screen_pacer,
-                "approach",
-                task,
-                list,
-                (rows, u64::from(screen.rows())),
-                &|batch, first, rows| {
-                    screen.record(batch, task, halves, tiers.outputs(list), (first, rows))?;
-                    end(batch, first + rows)
-                },
-            )?,
-            None => tiers.pass(
-                pacer,
-                "approach",
-                task,
-                list,
-                (rows, u64::from(tiers.sizes.shape.rows)),
-                &|batch, first, rows| {
-                    tiers.tile.record(batch, task, tiers.outputs(list), Span { list: None, first, rows })?;
-                    end(batch, first + rows)
-                },
-            )?,
+        let (tiers, screen) = (&*tiers, screen.as_ref());
+        let last = |batch: &mut Batch<'a>| last(batch, [&tiers.left_of_window, &tiers.counters]);
+        let screened = screen.and_then(|screen| screen.operands(task).map(|operands| (screen, operands)));
+        let [listed, _] = match screened {
+            Some((Screen { tier, .. }, operands)) => {
+                let pass = Pass { tier, operands, task, last: Some(&last) };
+                tiers.pass_window(screen_pacer, Stage::Bounds, &pass)?
+            }
+            None => tiers.pass_window(pacer, Stage::Bounds, &tiers.single_pass(task, Some(&last)))?,
         };
         Ok(listed)
     }
 
-    /// Columns of the widest tile that labels windows.
+    /// Columns of the widest tile that goes over windows.
     pub fn tile_columns(&self) -> usize {
         let sizes = &self.tiers.sizes;
         sizes.matrix.map_or(sizes.shape.columns, |tile| tile.columns()) as usize
     }
 
-    /// Labels the first `count` rows that the caller listed, with the labels that they had; all others keep theirs.
-    pub fn label_listed(&mut self, task: &Task, count: u32) -> Result<Labelled> {
-        self.tiers.label_listed(&mut self.pacer, task, count)
+    /// Searches the first `count` rows that the caller listed, with the nearest columns that they had; all others keep theirs.
+    pub fn search_listed(&mut self, task: &Task, count: u32) -> Result<RowCounts> {
+        self.tiers.search_listed(&mut self.pacer, task, count)
     }
 }
 
 impl Tiers {
     /// What the tier over a window leaves.
-    pub fn list(&self) -> List<'_> {
-        List { rows: &self.list, counters: &self.counters, counter: 0 }
+    pub fn left_of_window(&self) -> List<'_> {
+        List { rows: &self.left_of_window, counters: &self.counters, counter: 0 }
     }
 
     /// What the tier over that list leaves, where there is one.
-    pub fn passed(&self) -> Option<List<'_>> {
-        let passed = self.passed.as_ref().filter(|_| self.decider.rechecks());
-        passed.map(|rows| List { rows, counters: &self.counters, counter: 2 })
+    pub fn left_of_list(&self) -> Option<List<'_>> {
+        let left = self.left_of_list.as_ref().filter(|_| self.decider.rechecks());
+        left.map(|rows| List { rows, counters: &self.counters, counter: 2 })
     }
 
     /// Where a tier puts what it makes.
-    pub fn outputs<'a>(&'a self, list: List<'a>) -> Outputs<'a> {
-        let room = self.sizes.partials();
-        Outputs { partials: &self.partials, room, list: list.rows, counters: list.counters }
+    pub fn outputs<'a>(&'a self, left: List<'a>) -> Outputs<'a> {
+        let most_partials = self.sizes.partials();
+        Outputs { partials: &self.partials, most_partials, left: left.rows, counters: left.counters }
     }
 
-    /// Labels all rows of a window.
-    fn label_window<'a>(&'a self, pacer: &mut Pacer, task: &Task<'a>) -> Result<Labelled> {
-        let rows = task.window.rows as u64;
-        let whole = u64::from(self.sizes.shape.rows);
-        let list = self.list();
-        let [left, changed] =
-            self.pass(pacer, "nearest", task, list, (rows, whole), &|batch, first, rows| {
-                self.tile.record(batch, task, self.outputs(list), Span { list: None, first, rows })
-            })?;
-        let decided = self.decider.decide_all(task, list, left)?;
-        Ok(Labelled { changed: u64::from(changed) + decided, screened: 0, rechecked: u64::from(left) })
+    fn single_pass<'p, 'a>(
+        &'a self,
+        task: &'p Task<'a>,
+        last: Option<&'p dyn Fn(&mut Batch<'a>) -> Result<()>>,
+    ) -> Pass<'p, 'a> {
+        Pass { tier: &self.single.tier, operands: self.single.operands(task), task, last }
     }
 
-    /// Labels only the first `count` rows that the tier over the window listed.
-    pub fn label_listed<'a>(&'a self, pacer: &mut Pacer, task: &Task<'a>, count: u32) -> Result<Labelled> {
-        let Some(passed) = self.passed() else { return self.decide_listed(task, count) };
-        let mut labelled = Labelled::default();
-        let step = self.sizes.passed_rows() as usize;
-        for start in (0..count).step_by(step) {
-            let rows = u64::from(count - start).min(step as u64);
-            let whole = u64::from(self.sizes.shape.rows);
-            let [left, changed] =
-                self.pass(pacer, "nearest of a list", task, passed, (rows, whole), &|batch, first, rows| {
-                    let span = Span { list: Some(&self.list), first: start + first, rows };
-                    self.tile.record(batch, task, self.outputs(passed), span)
-                })?;
-            labelled.changed += u64::from(changed) + self.decider.decide_all(task, passed, left)?;
-            labelled.rechecked += u64::from(left);
+    /// A tier over all rows of a window.
+    fn pass_window<'a>(&'a self, pacer: &mut Pacer, stage: Stage, pass: &Pass<'_, 'a>) -> Result<[u32; 2]> {
+        let span = Span { list: None, first: 0, rows: pass.task.window.rows as u32 };
+        self.pass(pacer, stage, pass, span, self.left_of_window())
+    }
+
+    /// Searches only the first `count` rows that the tier over the window listed.
+    pub fn search_listed<'a>(&'a self, pacer: &mut Pacer, task: &Task<'a>, count: u32) -> Result<RowCounts> {
+        let Some(left_of_list) = self.left_of_list() else { return self.decide_listed(task, count) };
+        let mut counts = RowCounts::default();
+        let (pass, step) = (self.single_pass(task, None), self.sizes.listed_rows() as u32);
+        for first in (0..count).step_by(step as usize) {
+            let span = Span { list: Some(&self.left_of_window), first, rows: step.min(count - first) };
+            let [left, changed] = self.pass(pacer, Stage::Nearest, &pass, span, left_of_list)?;
+            counts.changed += u64::from(changed) + self.decider.decide_all(task, left_of_list, left)?;
+            counts.rechecked += u64::from(left);
         }
-        Ok(labelled)
+        Ok(counts)
     }
 
     /// Decides the first `count` rows that the tier over the window listed.
-    pub fn decide_listed(&self, task: &Task, count: u32) -> Result<Labelled> {
-        let changed = self.decider.decide_all(task, self.list(), count)?;
-        Ok(Labelled { changed, screened: 0, rechecked: u64::from(count) })
+    pub fn decide_listed(&self, task: &Task, count: u32) -> Result<RowCounts> {
+        let changed = self.decider.decide_all(task, self.left_of_window(), count)?;
+        Ok(RowCounts { changed, screened: 0, rechecked: u64::from(count) })
     }
 
-    /// Records and submits a tier over `rows` rows, a paced number at a time and whole tiles. Returns how many rows it put
-    /// on its list and how many certified rows changed.
+    /// Records and submits a tier over a span, a paced number of rows at a time and whole tiles. Returns how many rows it
+    /// left and how many certified rows changed.
     fn pass<'a>(
         &'a self,
         pacer: &mut Pacer,
-        label: &'static str,
-        task: &Task<'a>,
-        list: List<'a>,
-        (total, whole): (u64, u64),
-        record: &dyn Fn(&mut Batch<'a>, u32, u32) -> Result<()>,
+        stage: Stage,
+        pass: &Pass<'_, 'a>,
+        span: Span<'a>,
+        left: List<'a>,
     ) -> Result<[u32; 2]> {
-        let units_per_row = task.units_per_row();
-        let own = 4 * u64::from(list.counter)..4 * u64::from(list.counter) + 8;
-        let mut first = 0;
-        while first < total {
+        let (total, units_per_row) = (u64::from(span.rows), pass.task.units_per_row());
+        let counted = 4 * u64::from(left.counter)..4 * u64::from(left.counter) + 8;
+        let mut done = 0;
+        while done < total {
             self.cancel.check()?;
-            let remaining = total - first;
-            let paced = pacer.rows(remaining, units_per_row).next_multiple_of(whole);
+            let remaining = total - done;
+            let paced = pacer.rows(remaining, units_per_row).next_multiple_of(pass.tier.rows());
             let rows = paced.min(self.sizes.most_rows()).min(remaining);
-            let mut batch = self.gpu.batch(label);
-            if first == 0 {
-                batch.clear_part(self.counters.slice(own.start, 8))?;
+            let mut batch = self.gpu.batch(stage);
+            if done == 0 {
+                batch.clear_part(self.counters.slice(counted.start, 8))?;
             }
-            record(&mut batch, first as u32, rows as u32)?;
-            first += rows;
-            if first == total {
-                let read = batch.submit_and_read(&[(&self.counters, own)])?;
+            let here = Span { first: span.first + done as u32, rows: rows as u32, ..span };
+            pass.tier.record(&mut batch, pass.task, &pass.operands, self.outputs(left), here)?;
+            done += rows;
+            if done == total {
+                pass.last.map_or(Ok(()), |last| last(&mut batch))?;
+                let read = batch.submit_and_read(&[(&self.counters, counted)])?;
                 let counters: Vec<u32> = pod_collect_to_vec(&read[0]);
                 return Ok([counters[0], counters[1]]);
             }

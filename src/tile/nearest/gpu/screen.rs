@@ -1,19 +1,12 @@
-//! The first tier of the cascade: the nearest tile on matrix units with its certificate.
+//! The first tier of the cascade, where the device has matrix units, and whether it pays.
 
-use std::sync::Arc;
-
-use bytemuck::bytes_of;
-
-use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
+use super::task::Task;
+use super::tier::{Operands, Tier};
+use crate::device::Gpu;
 use crate::error::Result;
-use crate::tile::nearest::gpu::kernels::{Reached, approach_kernel, reach_kernel};
-use crate::tile::nearest::gpu::sizes::Room;
-use crate::tile::nearest::gpu::{Reach, Task};
-use crate::tile::operands::gpu::half_columns::DeviceHalfBook;
-use crate::tile::operands::gpu::half_rows::Halves;
-use crate::tile::product::units::kernels::{
-    MatrixCertifyParams, MatrixNearestParams, certify_kernel, nearest_kernel,
-};
+use crate::tile::bound::f32::Bound;
+use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::gpu::half_columns::HalfColumns;
 use crate::tile::product::units::shape::MatrixTile;
 
 /// Share of the rows left uncertified above which a screen does not pay: matrix units are several times as fast as
@@ -22,50 +15,15 @@ const MOST_LEFT: f64 = 0.25;
 
 /// The screen of one problem.
 pub(crate) struct Screen {
+    pub tier: Tier,
     tile: MatrixTile,
-    nearest: Arc<Pipeline>,
-    certify: Arc<Pipeline>,
-    /// What keeps bounds on distances, and what brings them up to a few columns.
-    reach: Option<[Arc<Pipeline>; 2]>,
     pays: bool,
-}
-
-/// Where a pass finds its results and puts them.
-#[derive(Clone, Copy)]
-pub(crate) struct Outputs<'a> {
-    /// Partial results, and how many there is room for.
-    pub partials: &'a DeviceBuffer,
-    pub room: u64,
-    /// Uncertified rows.
-    pub list: &'a DeviceBuffer,
-    /// How many of them, and certified rows that changed, by tier.
-    pub counters: &'a DeviceBuffer,
 }
 
 impl Screen {
     /// On a tile; `keeps_reach`: bounds on distances are wanted too.
     pub fn new(gpu: &Gpu, tile: MatrixTile, keeps_reach: bool) -> Result<Self> {
-        let kernels = || -> Result<_> {
-            Ok([gpu.pipeline(&reach_kernel(Reached::Halves)?)?, gpu.pipeline(&approach_kernel(true)?)?])
-        };
-        let reach = keeps_reach.then(kernels).transpose()?;
-        Ok(Self {
-            tile,
-            nearest: gpu.pipeline(&nearest_kernel(&tile, "")?)?,
-            certify: gpu.pipeline(&certify_kernel()?)?,
-            reach,
-            pays: true,
-        })
-    }
-
-    /// Rows of its tile.
-    pub fn rows(&self) -> u32 {
-        self.tile.rows()
-    }
-
-    /// Whether enough rows were certified so far.
-    pub fn pays(&self) -> bool {
-        self.pays
+        Ok(Self { tier: Tier::halves(gpu, &tile, keeps_reach)?, tile, pays: true })
     }
 
     /// Learns how many of `rows` rows were left.
@@ -76,102 +34,23 @@ impl Screen {
         }
     }
 
-    /// Copies centroids to the device.
-    pub fn book(
-        &self,
-        gpu: &Gpu,
-        column_window: usize,
-        book: &crate::tile::operands::columns::Codebook,
-    ) -> Result<DeviceHalfBook> {
-        DeviceHalfBook::new(gpu, &self.tile, column_window, book)
+    /// Copies columns to the device, unless too few rows were certified so far.
+    pub fn columns(&self, gpu: &Gpu, window: usize, columns: &Codebook) -> Result<Option<HalfColumns>> {
+        let columns = self.pays.then(|| HalfColumns::new(gpu, &self.tile, window, columns));
+        columns.transpose()
     }
 
-    /// Records the tiles of some rows of the window with all columns, and their certificate. `first` is a multiple of
-    /// a tile's rows.
-    pub fn record<'a>(
-        &'a self,
-        batch: &mut Batch<'a>,
-        task: &Task<'a>,
-        (book, halves): (&'a DeviceHalfBook, &'a Halves),
-        outputs: Outputs<'a>,
-        (first, rows): (u32, u32),
-    ) -> Result<()> {
-        let depth = task.book.book.depth;
-        let room = Room { partials: outputs.room, windows: book.windows() as u64 };
-        let mut splits = 0;
-        for part in book.parts() {
-            let split_columns = self.tile.cut().split_columns(rows, part.columns, room.splits(rows));
-            let here = part.columns.div_ceil(split_columns);
-            let params = MatrixNearestParams {
-                rows,
-                columns: part.columns,
-                depth: self.tile.padded_depth(depth) as u32,
-                first_row: first,
-                first_column: part.first,
-                split_columns,
-                first_split: splits,
-                stride: rows,
-                unscale: 2.0_f32.powi(-halves.exponent - book.exponent),
-                ratio: book.ratio,
-            };
-            let arguments = [
-                halves.x.whole(),
-                part.y,
-                part.terms,
-                task.window.norms.whole(),
-                halves.residuals.whole(),
-                outputs.partials.whole(),
-            ];
-            batch.dispatch(
-                &self.nearest,
-                &arguments,
-                bytes_of(&params),
-                [rows.div_ceil(self.rows()), here, 1],
-            )?;
-            splits += here;
-        }
-        let params = MatrixCertifyParams {
-            rows,
-            splits,
-            stride: rows,
-            first_row: first,
-            ratio: book.ratio,
-            square: book.square,
-        };
-        let workgroups = [rows.div_ceil(256), 1, 1];
-        if let (Some([_, approach]), Some(Reach { bounds, few: Some(labels) })) = (&self.reach, task.reach) {
-            let arguments = [
-                outputs.partials.whole(),
-                task.window.norms.whole(),
-                book.errors.whole(),
-                bounds.whole(),
-                task.labels.whole(),
-                labels.whole(),
-                halves.residuals.whole(),
-            ];
-            return batch.dispatch(approach, &arguments, bytes_of(&params), workgroups);
-        }
-        let arguments = [
-            outputs.partials.whole(),
-            task.window.norms.whole(),
-            task.book.given.whole(),
-            book.errors.whole(),
-            task.labels.whole(),
-            outputs.list.whole(),
-            outputs.counters.whole(),
-            halves.residuals.whole(),
-        ];
-        batch.dispatch(&self.certify, &arguments, bytes_of(&params), workgroups)?;
-        if let (Some([pipeline, _]), Some(Reach { bounds, .. })) = (&self.reach, task.reach) {
-            let arguments = [
-                outputs.partials.whole(),
-                task.window.norms.whole(),
-                book.errors.whole(),
-                bounds.whole(),
-                halves.residuals.whole(),
-            ];
-            batch.dispatch(pipeline, &arguments, bytes_of(&params), workgroups)?;
-        }
-        Ok(())
+    /// What it reads of a task, if the task has it and enough rows were certified so far.
+    pub fn operands<'a>(&self, task: &Task<'a>) -> Option<Operands<'a>> {
+        let (columns, rows) = task.columns.halves.as_ref().zip(task.window.halves.as_ref())?;
+        self.pays.then(|| Operands {
+            x: &rows.x,
+            columns: &columns.windows,
+            depth: self.tile.padded_depth(task.columns.host.depth) as u32,
+            unscale: 2.0_f32.powi(-rows.exponent - columns.exponent),
+            bound: Bound { slope: 0.0, constant: 0.0, square: columns.square },
+            residuals: Some(&rows.residuals),
+            ratio: columns.ratio,
+        })
     }
 }

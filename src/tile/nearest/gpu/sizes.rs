@@ -1,33 +1,32 @@
-//! Sizes of the buffers that labelling takes, and how a pass is cut into splits. Pure.
+//! Sizes of the buffers that the cascade takes, and how a pass is cut into splits. Pure.
 
 use super::kernels::{Listed, Partial, ROOM};
+use crate::tile::choice::cut::{Cut, FEW_ROW_TILES};
 use crate::tile::choice::shape::TileShape;
-use crate::tile::operands::gpu::half_columns::DeviceHalfBook;
+use crate::tile::operands::gpu::half_columns::HalfColumns;
 use crate::tile::product::units::shape::MatrixTile;
 
 /// Listed rows per dispatch of `candidates`.
 pub(crate) const LISTED_ROWS: u32 = 4096;
 /// Listed rows that a second tier takes at once.
-const PASSED_ROWS: u64 = 1 << 16;
-/// Row tiles below which columns are split, so that a small batch still fills the device.
-pub(crate) const FEW_ROW_TILES: u32 = 128;
+const MOST_LISTED_ROWS: u64 = 1 << 16;
 /// Most rows per dispatch.
 const MOST_ROWS: u64 = 1 << 20;
 /// For the tier over a window, then for the one over what it lists: rows listed, and certified rows that changed.
 pub(crate) const COUNTERS_BYTES: u64 = 16;
 
-/// Sizes that decide the buffers of a [`Labeller`](super::Labeller).
+/// Sizes that decide the buffers of a [`Cascade`](super::Cascade).
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LabellerSizes {
+pub(crate) struct CascadeSizes {
     /// The tile.
     pub shape: TileShape,
     /// The tile of the screen, where there is one.
     pub matrix: Option<MatrixTile>,
     /// Rows of the largest window.
     pub window_rows: usize,
-    /// Columns per window of centroids, a multiple of 64.
+    /// Columns per window, a multiple of 64.
     pub column_window: usize,
-    /// Number of centroids.
+    /// Number of columns.
     pub columns: usize,
     /// Number of features.
     pub depth: usize,
@@ -35,49 +34,13 @@ pub(crate) struct LabellerSizes {
     pub keeps_reach: bool,
 }
 
-/// Rows and columns of a tile, as splitting needs them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cut {
-    pub rows: u32,
-    pub columns: u32,
+/// Splits of each of `windows` windows of columns whose results, one per row, have room among `partials`.
+pub(crate) fn most_splits(partials: u64, windows: usize, rows: u32) -> u64 {
+    partials / windows as u64 / u64::from(rows)
 }
 
-impl TileShape {
-    /// Its rows and columns.
-    pub(crate) fn cut(&self) -> Cut {
-        Cut { rows: self.rows, columns: self.columns }
-    }
-}
-
-impl Cut {
-    /// Columns per split for `rows` rows: all, or fewer where there are few row tiles and room for the results of
-    /// several splits.
-    pub fn split_columns(self, rows: u32, columns: u32, room: u64) -> u32 {
-        let tiles = columns.div_ceil(self.columns);
-        let splits = (FEW_ROW_TILES / rows.div_ceil(self.rows)).clamp(1, tiles);
-        let splits = u32::try_from(room).map_or(splits, |room| splits.min(room.max(1)));
-        tiles.div_ceil(splits) * self.columns
-    }
-}
-
-/// Room for partial results.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Room {
-    /// Results in all.
-    pub partials: u64,
-    /// Windows of columns that share them.
-    pub windows: u64,
-}
-
-impl Room {
-    /// Splits of each window that `rows` rows have room for.
-    pub fn splits(self, rows: u32) -> u64 {
-        self.partials / self.windows / u64::from(rows)
-    }
-}
-
-impl LabellerSizes {
-    /// Windows of centroids at most: fewer where some are equal.
+impl CascadeSizes {
+    /// Windows of columns at most: fewer where some are equal.
     fn column_windows(&self) -> u64 {
         self.columns.div_ceil(self.column_window) as u64
     }
@@ -86,7 +49,7 @@ impl LabellerSizes {
         [self.shape.cut()].into_iter().chain(self.matrix.map(|tile| tile.cut()))
     }
 
-    /// Rows per dispatch at most, whole tiles: fewer where many windows of centroids leave a partial result for each
+    /// Rows per dispatch at most, whole tiles: fewer where many windows of columns leave a partial result for each
     /// row.
     pub fn most_rows(&self) -> u64 {
         let most = (MOST_ROWS / self.column_windows()).max(1).min(self.window_rows as u64);
@@ -109,35 +72,37 @@ impl LabellerSizes {
         size_of::<Partial>() as u64 * self.partials()
     }
 
-    pub fn list_bytes(&self) -> u64 {
+    /// Of the rows that a first tier leaves.
+    pub fn left_of_window_bytes(&self) -> u64 {
         size_of::<Listed>() as u64 * self.window_rows as u64
     }
 
     /// Listed rows that go through a second tier at once.
-    pub fn passed_rows(&self) -> u64 {
-        PASSED_ROWS.min(self.most_rows()).min(self.window_rows as u64)
+    pub fn listed_rows(&self) -> u64 {
+        MOST_LISTED_ROWS.min(self.most_rows()).min(self.window_rows as u64)
     }
 
-    /// The list of what a second tier leaves.
-    pub fn passed_bytes(&self) -> u64 {
-        size_of::<Listed>() as u64 * self.passed_rows()
+    /// Of the rows that a second tier leaves.
+    pub fn left_of_list_bytes(&self) -> u64 {
+        size_of::<Listed>() as u64 * self.listed_rows()
     }
 
     pub fn found_bytes(&self) -> u64 {
         u64::from(LISTED_ROWS.min(self.window_rows as u32) * (ROOM + 1)) * 4
     }
 
-    /// Bytes of device memory that the labeller takes.
+    /// Bytes of device memory that it takes.
     pub fn bytes(&self) -> u64 {
-        let passed = if self.has_listed() { self.passed_bytes() } else { 0 };
+        let left_of_list = if self.has_listed() { self.left_of_list_bytes() } else { 0 };
         let screen = self.matrix.map_or(0, |tile| {
             let (columns, window) = (self.columns as u64, self.column_window as u64);
-            DeviceHalfBook::bytes(&tile, columns, window, self.depth)
+            HalfColumns::bytes(&tile, columns, window, self.depth)
         });
-        self.partials_bytes() + self.list_bytes() + self.found_bytes() + COUNTERS_BYTES + passed + screen
+        let left = self.left_of_window_bytes() + left_of_list;
+        self.partials_bytes() + left + self.found_bytes() + COUNTERS_BYTES + screen
     }
 
-    /// Whether lists of rows are labelled by a tile.
+    /// Whether lists of rows go through a tile.
     pub fn has_listed(&self) -> bool {
         self.matrix.is_some() || self.keeps_reach
     }
@@ -160,17 +125,17 @@ mod tests {
             let units = MatrixUnits { size: 16, smallest_subgroup: 32, largest_subgroup: 32, reads_elements: true, is_plain: true };
             let matrix = MatrixTile::choose(&units, 64, &Limits::for_tests()).filter(|_| screens);
             let column_window = 128 * column_window;
-            let sizes = LabellerSizes { shape, matrix, window_rows, column_window, columns, depth: 64, keeps_reach: false };
-            // Equal centroids are merged: the codebook may have fewer windows than were planned for.
+            let sizes = CascadeSizes { shape, matrix, window_rows, column_window, columns, depth: 64, keeps_reach: false };
+            // Equal columns are merged: there may be fewer windows than were planned for.
             let columns = (columns * kept / 100).max(1);
             let windows = columns.div_ceil(sizes.column_window);
             for cut in sizes.cuts() {
                 let rows = paced.next_multiple_of(u64::from(cut.rows)).min(sizes.most_rows()).min(window_rows as u64);
-                let room = Room { partials: sizes.partials(), windows: windows as u64 };
+                let most = most_splits(sizes.partials(), windows, rows as u32);
                 let mut splits = 0;
                 for window in 0..windows {
                     let here = sizes.column_window.min(columns - window * sizes.column_window) as u32;
-                    let step = cut.split_columns(rows as u32, here, room.splits(rows as u32));
+                    let step = cut.split_columns(rows as u32, here, most);
                     prop_assert!(step.is_multiple_of(cut.columns) && step > 0);
                     prop_assert!(here.div_ceil(step) <= FEW_ROW_TILES);
                     splits += u64::from(here.div_ceil(step));
@@ -180,7 +145,7 @@ mod tests {
             let tallest = sizes.cuts().map(|cut| cut.rows).max().unwrap_or(0);
             let few = u64::from(FEW_ROW_TILES * tallest) * sizes.column_windows();
             prop_assert!(sizes.partials() <= (MOST_ROWS + u64::from(tallest) * sizes.column_windows()).max(few));
-            prop_assert!(sizes.passed_rows() <= sizes.most_rows());
+            prop_assert!(sizes.listed_rows() <= sizes.most_rows());
         }
     }
 }

@@ -1,108 +1,34 @@
-//! A codebook on the device: what the columns of every tile are read from.
+//! Columns on the device, in windows: what tiles read of them in `f32` and, where a screen multiplies on matrix units, in `f16`.
 
-use super::half_columns::DeviceHalfBook;
-use crate::device::{DeviceBuffer, Gpu, Slice};
+use std::ops::Range;
+
+use super::half_columns::HalfColumns;
+use super::windows::{ABSENT, ColumnWindows};
+use crate::device::{DeviceBuffer, Gpu};
 use crate::error::Result;
 use crate::tile::choice::shape::WIDEST;
 use crate::tile::operands::columns::Codebook;
 
-/// Half norm of columns that do not exist.
-pub(crate) const ABSENT: f32 = 1e38;
-
-/// Centroids on the device, in windows of columns.
-pub(crate) struct DeviceBook<'b> {
-    /// The centroids on the host.
-    pub book: &'b Codebook<'b>,
-    windows: Vec<BookWindow>,
-    half_norms: DeviceBuffer,
-    /// Each column's own error; empty beside plain half norms.
-    pub errors: DeviceBuffer,
-    /// Index of each column among the given centroids.
+/// Columns whose nearest are searched for.
+pub(crate) struct DeviceColumns<'c> {
+    /// The same columns on the host.
+    pub host: &'c Codebook<'c>,
+    /// In `f32`, with half norms less each column's own error.
+    pub single: ColumnWindows,
+    /// In `f16`, where matrix units screen.
+    pub halves: Option<HalfColumns>,
+    /// Index of each column among the given ones.
     pub given: DeviceBuffer,
-    /// The same centroids for the screen on matrix units, where there is one.
-    pub half: Option<DeviceHalfBook>,
 }
 
-/// One window of centroids, as a kernel's arguments.
-pub(crate) struct BookPart<'a> {
-    /// Index of the first column.
-    pub first: u32,
-    /// Number of columns.
-    pub columns: u32,
-    /// Their coordinates.
-    pub y: Slice<'a>,
-    /// Their half norms, padded to whole tiles.
-    pub half_norms: Slice<'a>,
-}
-
-impl<'b> DeviceBook<'b> {
-    /// Copies centroids with shifted half norms, for labels from products that go through `chain` additions.
-    pub fn shifted(gpu: &Gpu, chain: usize, column_window: usize, book: &'b Codebook<'b>) -> Result<Self> {
-        let screen = book.device_screen(chain);
-        Self::new(gpu, column_window, book, &screen.half_norms, &screen.errors)
+impl<'c> DeviceColumns<'c> {
+    /// Copies columns in windows of at most `window`, for products in `f32` that go through `chain` additions.
+    pub fn new(gpu: &Gpu, chain: usize, window: usize, host: &'c Codebook<'c>) -> Result<Self> {
+        let (depth, screen) = (host.depth, host.device_screen(chain));
+        let mut terms = screen.half_norms;
+        terms.resize(terms.len().next_multiple_of(WIDEST as usize), ABSENT);
+        let features = |columns: Range<usize>| &host.rounded[columns.start * depth..columns.end * depth];
+        let single = ColumnWindows::new(gpu, (host.len(), window), features, &terms, &screen.errors)?;
+        Ok(Self { host, single, halves: None, given: gpu.filled("given", &host.given)? })
     }
-
-    /// Copies centroids with plain half norms: for shortlists.
-    pub fn plain(gpu: &Gpu, column_window: usize, book: &'b Codebook<'b>) -> Result<Self> {
-        Self::new(gpu, column_window, book, &book.half_norms, &[])
-    }
-
-    fn new(
-        gpu: &Gpu,
-        column_window: usize,
-        book: &'b Codebook<'b>,
-        half_norms: &[f32],
-        errors: &[f32],
-    ) -> Result<Self> {
-        let depth = book.depth;
-        let windows = book
-            .rounded
-            .chunks(column_window * depth)
-            .enumerate()
-            .map(|(index, rounded)| {
-                let y = gpu.filled("centroids", rounded)?;
-                let first = (index * column_window) as u32;
-                Ok(BookWindow { first, columns: (rounded.len() / depth) as u32, y })
-            })
-            .collect::<Result<_>>()?;
-        let mut padded = half_norms.to_vec();
-        padded.resize(padded.len().next_multiple_of(WIDEST as usize), ABSENT);
-        Ok(Self {
-            book,
-            windows,
-            half_norms: gpu.filled("half norms", &padded)?,
-            errors: gpu.filled("errors", errors)?,
-            given: gpu.filled("given", &book.given)?,
-            half: None,
-        })
-    }
-
-    /// Number of windows.
-    pub fn windows(&self) -> usize {
-        self.windows.len()
-    }
-
-    /// The coordinates of all columns, where they are one window.
-    pub fn whole(&self) -> Option<&DeviceBuffer> {
-        if let [window] = &self.windows[..] { Some(&window.y) } else { None }
-    }
-
-    /// The windows, for tiles of `tile_columns`.
-    pub fn parts(&self, tile_columns: u32) -> impl Iterator<Item = BookPart<'_>> {
-        self.windows.iter().map(move |window| {
-            let padded = u64::from(window.columns.next_multiple_of(tile_columns));
-            BookPart {
-                first: window.first,
-                columns: window.columns,
-                y: window.y.whole(),
-                half_norms: self.half_norms.slice(4 * u64::from(window.first), 4 * padded),
-            }
-        })
-    }
-}
-
-struct BookWindow {
-    first: u32,
-    columns: u32,
-    y: DeviceBuffer,
 }

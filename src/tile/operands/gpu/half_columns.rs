@@ -1,33 +1,53 @@
-//! A codebook in `f16`: what the columns of a screen are read from, and what its certificate needs of them.
+//! Columns in `f16`: what tiles on matrix units read of them, and what the bound of their products needs.
+
+use std::ops::Range;
 
 use half::f16;
 use rayon::prelude::*;
 
 use super::half_rows::exponent_for;
-use crate::device::{DeviceBuffer, Gpu, Slice};
+use super::windows::{ABSENT, ColumnWindows};
+use crate::device::Gpu;
 use crate::error::Result;
 use crate::simd::widest;
 use crate::tile::bound::f16::{Column, Factors, ratio};
+use crate::tile::bound::f32::rounded_up;
 use crate::tile::operands::columns::Codebook;
 use crate::tile::product::units::shape::MatrixTile;
 
-/// Half norm of columns that do not exist.
-const ABSENT: f32 = 1e38;
-
-/// Centroids rounded to `f16`, on the host.
-pub(crate) struct HalfBook {
-    /// The centroids were multiplied by this power of two.
+/// Columns rounded to `f16`, on the host.
+pub(crate) struct RoundedColumns {
+    /// The columns were multiplied by this power of two.
     pub exponent: i32,
     /// `[padded columns, padded depth]`, zeros behind.
     pub halves: Vec<f16>,
+    pub terms: HalfTerms,
+    /// Per square of a row's length.
+    pub square: f32,
+}
+
+/// What values and their bound take of columns in `f16` beside the products.
+pub(crate) struct HalfTerms {
     /// Half norm less the column's constant, and weight, of each padded column.
     pub terms: Vec<[f32; 2]>,
     /// Weight and constant of each column.
     pub errors: Vec<[f32; 2]>,
     /// See [`crate::tile::bound::f16`].
     pub ratio: f32,
-    /// Per square of a row's length.
-    pub square: f32,
+}
+
+impl HalfTerms {
+    /// From the half norm of each column and what the bound knows of it.
+    pub fn of(half_norms: impl Iterator<Item = f64>, columns: &[Column]) -> Self {
+        let ratio = ratio(columns);
+        let error = |column: &Column| [column.weight(ratio), rounded_up(column.constant)];
+        let errors: Vec<[f32; 2]> = columns.iter().map(error).collect();
+        let term =
+            |(half, &[weight, constant]): (f64, &[f32; 2])| [(half - f64::from(constant)) as f32, weight];
+        let mut terms: Vec<[f32; 2]> = half_norms.zip(&errors).map(term).collect();
+        terms.resize(MatrixTile::padded_columns(columns.len()), [ABSENT, 0.0]);
+        Self { terms, errors, ratio }
+    }
 }
 
 widest! {
@@ -37,10 +57,10 @@ widest! {
 }
 
 #[inline(always)]
-fn narrow_body(centroid: &[f64], [scale, unscale]: [f64; 2], halves: &mut [f16]) -> f64 {
+fn narrow_body(row: &[f64], [scale, unscale]: [f64; 2], halves: &mut [f16]) -> f64 {
     let mut lost = [0.0_f64; 8];
-    for (centroid, halves) in centroid.chunks(8).zip(halves.chunks_mut(8)) {
-        for (at, (&c, half)) in centroid.iter().zip(halves).enumerate() {
+    for (row, halves) in row.chunks(8).zip(halves.chunks_mut(8)) {
+        for (at, (&c, half)) in row.iter().zip(halves).enumerate() {
             let near;
             (*half, near) = narrowed((c * scale) as f32);
             let difference = c - f64::from(near) * unscale;
@@ -67,116 +87,57 @@ pub(crate) fn narrowed(value: f32) -> (f16, f32) {
     (f16::from_bits((sign >> 16) as u16 | half as u16), f32::from_bits(sign | kept))
 }
 
-impl HalfBook {
-    /// Rounds a codebook for a tile.
-    pub fn new(tile: &MatrixTile, book: &Codebook) -> Self {
-        let (depth, padded_depth) = (book.depth, tile.padded_depth(book.depth));
-        let squares = book.squares();
+impl RoundedColumns {
+    /// Rounds columns for a tile.
+    pub fn new(tile: &MatrixTile, columns: &Codebook) -> Self {
+        let (depth, padded_depth) = (columns.depth, tile.padded_depth(columns.depth));
+        let squares = columns.squares();
         // An f64 sum of squares errs by far less than the slack of the bound, the scale's margin and the f32 root.
         let norms: Vec<f64> = squares.iter().map(|square| square.sqrt() * (1.0 + 1e-9)).collect();
         let exponent = exponent_for(norms.iter().fold(0.0, |largest, &norm| norm.max(largest)));
         let scales = [2.0_f64.powi(exponent), 2.0_f64.powi(-exponent)];
         let factors = Factors::of(depth);
-        let mut halves = vec![f16::ZERO; MatrixTile::padded_columns(book.len()) * padded_depth];
+        let mut halves = vec![f16::ZERO; MatrixTile::padded_columns(columns.len()) * padded_depth];
         // Hundreds of thousands of numbers a pass: on one thread they would take longer than the device's part.
-        let columns: Vec<Column> = book
+        let bounded: Vec<Column> = columns
             .exact
             .par_chunks_exact(depth)
             .zip(halves.par_chunks_exact_mut(padded_depth))
             .zip(&norms)
-            .map(|((centroid, halves), &norm)| factors.column(norm, narrow(centroid, scales, halves).sqrt()))
+            .map(|((column, halves), &norm)| factors.column(norm, narrow(column, scales, halves).sqrt()))
             .collect();
-        let ratio = ratio(&columns);
-        let errors: Vec<[f32; 2]> = columns
-            .iter()
-            .map(|column| [column.weight(ratio), crate::tile::bound::f32::rounded_up(column.constant)])
-            .collect();
-        let mut terms: Vec<[f32; 2]> = squares
-            .iter()
-            .zip(&errors)
-            .map(|(square, &[weight, constant])| [(0.5 * square - f64::from(constant)) as f32, weight])
-            .collect();
-        terms.resize(MatrixTile::padded_columns(book.len()), [ABSENT, 0.0]);
-        Self { exponent, halves, terms, errors, ratio, square: factors.square() }
+        let terms = HalfTerms::of(squares.iter().map(|square| 0.5 * square), &bounded);
+        Self { exponent, halves, terms, square: factors.square() }
     }
 }
 
-/// A codebook in `f16` on the device, in windows of columns.
-pub(crate) struct DeviceHalfBook {
+/// Columns in `f16` on the device.
+pub(crate) struct HalfColumns {
     pub exponent: i32,
     pub ratio: f32,
     pub square: f32,
-    windows: Vec<HalfWindow>,
-    terms: DeviceBuffer,
-    /// Weight and constant of each column.
-    pub errors: DeviceBuffer,
+    /// Half norms and weights, and as errors weights and constants.
+    pub windows: ColumnWindows,
 }
 
-struct HalfWindow {
-    first: u32,
-    columns: u32,
-    y: DeviceBuffer,
-}
-
-/// One window, as a kernel's arguments.
-pub(crate) struct HalfPart<'a> {
-    /// Index of the first column.
-    pub first: u32,
-    /// Number of columns.
-    pub columns: u32,
-    /// Their coordinates, padded to whole tiles.
-    pub y: Slice<'a>,
-    /// Their half norms and weights, padded to whole tiles.
-    pub terms: Slice<'a>,
-}
-
-impl DeviceHalfBook {
-    /// Copies a codebook. `column_window` is a multiple of a tile's columns, or holds all.
-    pub fn new(gpu: &Gpu, tile: &MatrixTile, column_window: usize, book: &Codebook) -> Result<Self> {
-        let host = HalfBook::new(tile, book);
-        let padded_depth = tile.padded_depth(book.depth);
-        let windows = (0..book.len())
-            .step_by(column_window)
-            .map(|first| {
-                let columns = column_window.min(book.len() - first);
-                let padded =
-                    first * padded_depth..(first + MatrixTile::padded_columns(columns)) * padded_depth;
-                let y = gpu.filled("half centroids", &host.halves[padded])?;
-                Ok(HalfWindow { first: first as u32, columns: columns as u32, y })
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            exponent: host.exponent,
-            ratio: host.ratio,
-            square: host.square,
-            windows,
-            terms: gpu.filled("half terms", &host.terms)?,
-            errors: gpu.filled("half errors", &host.errors)?,
-        })
+impl HalfColumns {
+    /// Copies columns. `window` is a multiple of a tile's columns, or holds all.
+    pub fn new(gpu: &Gpu, tile: &MatrixTile, window: usize, columns: &Codebook) -> Result<Self> {
+        let RoundedColumns { exponent, halves, terms, square } = RoundedColumns::new(tile, columns);
+        let depth = tile.padded_depth(columns.depth);
+        let features = |columns: Range<usize>| {
+            let padded = MatrixTile::padded_columns(columns.len());
+            &halves[columns.start * depth..(columns.start + padded) * depth]
+        };
+        let HalfTerms { terms, errors, ratio } = terms;
+        let windows = ColumnWindows::new(gpu, (columns.len(), window), features, &terms, &errors)?;
+        Ok(Self { exponent, ratio, square, windows })
     }
 
-    /// Bytes of device memory for at most `columns` columns in windows of `column_window`.
-    pub fn bytes(tile: &MatrixTile, columns: u64, column_window: u64, depth: usize) -> u64 {
-        let padded = columns + MatrixTile::padded_columns(1) as u64 * columns.div_ceil(column_window);
+    /// Bytes of device memory for at most `columns` columns in windows of `window`.
+    pub fn bytes(tile: &MatrixTile, columns: u64, window: u64, depth: usize) -> u64 {
+        let padded = columns + MatrixTile::padded_columns(1) as u64 * columns.div_ceil(window);
         padded * (2 * tile.padded_depth(depth) as u64 + 16)
-    }
-
-    /// Number of windows.
-    pub fn windows(&self) -> usize {
-        self.windows.len()
-    }
-
-    /// The windows.
-    pub fn parts(&self) -> impl Iterator<Item = HalfPart<'_>> {
-        self.windows.iter().map(|window| {
-            let padded = MatrixTile::padded_columns(window.columns as usize) as u64;
-            HalfPart {
-                first: window.first,
-                columns: window.columns,
-                y: window.y.whole(),
-                terms: self.terms.slice(8 * u64::from(window.first), 8 * padded),
-            }
-        })
     }
 }
 

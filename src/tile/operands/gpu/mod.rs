@@ -3,3 +3,4 @@
 pub(crate) mod columns;
 pub(crate) mod half_columns;
 pub(crate) mod half_rows;
+pub(crate) mod windows;

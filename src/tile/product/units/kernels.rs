@@ -1,136 +1,74 @@
-//! The kernels of the screen on matrix units: rendered text, arguments, parameter structs.
+//! The kernels of the screen on matrix units.
 
-use bytemuck::{Pod, Zeroable};
+use minijinja::context;
 
 use super::shape::{Kind, MatrixTile};
-use crate::device::{Binding, Kernel};
+#[cfg(feature = "test-hooks")]
+use crate::device::MatrixUnits;
 use crate::error::Result;
-use crate::tile::product::render::render;
+use crate::kernel::{Declaration, Kernel, kernels, shared};
+use crate::tile::collect::gpu::kernels::CollectParams;
+use crate::tile::nearest::gpu::kernels::{NearestParams, Partial};
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct NarrowParams {
-    pub rows: u32,
-    pub padded_rows: u32,
-    pub depth: u32,
-    pub words: u32,
-    pub across: u32,
-    pub scale: f32,
-    pub unscale: f32,
-    pub slack: f32,
-    pub least: f32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct MatrixNearestParams {
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub first_row: u32,
-    pub first_column: u32,
-    pub split_columns: u32,
-    pub first_split: u32,
-    pub stride: u32,
-    pub unscale: f32,
-    pub ratio: f32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct MatrixCollectParams {
-    pub rows: u32,
-    pub columns: u32,
-    pub depth: u32,
-    pub first_row: u32,
-    pub first_column: u32,
-    pub split_columns: u32,
-    pub room: u32,
-    pub unscale: f32,
-    pub ratio: f32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub(crate) struct MatrixCertifyParams {
-    pub rows: u32,
-    pub splits: u32,
-    pub stride: u32,
-    pub first_row: u32,
-    pub ratio: f32,
-    pub square: f32,
-}
-
-const NARROW: &[Binding] = &[Binding::Read, Binding::ReadWrite, Binding::ReadWrite, Binding::Uniform];
-const NEAREST: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Uniform,
-];
-const COLLECT: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::Uniform,
-];
-const CERTIFY: &[Binding] = &[
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::Read,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::ReadWrite,
-    Binding::Read,
-    Binding::Uniform,
-];
-
-/// The kernel that rounds rows to `f16`.
-pub(crate) fn narrow_kernel() -> Result<Kernel> {
-    let source = render("tile/operands/narrow.wgsl", minijinja::context! {})?;
-    Ok(Kernel { name: "narrow", entry: "narrow", source, bindings: NARROW })
-}
-
-/// The nearest kernel of one tile. A `fault` of the self-test makes a plain one wrong.
-pub(crate) fn nearest_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
-    let (name, template) = entry_of(tile);
-    let source = render(template, minijinja::context! { fold => "nearest", ..tile.context(fault) })?;
-    Ok(Kernel { name, entry: name, source, bindings: NEAREST })
-}
-
-/// The kernel of one tile that collects columns within the limits. A `fault` as of [`nearest_kernel`].
-pub(crate) fn collect_kernel(tile: &MatrixTile, fault: &str) -> Result<Kernel> {
-    let (entry, template) = entry_of(tile);
-    let name = match tile.kind {
-        Kind::Shared(_) => "matrix_collect",
-        Kind::Held(_) => "matrix_held_collect",
-        Kind::Streamed => "matrix_streamed_collect",
-    };
-    let source = render(template, minijinja::context! { fold => "collect", ..tile.context(fault) })?;
-    Ok(Kernel { name, entry, source, bindings: COLLECT })
-}
-
-/// The entry point of a tile's kernels, whatever the fold, and their template.
-fn entry_of(tile: &MatrixTile) -> (&'static str, &'static str) {
-    match tile.kind {
-        Kind::Shared(_) => ("matrix_nearest", "tile/product/units/matrix_nearest.wgsl"),
-        Kind::Held(_) => ("matrix_held", "tile/product/units/matrix_held.wgsl"),
-        Kind::Streamed => ("matrix_streamed", "tile/product/units/matrix_streamed.wgsl"),
+shared! {
+    struct NarrowParams {
+        rows: u32,
+        padded_rows: u32,
+        depth: u32,
+        /// Words of a row of halves.
+        words: u32,
+        /// Workgroups along x.
+        across: u32,
+        scale: f32,
+        unscale: f32,
+        slack: f32,
+        least: f32,
     }
 }
 
-/// The certificate under the bound of `f16` products.
-pub(crate) fn certify_kernel() -> Result<Kernel> {
-    let source =
-        render("tile/nearest/certify.wgsl", minijinja::context! { halves => true, listed => false })?;
-    Ok(Kernel { name: "matrix_certify", entry: "certify", source, bindings: CERTIFY })
+kernels! {
+    /// The kernel that rounds rows to `f16`.
+    fn narrow_kernel() {
+        Kernel::render("tile/operands/narrow.wgsl", &[NarrowParams::WGSL], context! {})
+    }
+
+    /// The nearest kernel of one tile. A `fault` of the self-test makes a plain one wrong.
+    fn nearest_kernel(tile: &MatrixTile, fault: &str) for [tile in &tested_tiles(), fault in [""]] {
+        kernel(tile, "nearest", &[NearestParams::WGSL, Partial::WGSL], fault)
+    }
+
+    /// The kernel of one tile that collects columns within the limits. A `fault` as of [`nearest_kernel`].
+    fn collect_kernel(tile: &MatrixTile, fault: &str) for [tile in &tested_tiles(), fault in [""]] {
+        kernel(tile, "collect", &[CollectParams::WGSL], fault)
+    }
+}
+
+/// The kernel of one tile that ends in a fold.
+fn kernel(tile: &MatrixTile, fold: &str, structs: &[Declaration], fault: &str) -> Result<Kernel> {
+    let (entry, template) = match tile.kind {
+        Kind::Shared(_) => ("multiply_shared", "tile/product/units/shared.wgsl"),
+        Kind::Held(_) => ("multiply_held", "tile/product/units/held.wgsl"),
+        Kind::Streamed => ("multiply_streamed", "tile/product/units/streamed.wgsl"),
+    };
+    let kernel = Kernel::render(template, structs, context! { fold, ..tile.context(fault) })?;
+    Ok(Kernel { name: entry, entry, ..kernel })
+}
+
+/// The tiles for units of every kind that adapters were seen to have, and for plain WGSL in their place.
+#[cfg(feature = "test-hooks")]
+fn tested_tiles() -> Vec<MatrixTile> {
+    // lavapipe; Apple; NVIDIA and AMD, whose subgroups may also be larger; plain.
+    let kinds =
+        [(8, 8, false), (8, 32, false), (16, 32, false), (16, 64, false), (16, 32, true), (8, 32, true)];
+    let tiles = |(size, subgroup, is_plain)| {
+        let (smallest_subgroup, largest_subgroup) = (subgroup, subgroup);
+        MatrixTile::all(&MatrixUnits {
+            size,
+            smallest_subgroup,
+            largest_subgroup,
+            reads_elements: true,
+            is_plain,
+        })
+    };
+    kinds.into_iter().flat_map(tiles).collect()
 }

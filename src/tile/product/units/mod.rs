@@ -1,7 +1,7 @@
 //! Tiles on matrix units, with the nearest column of each row or lists of columns: `f16` products that screen, under a bound
 //! of their own.
 //!
-//! Rows and centroids are rounded to `f16` in one power-of-two scale each, and the lengths of what the rounding took
+//! Rows and columns are rounded to `f16` in one power-of-two scale each, and the lengths of what the rounding took
 //! away are kept ([`bound`]). What the bound does not certify goes on to the `f32` tile. Units are used only after a
 //! self-test of the device has compared their products ([`self_test`]).
 
@@ -21,7 +21,7 @@ const LEAST_DEPTH: usize = 16;
 /// Columns below which most of a tile is padding.
 const LEAST_COLUMNS: usize = 32;
 
-/// The matrix units for labels of `columns` centroids with `depth` features.
+/// The matrix units for a search for the nearest of `columns` columns of `depth` features.
 ///
 /// `None` if the device has none, if they failed the self-test, or if there are too few features or columns for them to
 /// pay; a caller who insists gets them all the same.

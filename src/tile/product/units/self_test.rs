@@ -16,20 +16,20 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use bytemuck::{bytes_of, pod_collect_to_vec};
 use half::f16;
 
-use super::kernels::{MatrixCollectParams, MatrixNearestParams, collect_kernel, nearest_kernel};
+use super::kernels::{collect_kernel, nearest_kernel};
 use super::shape::MatrixTile;
 use crate::device::{Gpu, MatrixUnits};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 use crate::tile::bound::f16::additions;
 use crate::tile::bound::f32::DEVICE_UNIT;
-use crate::tile::nearest::gpu::kernels::Partial;
+use crate::tile::collect::gpu::kernels::CollectParams;
+use crate::tile::nearest::gpu::kernels::{NearestParams, Partial};
 use crate::tile::operands::gpu::half_columns::narrowed;
+use crate::tile::operands::gpu::windows::ABSENT;
 
 /// Depths: of rows that a tile keeps where it can, few and many features, and of rows that it never keeps.
 const DEPTHS: [usize; 3] = [40, 128, 140];
-/// Half norm of absent columns.
-const ABSENT: f32 = 1e38;
 
 /// Faults that a plain kernel can be given, which the test must find: sums of `f16`, products that get lost, and sums
 /// that are counted twice.
@@ -234,7 +234,7 @@ impl Table {
         let limits = gpu.filled("test limits", &vec![ABSENT; self.rows])?;
         let lists = gpu.buffer("test lists", 4 * (self.rows * (3 * self.columns + 1)) as u64)?;
         let pipeline = gpu.pipeline(&collect_kernel(tile, fault)?)?;
-        let params = MatrixCollectParams {
+        let params = CollectParams {
             rows: self.rows as u32,
             columns: self.columns as u32,
             depth: depth as u32,
@@ -272,7 +272,7 @@ impl Table {
         let pipeline = gpu.pipeline(&nearest_kernel(tile, fault)?)?;
         let mut batch = gpu.batch("self-test");
         for pair in 0..pairs {
-            let params = MatrixNearestParams {
+            let params = NearestParams {
                 rows: self.rows as u32,
                 columns: self.columns as u32,
                 depth: depth as u32,

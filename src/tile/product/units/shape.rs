@@ -1,8 +1,8 @@
 //! How a tile is dealt out to matrix units. Pure.
 
 use crate::device::{Limits, MatrixUnits};
+use crate::tile::choice::cut::Cut;
 use crate::tile::choice::shape::WIDEST;
-use crate::tile::nearest::gpu::sizes::Cut;
 
 /// Rows and columns of a tile that goes by way of workgroup memory.
 const SIDE: u32 = 64;

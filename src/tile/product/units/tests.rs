@@ -10,11 +10,11 @@ use super::shape::MatrixTile;
 use crate::device::{Backend, Device, Gpu, MatrixUnits, Prediction};
 use crate::tile::bound::f16::Factors;
 use crate::tile::nearest::gpu::kernels::Partial;
-use crate::tile::nearest::gpu::screen::{Outputs, Screen};
-use crate::tile::nearest::gpu::{Task, Window};
+use crate::tile::nearest::gpu::screen::Screen;
+use crate::tile::nearest::gpu::task::{Outputs, Span, Task, Window};
 use crate::tile::operands::columns::Codebook;
-use crate::tile::operands::gpu::columns::DeviceBook;
-use crate::tile::operands::gpu::half_columns::HalfBook;
+use crate::tile::operands::gpu::columns::DeviceColumns;
+use crate::tile::operands::gpu::half_columns::{HalfTerms, RoundedColumns};
 
 fn with_gpu(device: &Device, check: impl FnOnce(&Gpu, MatrixUnits)) {
     let much = Prediction { flops: f64::MAX, upload_bytes: 0.0 };
@@ -70,27 +70,31 @@ fn bound_holds(gpu: &Gpu, units: MatrixUnits, depth: usize, (rows, columns): (Ve
 
     let book = Codebook::new(&columns, depth);
     assert_eq!(book.len(), columns.len() / depth, "the test's columns differ");
-    let host = HalfBook::new(&tile, &book);
+    let HalfTerms { errors, ratio, .. } = RoundedColumns::new(&tile, &book).terms;
     let screen = Screen::new(gpu, tile, false).unwrap();
-    let half_book = screen.book(gpu, book.len().next_multiple_of(128), &book).unwrap();
-    let on_device = DeviceBook::shifted(gpu, depth, book.len().next_multiple_of(128), &book).unwrap();
+    let one_window = book.len().next_multiple_of(128);
+    let mut on_device = DeviceColumns::new(gpu, depth, one_window, &book).unwrap();
+    on_device.halves = screen.columns(gpu, one_window, &book).unwrap();
     let buffer = |bytes| gpu.buffer("test", bytes).unwrap();
-    let (partials, list, counters, labels) =
+    let (partials, left, counters, nearest) =
         (buffer(12 * count as u64), buffer(16 * count as u64), buffer(16), buffer(4 * count as u64));
-    gpu.write(&labels, 0, &vec![255; 4 * count]).unwrap();
+    gpu.write(&nearest, 0, &vec![255; 4 * count]).unwrap();
     let load = |_: usize, _: &mut [f32]| Ok(());
     let task = Task {
-        book: &on_device,
+        columns: &on_device,
         largest_norm: largest,
         window: &window,
-        labels: &labels,
+        nearest: &nearest,
         reach: None,
         load: &load,
     };
     let mut batch = gpu.batch("test");
     batch.clear(&counters).unwrap();
-    let outputs = Outputs { partials: &partials, room: count as u64, list: &list, counters: &counters };
-    screen.record(&mut batch, &task, (&half_book, halves), outputs, (0, count as u32)).unwrap();
+    let outputs =
+        Outputs { partials: &partials, most_partials: count as u64, left: &left, counters: &counters };
+    let span = Span { list: None, first: 0, rows: count as u32 };
+    let operands = screen.operands(&task).unwrap();
+    screen.tier.record(&mut batch, &task, &operands, outputs, span).unwrap();
     let read = batch.submit_and_read(&[(&partials, 0..12 * count as u64)]).unwrap();
     let partials: Vec<Partial> = bytemuck::pod_collect_to_vec(&read[0]);
     let factors = Factors::of(depth);
@@ -100,10 +104,10 @@ fn bound_holds(gpu: &Gpu, units: MatrixUnits, depth: usize, (rows, columns): (Ve
             .map(|c| x.iter().zip(c).map(|(&x, &c)| 0.5 * c * c - f64::from(x) * c).sum())
             .collect();
         let n = f64::from(norms[row]);
-        let factor = f64::from(residuals[row]) + f64::from(host.ratio) * n;
+        let factor = f64::from(residuals[row]) + f64::from(ratio) * n;
         let shared = f64::from(factors.square()) * n * n;
         let Partial { best, second, column } = partials[row];
-        let [weight, constant] = host.errors[column as usize].map(f64::from);
+        let [weight, constant] = errors[column as usize].map(f64::from);
         let error = factor * weight + constant;
         let own = exact[column as usize];
         assert!(f64::from(best) <= own + shared, "row {row}: {best} is no lower bound of {own}");

@@ -1,4 +1,4 @@
-// Computes  what matrix_nearest.wgsl does, for rows of at most {{ depth }} features: with v[j] = half_norm[j] - w[i] *
+// Computes  what shared.wgsl does, for rows of at most {{ depth }} features: with v[j] = half_norm[j] - w[i] *
 //           weight[j] - unscale * sum over d of x[i, d] * y[j, d] and w[i] = residual[i] + ratio * norm[i], for each row i
 //           {% if fold == "collect" %}the columns j with v[j] at most the row's limit, added to its list{% else %}the least v[j] over the columns j of one split, its column, and the second-least v{% endif %}.
 // Mapping   A workgroup owns {{ tile_rows }} rows and all column tiles of its split (workgroup id y), a subgroup {{ tile_rows // subgroups }} of the rows. Their
@@ -8,13 +8,12 @@
 //           SPIR-V (src/device/spirv_elements.rs) makes both one. Its row and column are read off a matrix of places.
 // Bounds    x, y and columns are padded to whole tiles, and the depth to whole matrices, with zeros and with half norms
 //           that never win; rows beyond the end {% if fold == "collect" %}have a limit below any value. Columns beyond the room of a list are only counted{% else %}are not stored{% endif %}.
-// Numerics  As matrix_nearest.wgsl.{% if fold == "nearest" %} Ties keep the lowest column of an element; a tie between two elements makes the
+// Numerics  As shared.wgsl.{% if fold == "nearest" %} Ties keep the lowest column of an element; a tie between two elements makes the
 //           second equal to the best, which certifies nothing.{% endif %}
-// Mirror    crate::tile::matrix::kernels::{% if fold == "collect" %}MatrixCollectParams{% else %}MatrixNearestParams, crate::tile::kernels::Partial{% endif %}
-{% include "tile/product/units/matrix_bindings.wgsl" %}
-{% include "tile/product/units/matrix_shared.wgsl" %}
+{% include "tile/product/units/bindings.wgsl" %}
+{% include "tile/product/units/memory.wgsl" %}
 @compute @workgroup_size({{ invocations }})
-fn matrix_held(
+fn multiply_held(
     @builtin(local_invocation_index) local: u32,
     @builtin(workgroup_id) workgroup: vec3<u32>,
     {%- if not plain %}
@@ -29,7 +28,7 @@ fn matrix_held(
     let own_tile = row_tile + subgroup * {{ blocks * size }}u;
     let own_down = subgroup;
     let own_across = 0u;
-    {%- include "tile/product/units/matrix_places.wgsl" %}
+    {%- include "tile/product/units/places.wgsl" %}
     {%- if not plain %}
     {%- for m in range(blocks) %}{% for k in range(depth // size) %}
     let x_{{ m }}_{{ k }} = coopLoadT<coop_mat{{ size }}x{{ size }}<f16, A>>(&x[(params.first_row + own_tile + {{ m * size }}u) * {{ depth // 4 }}u + {{ k * size // 4 }}u], {{ depth // 4 }}u);
@@ -59,11 +58,11 @@ fn matrix_held(
                 {
                     let x_row = params.first_row + own_tile + {{ m * size }}u + row_{{ e }};
                     let products = vec4<f32>(shared_y[(lies + column_{{ e }}) * {{ y_stride }}u + part]) * vec4<f32>(x[x_row * {{ depth // 4 }}u + part]);
-                    {%- include "tile/product/units/matrix_add.wgsl" %}
+                    {%- include "tile/product/units/add.wgsl" %}
                 }
                 {%- endfor %}{% endfor %}
             }
-            {%- include "tile/product/units/matrix_double.wgsl" %}
+            {%- include "tile/product/units/double.wgsl" %}
             {%- else %}
             {%- for m in range(blocks) %}
             sum_{{ m }}_0 = coop_mat{{ size }}x{{ size }}<f32, C>();
@@ -77,10 +76,10 @@ fn matrix_held(
             }
             {%- endfor %}
             {%- endif %}
-            {%- include "tile/product/units/matrix_keep.wgsl" %}
+            {%- include "tile/product/units/keep.wgsl" %}
         }
     }
     {%- if fold == "nearest" %}
-    {%- include "tile/product/units/matrix_merge.wgsl" %}
+    {%- include "tile/product/units/merge.wgsl" %}
     {%- endif %}
 }

@@ -13,27 +13,12 @@ enable f16;
 @group(0) @binding(3) var<storage, read> norms: array<f32>;
 @group(0) @binding(4) var<storage, read> residuals: array<f32>;
 {% if fold == "collect" %}
-{%- include "tile/product/units/matrix_collect.wgsl" %}
+{%- include "tile/product/units/collect.wgsl" %}
 {%- else -%}
-struct MatrixNearestParams {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    first_row: u32,
-    first_column: u32,
-    split_columns: u32,
-    first_split: u32,
-    stride: u32,
-    unscale: f32,
-    ratio: f32,
-}
+{{ NearestParams }}
 
-struct Partial {
-    best: f32,
-    second: f32,
-    column: u32,
-}
+{{ Partial }}
 
 @group(0) @binding(5) var<storage, read_write> partials: array<Partial>;
-@group(0) @binding(6) var<uniform> params: MatrixNearestParams;
+@group(0) @binding(6) var<uniform> params: NearestParams;
 {%- endif %}

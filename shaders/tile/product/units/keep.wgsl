@@ -1,5 +1,5 @@
 {#- Folds one column of a subgroup's matrices of sums.
-    Expects  fold, `lies` (where in the tile its first column lies), `column_tile`, what matrix_places.wgsl gives, and the
+    Expects  fold, `lies` (where in the tile its first column lies), `column_tile`, what places.wgsl gives, and the
              template's n (which column of matrices). -#}
             {%- for e in range(elements) %}
             {

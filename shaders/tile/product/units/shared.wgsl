@@ -8,10 +8,9 @@
 // Bounds    x, y and columns are padded to whole tiles, and the depth to whole steps, with zeros and with half norms
 //           that never win; rows beyond the end {% if fold == "collect" %}have a limit below any value. Columns beyond the room of a list are only counted{% else %}are not stored{% endif %}.
 // Numerics  Products of f16 are exact; matrix units add them to f32 in any order, rounded any way
-//           (crate::tile::matrix::bound). {% if fold == "collect" %}What an upper value rounds is covered where limits are lowered (tighten.wgsl).{% else %}Ties keep the lowest column within an invocation; a tie between two makes
+//           (crate::tile::bound::f16). {% if fold == "collect" %}What an upper value rounds is covered where limits are lowered (tighten.wgsl).{% else %}Ties keep the lowest column within an invocation; a tie between two makes
 //           the second equal to the best, which certifies nothing.{% endif %}
-// Mirror    crate::tile::matrix::kernels::{% if fold == "collect" %}MatrixCollectParams{% else %}MatrixNearestParams, crate::tile::kernels::Partial{% endif %}
-{% include "tile/product/units/matrix_bindings.wgsl" %}
+{% include "tile/product/units/bindings.wgsl" %}
 var<workgroup> shared_x: array<f16, {{ 64 * x_stride }}>;
 var<workgroup> shared_y: array<f16, {{ 64 * y_stride }}>;
 /// The tile, by columns: neighbouring invocations of the fold then read neighbouring words.
@@ -49,7 +48,7 @@ fn stage_y(column: u32, part: u32, from_column: u32, from_part: u32) {
 }
 
 @compute @workgroup_size({{ invocations }})
-fn matrix_nearest(
+fn multiply_shared(
     @builtin(local_invocation_index) local: u32,
     @builtin(workgroup_id) workgroup: vec3<u32>,
     {%- if not plain %}

@@ -1,5 +1,5 @@
 {#- Merges what the elements of each row kept, one row of matrices at a time, and stores it.
-    Expects  `own_down` and `own_across` (the subgroup's place in the tile), and what matrix_places.wgsl gives. -#}
+    Expects  `own_down` and `own_across` (the subgroup's place in the tile), and what places.wgsl gives. -#}
     {%- set per_row = size * across %}
     {%- set rows_down = subgroups // across * size %}
     {%- for m in range(blocks) %}

@@ -1,4 +1,4 @@
-// Computes  what matrix_nearest.wgsl does, for rows of any length: with v[j] = half_norm[j] - w[i] *
+// Computes  what shared.wgsl does, for rows of any length: with v[j] = half_norm[j] - w[i] *
 //           weight[j] - unscale * sum over d of x[i, d] * y[j, d] and w[i] = residual[i] + ratio * norm[i], for each row i
 //           {% if fold == "collect" %}the columns j with v[j] at most the row's limit, added to its list{% else %}the least v[j] over the columns j of one split, its column, and the second-least v{% endif %}.
 // Mapping   A workgroup owns {{ tile_rows }} rows and all column tiles of its split (workgroup id y); its {{ subgroups }} subgroups share a tile of
@@ -8,15 +8,14 @@
 //           SPIR-V (src/device/spirv_elements.rs) makes both one. Its row and column are read off a matrix of places.
 // Bounds    x, y and columns are padded to whole tiles, and the depth to whole matrices, with zeros and with half norms
 //           that never win; rows beyond the end {% if fold == "collect" %}have a limit below any value. Columns beyond the room of a list are only counted{% else %}are not stored{% endif %}.
-// Numerics  As matrix_nearest.wgsl.{% if fold == "nearest" %} Ties keep the lowest column of an element; a tie between two elements makes the
+// Numerics  As shared.wgsl.{% if fold == "nearest" %} Ties keep the lowest column of an element; a tie between two elements makes the
 //           second equal to the best, which certifies nothing.{% endif %}
-// Mirror    crate::tile::matrix::kernels::{% if fold == "collect" %}MatrixCollectParams{% else %}MatrixNearestParams, crate::tile::kernels::Partial{% endif %}
-{% include "tile/product/units/matrix_bindings.wgsl" %}
-{% include "tile/product/units/matrix_shared.wgsl" %}
+{% include "tile/product/units/bindings.wgsl" %}
+{% include "tile/product/units/memory.wgsl" %}
 var<workgroup> shared_x: array<vec4<f16>, {{ tile_rows * y_stride }}>;
 
 @compute @workgroup_size({{ invocations }})
-fn matrix_streamed(
+fn multiply_streamed(
     @builtin(local_invocation_index) local: u32,
     @builtin(workgroup_id) workgroup: vec3<u32>,
     {%- if not plain %}
@@ -31,7 +30,7 @@ fn matrix_streamed(
     let own_across = subgroup % {{ across }}u;
     let row_tile = workgroup.x * {{ tile_rows }}u;
     let own_tile = row_tile + own_down * {{ blocks * size }}u;
-    {%- include "tile/product/units/matrix_places.wgsl" %}
+    {%- include "tile/product/units/places.wgsl" %}
     {%- set parts = depth_step // 4 %}
     {%- set x_reads = tile_rows * parts // invocations %}
     {%- set y_reads = tile_columns * parts // invocations %}
@@ -89,7 +88,7 @@ fn matrix_streamed(
                     {%- for m in range(blocks) %}
                     {
                         let products = y_part * vec4<f32>(shared_x[(own_down * {{ blocks * size }}u + {{ m * size }}u + row_{{ e }}) * {{ y_stride }}u + part]);
-                        {%- include "tile/product/units/matrix_add.wgsl" %}
+                        {%- include "tile/product/units/add.wgsl" %}
                     }
                     {%- endfor %}
                 }
@@ -114,16 +113,16 @@ fn matrix_streamed(
             {%- endif %}
         }
         {%- if plain %}
-        {%- include "tile/product/units/matrix_double.wgsl" %}
+        {%- include "tile/product/units/double.wgsl" %}
         {%- endif %}
         {%- for n in range(column_blocks) %}
         {
             let lies = own_across * {{ column_blocks * size }}u + {{ n * size }}u;
-            {%- include "tile/product/units/matrix_keep.wgsl" %}
+            {%- include "tile/product/units/keep.wgsl" %}
         }
         {%- endfor %}
     }
     {%- if fold == "nearest" %}
-    {%- include "tile/product/units/matrix_merge.wgsl" %}
+    {%- include "tile/product/units/merge.wgsl" %}
     {%- endif %}
 }
