@@ -2,7 +2,7 @@
 //! for tables that need it), with the error that they may have.
 //!
 //! A value v stands within `r d + a` of the metric's value d in `f64` ([`crate::distance::bound`]). Tiles order columns by
-//! `T = v`, or `T = -v` where the farthest are wanted, and [`crate::tile::collect::cpu`] says which columns may be wanted. Values
+//! `T = v`, or `T = -v` where the farthest are wanted, and [`crate::tile::collect::lists`] says which columns may be wanted. Values
 //! that the type does not hold, and infinite ones, become the largest that lists know: they are farther than all others, and
 //! among themselves decided in `f64`.
 
@@ -14,7 +14,7 @@ use crate::data::Points;
 use crate::data::frame::{Scan, widen_row};
 use crate::distance::bound::{Arithmetic, Bound, Spread};
 use crate::error::Result;
-use crate::tile::collect::cpu::NO_LIMIT;
+use crate::tile::bound::constants::NO_LIMIT;
 
 /// More than `f64` rounds where limits are computed.
 const ROUNDED_UP: f64 = 1.0 + 1e-6;

@@ -3,6 +3,7 @@
 //! The bodies are ordinary Rust loops: Rust never contracts `a * b + c` and never reorders additions, so every
 //! version gives the same bits. Only the width of the vectors differs.
 
+pub(crate) mod dispatch;
 pub(crate) mod vector;
 
 /// Declares `fn $name` that runs `$body` with the widest vectors this processor has.
@@ -96,31 +97,46 @@ fn most() -> String {
     String::new()
 }
 
-/// What adds products of four pairs of bytes to each lane of 32 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ByteLevel {
-    /// No instruction: slower than products of `f32`.
-    Portable,
-    /// AVX-VNNI, on vectors of 256 bits.
-    #[cfg(target_arch = "x86_64")]
-    Avx,
-    /// AVX-512 VNNI, on vectors of 512 bits too.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
-
-/// The best of them on this processor, detected once.
-pub(crate) fn byte_level() -> ByteLevel {
+/// The level of products of bytes, detected once: portable, and so slower than products of `f32`, where the processor has no
+/// instruction that adds four products of bytes to a lane of 32 bits.
+pub(crate) fn byte_level() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
         use std::sync::OnceLock;
-        static LEVEL: OnceLock<ByteLevel> = OnceLock::new();
+        static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| match level() {
-            Level::Avx512 if is_x86_feature_detected!("avx512vnni") => ByteLevel::Avx512,
-            Level::Avx2 if is_x86_feature_detected!("avxvnni") => ByteLevel::Avx,
-            _ => ByteLevel::Portable,
+            Level::Avx512 if is_x86_feature_detected!("avx512vnni") => Level::Avx512,
+            Level::Avx2 if is_x86_feature_detected!("avxvnni") => Level::Avx2,
+            _ => Level::Portable,
         })
     }
     #[cfg(not(target_arch = "x86_64"))]
-    ByteLevel::Portable
+    Level::Portable
+}
+
+/// The level of conversions of halves: portable where a processor has wide vectors but not those.
+pub(crate) fn half_level() -> Level {
+    with_halves(level())
+}
+
+/// This level, or the portable one where the processor lacks conversions of halves.
+pub(crate) fn with_halves(level: Level) -> Level {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 if !is_x86_feature_detected!("f16c") => Level::Portable,
+        level => level,
+    }
+}
+
+/// Lanes of the tile's vectors at a level.
+pub(crate) fn lanes(level: Level) -> usize {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => 16,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => 8,
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => 8,
+        Level::Portable => 8,
+    }
 }

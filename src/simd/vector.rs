@@ -1,7 +1,28 @@
-//! The few vector operations of the CPU tile, for each instruction set.
+//! The few vector operations of the CPU's kernels, for each instruction set.
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+pub(crate) mod pair;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
+
+use half::{bf16, f16};
+
+/// Methods of one expression each, with the contract of the trait that they implement; those that keep it anyhow follow `safe`.
+macro_rules! methods {
+    (safe $(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {$(
+        #[inline(always)]
+        unsafe fn $name($($argument: $type),*) $(-> $result)? { $body }
+    )*};
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {$(
+        #[inline(always)]
+        unsafe fn $name($($argument: $type),*) $(-> $result)? {
+            // SAFETY: as the trait's contract.
+            unsafe { $body }
+        }
+    )*};
+}
+use methods;
 
 /// A vector of `LANES` `f32`.
 ///
@@ -62,6 +83,24 @@ pub(crate) trait ByteVector: Vector {
     unsafe fn mul(self, other: Self) -> Self;
 }
 
+/// Lanes of `f32` from and to values of 16 bits. Every operation is exact or rounds once, to nearest with ties to even, so
+/// that all sets give the same bits.
+///
+/// # Safety
+/// As [`Vector`]; the processor also has the conversions that the implementation names.
+pub(crate) trait HalfVector: Vector {
+    unsafe fn load_f16(from: *const f16) -> Self;
+    unsafe fn load_bf16(from: *const bf16) -> Self;
+    unsafe fn store_f16(self, to: *mut f16);
+    unsafe fn store_bf16(self, to: *mut bf16);
+    /// `self + a * b`, rounded once.
+    #[inline(always)]
+    unsafe fn add_fused(self, a: Self, b: Self) -> Self {
+        // SAFETY: as the trait's contract.
+        unsafe { self.add_product(a, b) }
+    }
+}
+
 /// Plain Rust, for processors without an implementation of their own.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable([f32; 8]);
@@ -75,248 +114,60 @@ impl Portable {
 
 impl Vector for Portable {
     const LANES: usize = 8;
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        Self([value; 8])
+    methods! {
+        fn load(from: *const f32) -> Self { Self(from.cast::<[f32; 8]>().read_unaligned()) }
+        fn store(self: Self, to: *mut f32) { to.cast::<[f32; 8]>().write_unaligned(self.0) }
     }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller promises 8 readable elements.
-        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller promises 8 writable elements.
-        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
-    }
-    #[inline(always)]
-    unsafe fn add_product(self, a: Self, b: Self) -> Self {
-        self.zip(a.zip(b, |a, b| a * b), |sum, product| sum + product)
-    }
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        self.zip(other, |a, b| a + b)
-    }
-    #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        self.zip(other, |a, b| a - b)
-    }
-    #[inline(always)]
-    unsafe fn min(self, other: Self) -> Self {
-        self.zip(other, |a, b| if a < b { a } else { b })
-    }
-    #[inline(always)]
-    unsafe fn max(self, other: Self) -> Self {
-        self.zip(other, |a, b| if a > b { a } else { b })
-    }
-    #[inline(always)]
-    unsafe fn select_less(a: Self, b: Self, yes: Self, no: Self) -> Self {
-        Self(std::array::from_fn(|lane| if a.0[lane] < b.0[lane] { yes.0[lane] } else { no.0[lane] }))
-    }
-    #[inline(always)]
-    unsafe fn at_most(a: Self, b: Self) -> u32 {
-        (0..Self::LANES).fold(0, |mask, lane| mask | u32::from(a.0[lane] <= b.0[lane]) << lane)
+    methods! { safe
+        fn splat(value: f32) -> Self { Self([value; 8]) }
+        fn add_product(self: Self, a: Self, b: Self) -> Self {
+            self.zip(a.zip(b, |a, b| a * b), |sum, product| sum + product)
+        }
+        fn add(self: Self, other: Self) -> Self { self.zip(other, |a, b| a + b) }
+        fn sub(self: Self, other: Self) -> Self { self.zip(other, |a, b| a - b) }
+        fn min(self: Self, other: Self) -> Self { self.zip(other, |a, b| if a < b { a } else { b }) }
+        fn max(self: Self, other: Self) -> Self { self.zip(other, |a, b| if a > b { a } else { b }) }
+        fn select_less(a: Self, b: Self, yes: Self, no: Self) -> Self {
+            Self(std::array::from_fn(|lane| if a.0[lane] < b.0[lane] { yes.0[lane] } else { no.0[lane] }))
+        }
+        fn at_most(a: Self, b: Self) -> u32 {
+            (0..8).fold(0, |mask, lane| mask | u32::from(a.0[lane] <= b.0[lane]) << lane)
+        }
     }
 }
 
 impl ByteVector for Portable {
     type Whole = [i32; 8];
-    #[inline(always)]
-    unsafe fn zero() -> [i32; 8] {
-        [0; 8]
+    methods! {
+        fn load_bytes(from: *const i8) -> [i32; 8] { from.cast::<[i32; 8]>().read_unaligned() }
+        fn add_products(sums: [i32; 8], codes: *const u8, bytes: [i32; 8]) -> [i32; 8] {{
+            let codes = codes.cast::<[u8; 4]>().read();
+            let add = |sum: i32, (code, byte): (u8, u8)| sum + i32::from(code) * i32::from(byte as i8);
+            let product = |lane: usize| codes.into_iter().zip(bytes[lane].to_ne_bytes()).fold(sums[lane], add);
+            std::array::from_fn(product)
+        }}
+        fn rounded(sums: [i32; 8], biases: *const i32) -> Self {{
+            let biases = biases.cast::<[i32; 8]>().read_unaligned();
+            Self(std::array::from_fn(|lane| (sums[lane] - biases[lane]) as f32))
+        }}
     }
-    #[inline(always)]
-    unsafe fn load_bytes(from: *const i8) -> [i32; 8] {
-        // SAFETY: the caller promises 32 readable bytes.
-        unsafe { from.cast::<[i32; 8]>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn add_products(sums: [i32; 8], codes: *const u8, bytes: [i32; 8]) -> [i32; 8] {
-        // SAFETY: the caller promises four readable bytes.
-        let codes = unsafe { codes.cast::<[u8; 4]>().read() };
-        let add = |sum: i32, (code, byte): (u8, u8)| sum + i32::from(code) * i32::from(byte as i8);
-        let product = |lane: usize| codes.into_iter().zip(bytes[lane].to_ne_bytes()).fold(sums[lane], add);
-        std::array::from_fn(product)
-    }
-    #[inline(always)]
-    unsafe fn rounded(sums: [i32; 8], biases: *const i32) -> Self {
-        // SAFETY: the caller promises 8 readable elements.
-        let biases = unsafe { biases.cast::<[i32; 8]>().read_unaligned() };
-        Self(std::array::from_fn(|lane| (sums[lane] - biases[lane]) as f32))
-    }
-    #[inline(always)]
-    unsafe fn mul(self, other: Self) -> Self {
-        self.zip(other, |a, b| a * b)
+    methods! { safe
+        fn zero() -> [i32; 8] { [0; 8] }
+        fn mul(self: Self, other: Self) -> Self { self.zip(other, |a, b| a * b) }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod x86 {
-    use super::{ByteVector, Vector};
-    use std::arch::x86_64::*;
-
-    /// AVX2 with FMA.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx2(__m256);
-
-    /// AVX-512F.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx512(__m512);
-
-    macro_rules! vector {
-        ($type:ident, $lanes:literal, $set1:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $sub:ident,
-         $min:ident, $max:ident, |$a:ident, $b:ident, $yes:ident, $no:ident| $select:expr,
-         |$c:ident, $d:ident| $at_most:expr $(, $more:item)*) => {
-            impl Vector for $type {
-                const LANES: usize = $lanes;
-                #[inline(always)]
-                unsafe fn splat(value: f32) -> Self {
-                    // SAFETY: as the trait's contract.
-                    Self(unsafe { $set1(value) })
-                }
-                #[inline(always)]
-                unsafe fn load(from: *const f32) -> Self {
-                    // SAFETY: as the trait's contract.
-                    Self(unsafe { $load(from) })
-                }
-                #[inline(always)]
-                unsafe fn store(self, to: *mut f32) {
-                    // SAFETY: as the trait's contract.
-                    unsafe { $store(to, self.0) }
-                }
-                #[inline(always)]
-                unsafe fn add_product(self, a: Self, b: Self) -> Self {
-                    // SAFETY: as the trait's contract.
-                    Self(unsafe { $fma(a.0, b.0, self.0) })
-                }
-                #[inline(always)]
-                unsafe fn add(self, other: Self) -> Self {
-                    // SAFETY: as the trait's contract.
-                    Self(unsafe { $add(self.0, other.0) })
-                }
-                #[inline(always)]
-                unsafe fn sub(self, other: Self) -> Self {
-                    // SAFETY: as the trait's contract.
-                    Self(unsafe { $sub(self.0, other.0) })
-                }
-                #[inline(always)]
-                unsafe fn min(self, other: Self) -> Self {
-                    // SAFETY: as the trait's contract.
-                    Self(unsafe { $min(self.0, other.0) })
-                }
-                #[inline(always)]
-                unsafe fn max(self, other: Self) -> Self {
-                    // SAFETY: as the trait's contract.
-                    Self(unsafe { $max(self.0, other.0) })
-                }
-                #[inline(always)]
-                unsafe fn select_less($a: Self, $b: Self, $yes: Self, $no: Self) -> Self {
-                    // SAFETY: as the trait's contract.
-                    Self(unsafe { $select })
-                }
-                #[inline(always)]
-                unsafe fn at_most($c: Self, $d: Self) -> u32 {
-                    // SAFETY: as the trait's contract.
-                    unsafe { $at_most }
-                }
-                $($more)*
-            }
-        };
+impl HalfVector for Portable {
+    methods! {
+        fn load_f16(from: *const f16) -> Self { Self(from.cast::<[f16; 8]>().read().map(f16::to_f32)) }
+        fn load_bf16(from: *const bf16) -> Self { Self(from.cast::<[bf16; 8]>().read().map(bf16::to_f32)) }
+        fn store_f16(self: Self, to: *mut f16) { to.cast::<[f16; 8]>().write(self.0.map(f16::from_f32)) }
+        fn store_bf16(self: Self, to: *mut bf16) { to.cast::<[bf16; 8]>().write(self.0.map(bf16::from_f32)) }
     }
-
-    vector!(
-        Avx2,
-        8,
-        _mm256_set1_ps,
-        _mm256_loadu_ps,
-        _mm256_storeu_ps,
-        _mm256_fmadd_ps,
-        _mm256_add_ps,
-        _mm256_sub_ps,
-        _mm256_min_ps,
-        _mm256_max_ps,
-        |a, b, yes, no| _mm256_blendv_ps(no.0, yes.0, _mm256_cmp_ps::<_CMP_LT_OQ>(a.0, b.0)),
-        |a, b| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(a.0, b.0)) as u32
-    );
-    vector!(
-        Avx512,
-        16,
-        _mm512_set1_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        _mm512_fmadd_ps,
-        _mm512_add_ps,
-        _mm512_sub_ps,
-        _mm512_min_ps,
-        _mm512_max_ps,
-        |a, b, yes, no| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a.0, b.0), no.0, yes.0),
-        |a, b| u32::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(a.0, b.0)),
-        #[inline(always)]
-        unsafe fn two_least(best: Self, second: Self) -> (f32, f32, usize) {
-            // SAFETY: as the trait's contract.
-            unsafe {
-                let least = _mm512_reduce_min_ps(best.0);
-                let lane = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(best.0, _mm512_set1_ps(least)).trailing_zeros();
-                // In the lane of the least its own second remains.
-                let others = _mm512_mask_mov_ps(best.0, 1 << lane, second.0);
-                (least, _mm512_reduce_min_ps(_mm512_min_ps(others, second.0)), lane as usize)
-            }
+    methods! { safe
+        // Without an instruction for it this is a library call: slow, but the same bits.
+        fn add_fused(self: Self, a: Self, b: Self) -> Self {
+            Self(std::array::from_fn(|lane| a.0[lane].mul_add(b.0[lane], self.0[lane])))
         }
-    );
-
-    macro_rules! byte_vector {
-        ($type:ident, $whole:ident, $zero:ident, $load:ident, $set1:ident, $dot:ident, $sub:ident, $convert:ident, $mul:ident) => {
-            impl ByteVector for $type {
-                type Whole = $whole;
-                #[inline(always)]
-                unsafe fn zero() -> $whole {
-                    // SAFETY: as the trait's contract.
-                    unsafe { $zero() }
-                }
-                #[inline(always)]
-                unsafe fn load_bytes(from: *const i8) -> $whole {
-                    // SAFETY: as the trait's contract.
-                    unsafe { $load(from.cast()) }
-                }
-                #[inline(always)]
-                unsafe fn add_products(sums: $whole, codes: *const u8, bytes: $whole) -> $whole {
-                    // SAFETY: as the trait's contract.
-                    unsafe { $dot(sums, $set1(codes.cast::<i32>().read_unaligned()), bytes) }
-                }
-                #[inline(always)]
-                unsafe fn rounded(sums: $whole, biases: *const i32) -> Self {
-                    // SAFETY: as the trait's contract.
-                    Self(unsafe { $convert($sub(sums, $load(biases.cast()))) })
-                }
-                #[inline(always)]
-                unsafe fn mul(self, other: Self) -> Self {
-                    // SAFETY: as the trait's contract.
-                    Self(unsafe { $mul(self.0, other.0) })
-                }
-            }
-        };
     }
-
-    byte_vector!(
-        Avx2,
-        __m256i,
-        _mm256_setzero_si256,
-        _mm256_loadu_si256,
-        _mm256_set1_epi32,
-        _mm256_dpbusd_avx_epi32,
-        _mm256_sub_epi32,
-        _mm256_cvtepi32_ps,
-        _mm256_mul_ps
-    );
-    byte_vector!(
-        Avx512,
-        __m512i,
-        _mm512_setzero_si512,
-        _mm512_loadu_si512,
-        _mm512_set1_epi32,
-        _mm512_dpbusd_epi32,
-        _mm512_sub_epi32,
-        _mm512_cvtepi32_ps,
-        _mm512_mul_ps
-    );
 }

@@ -10,5 +10,6 @@ pub(crate) mod collect;
 pub(crate) mod nearest;
 pub(crate) mod operands;
 pub(crate) mod product;
+pub(crate) mod trials;
 #[cfg(feature = "gpu")]
 pub(crate) mod within;

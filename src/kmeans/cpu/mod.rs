@@ -19,8 +19,9 @@ use super::problem::{Problem, Sums};
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::tile::bound::f32::Bound;
-use crate::tile::nearest::cpu::{NearestTile, ROW_GROUP, Reach, Scratch};
+use crate::tile::nearest::cpu::{NearestTile, Reach, Scratch};
 use crate::tile::operands::columns::{Codebook, Screen};
+use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::bytes::BytePanels;
 use crate::tile::product::cpu::panels::Panels;
 

@@ -25,7 +25,7 @@ use super::screen::{LANES, Lanes, Screen};
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, norm_above, row_square};
-use crate::simd::{ByteLevel, byte_level};
+use crate::simd::{Level, byte_level};
 use crate::tile::operands::bytes::{self, BIAS, Encoded, STEP, encode};
 
 /// Fewer centroids than this do not pay for the copy.
@@ -72,7 +72,7 @@ fn share_below(share: f64) -> f32 {
 impl Coarse {
     /// A copy of all rows, where it pays for `count` centroids and there is room for it.
     pub fn new(problem: &Problem, count: usize, cancel: &Cancel) -> Result<Option<Self>> {
-        if count < LEAST_CENTROIDS || byte_level() == ByteLevel::Portable {
+        if count < LEAST_CENTROIDS || byte_level() == Level::Portable {
             return Ok(None);
         }
         Self::of(problem, cancel)
@@ -121,7 +121,7 @@ impl Coarse {
         for lane in 0..used {
             candidate.iter_mut().zip(packed).for_each(|(value, lanes)| *value = lanes[lane]);
             let norm = norm_above(row_square(&candidate));
-            let Encoded { scale, rest } = encode(&candidate, norm, &mut codes);
+            let Encoded { scale, remainder: rest } = encode(&candidate, norm, &mut codes);
             let panels = &mut targets.panels[lane / WIDTH * steps..][..steps];
             targets.biases[lane] = bytes::column(&codes, |step, bytes| panels[step][lane % WIDTH] = bytes);
             targets.scales[lane] = scale;
@@ -148,7 +148,7 @@ impl Coarse {
             let mut group = Group { rows, shares: [0.0; GROUP], lengths: [0.0; GROUP] };
             for (at, &row) in rows.iter().enumerate() {
                 group.shares[at] = share_below(share(row));
-                group.lengths[at] = problem.norms[row] + self.parts[row].rest;
+                group.lengths[at] = problem.norms[row] + self.parts[row].remainder;
             }
             let near = self.near(targets, &group);
             for (at, &row) in rows[..count].iter().enumerate() {
@@ -164,11 +164,11 @@ impl Coarse {
         match byte_level() {
             // SAFETY: the processor was seen to have these instructions.
             #[cfg(target_arch = "x86_64")]
-            ByteLevel::Avx512 => unsafe { x86::avx512(self, targets, group) },
+            Level::Avx512 => unsafe { x86::avx512(self, targets, group) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            ByteLevel::Avx => unsafe { x86::avx(self, targets, group) },
-            ByteLevel::Portable => self.near_plainly(targets, group),
+            Level::Avx2 => unsafe { x86::avx(self, targets, group) },
+            _ => self.near_plainly(targets, group),
         }
     }
 
@@ -183,7 +183,7 @@ impl Coarse {
                 pairs.map(|(&code, &p)| i32::from(code) * i32::from(p)).sum::<i32>()
             };
             let product = (codes.zip(panels).map(product).sum::<i32>() - targets.biases[lane]) as f32;
-            let Encoded { scale, rest } = self.parts[row];
+            let Encoded { scale, remainder: rest } = self.parts[row];
             let rests = rest * targets.norms[lane] + group.lengths[at] * targets.rests[lane];
             let above = product * targets.scales[lane] * scale + rests - targets.shares[lane];
             !(above <= group.shares[at])

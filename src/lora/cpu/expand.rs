@@ -13,11 +13,12 @@
 
 use std::ops::Range;
 
-use super::level::Work;
+use super::LANES;
 use super::pieces::Pieces;
-use super::strided::Strided;
-use super::vector::{LANES, Vector};
+use super::strided::{Elements, Strided};
 use crate::lora::values::Scalar;
+use crate::simd::dispatch::OnHalfVectors;
+use crate::simd::vector::HalfVector;
 
 /// Weights that all rows are multiplied with before the next: 32 KiB of `f32`.
 const CACHED: usize = 1 << 13;
@@ -38,9 +39,9 @@ pub(super) struct Expand<'a, E> {
     pub keep: Keep,
 }
 
-impl<E: Scalar> Work for Expand<'_, E> {
+impl<E: Scalar> OnHalfVectors for Expand<'_, E> {
     #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
+    unsafe fn run<V: HalfVector, const BLOCK: usize>(self) {
         assert!(self.v.len() >= self.rows * self.rank && self.columns.end <= self.pieces.width);
         let chunk = (CACHED / self.rank).clamp(4 * LANES, 1024) / (4 * LANES) * (4 * LANES);
         for start in self.columns.clone().step_by(chunk) {
@@ -49,14 +50,14 @@ impl<E: Scalar> Work for Expand<'_, E> {
             while row < self.rows {
                 // SAFETY: rows below `rows` only; the caller promises room for the sums.
                 unsafe {
-                    if V::MANY_REGISTERS && self.rows - row >= 4 {
-                        self.along::<V, 4>(row, columns.clone());
+                    if BLOCK >= 4 && self.rows - row >= 4 {
+                        self.along::<V, 4, BLOCK>(row, columns.clone());
                         row += 4;
                     } else if self.rows - row >= 2 {
-                        self.along::<V, 2>(row, columns.clone());
+                        self.along::<V, 2, BLOCK>(row, columns.clone());
                         row += 2;
                     } else {
-                        self.along::<V, 1>(row, columns.clone());
+                        self.along::<V, 1, BLOCK>(row, columns.clone());
                         row += 1;
                     }
                 }
@@ -71,13 +72,17 @@ impl<E: Scalar> Expand<'_, E> {
     /// # Safety
     /// The processor has `V`'s instruction set, the rows exist, and the outputs are the task's own.
     #[inline(always)]
-    unsafe fn along<V: Vector, const ROWS: usize>(&self, row: usize, columns: Range<usize>) {
+    unsafe fn along<V: HalfVector, const ROWS: usize, const BLOCK: usize>(
+        &self,
+        row: usize,
+        columns: Range<usize>,
+    ) {
         let mut column = columns.start;
         while column < columns.end {
             let left = self.pieces.contiguous(column).min(columns.end - column);
             // SAFETY: `left` outputs lie in one piece; the caller promises the rest.
             unsafe {
-                if V::MANY_REGISTERS && left >= 4 * LANES {
+                if BLOCK >= 4 && left >= 4 * LANES {
                     self.products::<V, ROWS, 4>(row, column);
                     column += 4 * LANES;
                 } else if left >= 2 * LANES {
@@ -99,8 +104,12 @@ impl<E: Scalar> Expand<'_, E> {
     /// # Safety
     /// As [`Self::along`], and the outputs lie in one piece.
     #[inline(always)]
-    unsafe fn products<V: Vector, const ROWS: usize, const COUNT: usize>(&self, first: usize, column: usize) {
-        // SAFETY: `run` checks the weights, `Work::run` asserted the values of v.
+    unsafe fn products<V: HalfVector, const ROWS: usize, const COUNT: usize>(
+        &self,
+        first: usize,
+        column: usize,
+    ) {
+        // SAFETY: `run` checks the weights, `OnHalfVectors::run` asserted the values of v.
         unsafe {
             let v = self.v.as_ptr().add(first * self.rank);
             let mut sums = [[V::splat(0.0); COUNT]; ROWS];
@@ -113,7 +122,7 @@ impl<E: Scalar> Expand<'_, E> {
                 for row in 0..ROWS {
                     let value = V::splat(*v.add(row * self.rank + i));
                     for vector in 0..COUNT {
-                        sums[row][vector] = sums[row][vector].add_product(value, weights[vector]);
+                        sums[row][vector] = sums[row][vector].add_fused(value, weights[vector]);
                     }
                 }
             }
@@ -130,7 +139,7 @@ impl<E: Scalar> Expand<'_, E> {
     /// # Safety
     /// As [`Self::products`].
     #[inline(always)]
-    unsafe fn rest<V: Vector>(&self, rows: Range<usize>, column: usize, count: usize) {
+    unsafe fn rest<V: HalfVector>(&self, rows: Range<usize>, column: usize, count: usize) {
         for row in rows {
             let values = &self.v[row * self.rank..(row + 1) * self.rank];
             // SAFETY: the buffer holds a whole vector.
@@ -139,7 +148,7 @@ impl<E: Scalar> Expand<'_, E> {
                 for (i, &value) in values.iter().enumerate() {
                     let mut weights = [E::narrow(0.0); LANES];
                     weights[..count].copy_from_slice(self.pieces.run(i, column, count));
-                    sums = sums.add_product(V::splat(value), V::widen(weights.as_ptr()));
+                    sums = sums.add_fused(V::splat(value), V::widen(weights.as_ptr()));
                 }
                 self.keep.put(row, column, count, sums);
             }
@@ -153,7 +162,7 @@ pub(super) struct Keep {
     pub to: *mut f32,
     /// Values from a row to the next.
     pub stride: usize,
-    /// As said above.
+    /// The output that the first sum of a row is of.
     pub first_column: usize,
 }
 
@@ -163,7 +172,7 @@ impl Keep {
     /// # Safety
     /// The processor has `V`'s instruction set, and there is room for the row and the outputs.
     #[inline(always)]
-    unsafe fn put<V: Vector>(&self, at: usize, column: usize, count: usize, sums: V) {
+    unsafe fn put<V: HalfVector>(&self, at: usize, column: usize, count: usize, sums: V) {
         // SAFETY: as the caller promises; a vector that is not full goes through a buffer.
         unsafe {
             let to = self.to.add(at * self.stride + column - self.first_column);
@@ -194,9 +203,9 @@ pub(super) struct Combine<'a, Y> {
     pub routes: &'a [(usize, f32)],
 }
 
-impl<Y: Scalar> Work for Combine<'_, Y> {
+impl<Y: Scalar> OnHalfVectors for Combine<'_, Y> {
     #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
+    unsafe fn run<V: HalfVector, const BLOCK: usize>(self) {
         assert!(self.stride.is_multiple_of(LANES) && self.columns.len() <= self.stride);
         assert!(self.routes.iter().all(|&(position, _)| (position + 1) * self.stride <= self.sums.len()));
         for at in (0..self.columns.len()).step_by(LANES) {
@@ -207,7 +216,7 @@ impl<Y: Scalar> Work for Combine<'_, Y> {
                 let mut y: V = self.y.read(self.row, column, count);
                 for &(position, scale) in self.routes {
                     let sums = V::load(self.sums.as_ptr().add(position * self.stride + at));
-                    y = y.add_product(V::splat(scale), sums);
+                    y = y.add_fused(V::splat(scale), sums);
                 }
                 self.y.write(self.row, column, count, y);
             }

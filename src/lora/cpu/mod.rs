@@ -6,7 +6,6 @@
 
 mod check;
 mod expand;
-mod level;
 mod pieces;
 mod shrink;
 #[cfg(test)]
@@ -15,7 +14,6 @@ mod strided;
 mod tasks;
 #[cfg(test)]
 mod tests;
-mod vector;
 
 use std::ops::Range;
 
@@ -27,14 +25,16 @@ use self::pieces::Pieces;
 use self::shrink::{Gather, Layout, Shrink, VECTORS};
 use self::strided::Strided;
 use self::tasks::{Shape, Task};
-use self::vector::LANES;
 use super::rows::Rows;
 use super::segments::Segments;
 use super::values::{Scalar, with_values};
 use crate::device::CpuPool;
 use crate::error::{Error, Result};
-use crate::simd::Level;
+use crate::simd::dispatch::run_on_halves;
+use crate::simd::{Level, half_level};
 
+/// Lanes of a vector, on every instruction set: the order of summation counts on it.
+const LANES: usize = 16;
 /// Outputs that one register block covers: tasks are cut at multiples.
 const COLUMNS: usize = 4 * LANES;
 /// Sums of rows with one route that are kept before they are added to y: 64 KiB.
@@ -105,7 +105,7 @@ pub(crate) fn apply<X: Scalar, Y: Scalar>(
     x: ArrayView2<'_, X>,
     targets: &mut [Target<'_, Y>],
 ) -> Result<()> {
-    apply_at(level::best(), pool, segments, x, targets)
+    apply_at(half_level(), pool, segments, x, targets)
 }
 
 fn apply_at<X: Scalar, Y: Scalar>(
@@ -179,7 +179,7 @@ pub(crate) fn shrink<X: Scalar>(
     x: ArrayView2<'_, X>,
     projections: &[&[Option<Operand<'_>>]],
 ) -> Result<Vec<Shrunk>> {
-    X::shrink_at(level::best(), pool, segments, x, projections)
+    X::shrink_at(half_level(), pool, segments, x, projections)
 }
 
 /// The second product for several projections: `y[row, j] += scale * sum_i v[position, i] B[j, i]`.
@@ -192,7 +192,7 @@ pub(crate) fn expand<Y: Scalar>(
     shrunk: &[Shrunk],
     targets: &mut [Target<'_, Y>],
 ) -> Result<()> {
-    Y::expand_at(level::best(), pool, segments, shrunk, targets)
+    Y::expand_at(half_level(), pool, segments, shrunk, targets)
 }
 
 /// Buffers of one thread.
@@ -236,7 +236,7 @@ fn shrink_at<X: Scalar>(
         let layout = Layout { width, rows };
         let x = room(&mut scratch.x, layout.len());
         let work = Gather { x: source, rows: &segments.rows[task.positions.clone()], layout, to: x };
-        level::run(level, work);
+        run_on_halves(level, work);
         let lanes = room(&mut scratch.lanes, rows * VECTORS * LANES);
         let before = task.positions.start - segments.segments[task.segment].positions.start;
         let mut first = 0;
@@ -252,7 +252,7 @@ fn shrink_at<X: Scalar>(
             let to = unsafe { output.first.add(starts[task.segment] + before * a.rank) };
             with_values!(a.values.values(), values => {
                 let pieces = Pieces::new(a, values);
-                level::run(level, Shrink { x, layout, pieces, vectors: start..end, lanes, to, rank: a.rank });
+                run_on_halves(level, Shrink { x, layout, pieces, vectors: start..end, lanes, to, rank: a.rank });
             });
         }
     });
@@ -298,23 +298,31 @@ fn expand_at<Y: Scalar>(
         .collect();
     let operands: Vec<_> = targets.iter().map(|target| &target.operands[..]).collect();
     tasks::for_each(pool, &tasks, |task, scratch: &mut Scratch| {
-        let part =
-            Part { level, segments, operands: operands[task.projection], shrunk: &shrunk[task.projection] };
+        let projection = Projection {
+            level,
+            segments,
+            operands: operands[task.projection],
+            shrunk: &shrunk[task.projection],
+        };
         let y = outputs[task.projection];
-        if segments.has_several { part.several(y, task, scratch) } else { part.single(y, task, scratch) }
+        if segments.has_several {
+            projection.several(y, task, scratch)
+        } else {
+            projection.single(y, task, scratch)
+        }
     });
     Ok(())
 }
 
 /// The second product for one projection.
-struct Part<'a> {
+struct Projection<'a> {
     level: Level,
     segments: &'a Segments,
     operands: &'a [Option<Operand<'a>>],
     shrunk: &'a Shrunk,
 }
 
-impl Part<'_> {
+impl Projection<'_> {
     /// Rows with one route each.
     fn single<Y: Scalar>(&self, y: Strided<Y>, task: &Task, scratch: &mut Scratch) {
         let segment = &self.segments.segments[task.segment];
@@ -332,7 +340,7 @@ impl Part<'_> {
             products(self.level, b, v, rank, columns.clone(), keep);
             for (at, &row) in self.segments.rows[task.positions.clone()].iter().enumerate() {
                 let (row, columns, routes) = (row as usize, columns.clone(), &[(at, scale * scales[at])]);
-                level::run(self.level, Combine { y, row, columns, sums, stride, routes });
+                run_on_halves(self.level, Combine { y, row, columns, sums, stride, routes });
             }
         }
     }
@@ -363,7 +371,7 @@ impl Part<'_> {
             }
             if !scratch.routes.is_empty() {
                 let columns = task.parts.clone();
-                level::run(self.level, Combine { y, row, columns, sums, stride, routes: &scratch.routes });
+                run_on_halves(self.level, Combine { y, row, columns, sums, stride, routes: &scratch.routes });
             }
         }
     }
@@ -374,7 +382,7 @@ fn products(level: Level, b: &Rows, v: &[f32], rank: usize, columns: Range<usize
     let rows = v.len() / rank;
     with_values!(b.values.values(), values => {
         let pieces = Pieces::new(b, values);
-        level::run(level, Expand { v, rows, rank, pieces, columns, keep });
+        run_on_halves(level, Expand { v, rows, rank, pieces, columns, keep });
     });
 }
 

@@ -10,12 +10,13 @@
 //!    width cuts, is put together first: lanes follow the feature, not the piece. Features that do not exist are zero
 //!    on both sides.
 
-use super::level::Work;
+use super::LANES;
 use super::pieces::Pieces;
-use super::strided::Strided;
-use super::vector::{LANES, Vector};
+use super::strided::{Elements, Strided};
 use crate::lora::values::Scalar;
+use crate::simd::dispatch::OnHalfVectors;
 use crate::simd::halved;
+use crate::simd::vector::HalfVector;
 
 /// Rank vectors that are read side by side.
 pub(super) const VECTORS: usize = 4;
@@ -63,9 +64,9 @@ pub(super) struct Gather<'a, X> {
     pub to: &'a mut [f32],
 }
 
-impl<X: Scalar> Work for Gather<'_, X> {
+impl<X: Scalar> OnHalfVectors for Gather<'_, X> {
     #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
+    unsafe fn run<V: HalfVector, const BLOCK: usize>(self) {
         let Self { layout, x: Strided { first, strides }, .. } = self;
         assert!(self.to.len() >= layout.len() && self.rows.len() == layout.rows);
         for (at, &row) in self.rows.iter().enumerate() {
@@ -109,9 +110,9 @@ pub(super) struct Shrink<'a, E> {
     pub rank: usize,
 }
 
-impl<E: Scalar> Work for Shrink<'_, E> {
+impl<E: Scalar> OnHalfVectors for Shrink<'_, E> {
     #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
+    unsafe fn run<V: HalfVector, const BLOCK: usize>(self) {
         let Layout { width, rows } = self.layout;
         assert!(width == self.pieces.width && self.x.len() >= self.layout.len());
         assert!(self.lanes.len() >= rows * VECTORS * LANES);
@@ -135,7 +136,7 @@ impl<E: Scalar> Work for Shrink<'_, E> {
                 unsafe {
                     let x = self.x.as_ptr().add(self.layout.place(at));
                     let lanes = self.lanes.as_mut_ptr();
-                    block::<V, E>(x, self.layout.stride(), rows, &from[..count], groups.max(1), lanes);
+                    block::<V, E, BLOCK>(x, self.layout.stride(), rows, &from[..count], groups.max(1), lanes);
                 }
                 at += groups.max(1) * LANES;
             }
@@ -155,7 +156,7 @@ impl<E: Scalar> Work for Shrink<'_, E> {
 /// The processor has `V`'s instruction set; `x` holds `rows` rows `stride` apart, `from` vectors, both of
 /// `groups * LANES` elements, and `lanes` `VECTORS * LANES` values per row.
 #[inline(always)]
-unsafe fn block<V: Vector, E: Scalar>(
+unsafe fn block<V: HalfVector, E: Scalar, const BLOCK: usize>(
     x: *const f32,
     stride: usize,
     rows: usize,
@@ -168,14 +169,14 @@ unsafe fn block<V: Vector, E: Scalar>(
         // SAFETY: rows below `rows` only, as the caller promises.
         unsafe {
             let (x, lanes) = (x.add(row * stride), lanes.add(row * VECTORS * LANES));
-            if V::MANY_REGISTERS && rows - row >= 4 {
-                across::<V, E, 4>(x, stride, from, groups, lanes);
+            if BLOCK >= 4 && rows - row >= 4 {
+                across::<V, E, 4, BLOCK>(x, stride, from, groups, lanes);
                 row += 4;
             } else if rows - row >= 2 {
-                across::<V, E, 2>(x, stride, from, groups, lanes);
+                across::<V, E, 2, BLOCK>(x, stride, from, groups, lanes);
                 row += 2;
             } else {
-                across::<V, E, 1>(x, stride, from, groups, lanes);
+                across::<V, E, 1, BLOCK>(x, stride, from, groups, lanes);
                 row += 1;
             }
         }
@@ -187,7 +188,7 @@ unsafe fn block<V: Vector, E: Scalar>(
 /// # Safety
 /// As [`block`].
 #[inline(always)]
-unsafe fn across<V: Vector, E: Scalar, const ROWS: usize>(
+unsafe fn across<V: HalfVector, E: Scalar, const ROWS: usize, const BLOCK: usize>(
     x: *const f32,
     stride: usize,
     from: &[*const E],
@@ -200,7 +201,7 @@ unsafe fn across<V: Vector, E: Scalar, const ROWS: usize>(
         // SAFETY: vectors below `from.len()` only, as the caller promises.
         unsafe {
             let lanes = lanes.add(vector * LANES);
-            if V::MANY_REGISTERS && left >= 4 {
+            if BLOCK >= 4 && left >= 4 {
                 products::<V, E, ROWS, 4>(x, stride, &from[vector..], groups, lanes);
                 vector += 4;
             } else if left >= 2 {
@@ -219,7 +220,7 @@ unsafe fn across<V: Vector, E: Scalar, const ROWS: usize>(
 /// # Safety
 /// As [`block`].
 #[inline(always)]
-unsafe fn products<V: Vector, E: Scalar, const ROWS: usize, const COUNT: usize>(
+unsafe fn products<V: HalfVector, E: Scalar, const ROWS: usize, const COUNT: usize>(
     x: *const f32,
     stride: usize,
     from: &[*const E],
@@ -243,7 +244,7 @@ unsafe fn products<V: Vector, E: Scalar, const ROWS: usize, const COUNT: usize>(
             for vector in 0..COUNT {
                 let weights = V::widen(from[vector].add(at));
                 for row in 0..ROWS {
-                    sums[row][vector] = sums[row][vector].add_product(values[row], weights);
+                    sums[row][vector] = sums[row][vector].add_fused(values[row], weights);
                 }
             }
         }

@@ -103,7 +103,7 @@ fn verify(slots: &[Option<Factors>], prepared: &Prepared, routes: &Routes, x: &A
 /// Prints one line per case: adapters, rows, rank, outputs.
 fn measure(cases: &[[usize; 4]]) {
     let memory = bandwidth();
-    println!("{} threads, {:?}; streaming sum {memory:.1} GB/s", CpuPool::default().threads(), level::best());
+    println!("{} threads, {:?}; streaming sum {memory:.1} GB/s", CpuPool::default().threads(), half_level());
     for &[adapters, rows, rank, outputs] in cases {
         for precision in Precision::ALL {
             let [seconds, weights] = layers(precision, adapters, rows, [rank, 4096, outputs]);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::vector::LANES;
+use super::LANES;
 use crate::device::CpuPool;
 use crate::lora::segments::Segments;
 

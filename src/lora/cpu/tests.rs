@@ -11,6 +11,7 @@ use crate::lora::reference;
 use crate::lora::routes::Routes;
 use crate::lora::values::{Precision, Values};
 use crate::random::Stream;
+use crate::simd::with_halves;
 
 /// Half the distance of 1 to the next `f32`.
 const UNIT: f64 = 1.0 / (1 << 24) as f64;
@@ -39,10 +40,10 @@ pub(super) fn levels() -> Vec<Level> {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            levels.push(level::supported(Level::Avx2));
+            levels.push(with_halves(Level::Avx2));
         }
         // Only where it is the best may it be run at all.
-        levels.extend(Some(level::best()).filter(|&level| level == Level::Avx512));
+        levels.extend(Some(half_level()).filter(|&level| level == Level::Avx512));
     }
     #[cfg(target_arch = "aarch64")]
     levels.push(Level::Neon);
@@ -177,7 +178,7 @@ fn mixes<X: Scalar, Y: Scalar>(case: usize, sizes: [usize; 3], rows: usize) {
     let slots = [of_rank(1, rank), of_rank(2, rank), None, of_rank(3, rank.min(1)), of_rank(4, 0)];
     let (x, y) = (array::<X>(11, rows, inputs), array::<Y>(12, rows, outputs));
     for routes in [routes(rows, 5), several(rows, 5)] {
-        let best = updated(level::best(), &slots, &routes, x.view(), y.view());
+        let best = updated(half_level(), &slots, &routes, x.view(), y.view());
         let name = format!("{:?} {weights:?} {:?} {sizes:?} {rows} rows", X::PRECISION, Y::PRECISION);
         check(&name, &slots, &routes, x.view(), y.view(), &best);
         if rank * inputs.max(outputs) <= 1 << 18 {
@@ -246,7 +247,7 @@ fn rows_do_not_depend_on_each_other() {
                 chosen.push_scaled(&of_row).unwrap();
             }
             let (x, y) = (x.select(Axis(0), order), y.select(Axis(0), order));
-            updated(level::best(), &slots, &chosen, x.view(), y.view())
+            updated(half_level(), &slots, &chosen, x.view(), y.view())
         };
         let identity: Vec<usize> = (0..97).collect();
         let all = of_rows(&identity);
@@ -270,11 +271,11 @@ fn cut_work_gives_the_same_bits() {
     let (x, y) = (array::<bf16>(1, 70, 2049), array::<f32>(2, 70, 1100));
     let all = [1, 2, 7].map(|threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        bits(&pool.install(|| updated(level::best(), &slots, &routes, x.view(), y.view())))
+        bits(&pool.install(|| updated(half_level(), &slots, &routes, x.view(), y.view())))
     });
     assert!(all[0] == all[1] && all[0] == all[2]);
     let row = s![69..70, ..];
-    let alone = updated(level::best(), &slots, &Routes::of_slots([Some(0)]), x.slice(row), y.slice(row));
+    let alone = updated(half_level(), &slots, &Routes::of_slots([Some(0)]), x.slice(row), y.slice(row));
     assert!(bits(&alone)[..] == all[0][69 * 1100 * 4..]);
 }
 
@@ -297,7 +298,7 @@ fn shards_give_the_bits_of_what_they_assemble_to() {
         let (x, y) = (array::<f32>(5, 5, width), array::<f32>(6, 5, width));
         for routes in [Routes::of_slots([Some(0); 5]), several(5, 1)] {
             let assembled = [Some(sharded.assembled())];
-            let plain = updated(level::best(), &assembled, &routes, x.view(), y.view());
+            let plain = updated(half_level(), &assembled, &routes, x.view(), y.view());
             check(&format!("length {length}"), &assembled, &routes, x.view(), y.view(), &plain);
             for level in levels() {
                 let other = updated(level, &[Some(sharded.clone())], &routes, x.view(), y.view());
@@ -326,7 +327,7 @@ fn projections_together_and_apart() {
         let alone: Vec<_> = slots
             .iter()
             .zip(&before)
-            .map(|(slots, y)| bits(&updated(level::best(), slots, &routes, x.view(), y.view())))
+            .map(|(slots, y)| bits(&updated(half_level(), slots, &routes, x.view(), y.view())))
             .collect();
         let operands: Vec<_> = prepared.iter().map(operands).collect();
         for apart in [false, true] {
@@ -354,7 +355,7 @@ fn strided_views() {
     let slots = [Some(factors(Precision::F32, 1, [5, 70, 45]))];
     let routes = Routes::of_slots([Some(0), None, Some(0), Some(0)]);
     let (x, y) = (array::<f32>(2, 4, 70), array::<f16>(3, 4, 45));
-    let expected = updated(level::best(), &slots, &routes, x.view(), y.view());
+    let expected = updated(half_level(), &slots, &routes, x.view(), y.view());
     let prepared = prepare(&slots);
     let segments = Segments::new(&routes, 0..4);
     let mut columns = Array2::from_elem((45, 4), f16::NAN);
@@ -389,7 +390,7 @@ fn untouched_rows_keep_their_bits() {
         let mut y = Array2::from_elem((routes.rows(), 20), f32::from_bits(0x7fa0_1234));
         y.column_mut(3).fill(-0.0);
         let x = Array2::from_elem((routes.rows(), 8), f32::NAN);
-        assert!(bits(&updated(level::best(), &slots, &routes, x.view(), y.view())) == bits(&y));
+        assert!(bits(&updated(half_level(), &slots, &routes, x.view(), y.view())) == bits(&y));
     }
 }
 
@@ -422,7 +423,7 @@ fn nothing_to_do() {
     for routes in [Routes::new(), Routes::of_slots([None]), Routes::of_slots([Some(0)]), twice] {
         for outputs in [0, 3] {
             let (x, y) = (array::<f32>(1, routes.rows(), 0), array::<f32>(2, routes.rows(), outputs));
-            let after = updated(level::best(), &[None], &routes, x.view(), y.view());
+            let after = updated(half_level(), &[None], &routes, x.view(), y.view());
             assert!(bits(&after) == bits(&y));
         }
     }

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::{Call, Work};
+use super::{Call, QueryBlock};
 use crate::distance::tiles::{TILE_COLUMNS, TILE_ROWS, Tiles, Tools};
 use crate::error::Result;
 use crate::neighbours::estimate::{Estimate, RowSubset};
@@ -34,9 +34,9 @@ pub(crate) fn search<F: Fold>(
 ) -> Result<Vec<F::Answer>> {
     let call = Call { problem, judge: problem.judge(), fold, cut };
     let band = cut.band(queries.len(), rayon::current_num_threads(), TILE_ROWS);
-    let mut blocks: Vec<Work<F::Answer>> = queries
+    let mut blocks: Vec<QueryBlock<F::Answer>> = queries
         .par_chunks(band)
-        .map(|queries| Work::of_estimates(problem, estimate, queries, fold))
+        .map(|queries| QueryBlock::of_estimates(problem, estimate, queries, fold))
         .collect();
     let is_double = estimate.is_double();
     let query_rows = RowSubset::new(problem.queries(), queries, is_double);
@@ -51,10 +51,10 @@ pub(crate) fn search<F: Fold>(
         let window = Window { estimate, tiles, numbers: &numbers };
         blocks.par_iter_mut().enumerate().try_for_each_init(
             || (Tools::default(), Scratch::default()),
-            |(tools, scratch), (index, work)| window.meet(&call, work, index * band, tools, scratch),
+            |(tools, scratch), (index, block)| window.meet(&call, block, index * band, tools, scratch),
         )?;
     }
-    Work::finish_all(blocks, &call)
+    QueryBlock::finish_all(blocks, &call)
 }
 
 impl Window<'_> {
@@ -62,22 +62,22 @@ impl Window<'_> {
     fn meet<F: Fold>(
         &self,
         call: &Call<F>,
-        work: &mut Work<F::Answer>,
+        block: &mut QueryBlock<F::Answer>,
         first_row: usize,
         tools: &mut Tools,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let (Self { numbers, estimate, tiles }, rows) = (self, work.queries.len());
+        let (Self { numbers, estimate, tiles }, rows) = (self, block.queries.len());
         for (index, numbers) in numbers.chunks(TILE_COLUMNS).enumerate() {
             call.problem.cancel.check()?;
             let columns = (index * TILE_COLUMNS, numbers.len());
             tiles.tile((first_row, rows), columns, tools, |row, values| {
                 estimate.order(values);
-                work.block.take(row, numbers, values, call.fold.count());
+                block.block.take(row, numbers, values, call.fold.count());
             });
-            work.decide(call, call.cut.entries, scratch);
+            block.decide(call, call.cut.entries, scratch);
         }
-        work.decide(call, 0, scratch);
+        block.decide(call, 0, scratch);
         Ok(())
     }
 }

@@ -15,20 +15,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
-use super::{Call, Window, Work};
+use super::{Call, QueryBlock, Window};
 use crate::error::Result;
 use crate::neighbours::fold::Fold;
 use crate::neighbours::judge::Scratch;
 use crate::neighbours::plan::Cut;
 use crate::neighbours::problem::Problem;
 use crate::neighbours::screen::Screen;
-use crate::tile::collect::bytes::Pays;
-use crate::tile::collect::cpu::{Columns, Entry, Hit, Own, Sums, rounded_up};
+use crate::tile::bound::constants::next_f32;
+use crate::tile::collect::cpu::{Columns, RowCandidate, RowTerms, Sums, trials_of_bytes};
+use crate::tile::collect::lists::Candidate;
 
 /// A block as rows, and what it is as columns.
 struct RowsAndColumns<A> {
-    work: Work<A>,
-    own: Own,
+    rows: QueryBlock<A>,
+    terms: RowTerms,
     errors: Vec<f32>,
 }
 
@@ -38,7 +39,7 @@ struct Tools {
     sums: Sums,
     scratch: Scratch,
     limits: Vec<f32>,
-    hits: Vec<Hit>,
+    found: Vec<RowCandidate>,
 }
 
 /// The answers of all rows, in order. `count` are wanted of each.
@@ -56,7 +57,7 @@ pub(crate) fn search<F: Fold>(
         .collect();
     let call = Call { problem, judge: problem.judge(), fold, cut };
     let window_blocks = cut.mirror_blocks(rows.len());
-    let mut bytes = Pays::new(rows.len(), rows.len(), screen.depth());
+    let bytes = trials_of_bytes(rows.len(), rows.len(), screen.depth());
     for first in (0..blocks.len()).step_by(window_blocks) {
         let last = (first + window_blocks).min(blocks.len());
         let window = Window::load(
@@ -70,8 +71,8 @@ pub(crate) fn search<F: Fold>(
         own.par_iter().try_for_each_init(Tools::default, |tools, block| {
             problem.cancel.check()?;
             let mut block = locked(block);
-            block.work.meet(&window, &call, &mut tools.sums, &mut tools.scratch);
-            (0..block.work.queries.len()).for_each(|row| block.work.block.tighten(row, count));
+            block.rows.meet(&window, &call, &mut tools.sums, &mut tools.scratch);
+            (0..block.rows.queries.len()).for_each(|row| block.rows.block.tighten(row, count));
             Ok(())
         })?;
         before.par_iter().try_for_each_init(Tools::default, |tools, block| {
@@ -79,12 +80,12 @@ pub(crate) fn search<F: Fold>(
             meet_both(&call, count, &mut locked(block), &window, own, tools);
             Ok(())
         })?;
-        bytes.learn(&window.packed, (last * cut.block).min(rows.len()));
+        bytes.learn(window.packed.pays((last * cut.block).min(rows.len())));
     }
     let finished = blocks.par_iter_mut().map_init(Scratch::default, |scratch, block| {
         problem.cancel.check()?;
         let block = block.get_mut().unwrap_or_else(PoisonError::into_inner);
-        Ok(block.work.finish(&call, scratch))
+        Ok(block.rows.finish(&call, scratch))
     });
     let answers: Vec<Vec<F::Answer>> = finished.collect::<Result<_>>()?;
     Ok(answers.into_iter().flatten().collect())
@@ -97,9 +98,9 @@ fn locked<A>(block: &Mutex<RowsAndColumns<A>>) -> MutexGuard<'_, RowsAndColumns<
 
 impl<A: Send + Default> RowsAndColumns<A> {
     fn load<F: Fold<Answer = A>>(problem: &Problem, screen: &Screen, rows: &[u32], fold: &F) -> Self {
-        let (work, norms) = Work::load(problem, screen, rows, fold);
+        let (rows, norms) = QueryBlock::load(problem, screen, rows, fold);
         let (half_norms, errors) = norms.into_iter().unzip();
-        Self { work, own: Own::new(half_norms), errors }
+        Self { rows, terms: RowTerms::new(half_norms), errors }
     }
 }
 
@@ -107,32 +108,32 @@ impl<A: Send + Default> RowsAndColumns<A> {
 fn meet_both<F: Fold>(
     call: &Call<F>,
     count: usize,
-    block: &mut RowsAndColumns<F::Answer>,
+    both: &mut RowsAndColumns<F::Answer>,
     window: &Window,
     others: &[Mutex<RowsAndColumns<F::Answer>>],
     tools: &mut Tools,
 ) {
-    let (Tools { sums, scratch, limits, hits }, rows) = (tools, call.cut.block);
+    let (Tools { sums, scratch, limits, found }, rows) = (tools, call.cut.block);
     let Window { packed, errors, numbers } = window;
     limits.clear();
     for other in others {
         let other = locked(other);
-        limits.extend_from_slice(&other.work.block.limits[..other.work.queries.len()]);
+        limits.extend_from_slice(&other.rows.block.limits[..other.rows.queries.len()]);
     }
-    hits.clear();
+    found.clear();
     let columns = Columns { packed, errors, numbers };
-    block.work.block.collect_both(&columns, count, &block.own, limits, sums, hits);
-    block.work.decide(call, call.cut.entries, scratch);
+    both.rows.block.collect_both(&columns, count, &both.terms, limits, sums, found);
+    both.rows.decide(call, call.cut.entries, scratch);
     // By block, so that each is locked once.
-    hits.sort_unstable_by_key(|hit| hit.column);
-    for group in hits.chunk_by(|a, b| a.column as usize / rows == b.column as usize / rows) {
+    found.sort_unstable_by_key(|candidate| candidate.column);
+    for group in found.chunk_by(|a, b| a.column as usize / rows == b.column as usize / rows) {
         let mut other = locked(&others[group[0].column as usize / rows]);
-        for hit in group {
-            let row = hit.row as usize;
-            let upper = rounded_up(f64::from(hit.value) + 2.0 * f64::from(block.errors[row]));
-            let entry = Entry { value: hit.value, upper, column: block.work.queries[row] };
-            other.work.block.add(hit.column as usize % rows, entry, count);
+        for &RowCandidate { row, column, value } in group {
+            let row = row as usize;
+            let upper = next_f32(f64::from(value) + 2.0 * f64::from(both.errors[row]));
+            let candidate = Candidate { value, upper, column: both.rows.queries[row] };
+            other.rows.block.add(column as usize % rows, candidate, count);
         }
-        other.work.decide(call, call.cut.entries, scratch);
+        other.rows.decide(call, call.cut.entries, scratch);
     }
 }

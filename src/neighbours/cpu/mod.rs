@@ -3,7 +3,7 @@
 //! Plainly: `for query { for point { measure }; sort }`. What differs, and why nothing depends on it:
 //!
 //! 1. Only columns whose tile value is within a proven band of the wanted ones are measured: the others are worse in
-//!    `f64` too ([`crate::tile::collect::cpu`], [`super::screen`]).
+//!    `f64` too ([`crate::tile::collect::lists`], [`super::screen`]).
 //! 2. Points are prepared window by window; the lists of a block of queries live on from one to the next. Which columns
 //!    are measured depends on the cut, which are chosen does not.
 //! 3. Lists that stay long, because points are equal or the band is wide, are decided on between windows.
@@ -11,7 +11,7 @@
 //! 5. Metrics that are no product are screened by values of their own ([`self::estimated`]); where those have no bound, and
 //!    in boxes that repeat, every pair is measured.
 //! 6. Where the processor multiplies bytes, they say first which columns can be within the band
-//!    ([`crate::tile::collect::bytes`]).
+//!    ([`crate::tile::collect::cpu`]).
 //! 7. Rows of up to three columns are looked up in a grid where that is faster ([`super::grid`]).
 
 mod estimated;
@@ -29,11 +29,12 @@ use super::screen::{Reach, Screen, Side};
 use super::screening::Screening;
 use crate::data::frame::widen_row;
 use crate::error::{Error, Result};
+use crate::tile::bound::constants::{NO_LIMIT, next_f32};
 use crate::tile::bound::f32::HOST_UNIT;
-use crate::tile::collect::bytes::{ByteColumns, Pays, length_of};
-use crate::tile::collect::cpu::{Block, Columns, NO_LIMIT, Packed, Sums, rounded_up};
-use crate::tile::nearest::cpu::ROW_GROUP;
+use crate::tile::collect::cpu::{Block, ByteColumns, Columns, Packed, Sums, length_of, trials_of_bytes};
+use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::panels::Panels;
+use crate::tile::trials::Trials;
 
 /// Points that are measured at once where no tile screens.
 const MEASURED: usize = 1024;
@@ -47,7 +48,7 @@ pub(crate) struct Call<'a, 'p, F> {
 }
 
 /// Queries of one block with what they know.
-pub(crate) struct Work<A> {
+pub(crate) struct QueryBlock<A> {
     pub queries: Vec<u32>,
     pub block: Block,
     /// The values of T within which columns can be wanted, where there is such a limit.
@@ -130,23 +131,25 @@ fn screened<F: Fold>(
     cut: Cut,
 ) -> Result<Vec<F::Answer>> {
     let call = Call { problem, judge: problem.judge(), fold, cut };
-    let mut blocks: Vec<Work<F::Answer>> =
-        queries.par_chunks(cut.block).map(|queries| Work::load(problem, screen, queries, fold).0).collect();
-    let mut bytes = Pays::new(queries.len(), part.points.len(), screen.depth());
+    let mut blocks: Vec<QueryBlock<F::Answer>> = queries
+        .par_chunks(cut.block)
+        .map(|queries| QueryBlock::load(problem, screen, queries, fold).0)
+        .collect();
+    let bytes = trials_of_bytes(queries.len(), part.points.len(), screen.depth());
     for start in (0..part.points.len()).step_by(cut.window) {
         let numbers = part.points.range(start, cut.window.min(part.points.len() - start));
         let window = Window::load(problem, screen, numbers, &bytes);
-        blocks.par_iter_mut().try_for_each_init(Default::default, |(sums, scratch), work| {
+        blocks.par_iter_mut().try_for_each_init(Default::default, |(sums, scratch), block| {
             problem.cancel.check()?;
-            work.meet(&window, &call, sums, scratch);
+            block.meet(&window, &call, sums, scratch);
             Ok(())
         })?;
-        bytes.learn(&window.packed, queries.len());
+        bytes.learn(window.packed.pays(queries.len()));
     }
-    Work::finish_all(blocks, &call)
+    QueryBlock::finish_all(blocks, &call)
 }
 
-impl<A: Send + Default> Work<A> {
+impl<A: Send + Default> QueryBlock<A> {
     /// Prepares queries; also returns what they are as columns: half norms and errors.
     pub fn load<F: Fold<Answer = A>>(
         problem: &Problem,
@@ -171,7 +174,7 @@ impl<A: Send + Default> Work<A> {
             block.lists[row].gap = gap;
             block.lists[row].left_out = problem.left_out(query);
             if let Some(reach) = reach {
-                block.limits[row] = rounded_up(reach.outer + 0.5 * gap).min(NO_LIMIT);
+                block.limits[row] = next_f32(reach.outer + 0.5 * gap).min(NO_LIMIT);
             }
             reaches.push(reach);
         }
@@ -194,7 +197,7 @@ impl<A: Send + Default> Work<A> {
             let list = &mut block.lists[row];
             list.left_out = problem.left_out(query);
             match reach {
-                Some(reach) => block.limits[row] = rounded_up(reach.outer).min(NO_LIMIT),
+                Some(reach) => block.limits[row] = next_f32(reach.outer).min(NO_LIMIT),
                 None => (list.slope, list.gap) = (slope, gap),
             }
             reaches.push(reach);
@@ -230,9 +233,9 @@ impl<A: Send + Default> Work<A> {
 
     /// The answers of blocks that met all points.
     pub fn finish_all<F: Fold<Answer = A>>(blocks: Vec<Self>, call: &Call<F>) -> Result<Vec<A>> {
-        let finished = blocks.into_par_iter().map_init(Scratch::default, |scratch, mut work| {
+        let finished = blocks.into_par_iter().map_init(Scratch::default, |scratch, mut block| {
             call.problem.cancel.check()?;
-            Ok(work.finish(call, scratch))
+            Ok(block.finish(call, scratch))
         });
         let answers: Vec<Vec<A>> = finished.collect::<Result<_>>()?;
         Ok(answers.into_iter().flatten().collect())
@@ -257,7 +260,7 @@ impl<A: Send + Default> Work<A> {
 
 impl Window {
     /// Prepares and packs the points of these numbers.
-    pub fn load(problem: &Problem, screen: &Screen, numbers: Vec<u32>, bytes: &Pays) -> Self {
+    pub fn load(problem: &Problem, screen: &Screen, numbers: Vec<u32>, bytes: &Trials) -> Self {
         let depth = screen.depth();
         let chain = Panels::chain(depth);
         let mut rows = vec![0.0; numbers.len() * depth];
@@ -272,7 +275,7 @@ impl Window {
         );
         let half_norms: Vec<f32> = norms.iter().map(|norm| norm.0.0).collect();
         let errors = norms.iter().map(|norm| norm.0.1).collect();
-        let packed = if bytes.packs() {
+        let packed = if bytes.is_due() {
             let lengths: Vec<f32> = norms.iter().map(|norm| norm.1).collect();
             Packed::Bytes(ByteColumns::new(depth, rows, half_norms, &lengths))
         } else {

@@ -14,7 +14,7 @@ use crate::neighbours::estimate::{Estimate, RowSubset};
 use crate::neighbours::fold::Fold;
 use crate::neighbours::plan::Cut;
 use crate::neighbours::problem::{Part, Problem};
-use crate::tile::collect::cpu::rounded_up;
+use crate::tile::bound::constants::next_f32;
 use crate::tile::collect::gpu::{Keeper, Values};
 use crate::tile::within::Sifter;
 use crate::tile::within::kernels::Limits as RowLimits;
@@ -62,7 +62,7 @@ impl<F: Fold> Search<'_, '_, F> {
         let limits = self.limits();
         let keeper = Keeper::new(gpu, shape, (wanted, problem.farthest), &limits, problem.cancel.clone())?;
         let (slope, gap) = estimate.slope_and_gap();
-        let (slope, gap) = (rounded_up(slope), rounded_up(gap));
+        let (slope, gap) = (next_f32(slope), next_f32(gap));
         self.in_chunks(keeper.rows, limits.budget_bytes / 2, |queries, meet_all| {
             let lists = keeper.lists(queries.len(), slope, gap)?;
             meet_all(&mut |values| keeper.meet(&lists, values))?;

@@ -18,12 +18,12 @@ use super::problem::{Part, Problem, Selection};
 use super::screen::{Screen, Side};
 use crate::device::{Gpu, Limits};
 use crate::error::Result;
+use crate::tile::bound::constants::next_f32;
 use crate::tile::bound::f32::DEVICE_UNIT;
 use crate::tile::choice::choose::Task;
 use crate::tile::choice::family::Fold as TileFold;
 use crate::tile::choice::shape::TileShape;
 use crate::tile::choice::tune::cache::table_of;
-use crate::tile::collect::cpu::rounded_up;
 use crate::tile::collect::gpu::{CollectSizes, Collector, Columns, OperandBytes, Product};
 
 /// Rows for which points are not brought to the device again: the host searches them sooner.
@@ -183,7 +183,7 @@ fn prepare(problem: &Problem, screen: &Screen, queries: &[u32], chain: usize) ->
         || vec![0.0; depth],
         |wide, ((row, gap), &query)| {
             let square = screen.load(Side::Queries, problem.queries(), query as usize, wide, row);
-            *gap = rounded_up(screen.gap(&bound, square));
+            *gap = next_f32(screen.gap(&bound, square));
         },
     );
     (x, gaps)

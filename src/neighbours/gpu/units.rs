@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::neighbours::problem::{Part, Problem, Selection};
 use crate::neighbours::screen::halves::Halves;
 use crate::neighbours::screen::{Screen, Side};
-use crate::tile::collect::cpu::rounded_up;
+use crate::tile::bound::constants::next_f32;
 use crate::tile::collect::gpu::operands::{Columns, HalfColumns, HalfRows};
 use crate::tile::collect::gpu::{CollectSizes, Collector, OperandBytes, Product};
 use crate::tile::product::units;
@@ -117,7 +117,7 @@ impl<'a, 'p> Search<'a, 'p> {
             halves: x,
             norms: rounded.iter().map(|row| row.norm).collect(),
             residuals: rounded.iter().map(|row| row.residual).collect(),
-            gaps: rounded.iter().map(|row| rounded_up(screen.gap(&bound, row.square))).collect(),
+            gaps: rounded.iter().map(|row| next_f32(screen.gap(&bound, row.square))).collect(),
         }
     }
 

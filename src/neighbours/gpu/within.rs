@@ -13,8 +13,8 @@ use crate::neighbours::fold::Fold;
 use crate::neighbours::judge::Scratch;
 use crate::neighbours::problem::{Part, Problem};
 use crate::neighbours::screen::{Reach, Screen, Side};
+use crate::tile::bound::constants::{NO_LIMIT, next_f32};
 use crate::tile::bound::f32::DEVICE_UNIT;
-use crate::tile::collect::cpu::{NO_LIMIT, rounded_up};
 use crate::tile::within::kernels::Limits;
 use crate::tile::within::{Found, Surveyor, WithinSizes};
 
@@ -107,7 +107,7 @@ pub(crate) fn limits_of<F: Fold>(
         }
     }
     let left_out = problem.left_out(query).and_then(|point| part.points.place(point));
-    Limits { upper: rounded_up(upper), lower: -rounded_up(-lower), left_out: left_out.unwrap_or(NONE) }
+    Limits { upper: next_f32(upper), lower: -next_f32(-lower), left_out: left_out.unwrap_or(NONE) }
 }
 
 /// Adds what a window's columns come to; a row whose pairs are not those that the device counted is lost.

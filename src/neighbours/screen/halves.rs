@@ -17,8 +17,9 @@ use half::f16;
 
 use super::{Form, Screen, Side};
 use crate::data::Points;
+use crate::tile::bound::constants::with_slack;
 use crate::tile::bound::f16::{Column, Factors};
-use crate::tile::bound::f32::{Bound, DEVICE_UNIT, norm_above, rounded_up};
+use crate::tile::bound::f32::{Bound, DEVICE_UNIT, norm_above};
 use crate::tile::operands::gpu::half_columns::narrow;
 use crate::tile::operands::gpu::half_rows::exponent_for;
 
@@ -64,7 +65,7 @@ impl Screen {
             return Rounded { square, norm: 0.0, residual: 0.0 };
         }
         let norm = norm_above(square);
-        Rounded { square, norm, residual: rounded_up(lost + DEVICE_UNIT * f64::from(norm)) }
+        Rounded { square, norm, residual: with_slack(lost + DEVICE_UNIT * f64::from(norm)) }
     }
 
     /// Half norm of a column, and what the bound knows of it.

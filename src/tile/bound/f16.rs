@@ -33,12 +33,13 @@
 //! exceeds its own by more than `2 (w A' + k + s n^2)`, with its own A' and k.
 //!
 //! Lists of neighbours ([`crate::tile::collect::gpu`]) hold both ends of each pair, v and `u = v + 2 (w A' + k)`, and the argument of
-//! [`crate::tile::collect::cpu`] needs no more: the count-th least u, plus 2 S, is a limit that no wanted column's v exceeds.
+//! [`crate::tile::collect::lists`] needs no more: the count-th least u, plus 2 S, is a limit that no wanted column's v exceeds.
 //! In `f32` w goes through two roundings, `w A'` through one, and both through two more on their way into v and u: below
-//! 13 q of `w A' + k`. A' and k are stored 2^-10 larger than they must be (`rounded_up`), so that v is below and u above even so; what
+//! 13 q of `w A' + k`. A' and k are stored 2^-10 larger than they must be (`with_slack`), so that v is below and u above even so; what
 //! the last sum of u rounds is added where limits are lowered (`shaders/tile/collect/tighten.wgsl`).
 
-use crate::tile::bound::f32::{DEVICE_UNIT, rounded_up};
+use crate::tile::bound::constants::with_slack;
+use crate::tile::bound::f32::DEVICE_UNIT;
 
 /// Factors that all columns of a depth share.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +89,7 @@ impl Factors {
 
     /// s: per square of a row's length.
     pub fn square(&self) -> f32 {
-        rounded_up(self.reference + self.underflow)
+        with_slack(self.reference + self.underflow)
     }
 }
 
@@ -100,13 +101,13 @@ pub(crate) fn ratio(columns: &[Column]) -> f32 {
         .map(|column| column.per_norm / column.per_residual)
         .collect();
     ratios.sort_unstable_by(f64::total_cmp);
-    rounded_up(ratios.get(ratios.len() / 2).copied().unwrap_or(2.0_f64.powi(-12)))
+    with_slack(ratios.get(ratios.len() / 2).copied().unwrap_or(2.0_f64.powi(-12)))
 }
 
 impl Column {
     /// A' under a ratio.
     pub fn weight(&self, ratio: f32) -> f32 {
-        rounded_up(self.per_residual.max(self.per_norm / f64::from(ratio)))
+        with_slack(self.per_residual.max(self.per_norm / f64::from(ratio)))
     }
 }
 

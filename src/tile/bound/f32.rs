@@ -32,6 +32,8 @@
 //! The reference decides on `fl64(|x - c|^2)`, itself within (D + 4) 2^-53 (|x| + C)^2; that is added too, so a
 //! certified column is the one the reference would choose, not merely the one real arithmetic would.
 
+use crate::tile::bound::constants::with_slack;
+
 /// `|t - T| <= slope * |x| + constant` for every column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Bound {
@@ -74,7 +76,7 @@ impl Bound {
         let slope = g * c + extent.column_residual + reference * extent.row_norm + underflow;
         let constant = 2.0 * extent.unit * half + reference * c * c + underflow * (1.0 + c);
         let square = 0.5 * g + reference + underflow;
-        Self { slope: rounded_up(slope), constant: rounded_up(constant), square: rounded_up(square) }
+        Self { slope: with_slack(slope), constant: with_slack(constant), square: with_slack(square) }
     }
 
     /// Twice the bound for one row, for tiles without shifted half norms.
@@ -170,14 +172,8 @@ impl Extent {
         let Terms { g, reference, underflow } = self.terms();
         let (c, share) = (self.column_norm, g * self.column_norm + self.column_residual);
         let rounding = share * share / (2.0 * g) + self.unit * c * c;
-        rounded_up(rounding + reference * c * c + underflow * (2.0 + c))
+        with_slack(rounding + reference * c * c + underflow * (2.0 + c))
     }
-}
-
-/// At least `value` after a few more roundings in `f32` (the evaluation of the gap and of the difference it is
-/// compared with), and finite.
-pub(crate) fn rounded_up(value: f64) -> f32 {
-    (value * (1.0 + 1.0 / 1024.0) + f64::from(f32::MIN_POSITIVE)).min(f64::from(f32::MAX) / 1e8) as f32
 }
 
 #[cfg(test)]

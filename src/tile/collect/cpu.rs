@@ -1,52 +1,45 @@
-//! The collecting fold: for each row the columns that may be among its `count` least, or all that are within a limit.
+//! The collecting fold on the CPU: blocks of rows meet windows of columns, and lists keep what may be wanted ([`super::lists`]).
 //!
-//! Plainly: `for column { if value <= limit { remember it; now and then lower the limit } }`. With the bounds of
-//! [`crate::tile::bound::f32`] a column's exact value T lies in `value - S ..= value + 2 e + S`, where e is the column's error
-//! and S the row's share. So the `count`-th least of `value + 2 e`, plus S, is at least the `count`-th least T of the
-//! columns seen, and no column whose value is above that plus S is among the `count` least. The limit only falls, and a
-//! column that is left out is worse than `count` others: where the columns are cut decides nothing.
-//!
-//! Values that were measured elsewhere come with an error that grows with them: T lies in `value -+ (r T + a)`, so the
-//! limit is `t + slope |t| + gap` with t the `count`-th least value, `slope` = 2 r / (1 - r) and `gap` = 2 a (1 + slope).
-//! Whether T is a distance, or the negative of one because the farthest are wanted, the same formula holds.
+//! Where the processor multiplies bytes, what is above its row's limit there is above it in `f32` too, and is not multiplied
+//! again: the limit of a row is at least T + S for `count` of the columns seen, and `value - S` is at most a column's T
+//! however its product is added up: also where that is exact. A product of bytes gives a lower bound of the exact value
+//! h - x . c ([`crate::tile::product::cpu::bytes`]), so a column whose bound is above the limit is none of the wanted. The few
+//! others are multiplied in `f32` one by one, and go on as in a tile of `f32`. The bound on x . c holds for both directions
+//! of a set with itself.
 
-use super::bytes::ByteColumns;
-use crate::simd::widest;
-use crate::tile::nearest::cpu::ROW_GROUP;
-use crate::tile::product::cpu::bytes::ByteRows;
-use crate::tile::product::cpu::kernel::{ABSENT, Back, Take, lanes};
-use crate::tile::product::cpu::levels;
-use crate::tile::product::cpu::panels::Panels;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Above every value that a column can have, and below that of a column that does not exist.
-pub(crate) const NO_LIMIT: f32 = 5e37;
-/// Entries that a list takes beyond those that are wanted before the limit is lowered again.
-const SPARE: usize = 64;
+use super::lists::{Candidate, List, first_within};
+use crate::simd::vector::Vector;
+use crate::tile::bound::constants::{ABSENT, NO_LIMIT, next_f32};
+use crate::tile::bound::f32::norm_above;
+use crate::tile::product::cpu::bytes::{
+    self, BytePanels, ByteProduct, ByteRows, Column, lowered, tile_width,
+};
+use crate::tile::product::cpu::panels::{Panels, SingleProduct};
+use crate::tile::product::cpu::{ROW_GROUP, WIDEST_TILE, dot};
+use crate::tile::product::{Fold, Product};
+use crate::tile::trials::Trials;
 
-/// A column that may be wanted.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
-    /// Its shifted value.
-    pub value: f32,
-    /// At least its value and twice its error.
-    pub upper: f32,
-    /// Its number among all columns.
-    pub column: u32,
+/// Rows below which encoding the columns does not pay.
+const LEAST_ROWS: usize = 64;
+/// Columns below which most are met before there is a limit.
+const LEAST_COLUMNS: usize = 512;
+/// Products of bytes in the time of one of `f32` in a tile, and products of a tile in that of one by itself.
+const OF_BYTES: f64 = 0.4;
+const OPEN_COST: f64 = 3.0;
+/// Shorter rows count as so long: roundings of their features may be as large as they are.
+const LEAST_LENGTH: f32 = 1e-30;
+
+/// At least the length of a row, and of its rounding, whose square this is.
+pub(crate) fn length_of(square: f64) -> f32 {
+    norm_above(square).max(LEAST_LENGTH)
 }
 
-/// What one row has found.
-#[derive(Debug, Default)]
-pub(crate) struct List {
-    /// In no order.
-    pub entries: Vec<Entry>,
-    /// 2 S: the row's share in the difference of two values.
-    pub gap: f64,
-    /// What of a value's magnitude belongs to it too.
-    pub slope: f64,
-    /// A column that does not count for this row.
-    pub left_out: Option<u32>,
-    /// Number of entries at which the limit is lowered.
-    due: usize,
+/// Trials of windows packed as bytes, for so many rows and columns, before anything is known of them.
+pub(crate) fn trials_of_bytes(rows: usize, columns: usize, depth: usize) -> Trials {
+    let is_large = rows >= LEAST_ROWS && columns >= LEAST_COLUMNS;
+    if is_large && bytes::is_quicker(depth) { Trials::until_one_fails() } else { Trials::never() }
 }
 
 /// Columns of one window with half norms less each column's own error.
@@ -64,6 +57,45 @@ impl Packed {
             Self::Single(panels) => panels.width,
             Self::Bytes(columns) => columns.panels.width,
         }
+    }
+
+    /// Whether it was worth it to pack them so, now that so many rows met them.
+    pub fn pays(&self, rows: usize) -> bool {
+        let Self::Bytes(columns) = self else { return true };
+        let products = rows as f64 * columns.half_norms.len() as f64;
+        let opened = columns.opened.load(Ordering::Relaxed) as f64;
+        let pays = OF_BYTES * products + OPEN_COST * opened <= products;
+        if !pays {
+            tracing::debug!(
+                opened,
+                products,
+                "bytes leave too many columns open; the f32 tile goes on alone"
+            );
+        }
+        pays
+    }
+}
+
+/// Columns of a window as bytes, and as they are.
+pub(crate) struct ByteColumns {
+    depth: usize,
+    panels: BytePanels,
+    rows: Vec<f32>,
+    half_norms: Vec<f32>,
+    /// How often bytes did not decide.
+    opened: AtomicUsize,
+}
+
+impl ByteColumns {
+    /// Row-major rows of `depth` features with their half norms less their errors, none longer than its entry of `lengths`.
+    pub fn new(depth: usize, rows: Vec<f32>, half_norms: Vec<f32>, lengths: &[f32]) -> Self {
+        let panels = BytePanels::pack(depth, tile_width(), half_norms.len(), |column| Column {
+            c: &rows[column * depth..(column + 1) * depth],
+            length: lengths[column],
+            residual: 0.0,
+            half_norm: f64::from(half_norms[column]),
+        });
+        Self { depth, panels, rows, half_norms, opened: AtomicUsize::new(0) }
     }
 }
 
@@ -113,85 +145,94 @@ impl Block {
     }
 
     /// As [`Self::collect`] for columns of the same set that this block is of: what the products say about the columns goes
-    /// to `hits`, as row of the block and entry of a column of the window. `limits` are the columns'.
+    /// to `found`, as row of the block and entry of a column of the window. `limits` are the columns'.
     pub fn collect_both(
         &mut self,
         columns: &Columns,
         count: usize,
-        own: &Own,
+        terms: &RowTerms,
         limits: &mut Vec<f32>,
         sums: &mut Sums,
-        hits: &mut Vec<Hit>,
+        found: &mut Vec<RowCandidate>,
     ) {
         limits.resize(limits.len().next_multiple_of(columns.packed.width()), f32::NEG_INFINITY);
-        self.meet(columns, Some(count), Some((own, limits)), sums, hits);
+        let half_norms = &terms.half_norms;
+        self.meet(columns, Some(count), Some(Reverse { half_norms, limits }), sums, found);
     }
 
     fn meet(
         &mut self,
         columns: &Columns,
         count: Option<usize>,
-        back: Option<(&Own, &[f32])>,
+        reverse: Option<Reverse>,
         Sums(sums): &mut Sums,
-        hits: &mut Vec<Hit>,
+        found: &mut Vec<RowCandidate>,
     ) {
-        sums.resize(self.limits.len() * columns.packed.width(), 0.0);
-        let mut lists = std::mem::take(&mut self.lists);
-        let mut taker = Taker { lists: &mut lists, columns, count, hits };
+        let Self { x, limits, lists, lengths, bytes } = self;
+        let (rows, width) = (lists.len(), columns.packed.width());
+        sums.resize(limits.len() * width, 0.0);
+        let mut keeper = Lists { lists, columns, count, found };
         match columns.packed {
             Packed::Single(panels) => {
-                let (rows, limits) = (taker.lists.len(), &mut self.limits);
-                let back = back.map(|(own, limits)| Back { half_norms: &own.half_norms, limits });
-                levels::collect(&self.x, rows, panels, limits, sums, back, &mut taker);
+                let fold = Collect { limits, reverse, sink: &mut keeper };
+                SingleProduct { x, panels }.fold(rows, 0..panels.tiles, sums, fold);
             }
-            Packed::Bytes(columns) => self.meet_bytes(columns, &mut taker, back, sums),
+            Packed::Bytes(columns) => {
+                if bytes.codes.is_empty() {
+                    bytes.encode(x, lengths, columns.depth);
+                }
+                let panels = &columns.panels;
+                panels.set_rho(bytes, lengths.iter().copied());
+                let half_norms = reverse.map_or(&[][..], |reverse| reverse.half_norms);
+                let half_norms: Vec<f32> = half_norms.iter().map(|&norm| lowered(norm.into())).collect();
+                let on_bytes = reverse.map(|reverse| Reverse { half_norms: &half_norms, ..reverse });
+                let mut opener = Opener { x, columns, keeper, reverse, opened: 0 };
+                let fold = Collect { limits, reverse: on_bytes, sink: &mut opener };
+                ByteProduct { rows: bytes, panels }.fold(rows, 0..panels.tiles, sums, fold);
+                columns.opened.fetch_add(opener.opened, Ordering::Relaxed);
+            }
         }
-        self.lists = lists;
     }
 
     /// A row meets values that were measured elsewhere, of columns with these numbers.
     pub fn take(&mut self, row: usize, numbers: &[u32], values: &[f32], count: Option<usize>) {
+        let (list, limit) = (&mut self.lists[row], &mut self.limits[row]);
         let mut start = 0;
         loop {
-            let (list, limit) = (&mut self.lists[row], &mut self.limits[row]);
             start += first_within(&values[start..], *limit);
             let Some((&value, &column)) = values.get(start).zip(numbers.get(start)) else { return };
             start += 1;
-            if list.left_out != Some(column) {
-                list.entries.push(Entry { value, upper: value, column });
-                if let Some(count) = count
-                    && list.entries.len() >= list.due.max(count + SPARE)
-                {
-                    *limit = list.tighten(*limit, count);
-                }
-            }
-        }
-    }
-
-    /// Adds an entry to a row's list, where it is within the limit.
-    pub fn add(&mut self, row: usize, entry: Entry, count: usize) {
-        let (list, limit) = (&mut self.lists[row], &mut self.limits[row]);
-        if entry.value <= *limit {
-            list.entries.push(entry);
-            if list.entries.len() >= list.due.max(count + SPARE) {
+            list.push(Candidate { value, upper: value, column });
+            if let Some(count) = count.filter(|&count| list.is_due(count)) {
                 *limit = list.tighten(*limit, count);
             }
         }
     }
 
-    /// Lowers the limit of one row as far as its entries allow, and drops those above it.
+    /// Adds a candidate to a row's list, where it is within the limit.
+    pub fn add(&mut self, row: usize, candidate: Candidate, count: usize) {
+        let (list, limit) = (&mut self.lists[row], &mut self.limits[row]);
+        if candidate.value <= *limit {
+            list.push(candidate);
+            if list.is_due(count) {
+                *limit = list.tighten(*limit, count);
+            }
+        }
+    }
+
+    /// Lowers the limit of one row as far as its candidates allow, and drops those above it.
     pub fn tighten(&mut self, row: usize, count: usize) {
         self.limits[row] = self.lists[row].tighten(self.limits[row], count);
     }
 }
 
 /// What the rows of a block are as columns.
-pub(crate) struct Own {
+pub(crate) struct RowTerms {
     /// Half norms less their errors, padded as the rows are.
-    pub half_norms: Vec<f32>,
+    half_norms: Vec<f32>,
 }
 
-impl Own {
+impl RowTerms {
     /// From the half norms of a block's rows.
     pub fn new(mut half_norms: Vec<f32>) -> Self {
         half_norms.resize(half_norms.len().next_multiple_of(ROW_GROUP), ABSENT);
@@ -201,7 +242,7 @@ impl Own {
 
 /// A row of a block that may be wanted by a column of a window.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Hit {
+pub(crate) struct RowCandidate {
     /// The row, in its block.
     pub row: u32,
     /// The column, in its window.
@@ -210,121 +251,196 @@ pub(crate) struct Hit {
     pub value: f32,
 }
 
+/// What the products of rows with columns say about the columns, where both are of one set.
+#[derive(Clone, Copy)]
+struct Reverse<'a> {
+    /// The rows' own half norms, as columns have them.
+    half_norms: &'a [f32],
+    /// The limit of each column, padded to whole tiles with one that nothing keeps.
+    limits: &'a [f32],
+}
+
+/// Who takes what the fold finds.
+trait CandidateSink {
+    /// One row's values with the columns from `first_column` on, of which those in `mask` are at most the row's `limit`.
+    /// Returns the row's limit from now on.
+    fn of_row(&mut self, row: usize, limit: f32, first_column: usize, mask: u32, values: &[f32]) -> f32;
+    /// The same products the other way round, where rows and columns are of one set: the values of columns from
+    /// `first_column` on with one row, of which those in `mask` are at most their column's limit.
+    fn of_columns(&mut self, row: usize, first_column: usize, mask: u32, values: &[f32]);
+}
+
+/// The collecting fold: hands over the values that are at most their row's limit, column by column from the first on.
+///
+/// The limit of a row is compared with two vectors at once, and falls as the sink finds better columns: nearly every
+/// comparison ends there, without a branch per value.
+struct Collect<'a> {
+    /// Of each row.
+    limits: &'a mut [f32],
+    reverse: Option<Reverse<'a>>,
+    sink: &'a mut dyn CandidateSink,
+}
+
+impl Fold for Collect<'_> {
+    #[inline(always)]
+    fn begin<V: Vector>(&mut self, rows: usize, columns: usize) {
+        let fits = |reverse: Reverse| reverse.half_norms.len() >= rows && reverse.limits.len() >= columns;
+        assert!(self.limits.len() >= rows && self.reverse.is_none_or(fits));
+    }
+
+    #[inline(always)]
+    unsafe fn keep<V: Vector, const ROWS: usize>(
+        &mut self,
+        sums: *const f32,
+        first: usize,
+        tile: usize,
+        half_norms: *const f32,
+    ) {
+        let first_column = tile * 2 * V::LANES;
+        // SAFETY: as the caller promises; a vector has at most 16 lanes.
+        unsafe {
+            let halves = [V::load(half_norms), V::load(half_norms.add(V::LANES))];
+            for (row, limit) in self.limits[first..first + ROWS].iter_mut().enumerate() {
+                let most = V::splat(*limit);
+                let (mask, values) = at_most(halves, sums.add(2 * row * V::LANES), [most, most]);
+                if mask != 0 {
+                    *limit = self.sink.of_row(first + row, *limit, first_column, mask, &stored(values));
+                }
+            }
+            let Some(reverse) = self.reverse else { return };
+            let limits = reverse.limits.as_ptr().add(first_column);
+            let most = [V::load(limits), V::load(limits.add(V::LANES))];
+            for row in 0..ROWS {
+                let half_norm = V::splat(*reverse.half_norms.as_ptr().add(first + row));
+                let (mask, values) = at_most([half_norm, half_norm], sums.add(2 * row * V::LANES), most);
+                if mask != 0 {
+                    self.sink.of_columns(first + row, first_column, mask, &stored(values));
+                }
+            }
+        }
+    }
+}
+
+/// The values of one row with a tile, and a mask of those that are at most the limits.
+///
+/// # Safety
+/// The processor has `V`'s instruction set; `sums` is valid for two vectors.
+#[inline(always)]
+unsafe fn at_most<V: Vector>(half_norms: [V; 2], sums: *const f32, limits: [V; 2]) -> (u32, [V; 2]) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let left = half_norms[0].sub(V::load(sums));
+        let right = half_norms[1].sub(V::load(sums.add(V::LANES)));
+        (V::at_most(left, limits[0]) | V::at_most(right, limits[1]) << V::LANES, [left, right])
+    }
+}
+
+/// Two vectors, one behind the other.
+///
+/// # Safety
+/// The processor has `V`'s instruction set.
+#[inline(always)]
+unsafe fn stored<V: Vector>([left, right]: [V; 2]) -> [f32; WIDEST_TILE] {
+    let mut values = [0.0_f32; WIDEST_TILE];
+    // SAFETY: a vector has at most half as many lanes.
+    unsafe {
+        left.store(values.as_mut_ptr());
+        right.store(values.as_mut_ptr().add(V::LANES));
+    }
+    values
+}
+
+/// The lanes of a mask, in ascending order.
+fn lanes(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lane = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(lane)
+    })
+}
+
 /// Puts what is within the limits into lists.
-pub(crate) struct Taker<'a> {
+struct Lists<'a> {
     lists: &'a mut [List],
     columns: &'a Columns<'a>,
     count: Option<usize>,
-    pub hits: &'a mut Vec<Hit>,
+    found: &'a mut Vec<RowCandidate>,
 }
 
-impl Take for Taker<'_> {
+impl CandidateSink for Lists<'_> {
     #[cold]
-    fn take(&mut self, row: usize, limit: f32, first_column: usize, mask: u32, values: &[f32]) -> f32 {
+    fn of_row(&mut self, row: usize, limit: f32, first_column: usize, mask: u32, values: &[f32]) -> f32 {
         let Self { lists, columns, count, .. } = self;
         let Some(list) = lists.get_mut(row) else { return limit };
         for lane in lanes(mask) {
             let (value, at) = (values[lane], first_column + lane);
-            let column = columns.numbers[at];
-            if list.left_out != Some(column) {
-                let upper = rounded_up(f64::from(value) + 2.0 * f64::from(columns.errors[at]));
-                list.entries.push(Entry { value, upper, column });
-            }
+            let upper = next_f32(f64::from(value) + 2.0 * f64::from(columns.errors[at]));
+            list.push(Candidate { value, upper, column: columns.numbers[at] });
         }
         match *count {
-            Some(count) if list.entries.len() >= list.due.max(count + SPARE) => list.tighten(limit, count),
+            Some(count) if list.is_due(count) => list.tighten(limit, count),
             _ => limit,
         }
     }
 
     #[cold]
-    fn take_back(&mut self, row: usize, first_column: usize, mask: u32, values: &[f32]) {
+    fn of_columns(&mut self, row: usize, first_column: usize, mask: u32, values: &[f32]) {
+        self.found.extend(lanes(mask).map(|lane| RowCandidate {
+            row: row as u32,
+            column: (first_column + lane) as u32,
+            value: values[lane],
+        }));
+    }
+}
+
+/// Multiplies in `f32` what bytes leave open.
+struct Opener<'a, 'b> {
+    x: &'a [f32],
+    columns: &'a ByteColumns,
+    keeper: Lists<'b>,
+    reverse: Option<Reverse<'a>>,
+    opened: usize,
+}
+
+impl Opener<'_, '_> {
+    /// The values of a row with the columns of a mask, and those of them that are within limits; `sides` gives what a column's
+    /// product is taken off, and its limit.
+    fn open(
+        &mut self,
+        row: usize,
+        first_column: usize,
+        mask: u32,
+        sides: impl Fn(usize) -> (f32, f32),
+    ) -> (u32, [f32; WIDEST_TILE]) {
+        let depth = self.columns.depth;
+        self.opened += mask.count_ones() as usize;
+        let (mut inside, mut values) = (0, [0.0; WIDEST_TILE]);
         for lane in lanes(mask) {
-            self.hits.push(Hit {
-                row: row as u32,
-                column: (first_column + lane) as u32,
-                value: values[lane],
-            });
+            let at = first_column + lane;
+            let c = &self.columns.rows[at * depth..(at + 1) * depth];
+            let (half_norm, limit) = sides(at);
+            values[lane] = half_norm - dot(&self.x[row * depth..(row + 1) * depth], c);
+            inside |= u32::from(values[lane] <= limit) << lane;
         }
+        (inside, values)
     }
 }
 
-impl List {
-    /// The limit that the entries allow; drops those above it.
-    fn tighten(&mut self, limit: f32, count: usize) -> f32 {
-        let mut lower = limit;
-        if self.entries.len() >= count {
-            let (_, last, _) =
-                self.entries.select_nth_unstable_by(count - 1, |a, b| f32::total_cmp(&a.upper, &b.upper));
-            let last = f64::from(last.upper);
-            lower = limit.min(rounded_up(last + self.slope * last.abs() + self.gap));
-            self.entries.retain(|entry| entry.value <= lower);
-        }
-        self.due = self.entries.len() + count.max(SPARE);
-        lower
+impl CandidateSink for Opener<'_, '_> {
+    #[cold]
+    fn of_row(&mut self, row: usize, limit: f32, first_column: usize, mask: u32, _bounds: &[f32]) -> f32 {
+        let columns = self.columns;
+        let (inside, values) = self.open(row, first_column, mask, |at| (columns.half_norms[at], limit));
+        if inside == 0 { limit } else { self.keeper.of_row(row, limit, first_column, inside, &values) }
     }
-}
 
-widest! {
-    /// The first value that is at most the limit, or their number.
-    fn first_within(values: &[f32], limit: f32) -> usize = first_within_body;
-}
-
-#[inline(always)]
-fn first_within_body(values: &[f32], limit: f32) -> usize {
-    let mut start = 0;
-    for group in values.chunks(64) {
-        let mut is_any = false;
-        for value in group {
-            is_any |= *value <= limit;
-        }
-        if is_any {
-            return start + group.iter().position(|value| *value <= limit).unwrap_or(0);
-        }
-        start += group.len();
+    #[cold]
+    fn of_columns(&mut self, row: usize, first_column: usize, mask: u32, _bounds: &[f32]) {
+        let Some(Reverse { half_norms, limits }) = self.reverse else { return };
+        let (inside, values) = self.open(row, first_column, mask, |at| (half_norms[row], limits[at]));
+        self.keeper.of_columns(row, first_column, inside, &values);
     }
-    values.len()
-}
-
-/// The least `f32` that is not below `value`.
-pub(crate) fn rounded_up(value: f64) -> f32 {
-    let near = value as f32;
-    if f64::from(near) < value { near.next_up() } else { near }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn roundings_are_upwards() {
-        for value in [0.0, 1.0, 1.0 + 1e-12, -1.0 - 1e-12, -1.0 + 1e-12, 1e-50, -1e-50] {
-            let rounded = f64::from(rounded_up(value));
-            assert!(rounded >= value && rounded - value <= value.abs() * 1.2e-7 + 1e-44, "{value} {rounded}");
-        }
-    }
-
-    /// Whatever the order of the values, the wanted ones stay.
-    #[test]
-    fn lists_keep_every_column_that_may_be_wanted() {
-        for order in [1_u32, 7, 999] {
-            let mut list = List { gap: 0.5, ..List::default() };
-            let mut limit = NO_LIMIT;
-            for index in 0..1000_u32 {
-                let column = index * order % 1000;
-                let value = (column / 4) as f32;
-                if value <= limit {
-                    list.entries.push(Entry { value, upper: value, column });
-                }
-                if list.entries.len() >= 20 + list.due.min(60) {
-                    limit = list.tighten(limit, 10);
-                }
-            }
-            limit = list.tighten(limit, 10);
-            assert_eq!(limit, 2.5, "four columns share a value: the tenth least is 2");
-            let mut columns: Vec<u32> = list.entries.iter().map(|entry| entry.column).collect();
-            columns.sort_unstable();
-            assert_eq!(columns, (0..12).collect::<Vec<_>>(), "{order}");
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,6 @@
 //! The columns of each row that can be among its nearest.
 
-pub(crate) mod bytes;
-#[cfg(test)]
-mod bytes_tests;
 pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
+pub(crate) mod lists;

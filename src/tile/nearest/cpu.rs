@@ -1,18 +1,15 @@
 //! The CPU twin of the nearest tile: certified labels for one block of rows at a time.
 
-use crate::tile::product::cpu::bytes::{BytePanels, ByteRows};
-use crate::tile::product::cpu::kernel::FoldState;
-use crate::tile::product::cpu::levels::{fold, tile_values};
-use crate::tile::product::cpu::panels::Panels;
-
 use super::exact;
-use crate::simd::widest;
+use crate::simd::vector::Vector;
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::bound::f32::{self as bound, Bound};
 use crate::tile::operands::columns::{Codebook, Screen};
-
-/// Blocks of rows are multiples of this, and uncertified rows are rechecked this many at a time: a multiple of every
-/// kernel's own count.
-pub(crate) const ROW_GROUP: usize = 24;
+use crate::tile::product::cpu::bytes::{BytePanels, ByteProduct, ByteRows};
+use crate::tile::product::cpu::panels::{Panels, SingleProduct};
+use crate::tile::product::cpu::values::values_of_tile;
+use crate::tile::product::cpu::{ROW_GROUP, WIDEST_TILE, dot};
+use crate::tile::product::{Fold, Product};
 
 /// Products of the `f32` tile in the time of one of a row and a column by themselves.
 const OPEN_COST: usize = 3;
@@ -21,7 +18,8 @@ const AGAIN_COST: (usize, usize) = (3, 10);
 
 /// What one thread needs to label a block of rows.
 pub(crate) struct Scratch {
-    state: FoldState,
+    lanes: LaneWinners,
+    sums: Vec<f32>,
     bytes: ByteRows,
     /// Rows that bytes did not certify, with the largest value that their nearest column can have.
     unsure: Vec<(usize, f32)>,
@@ -37,12 +35,13 @@ impl Scratch {
     /// Scratch for blocks of up to `rows` rows of `depth` features.
     pub fn new(rows: usize, depth: usize) -> Self {
         Self {
-            state: FoldState::new(rows.next_multiple_of(ROW_GROUP)),
+            lanes: LaneWinners::new(rows.next_multiple_of(ROW_GROUP)),
+            sums: vec![0.0; rows.next_multiple_of(ROW_GROUP) * WIDEST_TILE],
             bytes: ByteRows::default(),
             unsure: Vec::new(),
             gathered: ByteRows::default(),
             rows: vec![0.0; ROW_GROUP * depth],
-            values: vec![0.0; ROW_GROUP * 32],
+            values: vec![0.0; ROW_GROUP * WIDEST_TILE],
             uncertified: Vec::new(),
             candidates: Default::default(),
         }
@@ -120,9 +119,10 @@ impl<'a> NearestTile<'a> {
         let (mut screened, mut left_by_bytes) = (0, 0);
         match self.bytes {
             None => {
-                fold(x, labels.len(), self.panels, self.tiles, &mut scratch.state);
+                let product = SingleProduct { x, panels: self.panels };
+                product.fold(labels.len(), 0..self.tiles, &mut scratch.sums, &mut scratch.lanes);
                 for row in 0..labels.len() {
-                    let winner = scratch.state.winners[row];
+                    let winner = scratch.lanes.winners[row];
                     self.settle(row, winner, norms, labels, &mut reach, &mut scratch.uncertified);
                 }
             }
@@ -150,12 +150,16 @@ impl<'a> NearestTile<'a> {
     ) -> usize {
         let depth = self.book.depth;
         let mut open = 0;
-        let Scratch { state, bytes: rows, unsure, gathered, values, candidates, uncertified, .. } = scratch;
-        bytes.fold(&x[..labels.len() * depth], norms, rows, state);
+        let Scratch { lanes, sums, bytes: rows, unsure, gathered, values, candidates, uncertified, .. } =
+            scratch;
+        rows.encode(&x[..labels.len() * depth], norms, depth);
+        bytes.set_rho(rows, norms.iter().copied());
+        let product = ByteProduct { rows, panels: bytes };
+        product.fold(labels.len(), 0..bytes.tiles, sums, &mut *lanes);
         unsure.clear();
         for (row, (label, &norm)) in labels.iter_mut().zip(norms).enumerate() {
-            let winner = state.winners[row];
-            let gap = bytes.gap(winner.column, norm, rows.rests[row]);
+            let winner = lanes.winners[row];
+            let gap = bytes.gap(winner.column, norm, rows.rho[row]);
             if winner.second - winner.best > gap {
                 *label = self.book.given[winner.column];
                 if let Some(reach) = reach {
@@ -167,8 +171,10 @@ impl<'a> NearestTile<'a> {
             }
         }
         for unsure in unsure.chunks(ROW_GROUP) {
-            bytes.gather(rows, unsure.iter().map(|&(row, _)| row), gathered);
-            bytes.collect(gathered, unsure, values, candidates);
+            gathered.gather(rows, unsure.iter().map(|&(row, _)| row), depth);
+            bytes.set_rho(gathered, unsure.iter().map(|&(row, _)| norms[row]));
+            let product = ByteProduct { rows: gathered, panels: bytes };
+            within(product, (bytes.tiles, bytes.width), unsure, [sums, values], candidates);
             for (&(row, limit), columns) in unsure.iter().zip(candidates.iter()) {
                 open += columns.len();
                 let mut winner = Winner { column: 0, best: f32::INFINITY, second: f32::INFINITY };
@@ -225,25 +231,16 @@ impl<'a> NearestTile<'a> {
     /// Gathers uncertified rows, collects every centroid whose tile value is inside the band, decides in `f64`.
     fn recheck_rows(&self, x: &[f32], labels: &mut [u32], mut reach: Option<Reach>, scratch: &mut Scratch) {
         let depth = self.book.depth;
-        let Scratch { rows, values, uncertified, candidates, .. } = scratch;
+        let Scratch { rows, sums, values, uncertified, candidates, .. } = scratch;
         for gathered in uncertified.chunks(ROW_GROUP) {
             for (to, &(row, _)) in rows.chunks_exact_mut(depth).zip(gathered) {
                 to.copy_from_slice(&x[row * depth..(row + 1) * depth]);
             }
-            candidates.iter_mut().for_each(Vec::clear);
-            for tile in 0..self.tiles {
-                tile_values(rows, tile, self.panels, values);
-                let width = self.panels.width;
-                let columns = width.min(self.len() - tile * width);
-                for ((found, &(_, limit)), values) in
-                    candidates.iter_mut().zip(gathered).zip(values.chunks_exact(width))
-                {
-                    let inside = (0..columns).filter(|&column| values[column] <= limit);
-                    found.extend(inside.map(|column| self.column(tile * width + column) as u32));
-                }
-            }
+            let product = SingleProduct { x: rows, panels: self.panels };
+            within(product, (self.tiles, self.panels.width), gathered, [sums, values], candidates);
             for ((found, &(row, _)), x) in candidates.iter().zip(gathered).zip(rows.chunks_exact(depth)) {
-                let (column, squared) = exact::nearest(x, found.iter().copied(), &self.book.exact);
+                let columns = found.iter().map(|&column| self.column(column as usize) as u32);
+                let (column, squared) = exact::nearest(x, columns, &self.book.exact);
                 labels[row] = self.book.given[column as usize];
                 if let Some(reach) = &mut reach {
                     reach.upper[row] = bound::root_above(squared);
@@ -253,61 +250,111 @@ impl<'a> NearestTile<'a> {
     }
 }
 
-/// The tile values of a few rows with all columns, for folds that need more than the best.
-pub(crate) struct Values {
-    rows: Vec<f32>,
-    tile: Vec<f32>,
-    all: Vec<f32>,
-}
-
-impl Values {
-    /// Room for [`ROW_GROUP`] rows.
-    pub fn new(panels: &Panels) -> Self {
-        Self {
-            rows: vec![0.0; ROW_GROUP * panels.depth],
-            tile: vec![0.0; ROW_GROUP * panels.width],
-            all: vec![0.0; ROW_GROUP * panels.tiles * panels.width],
-        }
-    }
-
-    /// Values of up to [`ROW_GROUP`] rows: one slice per row, `columns` values each.
-    pub fn of(&mut self, x: &[f32], panels: &Panels, columns: usize) -> impl Iterator<Item = &[f32]> {
-        let (width, stride) = (panels.width, panels.tiles * panels.width);
-        self.rows[..x.len()].copy_from_slice(x);
-        for tile in 0..panels.tiles {
-            tile_values(&self.rows, tile, panels, &mut self.tile);
-            for (all, values) in self.all.chunks_exact_mut(stride).zip(self.tile.chunks_exact(width)) {
-                all[tile * width..(tile + 1) * width].copy_from_slice(values);
+/// The columns of up to [`ROW_GROUP`] rows whose value is at most the row's limit, which is below absent columns, in the order
+/// of the panels: `sizes` are their tiles and the width of one.
+fn within(
+    product: impl Product,
+    sizes: (usize, usize),
+    limits: &[(usize, f32)],
+    [sums, values]: [&mut Vec<f32>; 2],
+    candidates: &mut [Vec<u32>; ROW_GROUP],
+) {
+    let (tiles, width) = sizes;
+    candidates.iter_mut().for_each(Vec::clear);
+    for tile in 0..tiles {
+        values_of_tile(product, limits.len(), tile, sums, values);
+        for ((found, &(_, limit)), values) in
+            candidates.iter_mut().zip(limits).zip(values.chunks_exact(width))
+        {
+            // Most tiles have none.
+            let lower = |least, &value| if value < least { value } else { least };
+            if values.iter().fold(f32::INFINITY, lower) <= limit {
+                let inside = (0..width).filter(|&column| values[column] <= limit);
+                found.extend(inside.map(|column| (tile * width + column) as u32));
             }
         }
-        self.all.chunks_exact(stride).take(x.len() / panels.depth).map(move |row| &row[..columns])
     }
-}
-
-widest! {
-    /// `x . c`, summed in sixteen interleaved parts and those in order: no longer a chain than any tile's.
-    pub(crate) fn dot(x: &[f32], c: &[f32]) -> f32 = dot_body;
-}
-
-#[inline(always)]
-fn dot_body(x: &[f32], c: &[f32]) -> f32 {
-    let mut parts = [0.0_f32; 16];
-    let ((x, x_rest), (c, c_rest)) = (x.as_chunks::<16>(), c.as_chunks::<16>());
-    for (x, c) in x.iter().zip(c) {
-        for ((part, x), c) in parts.iter_mut().zip(x).zip(c) {
-            *part += x * c;
-        }
-    }
-    for ((part, x), c) in parts.iter_mut().zip(x_rest).zip(c_rest) {
-        *part += x * c;
-    }
-    parts.iter().sum()
 }
 
 /// What the fold found for one row: the column of the least value, that value, and the least of all others.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Winner {
-    pub column: usize,
-    pub best: f32,
-    pub second: f32,
+struct Winner {
+    column: usize,
+    best: f32,
+    second: f32,
 }
+
+/// The nearest fold: best, second and index are kept per lane, `LANES` values per row, and merged over lanes once per row.
+/// A tie between two lanes makes best equal second, which certifies nothing, so the order of lanes cannot decide a label.
+struct LaneWinners {
+    best: Vec<f32>,
+    second: Vec<f32>,
+    /// Index of the vector that held the best value: `2 * tile + half`, exact in `f32` up to 2^24 vectors.
+    vector: Vec<f32>,
+    /// What the lanes of each row come to.
+    winners: Vec<Winner>,
+}
+
+impl LaneWinners {
+    /// Room for `rows` rows of vectors of at most 16 lanes.
+    fn new(rows: usize) -> Self {
+        let lanes = || vec![0.0; rows * WIDEST_TILE / 2];
+        Self { best: lanes(), second: lanes(), vector: lanes(), winners: vec![Winner::default(); rows] }
+    }
+}
+
+impl Fold for &mut LaneWinners {
+    #[inline(always)]
+    fn begin<V: Vector>(&mut self, rows: usize, _columns: usize) {
+        let lanes = rows * V::LANES;
+        assert!(self.vector.len() >= lanes && self.winners.len() >= rows);
+        self.best[..lanes].fill(2.0 * ABSENT);
+        self.second[..lanes].fill(2.0 * ABSENT);
+    }
+
+    #[inline(always)]
+    unsafe fn keep<V: Vector, const ROWS: usize>(
+        &mut self,
+        sums: *const f32,
+        first: usize,
+        tile: usize,
+        half_norms: *const f32,
+    ) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let halves = [V::load(half_norms), V::load(half_norms.add(V::LANES))];
+            let index = [V::splat((2 * tile) as f32), V::splat((2 * tile + 1) as f32)];
+            for row in 0..ROWS {
+                let at = (first + row) * V::LANES;
+                let mut best = V::load(self.best.as_ptr().add(at));
+                let mut second = V::load(self.second.as_ptr().add(at));
+                let mut vector = V::load(self.vector.as_ptr().add(at));
+                for half in 0..2 {
+                    let value = halves[half].sub(V::load(sums.add((2 * row + half) * V::LANES)));
+                    vector = V::select_less(value, best, index[half], vector);
+                    second = second.min(best.max(value));
+                    best = best.min(value);
+                }
+                best.store(self.best.as_mut_ptr().add(at));
+                second.store(self.second.as_mut_ptr().add(at));
+                vector.store(self.vector.as_mut_ptr().add(at));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish<V: Vector>(&mut self, rows: usize) {
+        for row in 0..rows {
+            let at = row * V::LANES;
+            // SAFETY: as the caller promises.
+            let (best, second, lane) = unsafe {
+                V::two_least(V::load(self.best.as_ptr().add(at)), V::load(self.second.as_ptr().add(at)))
+            };
+            let column = self.vector[at + lane] as usize * V::LANES + lane;
+            self.winners[row] = Winner { column, best, second };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

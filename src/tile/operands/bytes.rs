@@ -6,16 +6,16 @@ use crate::simd::{halved, widest};
 pub(crate) const STEP: usize = 4;
 /// What makes the byte of a row unsigned, as the processor wants it.
 pub(crate) const BIAS: u8 = 128;
-/// Most features: rests stay shorter than their rows, and products fit 32 bits.
+/// Most features: remainders stay shorter than their rows, and products fit 32 bits.
 pub(crate) const MOST_FEATURES: usize = 1 << 15;
-/// A row whose largest value is below this is all rest, so that nothing underflows.
+/// A row whose largest value is below this is all remainder, so that nothing underflows.
 const LEAST: f32 = 1.0 / (1 << 30) as f32;
 
 /// s of a row, and an upper bound on |e|.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Encoded {
     pub scale: f32,
-    pub rest: f32,
+    pub remainder: f32,
 }
 
 /// Bytes of an encoded row: whole steps.
@@ -25,18 +25,18 @@ pub(crate) fn stride(depth: usize) -> usize {
 
 /// Writes q + [`BIAS`] of a row that is at most `norm` long; bytes beyond the row become those of 0.
 ///
-/// The rest is a sum of squares in sixteen parts, at most 2^11 each: its root is right to 2^-13. It is taken larger by
+/// The remainder is a sum of squares in sixteen parts, at most 2^11 each: its root is right to 2^-13. It is taken larger by
 /// 2^-10, and by 2^-16 of the row for what is lost below the smallest numbers and for the roundings of whoever uses it.
 pub(crate) fn encode(x: &[f32], norm: f32, codes: &mut [u8]) -> Encoded {
-    let [scale, rest] = parts(x, codes);
+    let [scale, square] = parts(x, codes);
     if scale == 0.0 {
-        return Encoded { scale, rest: norm };
+        return Encoded { scale, remainder: norm };
     }
-    Encoded { scale, rest: rest.sqrt() * (1.0 + 1.0 / 1024.0) + norm * 2.0_f32.powi(-16) }
+    Encoded { scale, remainder: square.sqrt() * (1.0 + 1.0 / 1024.0) + norm * 2.0_f32.powi(-16) }
 }
 
 widest! {
-    /// s and |e|^2; a step of 0 says that the row is all rest.
+    /// s and |e|^2; a step of 0 says that the row is all remainder.
     fn parts(x: &[f32], codes: &mut [u8]) -> [f32; 2] = parts_body;
 }
 
@@ -64,8 +64,8 @@ fn parts_body(x: &[f32], codes: &mut [u8]) -> [f32; 2] {
     let one = |x: f32, code: &mut u8, square: &mut f32| {
         let moved = x * inverse + WHOLE;
         *code = moved.to_bits() as u8;
-        let rest = x - (moved - WHOLE) * scale;
-        *square += rest * rest;
+        let remainder = x - (moved - WHOLE) * scale;
+        *square += remainder * remainder;
     };
     let (codes, codes_of_rest) = used.as_chunks_mut::<PARTS>();
     for (chunk, codes) in chunks.iter().zip(codes) {
@@ -95,9 +95,9 @@ mod tests {
     use super::*;
     use crate::random::Stream;
 
-    /// Bytes and rest say where the row is: for rows of all sizes, tiny ones and zeros.
+    /// Bytes and remainder say where the row is: for rows of all sizes, tiny ones and zeros.
     #[test]
-    fn a_row_is_within_its_rest() {
+    fn a_row_is_within_its_remainder() {
         for depth in [1, 3, 4, 15, 16, 17, 100, 1000] {
             for exponent in [0, -20, -29, -31, -60, -149] {
                 for flat in [false, true] {
@@ -107,18 +107,22 @@ mod tests {
                         (0..depth).map(|at| (value(at) * 2.0_f64.powi(exponent)) as f32).collect();
                     let norm = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
                     let mut codes = vec![7; stride(depth)];
-                    let Encoded { scale, rest } = encode(&x, ((norm * 1.0001) as f32).next_up(), &mut codes);
+                    let Encoded { scale, remainder } =
+                        encode(&x, ((norm * 1.0001) as f32).next_up(), &mut codes);
                     let q = |code: u8| f64::from(code) - f64::from(BIAS);
                     let square =
                         |(&x, &code): (&f32, &u8)| (f64::from(x) - f64::from(scale) * q(code)).powi(2);
                     let left = x.iter().zip(&codes).map(square).sum::<f64>().sqrt();
-                    assert!(left <= f64::from(rest), "{depth} features, 2^{exponent}: {left} {rest}");
+                    assert!(
+                        left <= f64::from(remainder),
+                        "{depth} features, 2^{exponent}: {left} {remainder}"
+                    );
                     assert!(
                         codes.iter().all(|&code| code > 0) && codes[depth..].iter().all(|&code| code == BIAS)
                     );
-                    // Nor is the rest much longer than it has to be, at most half a step per feature.
+                    // Nor is the remainder much longer than it has to be, at most half a step per feature.
                     let most = 0.51 * f64::from(scale) * (depth as f64).sqrt() + norm * 1e-4;
-                    assert!(scale == 0.0 || f64::from(rest) <= most, "{depth} features, 2^{exponent}");
+                    assert!(scale == 0.0 || f64::from(remainder) <= most, "{depth} features, 2^{exponent}");
                 }
             }
         }

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use crate::simd::widest;
+use crate::tile::bound::constants::with_slack;
 #[cfg(feature = "gpu")]
 use crate::tile::bound::f32::DEVICE_UNIT;
-use crate::tile::bound::f32::{Bound, Extent, HOST_UNIT, rounded_up};
+use crate::tile::bound::f32::{Bound, Extent, HOST_UNIT};
 
 /// Columns in `f64`, their `f32` roundings, squared norms, and what the error bound needs.
 ///
@@ -88,17 +89,17 @@ impl<'c> Codebook<'c> {
 
     /// At least the length of a kept column, and of its `f32` rounding.
     pub fn length_above(&self, column: usize) -> f32 {
-        rounded_up(self.sizes[column].0)
+        with_slack(self.sizes[column].0)
     }
 
     /// At least the distance between a kept column and its `f32` rounding.
     pub fn residual_above(&self, column: usize) -> f32 {
-        rounded_up(self.sizes[column].1)
+        with_slack(self.sizes[column].1)
     }
 
     /// At least the length of every kept column.
     pub fn norm_above(&self) -> f32 {
-        rounded_up(self.column_norm)
+        with_slack(self.column_norm)
     }
 
     /// The error bound of the host's tile, whose products go through `chain` additions, over rows up to `row_norm`

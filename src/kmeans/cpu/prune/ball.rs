@@ -9,9 +9,11 @@ use crate::kmeans::lloyd::Pass;
 use crate::kmeans::problem::{Problem, Sums, norm_above, row_square};
 use crate::simd::widest;
 use crate::tile::bound::f32::{self as bound, Bound};
-use crate::tile::nearest::cpu::{NearestTile, ROW_GROUP, Reach, Scratch, Values};
+use crate::tile::nearest::cpu::{NearestTile, Reach, Scratch};
 use crate::tile::operands::columns::{Codebook, Screen};
+use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::panels::{Panels, width};
+use crate::tile::product::cpu::values::Values;
 
 /// Bytes of a block of rows that go through the tile together: they share a second-level cache with the panels.
 const BLOCK_BYTES: usize = 192 * 1024;

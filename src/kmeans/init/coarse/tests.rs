@@ -87,7 +87,7 @@ fn rows_that_gain_are_kept() {
                 let kept = case.kept(&coarse, &case.targets(&coarse));
                 assert_eq!(case.lost(&kept), 0, "{columns} columns, deviation {deviation}, {chosen} chosen");
                 dropped += ROWS - kept.len();
-                coarse.parts.iter_mut().for_each(|part| part.rest = 0.0);
+                coarse.parts.iter_mut().for_each(|part| part.remainder = 0.0);
                 let mut careless = case.targets(&coarse);
                 careless.rests = [0.0; LANES];
                 lost_without_rests += case.lost(&case.kept(&coarse, &careless));
@@ -109,7 +109,7 @@ fn instructions_decide_as_plain_rust() {
         for rows in [[0, 1, 2, 3, 4, 5, 6, 7], [5, 900, 77, 77, 2999, 12, 0, 1]] {
             let share =
                 |row: usize| share_below(case.margins.share(case.problem.norms[row], case.closest[row]));
-            let lengths = rows.map(|row| case.problem.norms[row] + coarse.parts[row].rest);
+            let lengths = rows.map(|row| case.problem.norms[row] + coarse.parts[row].remainder);
             let group = Group { rows, shares: rows.map(share), lengths };
             assert_eq!(coarse.near(&targets, &group), coarse.near_plainly(&targets, &group));
         }

@@ -46,7 +46,7 @@ unsafe fn near(
             let (rests, shares) = (lanes(&targets.rests), lanes(&targets.shares));
             for (at, sums) in sums.into_iter().enumerate() {
                 let part = coarse.parts[group.rows[at]];
-                let (scale, rest) = (_mm256_set1_ps(part.scale), _mm256_set1_ps(part.rest));
+                let (scale, rest) = (_mm256_set1_ps(part.scale), _mm256_set1_ps(part.remainder));
                 let product = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums, biases));
                 let rests =
                     _mm256_fmadd_ps(rest, norms, _mm256_mul_ps(_mm256_set1_ps(group.lengths[at]), rests));

@@ -11,12 +11,12 @@ use rayon::prelude::*;
 use crate::device::{DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
 use crate::error::{Error, Result};
 use crate::random::Stream;
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::choice::choose::Task;
 use crate::tile::choice::cut::FEW_ROW_TILES;
 use crate::tile::choice::family::Fold;
 use crate::tile::choice::shape::{TileShape, WIDEST};
 use crate::tile::nearest::gpu::kernels::{NearestParams, Partial, StoreParams, nearest_kernel, store_kernel};
-use crate::tile::operands::gpu::windows::ABSENT;
 
 /// Rows of the tallest tile: pieces are whole tiles of any candidate.
 const TALLEST: usize = 256;

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use super::trial::{Trial, half_norms, whole_numbers};
 use crate::device::{Device, Gpu, Prediction};
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::choice::choose::Task;
 use crate::tile::choice::family::{Fold, candidates, candidates_for};
 use crate::tile::choice::shape::{Loads, Sums, TileShape};
-use crate::tile::operands::gpu::windows::ABSENT;
 
 /// The adapter that `TILEFOLD_GPU` selects, else the best one.
 fn open() -> Gpu {

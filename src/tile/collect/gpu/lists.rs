@@ -9,10 +9,8 @@ use bytemuck::{bytes_of, pod_collect_to_vec};
 
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
+use crate::tile::bound::constants::NO_LIMIT;
 use crate::tile::collect::gpu::kernels::{DeliverParams, TightenParams, deliver_kernel, tighten_kernel};
-
-/// Limit of rows that nothing was found for: below absent columns, above all others.
-const NO_LIMIT: f32 = crate::tile::collect::cpu::NO_LIMIT;
 
 /// How long lists are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 //! `v = h - k - w A' - sum` of a pair is at most T + S and `v + 2 (w A' + k)` at least T - S, each a number that an entry of a
 //! list holds. So the lists are the same to whoever lowers their limits: an entry that is left out is worse than `count`
 //! others, whatever the product was. Weights, constants and residuals are a thousandth larger than the bound says
-//! (`rounded_up`), more than the roundings of `w`, of `w A'` and of the sums that they go into. Rows and columns are rounded
+//! (`with_slack`), more than the roundings of `w`, of `w A'` and of the sums that they go into. Rows and columns are rounded
 //! to `f16` on the host, where they are prepared; the device holds no `f32` of them.
 
 pub(crate) mod kernels;

@@ -5,10 +5,10 @@ use half::f16;
 use super::lists::Lists;
 use crate::device::{DeviceBuffer, Gpu};
 use crate::error::Result;
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::bound::f16::Column;
 use crate::tile::choice::shape::WIDEST;
 use crate::tile::operands::gpu::half_columns::HalfTerms;
-use crate::tile::operands::gpu::windows::ABSENT;
 use crate::tile::product::units::shape::MatrixTile;
 
 /// Rows as they are rounded on the host.

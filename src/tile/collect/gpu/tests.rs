@@ -8,8 +8,9 @@ use super::{Collector, Product};
 use crate::cancel::Cancel;
 use crate::device::{Backend, Device, Prediction};
 use crate::random::Stream;
+use crate::tile::bound::constants::with_slack;
 use crate::tile::bound::f16::{Column, Factors};
-use crate::tile::bound::f32::{DEVICE_UNIT, norm_above, rounded_up};
+use crate::tile::bound::f32::{DEVICE_UNIT, norm_above};
 use crate::tile::operands::gpu::half_columns::narrow;
 use crate::tile::operands::gpu::half_rows::exponent_for;
 use crate::tile::product::units::shape::MatrixTile;
@@ -42,7 +43,7 @@ fn wrong(device: &Device, depth: usize, [x, c]: [&[f64]; 2], has_bound: bool) ->
             .zip(halves.chunks_exact_mut(padded))
             .map(|(row, out)| {
                 let (norm, lost) = (norm_above(dot(row, row)), narrow(row, scales, out).sqrt());
-                let residual = rounded_up(lost + DEVICE_UNIT * f64::from(norm));
+                let residual = with_slack(lost + DEVICE_UNIT * f64::from(norm));
                 if has_bound { [norm, residual] } else { [0.0, 0.0] }
             })
             .collect();

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::half_columns::HalfColumns;
-use super::windows::{ABSENT, ColumnWindows};
+use super::windows::ColumnWindows;
 use crate::device::{DeviceBuffer, Gpu};
 use crate::error::Result;
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::choice::shape::WIDEST;
 use crate::tile::operands::columns::Codebook;
 

@@ -6,12 +6,12 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::half_rows::exponent_for;
-use super::windows::{ABSENT, ColumnWindows};
+use super::windows::ColumnWindows;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::simd::widest;
+use crate::tile::bound::constants::{ABSENT, with_slack};
 use crate::tile::bound::f16::{Column, Factors, ratio};
-use crate::tile::bound::f32::rounded_up;
 use crate::tile::operands::columns::Codebook;
 use crate::tile::product::units::shape::MatrixTile;
 
@@ -40,7 +40,7 @@ impl HalfTerms {
     /// From the half norm of each column and what the bound knows of it.
     pub fn of(half_norms: impl Iterator<Item = f64>, columns: &[Column]) -> Self {
         let ratio = ratio(columns);
-        let error = |column: &Column| [column.weight(ratio), rounded_up(column.constant)];
+        let error = |column: &Column| [column.weight(ratio), with_slack(column.constant)];
         let errors: Vec<[f32; 2]> = columns.iter().map(error).collect();
         let term =
             |(half, &[weight, constant]): (f64, &[f32; 2])| [(half - f64::from(constant)) as f32, weight];

@@ -7,9 +7,6 @@ use bytemuck::Pod;
 use crate::device::{DeviceBuffer, Gpu, Slice};
 use crate::error::Result;
 
-/// Half norm of columns that do not exist.
-pub(crate) const ABSENT: f32 = 1e38;
-
 /// Columns as one product reads them.
 pub(crate) struct ColumnWindows {
     windows: Vec<(Range<usize>, DeviceBuffer)>,

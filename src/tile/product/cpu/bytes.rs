@@ -1,4 +1,5 @@
-//! The nearest fold on bytes: a quarter of the work of `f32`, for the rows whose nearest column is not close to call.
+//! The CPU tile in bytes: bounds on products for a quarter of the work of `f32`, enough for all but the columns that are close
+//! to call.
 //!
 //! A row is x = s q + e, a column is c = t p + f, with whole numbers q and p ([`crate::tile::operands::bytes`]). So
 //!
@@ -12,9 +13,12 @@
 //! v = |c|^2 / 2 - s t (q . p) - rho |c|          T is at least v, and at most v + 2 rho |c|
 //! ```
 //!
-//! The fold keeps the least v and the least of the others: its column is certified where they lie farther apart than
+//! The nearest fold keeps the least v and the least of the others: its column is certified where they lie farther apart than
 //! 2 rho |c|. q . p is exact. The rest of v is evaluated in `f32`, in six operations on terms of at most 4 |x| |c| and
 //! |c|^2 / 2: |e| is taken larger by 2^-16 |x|, and the half squares smaller by 2^-20 of themselves for that.
+//!
+//! Columns may also be packed with anything else in the place of |c|^2 / 2, such as a share that x . c has to pass: then v is at
+//! most that less x . c.
 //!
 //! A column of tiny features, which has no step, is left out of the largest share: |x . c| <= |x| |c| is at most rho times
 //! 2^18 |c|, since |e| is taken larger as below, and that stands in for its length.
@@ -22,17 +26,22 @@
 //! The reference decides on `fl64(|x - c|^2)`, within 2^-37 (|x| + |c|)^2 of the real one for as many features as there may
 //! be. 2^-36 (|x| + |c|)^2 of the best column is added to what has to lie between; what is longer in another column, its
 //! half square made smaller covers.
+//!
+//! A register block is that of `panels.rs`, with four features to a step and whole numbers to a lane. A tile is finished in one
+//! go: the sums of any depth that bytes are used for are exact in 32 bits.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use rayon::prelude::*;
 
-use super::kernel::{ABSENT, FoldState};
-use super::levels;
-use crate::simd::{ByteLevel, byte_level};
-use crate::tile::nearest::cpu::ROW_GROUP;
+use super::ROW_GROUP;
+use crate::simd::dispatch::{OnByteVectors, run_on_bytes};
+use crate::simd::vector::ByteVector;
+use crate::simd::{Level, byte_level, lanes};
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::operands::bytes::{self, BIAS, Encoded, STEP, encode};
 use crate::tile::operands::columns::Codebook;
+use crate::tile::product::{Blocks, Fold, Folded, Product};
 
 /// Fewer columns than this do not pay for encoding the rows.
 const LEAST_COLUMNS: usize = 64;
@@ -40,29 +49,33 @@ const LEAST_COLUMNS: usize = 64;
 const LEAST_ROWS: usize = 256;
 /// In shorter rows the fold takes longer than the products; in longer ones the products of single columns would go through
 /// longer chains of additions than the tile's.
-pub(crate) const DEPTHS: RangeInclusive<usize> = 48..=4096;
-/// A column that is all rest counts as so many times as long: every rho is at least 2^-16 of its row's length.
-const ALL_REST: f32 = (1 << 18) as f32;
+const DEPTHS: RangeInclusive<usize> = 48..=4096;
+/// A column that is all remainder counts as so many times as long: every rho is at least 2^-16 of its row's length.
+const ALL_REMAINDER: f32 = (1 << 18) as f32;
 /// 2^-20.
 const SMALL: f64 = 1.0 / (1 << 20) as f64;
 
+/// Whether this processor multiplies rows of so many features faster in bytes than in `f32`.
+pub(crate) fn is_quicker(depth: usize) -> bool {
+    DEPTHS.contains(&depth) && byte_level() != Level::Portable
+}
+
 /// Columns packed as bytes.
 pub(crate) struct BytePanels {
-    depth: usize,
     /// Bytes of a row.
-    pub(crate) stride: usize,
-    /// Columns per tile: two vectors.
+    stride: usize,
+    /// Columns per tile.
     pub(crate) width: usize,
     /// Number of tiles.
     pub(crate) tiles: usize,
     /// p: `[tile][step][column][feature of the step]`.
-    pub(crate) packed: Vec<i8>,
+    packed: Vec<i8>,
     /// What the bias of rows adds to products.
-    pub(crate) biases: Vec<i32>,
+    biases: Vec<i32>,
     /// t.
-    pub(crate) scales: Vec<f32>,
+    scales: Vec<f32>,
     /// At least |c|.
-    pub(crate) lengths: Vec<f32>,
+    lengths: Vec<f32>,
     /// At most |c|^2 / 2.
     pub(crate) half_norms: Vec<f32>,
     /// At least |f| / |c| of every column.
@@ -80,9 +93,9 @@ pub(crate) struct ByteRows {
     /// s of each row.
     pub scales: Vec<f32>,
     /// At least |e| of each row.
-    pub left_out: Vec<f32>,
-    /// rho of each row.
-    pub rests: Vec<f32>,
+    pub remainders: Vec<f32>,
+    /// rho of each row, with the columns that it meets.
+    pub rho: Vec<f32>,
 }
 
 /// A column that is to be packed.
@@ -100,18 +113,33 @@ pub(crate) struct Column<'c> {
 impl ByteRows {
     /// Rows of `depth` features, none longer than its entry of `norms`.
     pub fn encode(&mut self, x: &[f32], norms: &[f32], depth: usize) {
-        let (stride, padded) = (bytes::stride(depth), norms.len().next_multiple_of(ROW_GROUP));
+        let stride = bytes::stride(depth);
+        self.resize(norms.len(), stride);
+        let each = x.chunks_exact(depth).zip(norms).zip(self.codes.chunks_exact_mut(stride));
+        for (((x, &norm), codes), (scale, remainder)) in
+            each.zip(self.scales.iter_mut().zip(&mut self.remainders))
+        {
+            let encoded = encode(x, norm, codes);
+            (*scale, *remainder) = (encoded.scale, encoded.remainder);
+        }
+    }
+
+    /// Copies some rows of others, of `depth` features.
+    pub fn gather(&mut self, from: &Self, which: impl ExactSizeIterator<Item = usize>, depth: usize) {
+        let stride = bytes::stride(depth);
+        self.resize(which.len(), stride);
+        for (at, row) in which.enumerate() {
+            self.codes[at * stride..][..stride].copy_from_slice(&from.codes[row * stride..][..stride]);
+            (self.scales[at], self.remainders[at]) = (from.scales[row], from.remainders[row]);
+        }
+    }
+
+    fn resize(&mut self, rows: usize, stride: usize) {
+        let padded = rows.next_multiple_of(ROW_GROUP);
         self.codes.resize(padded * stride, BIAS);
         self.scales.resize(padded, 0.0);
-        self.left_out.resize(padded, 0.0);
-        self.rests.resize(padded, 0.0);
-        let each = x.chunks_exact(depth).zip(norms).zip(self.codes.chunks_exact_mut(stride));
-        for (((x, &norm), codes), (scale, left_out)) in
-            each.zip(self.scales.iter_mut().zip(&mut self.left_out))
-        {
-            let Encoded { scale: step, rest } = encode(x, norm, codes);
-            (*scale, *left_out) = (step, rest);
-        }
+        self.remainders.resize(padded, 0.0);
+        self.rho.resize(padded, 0.0);
     }
 }
 
@@ -124,17 +152,14 @@ impl BytePanels {
     /// The columns of a codebook for `rows` rows, where the processor has instructions for bytes and the sizes are worth
     /// them.
     pub fn new(book: &Codebook, rows: usize) -> Option<Self> {
-        let is_worth = rows >= LEAST_ROWS
-            && book.len() >= LEAST_COLUMNS
-            && DEPTHS.contains(&book.depth)
-            && byte_level() != ByteLevel::Portable;
+        let is_worth = rows >= LEAST_ROWS && book.len() >= LEAST_COLUMNS && is_quicker(book.depth);
         is_worth.then(|| Self::of(book))
     }
 
     /// The columns of a codebook of as many features as [`DEPTHS`] has.
     pub(crate) fn of(book: &Codebook) -> Self {
         let depth = book.depth;
-        Self::pack(depth, book.len(), |column| Column {
+        Self::pack(depth, tile_width(), book.len(), |column| Column {
             c: &book.rounded[column * depth..(column + 1) * depth],
             length: book.length_above(column),
             residual: book.residual_above(column),
@@ -142,22 +167,15 @@ impl BytePanels {
         })
     }
 
-    /// Packs `columns` columns of `depth` features, on all threads of the current pool.
+    /// Packs `columns` columns of `depth` features, `width` to a tile, on all threads of the current pool.
     pub(crate) fn pack<'c>(
         depth: usize,
+        width: usize,
         columns: usize,
         column: impl Fn(usize) -> Column<'c> + Sync,
     ) -> Self {
-        let width = match byte_level() {
-            #[cfg(target_arch = "x86_64")]
-            ByteLevel::Avx512 => 32,
-            #[cfg(target_arch = "x86_64")]
-            ByteLevel::Avx => 16,
-            ByteLevel::Portable => 16,
-        };
         let (tiles, stride) = (columns.div_ceil(width), bytes::stride(depth));
         let mut panels = Self {
-            depth,
             stride,
             width,
             tiles,
@@ -183,17 +201,18 @@ impl BytePanels {
                     let mut share = 0.0_f64;
                     for lane in 0..width.min(columns - tile * width) {
                         let Column { c, length, residual, half_norm } = column(tile * width + lane);
-                        let Encoded { scale, rest } = encode(c, length, codes);
+                        let Encoded { scale, remainder } = encode(c, length, codes);
                         biases[lane] = bytes::column(codes, |step, bytes| {
                             packed[(step * width + lane) * STEP..][..STEP].copy_from_slice(&bytes);
                         });
                         scales[lane] = scale;
                         half_norms[lane] = lowered(half_norm);
                         if scale == 0.0 {
-                            lengths[lane] = ALL_REST * length;
+                            lengths[lane] = ALL_REMAINDER * length;
                         } else {
                             lengths[lane] = length;
-                            share = share.max((f64::from(rest) + f64::from(residual)) / f64::from(length));
+                            share =
+                                share.max((f64::from(remainder) + f64::from(residual)) / f64::from(length));
                         }
                     }
                     share
@@ -203,19 +222,10 @@ impl BytePanels {
         panels
     }
 
-    /// The least and second-least v of rows, `winners` of `state`: `x` holds them row-major, `norms` upper bounds of
-    /// their lengths.
-    pub(crate) fn fold(&self, x: &[f32], norms: &[f32], rows: &mut ByteRows, state: &mut FoldState) {
-        rows.encode(x, norms, self.depth);
-        self.rests(rows, norms);
-        let count = norms.len();
-        levels::fold_bytes(rows, count, self, state);
-    }
-
-    /// rho of rows with these columns, from what they leave out by themselves.
-    pub(crate) fn rests(&self, rows: &mut ByteRows, norms: &[f32]) {
-        for ((rho, &left_out), &norm) in rows.rests.iter_mut().zip(&rows.left_out).zip(norms) {
-            *rho = (norm + left_out) * self.share + left_out;
+    /// Sets rho of rows with these columns, none of which is longer than its entry of `norms`.
+    pub(crate) fn set_rho(&self, rows: &mut ByteRows, norms: impl Iterator<Item = f32>) {
+        for ((rho, &remainder), norm) in rows.rho.iter_mut().zip(&rows.remainders).zip(norms) {
+            *rho = (norm + remainder) * self.share + remainder;
             #[cfg(test)]
             if self.careless {
                 *rho = 0.0;
@@ -223,7 +233,7 @@ impl BytePanels {
         }
     }
 
-    /// How far apart the least two values have to lie for a row with this norm and rest.
+    /// How far apart the least two values have to lie for a row with this norm and rho.
     #[inline(always)]
     pub(crate) fn gap(&self, column: usize, norm: f32, rho: f32) -> f32 {
         let (length, half) = (self.lengths[column], self.half_norms[column]);
@@ -233,45 +243,122 @@ impl BytePanels {
             + 1e-30
     }
 
-    /// Copies some of the rows.
-    pub(crate) fn gather(
-        &self,
-        rows: &ByteRows,
-        which: impl ExactSizeIterator<Item = usize>,
-        to: &mut ByteRows,
-    ) {
-        to.codes.resize(ROW_GROUP * self.stride, BIAS);
-        to.scales.resize(ROW_GROUP, 0.0);
-        to.rests.resize(ROW_GROUP, 0.0);
-        for (at, row) in which.enumerate() {
-            let codes = &rows.codes[row * self.stride..(row + 1) * self.stride];
-            to.codes[at * self.stride..(at + 1) * self.stride].copy_from_slice(codes);
-            to.scales[at] = rows.scales[row];
-            to.rests[at] = rows.rests[row];
-        }
+    /// Asserts that rows and panels hold what kernels of tiles of so many columns read.
+    #[inline(always)]
+    pub(crate) fn check(&self, rows: &ByteRows, count: usize, width: usize) {
+        let (stride, columns) = (self.stride, self.tiles * width);
+        assert!(rows.codes.len() >= count * stride && rows.scales.len() >= count && rows.rho.len() >= count);
+        assert!(self.width == width && self.packed.len() == columns * stride && stride.is_multiple_of(STEP));
+        assert!([self.scales.len(), self.lengths.len(), self.half_norms.len()] == [columns; 3]);
+        assert!(self.biases.len() == columns);
     }
+}
 
-    /// The columns of up to [`ROW_GROUP`] rows whose value is at most the row's limit.
-    pub(crate) fn collect(
-        &self,
-        rows: &ByteRows,
-        limits: &[(usize, f32)],
-        values: &mut [f32],
-        columns: &mut [Vec<u32>; ROW_GROUP],
-    ) {
-        columns.iter_mut().for_each(Vec::clear);
-        for tile in 0..self.tiles {
-            levels::values_of_bytes(rows, limits.len(), tile, self, values);
-            for ((found, &(_, limit)), values) in
-                columns.iter_mut().zip(limits).zip(values.chunks_exact(self.width))
-            {
-                // Most tiles have none.
-                let lower = |least, &value| if value < least { value } else { least };
-                if values.iter().fold(f32::INFINITY, lower) <= limit {
-                    let inside = (0..self.width).filter(|&column| values[column] <= limit);
-                    found.extend(inside.map(|column| (tile * self.width + column) as u32));
+/// Columns of a tile of two vectors on this processor.
+pub(crate) fn tile_width() -> usize {
+    2 * lanes(byte_level())
+}
+
+/// What is taken off the half squares: `s t (q . p) + rho |c|` of `ROWS` rows from `first` on with one tile of `VECTORS`
+/// vectors.
+///
+/// # Safety
+/// The processor has `V`'s instruction set, and [`BytePanels::check`] saw the rows and the tile; `sums` is valid for
+/// `ROWS * VECTORS * V::LANES` elements.
+#[inline(always)]
+pub(crate) unsafe fn multiply<V: ByteVector, const ROWS: usize, const VECTORS: usize>(
+    rows: &ByteRows,
+    first: usize,
+    panels: &BytePanels,
+    tile: usize,
+    sums: *mut f32,
+) {
+    let (stride, width) = (panels.stride, VECTORS * V::LANES);
+    // SAFETY: `check` saw that rows and panels hold what is read.
+    unsafe {
+        let mut products = [[V::zero(); ROWS]; VECTORS];
+        let codes: [*const u8; ROWS] =
+            std::array::from_fn(|row| rows.codes.as_ptr().add((first + row) * stride));
+        let mut packed = panels.packed.as_ptr().add(tile * width * stride);
+        for at in (0..stride).step_by(STEP) {
+            let mut columns = [V::zero(); VECTORS];
+            for vector in 0..VECTORS {
+                columns[vector] = V::load_bytes(packed.add(vector * STEP * V::LANES));
+            }
+            packed = packed.add(STEP * width);
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    products[vector][row] =
+                        V::add_products(products[vector][row], codes[row].add(at), columns[vector]);
                 }
             }
         }
+        for vector in 0..VECTORS {
+            let column = tile * width + vector * V::LANES;
+            let biases = panels.biases.as_ptr().add(column);
+            let scales = V::load(panels.scales.as_ptr().add(column));
+            let lengths = V::load(panels.lengths.as_ptr().add(column));
+            for row in 0..ROWS {
+                let scale = V::splat(*rows.scales.as_ptr().add(first + row));
+                let apart = lengths.mul(V::splat(*rows.rho.as_ptr().add(first + row)));
+                let product = V::rounded(products[vector][row], biases).mul(scales);
+                let sum = apart.add_product(product, scale);
+                sum.store(sums.add((VECTORS * row + vector) * V::LANES));
+            }
+        }
+    }
+}
+
+/// Rows times columns in bytes: values are lower bounds.
+#[derive(Clone, Copy)]
+pub(crate) struct ByteProduct<'a> {
+    /// With rho of the panels' columns.
+    pub rows: &'a ByteRows,
+    pub panels: &'a BytePanels,
+}
+
+impl Product for ByteProduct<'_> {
+    fn fold(self, rows: usize, tiles: Range<usize>, sums: &mut [f32], fold: impl Fold) {
+        run_on_bytes(byte_level(), Folded { product: self, rows, tiles, sums, fold });
+    }
+}
+
+impl<F: Fold> OnByteVectors for Folded<'_, ByteProduct<'_>, F> {
+    #[inline(always)]
+    unsafe fn run<V: ByteVector, const ROWS: usize>(self) {
+        // SAFETY: as the trait's contract.
+        unsafe { self.over_tiles::<V, ROWS>() }
+    }
+}
+
+impl<V: ByteVector> Blocks<V> for ByteProduct<'_> {
+    /// A tile: depths are not cut.
+    type Panel = usize;
+
+    #[inline(always)]
+    fn chunks(self) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn half_norms(&self) -> &[f32] {
+        &self.panels.half_norms
+    }
+
+    #[inline(always)]
+    fn check(self, rows: usize, tiles: &Range<usize>) {
+        self.panels.check(self.rows, rows, 2 * V::LANES);
+        assert!(tiles.end <= self.panels.tiles);
+    }
+
+    #[inline(always)]
+    unsafe fn panel(self, tile: usize, _chunk: usize) -> usize {
+        tile
+    }
+
+    #[inline(always)]
+    unsafe fn multiply<const ROWS: usize>(self, tile: usize, first: usize, sums: *mut f32) {
+        // SAFETY: as the trait's contract.
+        unsafe { multiply::<V, ROWS, 2>(self.rows, first, self.panels, tile, sums) }
     }
 }

@@ -1,10 +1,27 @@
-//! Centroids packed for the CPU tile.
+//! The CPU tile in `f32`: packed columns, and a register block of products with them.
+//!
+//! Plainly: `for row { for column { sum over d of x[row, d] * c[column, d] } }`. What differs, and why it is safe:
+//!
+//! 1. `ROWS` x 2 vectors of products are held in registers, so one load of a centroid vector serves `ROWS` rows and
+//!    one broadcast of a row element serves two vectors: the multiply-add ports stay busy.
+//! 2. Centroids are packed as `[tile][d][2 * LANES]`, read front to back. Columns beyond the last carry a half norm
+//!    so large that they never win.
+//! 3. The depth is cut in chunks of at most [`CHUNK`], whose sums are added afterwards: the panel of a chunk stays in
+//!    the first-level cache, and the chain of additions that the error bound pays for is shorter.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::kernel::{ABSENT, CHUNK};
-use crate::simd::{Level, level};
+use crate::simd::dispatch::{OnVectors, run};
+use crate::simd::vector::Vector;
+use crate::simd::{lanes, level};
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::operands::columns::Codebook;
+use crate::tile::product::{Blocks, Fold, Folded, Product};
+
+/// Features per chunk; depths up to half as much again are one chunk.
+const CHUNK: usize = 256;
 
 /// `[tile][d][width]` copies of the columns of a codebook, `width` columns to a tile.
 pub(crate) struct Panels {
@@ -120,18 +137,107 @@ impl Panels {
 
 /// Columns per tile on this processor.
 pub(crate) fn width() -> usize {
-    match level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => 32,
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => 16,
-        #[cfg(target_arch = "aarch64")]
-        Level::Neon => 16,
-        Level::Portable => 16,
-    }
+    2 * lanes(level())
 }
 
 /// Number of depth chunks.
 fn chunks(depth: usize) -> usize {
     if depth <= CHUNK + CHUNK / 2 { 1 } else { depth.div_ceil(CHUNK) }
+}
+
+/// Rows times columns in `f32`.
+#[derive(Clone, Copy)]
+pub(crate) struct SingleProduct<'a> {
+    /// Row-major.
+    pub x: &'a [f32],
+    pub panels: &'a Panels,
+}
+
+impl Product for SingleProduct<'_> {
+    fn fold(self, rows: usize, tiles: Range<usize>, sums: &mut [f32], fold: impl Fold) {
+        run(level(), Folded { product: self, rows, tiles, sums, fold });
+    }
+}
+
+impl<F: Fold> OnVectors for Folded<'_, SingleProduct<'_>, F> {
+    #[inline(always)]
+    unsafe fn run<V: Vector, const ROWS: usize>(self) {
+        // SAFETY: as the trait's contract.
+        unsafe { self.over_tiles::<V, ROWS>() }
+    }
+}
+
+/// One chunk of one tile.
+#[derive(Clone, Copy)]
+pub(crate) struct Panel {
+    /// The chunk of the first row.
+    x: *const f32,
+    /// Features of a row, and of the chunk.
+    stride: usize,
+    length: usize,
+    packed: *const f32,
+    is_first: bool,
+}
+
+impl<V: Vector> Blocks<V> for SingleProduct<'_> {
+    type Panel = Panel;
+
+    #[inline(always)]
+    fn chunks(self) -> usize {
+        self.panels.chunks
+    }
+
+    #[inline(always)]
+    fn half_norms(&self) -> &[f32] {
+        &self.panels.half_norms
+    }
+
+    #[inline(always)]
+    fn check(self, rows: usize, tiles: &Range<usize>) {
+        let Self { x, panels } = self;
+        assert!(x.len() >= rows * panels.depth && panels.width == 2 * V::LANES && tiles.end <= panels.tiles);
+    }
+
+    #[inline(always)]
+    unsafe fn panel(self, tile: usize, chunk: usize) -> Panel {
+        let (start, length) = self.panels.chunk(chunk);
+        let packed = self.panels.tile(tile)[start * 2 * V::LANES..].as_ptr();
+        // SAFETY: rows have `depth` features, of which the chunk starts at `start`.
+        let x = unsafe { self.x.as_ptr().add(start) };
+        Panel { x, stride: self.panels.depth, length, packed, is_first: chunk == 0 }
+    }
+
+    /// The products are stored in one place, right behind the loop: read through an index anywhere else, they would be
+    /// kept in memory instead of in registers.
+    #[inline(always)]
+    unsafe fn multiply<const ROWS: usize>(self, panel: Panel, first: usize, sums: *mut f32) {
+        let Panel { x, stride, length, mut packed, is_first } = panel;
+        // SAFETY: `check` saw that the rows are there; a panel holds `length * 2 * V::LANES` elements.
+        unsafe {
+            let mut left = [V::splat(0.0); ROWS];
+            let mut right = [V::splat(0.0); ROWS];
+            let rows: [*const f32; ROWS] = std::array::from_fn(|row| x.add((first + row) * stride));
+            for d in 0..length {
+                let (c_left, c_right) = (V::load(packed), V::load(packed.add(V::LANES)));
+                packed = packed.add(2 * V::LANES);
+                for row in 0..ROWS {
+                    let value = V::splat(*rows[row].add(d));
+                    left[row] = left[row].add_product(value, c_left);
+                    right[row] = right[row].add_product(value, c_right);
+                }
+            }
+            if !is_first {
+                for row in 0..ROWS {
+                    let at = sums.add(2 * row * V::LANES);
+                    left[row] = V::load(at).add(left[row]);
+                    right[row] = V::load(at.add(V::LANES)).add(right[row]);
+                }
+            }
+            for row in 0..ROWS {
+                let at = sums.add(2 * row * V::LANES);
+                left[row].store(at);
+                right[row].store(at.add(V::LANES));
+            }
+        }
+    }
 }

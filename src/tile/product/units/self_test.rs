@@ -21,12 +21,12 @@ use super::shape::MatrixTile;
 use crate::device::{Gpu, MatrixUnits};
 use crate::error::{Error, Result};
 use crate::random::Stream;
+use crate::tile::bound::constants::ABSENT;
 use crate::tile::bound::f16::additions;
 use crate::tile::bound::f32::DEVICE_UNIT;
 use crate::tile::collect::gpu::kernels::CollectParams;
 use crate::tile::nearest::gpu::kernels::{NearestParams, Partial};
 use crate::tile::operands::gpu::half_columns::narrowed;
-use crate::tile::operands::gpu::windows::ABSENT;
 
 /// Depths: of rows that a tile keeps where it can, few and many features, and of rows that it never keeps.
 const DEPTHS: [usize; 3] = [40, 128, 140];

@@ -1,11 +1,7 @@
 //! Labels by bytes against the nearest in `f64`, and bounds on distances against distances.
 
-use super::bytes::BytePanels;
-use super::panels::Panels;
+use super::*;
 use crate::random::Stream;
-use crate::tile::bound::f32 as bound;
-use crate::tile::nearest::cpu::{NearestTile, Reach, Scratch};
-use crate::tile::operands::columns::Codebook;
 
 const ROWS: usize = 480;
 const COLUMNS: usize = 70;
@@ -66,7 +62,7 @@ fn wrong(found: &Found, x: &[f32], centroids: &[f64], depth: usize) -> usize {
 }
 
 #[test]
-fn labels_and_reaches_are_right_and_need_the_rests() {
+fn labels_and_reaches_are_right_and_need_rho() {
     let (mut screened, mut wrong_without) = (0, 0);
     for depth in [48, 49, 51, 64, 130, 784, 1100] {
         for spread in [0.02, 0.7, 3.0] {
@@ -91,6 +87,6 @@ fn labels_and_reaches_are_right_and_need_the_rests() {
             }
         }
     }
-    println!("{screened} rows screened, {wrong_without} labels wrong without rests");
+    println!("{screened} rows screened, {wrong_without} labels wrong without rho");
     assert!(screened > 5000 && wrong_without > 50, "{screened} {wrong_without}");
 }

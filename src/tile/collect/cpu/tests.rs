@@ -1,10 +1,8 @@
 //! Lists and hits by bytes against values in `f64`.
 
-use super::bytes::{ByteColumns, Pays, length_of};
-use super::cpu::{Block, Columns, NO_LIMIT, Own, Packed, Sums};
+use super::*;
 use crate::random::Stream;
 use crate::tile::operands::columns::Codebook;
-use crate::tile::product::cpu::panels::Panels;
 
 const ROWS: usize = 100;
 const COLUMNS: usize = 300;
@@ -111,7 +109,7 @@ fn cases(mut each: impl FnMut(&str, &Case)) {
 }
 
 #[test]
-fn lists_hold_the_nearest_and_need_the_rests() {
+fn lists_hold_the_nearest_and_need_rho() {
     let (mut held, mut held_plainly, mut lacking) = (0, 0, 0);
     cases(|name, case| {
         let book = Codebook::new(&case.columns, case.depth);
@@ -121,7 +119,7 @@ fn lists_hold_the_nearest_and_need_the_rests() {
         held_plainly += lists(case, case.prepare(&book, false)).1;
         lacking += lists(case, careless(case.prepare(&book, true))).0;
     });
-    println!("{held} entries, {held_plainly} by f32; {lacking} neighbours lacking without rests");
+    println!("{held} entries, {held_plainly} by f32; {lacking} neighbours lacking without rho");
     assert!(held <= held_plainly + held_plainly / 20, "{held} {held_plainly}: bytes add no entries");
     assert!(lacking > 100, "{lacking}");
 }
@@ -148,11 +146,18 @@ fn hits_are_within_the_limits_of_columns() {
             let (mut block, packed, errors) = prepared;
             let numbers: Vec<u32> = (0..COLUMNS as u32).collect();
             let columns = Columns { packed: &packed, errors: &errors, numbers: &numbers };
-            let own = Own::new(half_norms.clone());
-            let mut hits = Vec::new();
-            block.collect_both(&columns, COUNT, &own, &mut limits.clone(), &mut Sums::default(), &mut hits);
+            let terms = RowTerms::new(half_norms.clone());
+            let mut found = Vec::new();
+            block.collect_both(
+                &columns,
+                COUNT,
+                &terms,
+                &mut limits.clone(),
+                &mut Sums::default(),
+                &mut found,
+            );
             let mut is_hit = vec![false; ROWS * COLUMNS];
-            for hit in &hits {
+            for hit in &found {
                 is_hit[hit.row as usize * COLUMNS + hit.column as usize] = true;
             }
             for row in 0..ROWS {
@@ -167,7 +172,7 @@ fn hits_are_within_the_limits_of_columns() {
             }
         }
     });
-    println!("{lacking} hits lacking without rests");
+    println!("{lacking} hits lacking without rho");
     assert!(lacking > 100, "{lacking}");
 }
 
@@ -181,12 +186,11 @@ fn bytes_are_given_up_where_they_leave_too_much_open() {
         let numbers: Vec<u32> = (0..COLUMNS as u32).collect();
         let columns = Columns { packed: &packed, errors: &errors, numbers: &numbers };
         block.collect(&columns, None, &mut Sums::default());
-        let mut pays = Pays::always();
-        pays.learn(&packed, ROWS);
-        pays.packs()
+        packed.pays(ROWS)
     };
     assert!(pays(-1e30), "nothing is open");
     assert!(!pays(NO_LIMIT), "everything is open");
-    assert!(!Pays::new(10, 10_000, 64).packs() && !Pays::new(1000, 10, 64).packs());
-    assert!(!Pays::new(1000, 1000, 8).packs() && !Pays::new(1000, 1000, 5000).packs());
+    for (rows, columns, depth) in [(10, 10_000, 64), (1000, 10, 64), (1000, 1000, 8), (1000, 1000, 5000)] {
+        assert!(!trials_of_bytes(rows, columns, depth).is_due(), "{rows} {columns} {depth}");
+    }
 }
