@@ -21,6 +21,7 @@ pub mod lora;
 pub mod measure;
 pub mod neighbours;
 mod random;
+mod setters;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 #[doc(hidden)]
 pub mod shaders;
@@ -37,7 +38,7 @@ pub use device::wgpu;
 pub use device::{Adapter, Device, DeviceType, Limits, MatrixUnits, adapters};
 pub use error::{Error, Result};
 #[cfg(feature = "gpu")]
-pub use tile::product::units::{MatrixState, matrix_state};
+pub use tile::product::units::{UnitsState, units_state};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

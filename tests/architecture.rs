@@ -122,7 +122,7 @@ fn read_path(
 }
 
 /// Folders with a `reference.rs` are workload slices; device and tile lie below them.
-fn slices(files: &[(String, String)]) -> BTreeSet<String> {
+pub(crate) fn slices(files: &[(String, String)]) -> BTreeSet<String> {
     let folder = |path: &str| path.strip_prefix("src/")?.strip_suffix("/reference.rs").map(str::to_owned);
     files
         .iter()
@@ -235,7 +235,7 @@ fn relative(path: &Path) -> String {
 }
 
 #[track_caller]
-fn none_of(violations: &[String]) {
+pub(crate) fn none_of(violations: &[String]) {
     assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 

@@ -5,7 +5,7 @@
 
 use ndarray::{Array2, s};
 use tilefold::kmeans::{self, Fit, Init, Params};
-use tilefold::{Device, MatrixState, matrix_state};
+use tilefold::{Device, UnitsState, units_state};
 
 use crate::kmeans_exact::*;
 use crate::support::backends;
@@ -111,10 +111,10 @@ fn a_fault_in_the_self_test_turns_the_units_off() {
     for size in [8, 16] {
         for fault in ["narrow sums", "lost products", "doubled sums"] {
             let device = backends::gpu().with_plain_matrices(size);
-            assert!(matches!(matrix_state(&device).unwrap(), MatrixState::Passed(_)));
+            assert!(matches!(units_state(&device).unwrap(), UnitsState::Passed(_)));
             device.plant_matrix_fault(fault);
-            let state = matrix_state(&device).unwrap();
-            assert!(matches!(&state, MatrixState::Failed(_, _)), "{fault}: {state:?}");
+            let state = units_state(&device).unwrap();
+            assert!(matches!(&state, UnitsState::Failed(_, _)), "{fault}: {state:?}");
             println!("{size}, {fault}: {state:?}");
             let points = cases::uniform(200, 20, 1.0, 3);
             let fit = once(&device, &points, 40);
@@ -129,7 +129,7 @@ fn a_fault_in_the_self_test_turns_the_units_off() {
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
 fn the_switch_decides() {
     let off = backends::gpu().with_matrix_units(false);
-    assert_eq!(matrix_state(&off).unwrap(), MatrixState::Absent);
+    assert_eq!(units_state(&off).unwrap(), UnitsState::Absent);
     assert_eq!(once(&off, &cases::uniform(200, 20, 1.0, 3), 40).screened, 0.0);
-    assert_eq!(matrix_state(&Device::cpu().with_matrix_units(true)).unwrap(), MatrixState::Absent);
+    assert_eq!(units_state(&Device::cpu().with_matrix_units(true)).unwrap(), UnitsState::Absent);
 }

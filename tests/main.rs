@@ -4,11 +4,12 @@
 //! - What must hold on every backend: a plain `fn what(device: &Device)` in the slice's file (`kmeans.rs`,
 //!   `distance.rs`, ...), listed in that file's `on_every_backend!`. New slice: new file, one line below.
 //! - Shader text, WGSL structs, naga's outputs: `shaders.rs`. The command: `cli.rs`. Who may import whom:
-//!   `architecture.rs`. Private functions: `#[cfg(test)] mod tests` beside them in `src`.
+//!   `architecture.rs`, and who stands above whom: `circles.rs`. Private functions: `#[cfg(test)] mod tests` beside them in `src`.
 //! - Made-up data and its sizes: `support/cases.rs`. A comparison, with the fault that it must catch:
 //!   `support/compare.rs` and `support/comparator_faults.rs`.
 
 mod architecture;
+mod circles;
 mod cli;
 mod cli_stopped;
 mod devices;

@@ -23,7 +23,7 @@ on_every_backend!(
     sets_filters_and_farthest_have_the_bits_of_the_reference,
     windows_change_no_bit,
     near_ties_are_decided_in_f64,
-    near_ties_fail_without_recheck,
+    near_ties_fail_without_bound,
     infinite_divergences_come_last,
     values_beyond_the_type_come_last,
     numbers_of_all_sizes_are_exact,
@@ -249,7 +249,7 @@ fn near_ties_are_decided_in_f64(device: &Device) {
 }
 
 /// The check above must be able to fail: without the bound the errors of `f32` decide.
-fn near_ties_fail_without_recheck(device: &Device) {
+fn near_ties_fail_without_bound(device: &Device) {
     if cfg!(not(feature = "test-hooks")) {
         return;
     }

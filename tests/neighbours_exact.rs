@@ -10,7 +10,7 @@ use crate::neighbours::{SCREENED, value, wide};
 use crate::support::backends::on_every_backend;
 use crate::support::cases::uniform;
 
-on_every_backend!(near_ties_are_decided_in_f64, near_ties_fail_without_recheck);
+on_every_backend!(near_ties_are_decided_in_f64, near_ties_fail_without_bound);
 
 const COUNT: usize = 5;
 
@@ -100,14 +100,14 @@ pub trait Spoiled: Sized {
 #[cfg(feature = "test-hooks")]
 impl Spoiled for Params {
     fn spoiled(self) -> Self {
-        self.without_recheck()
+        self.without_bound()
     }
 }
 
 #[cfg(feature = "test-hooks")]
 impl Spoiled for RadiusParams {
     fn spoiled(self) -> Self {
-        self.without_recheck()
+        self.without_bound()
     }
 }
 
@@ -134,7 +134,7 @@ fn near_ties_are_decided_in_f64(device: &Device) {
 
 /// The check above must be able to fail: without the bound the errors of `f32` decide. Matrix units see many of these points
 /// as equal and list them all; `neighbours_matrix.rs` has ties for them.
-fn near_ties_fail_without_recheck(device: &Device) {
+fn near_ties_fail_without_bound(device: &Device) {
     if cfg!(not(feature = "test-hooks")) {
         return;
     }

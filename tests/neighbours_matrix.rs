@@ -16,7 +16,7 @@ use crate::support::matrix::{self, on_both};
 
 on_both! {
     neighbours_hold_at_every_boundary_of_the_tiles, many_steps_of_columns_are_exact,
-    near_ties_are_decided_in_f64, near_ties_fail_without_recheck, exact_ties_go_to_the_lowest_index,
+    near_ties_are_decided_in_f64, near_ties_fail_without_bound, exact_ties_go_to_the_lowest_index,
     neighbours_hold_under_offsets_and_scales, neighbours_hold_for_features_of_mixed_scales,
     neighbours_hold_beside_outliers, filters_and_a_set_with_itself_are_exact, windows_change_no_bit,
     same_bits_as_without, what_is_lost_goes_on_in_f32, too_many_lost_end_the_screen
@@ -106,7 +106,7 @@ fn near_ties_are_decided_in_f64(device: &Device) {
 
 /// The check above must be able to fail: without the bound the errors of `f16` decide. Points that it holds for equal are
 /// all listed, so they differ by more here.
-fn near_ties_fail_without_recheck(device: &Device) {
+fn near_ties_fail_without_bound(device: &Device) {
     for depth in [24, 150] {
         let ties = NearTies::apart(depth, NOISES[1], depth as u64);
         for metric in SCREENED {

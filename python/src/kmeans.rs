@@ -39,7 +39,7 @@ pub(crate) struct Fit {
 /// What a fit is asked for, besides points and weights.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
-struct Asked<'py> {
+struct Request<'py> {
     n_clusters: usize,
     /// First centroids of each run; without them k-means++.
     starts: Option<Vec<PyReadonlyArray2<'py, f64>>>,
@@ -49,7 +49,7 @@ struct Asked<'py> {
     seed: u64,
 }
 
-impl Asked<'_> {
+impl Request<'_> {
     fn params(&self, weights: Option<&PyReadonlyArray1<f64>>, is_single: bool, cancel: &Cancel) -> Params {
         let params = Params::new(self.n_clusters)
             .n_init(self.n_init)
@@ -65,27 +65,27 @@ impl Asked<'_> {
     }
 }
 
-/// Fits. `asked` is a dictionary with the fields of `Asked`; `callback(run, iteration, inertia, changed, shift)` is called
+/// Fits. `request` is a dictionary with the fields of `Request`; `callback(run, iteration, inertia, changed, shift)` is called
 /// after each iteration and stops the fit where it answers True.
 #[pyfunction]
-#[pyo3(signature = (x, weights, asked, selector, callback=None))]
+#[pyo3(signature = (x, weights, request, selector, callback=None))]
 pub(crate) fn fit<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
     weights: Option<PyReadonlyArray1<'py, f64>>,
-    asked: &Bound<'py, PyAny>,
+    request: &Bound<'py, PyAny>,
     selector: &str,
     callback: Option<Py<PyAny>>,
 ) -> PyResult<Fit> {
     guarded(|| {
         let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
-        let asked: Asked = asked.extract()?;
-        let mut params = asked.params(weights.as_ref(), table.is_single(), &cancel);
+        let request: Request = request.extract()?;
+        let mut params = request.params(weights.as_ref(), table.is_single(), &cancel);
         let raised = Arc::new(Mutex::new(None));
         if let Some(callback) = callback {
-            params.callback = Some(told(callback, Arc::clone(&raised)));
+            params.callback = Some(reporter(callback, Arc::clone(&raised)));
         }
-        let starts: Option<Vec<Array2<f64>>> = asked
+        let starts: Option<Vec<Array2<f64>>> = request
             .starts
             .as_ref()
             .map(|starts| starts.iter().map(|start| start.as_array().to_owned()).collect());
@@ -130,7 +130,7 @@ fn best_fit(
 }
 
 /// The library's callback from Python's; an exception stops the fit and is kept.
-fn told(callback: Py<PyAny>, raised: Arc<Mutex<Option<PyErr>>>) -> kmeans::Callback {
+fn reporter(callback: Py<PyAny>, raised: Arc<Mutex<Option<PyErr>>>) -> kmeans::Callback {
     Arc::new(move |progress: &Progress| {
         let Progress { run, iteration, inertia, changed, shift, .. } = *progress;
         let answer =

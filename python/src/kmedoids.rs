@@ -36,7 +36,7 @@ pub(crate) struct MedoidsFit {
 /// What a clustering is asked for, besides what is clustered.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
-struct Asked {
+struct Request {
     n_clusters: usize,
     method: String,
     /// A name, or None with `first`.
@@ -53,7 +53,7 @@ struct Asked {
     max_bytes: Option<u64>,
 }
 
-impl Asked {
+impl Request {
     fn params(self, cancel: &Cancel) -> PyResult<Params> {
         let method = match self.method.as_str() {
             "fasterpam" => Method::FasterPam,
@@ -91,22 +91,22 @@ fn unknown(argument: &str, got: &str) -> PyErr {
     PyValueError::new_err(format!("{argument}: expected one of k-medoids, got {got:?}"))
 }
 
-/// Clusters the rows of x by their distances under `metric`, or with None the objects of the square matrix x. `asked` is a
-/// dictionary with the fields of `Asked`.
+/// Clusters the rows of x by their distances under `metric`, or with None the objects of the square matrix x. `request` is a
+/// dictionary with the fields of `Request`.
 #[pyfunction]
-#[pyo3(signature = (x, metric, parameters, asked, selector))]
+#[pyo3(signature = (x, metric, parameters, request, selector))]
 pub(crate) fn fit_medoids<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
     metric: Option<&str>,
     parameters: &Bound<'py, PyDict>,
-    asked: &Bound<'py, PyAny>,
+    request: &Bound<'py, PyAny>,
     selector: &str,
 ) -> PyResult<MedoidsFit> {
     guarded(|| {
         let (table, device, cancel) = (Table::take("X", x)?, devices::device(py, selector)?, Cancel::new());
-        let asked: Asked = asked.extract()?;
-        let mut params = asked.params(&cancel)?;
+        let request: Request = request.extract()?;
+        let mut params = request.params(&cancel)?;
         if let Some(metric) = metric {
             let metric: Metric = metric.parse().map_err(to_python)?;
             params = params.metric(with_parameters(distance::Params::new(metric), parameters)?);

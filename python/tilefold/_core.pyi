@@ -72,7 +72,7 @@ class Fit:
 def fit(
     x: Any,
     weights: NDArray[np.float64] | None,
-    asked: dict[str, Any],
+    request: dict[str, Any],
     selector: str,
     callback: Callable[[int, int, float, int, float], Any] | None = None,
 ) -> Fit: ...
@@ -101,7 +101,7 @@ class MedoidsFit:
     def device(self) -> str: ...
 
 def fit_medoids(
-    x: Any, metric: str | None, parameters: dict[str, Any], asked: dict[str, Any], selector: str
+    x: Any, metric: str | None, parameters: dict[str, Any], request: dict[str, Any], selector: str
 ) -> MedoidsFit: ...
 @final
 class LoraAdapter:

@@ -63,15 +63,15 @@ fn adapter_json(adapter: &Adapter) -> Value {
 /// The matrix units of an adapter and how their self-test ended.
 #[cfg(feature = "gpu")]
 fn matrix_units(adapter: &Adapter) -> String {
-    use crate::{MatrixState, matrix_state};
+    use crate::{UnitsState, units_state};
     let Some(units) = adapter.limits.matrix else { return "none that can be used".into() };
     let size = units.size;
     let units = format!("{size}x{size}x{size}, f16 to f32");
     let opened = Device::gpu(&adapter.index.to_string());
-    match opened.and_then(|device| matrix_state(&device.with_matrix_units(true))) {
-        Ok(MatrixState::Passed(_)) => format!("{units}, self-test passed"),
-        Ok(MatrixState::Failed(_, reason)) => format!("{units}, off: self-test failed: {reason}"),
-        Ok(MatrixState::Absent) => "off: the device opens only without them".into(),
+    match opened.and_then(|device| units_state(&device.with_matrix_units(true))) {
+        Ok(UnitsState::Passed(_)) => format!("{units}, self-test passed"),
+        Ok(UnitsState::Failed(_, reason)) => format!("{units}, off: self-test failed: {reason}"),
+        Ok(UnitsState::Absent) => "off: the device opens only without them".into(),
         Err(error) => format!("{units}, off: {error}"),
     }
 }

@@ -10,7 +10,7 @@ use ndarray::ArrayView2;
 use rayon::prelude::*;
 
 use super::columns::{NO_BIT, add_extents, add_sums};
-use super::element::Element;
+use super::points::Element;
 use super::points::{Points, each_element};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};

@@ -5,12 +5,12 @@
 
 mod columns;
 mod csv;
-mod element;
 pub(crate) mod frame;
 mod idx;
 pub(crate) mod memory;
 mod npy;
 mod npz;
+mod open;
 pub(crate) mod points;
 #[cfg(feature = "cli")]
 pub(crate) mod records;
@@ -21,7 +21,8 @@ mod vecs;
 mod write;
 
 pub use npz::{CompressedRows, write_csr_npz_to};
+pub use open::read_vector_f64;
 pub use points::{ElementType, Points};
 pub use sparse::{Indices, SparseRows, SparseValues};
-pub use table::{ReadOptions, Table, read_vector_f64};
+pub use table::{ReadOptions, Table};
 pub use write::{AtomicFile, NpyElement, NpyRowWriter, write_csv, write_csv_to, write_npy, write_npy_to};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::buffers::{DeviceBuffer, Kind, Lease, Owner, Slice};
 use super::context::{Gpu, Live, lock};
 use super::flight::{Finished, InFlight, Reads, TICKS_BYTES};
-use super::pipelines::Pipeline;
+use super::pipeline_cache::Pipeline;
 use super::profile::Stage;
 use crate::error::Result;
 
@@ -149,7 +149,7 @@ impl<'a> Batch<'a> {
 
     /// Hands the steps to the device without waiting for them.
     pub(crate) fn submit(self) -> Result<()> {
-        if self.gpu.is_profiled() {
+        if self.gpu.profile().is_on() {
             return self.perform(&[], true, |_| ()).map(|_| ());
         }
         self.launch(&[], false).map(|_| ())
@@ -173,7 +173,7 @@ impl<'a> Batch<'a> {
         ranges: &[(&DeviceBuffer, Range<u64>)],
         take: impl FnOnce(&[&[u8]]) -> R,
     ) -> Result<R> {
-        let is_timed = self.gpu.is_profiled();
+        let is_timed = self.gpu.profile().is_on();
         self.perform(ranges, is_timed, take).map(|finished| finished.taken)
     }
 
@@ -189,7 +189,7 @@ impl<'a> Batch<'a> {
         let is_timed = is_timed && has_dispatches && self.live.limits.has_timestamps;
         let finished = self.launch(ranges, is_timed)?.finish(take)?;
         if has_dispatches {
-            gpu.record_batch(stage, finished.elapsed);
+            gpu.profile().add_batch(stage, finished.elapsed);
         }
         Ok(finished)
     }

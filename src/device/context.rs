@@ -14,8 +14,7 @@ use super::faults::LossFlag;
 #[cfg(any(test, feature = "test-hooks"))]
 use super::faults::{Fault, Faults};
 use super::limits::{Caps, Limits, MatrixUnits, MatrixUse};
-use super::pipeline_cache::DiskCache;
-use super::pipelines::PipelineMap;
+use super::pipeline_cache::{DiskCache, PipelineMap};
 use super::profile::Recorder;
 use super::selector;
 use crate::error::{Error, Result};
@@ -250,6 +249,11 @@ impl Gpu {
         tracing::warn!(device = context.name, "device re-created after a loss");
         *live = Arc::new(opened);
         Ok(())
+    }
+
+    /// What takes profiles of the work on this device.
+    pub(crate) fn profile(&self) -> &Recorder {
+        &self.context.profile
     }
 
     /// Bytes of the budget that nobody holds at the moment: all handles of one GPU share its memory.

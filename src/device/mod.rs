@@ -1,10 +1,11 @@
 //! Devices: what work runs on, and everything that knows wgpu.
 //!
 //! A [`Device`] is one of three backends, or `auto`, which decides between CPU and GPU once it knows how much work
-//! there is. Inside the crate a GPU is a `Gpu`: buffers from a pool under a budget, kernels compiled once, work
+//! there is (`backend`). Inside the crate a GPU is a `Gpu`: buffers from a pool under a budget, kernels compiled once, work
 //! recorded in a `Batch`, every call under error scopes.
 
 mod adapters;
+mod backend;
 #[cfg(feature = "gpu")]
 mod batch;
 #[cfg(feature = "gpu")]
@@ -13,7 +14,6 @@ mod buffers;
 pub(crate) mod cache_file;
 #[cfg(feature = "gpu")]
 mod context;
-mod cpu_pool;
 #[cfg(feature = "gpu")]
 mod faults;
 #[cfg(feature = "gpu")]
@@ -33,8 +33,6 @@ mod pipelines;
 mod profile;
 #[cfg(feature = "gpu")]
 mod readback;
-#[cfg(feature = "gpu")]
-mod retry;
 #[cfg(any(feature = "gpu", test))]
 mod selector;
 #[cfg(feature = "gpu")]
@@ -59,14 +57,14 @@ pub use wgpu;
 #[cfg(feature = "gpu")]
 pub use wgpu::{Buffer as RawBuffer, CommandEncoder};
 
-pub(crate) use cpu_pool::CpuPool;
+pub(crate) use backend::{Backend, CpuPool, Prediction};
 #[cfg(feature = "gpu")]
 pub(crate) use {
     batch::{Arena, Batch},
     buffers::{DeviceBuffer, Slice},
     context::Gpu,
     pacer::Pacer,
-    pipelines::Pipeline,
+    pipeline_cache::Pipeline,
     profile::Stage,
 };
 
@@ -99,40 +97,6 @@ enum Choice {
     Gpu(Gpu),
     #[cfg(feature = "gpu")]
     Auto(Arc<OnceLock<Option<Gpu>>>),
-}
-
-/// What a workload expects to cost, as `auto` needs it to choose.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "without a GPU there is nothing to choose"))]
-pub(crate) struct Prediction {
-    /// Floating-point operations of all passes.
-    pub(crate) flops: f64,
-    /// Bytes to bring to the device.
-    pub(crate) upload_bytes: f64,
-}
-
-/// The backend that performs a workload.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Backend<'a> {
-    /// The formula in f64, plain loops.
-    Reference,
-    /// The fast path on the processor.
-    Cpu(&'a CpuPool),
-    /// The fast path on a GPU.
-    #[cfg(feature = "gpu")]
-    Gpu(&'a Gpu),
-}
-
-impl Backend<'_> {
-    /// The backend in words, as [`Device::name`] gives them.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Reference => "reference".into(),
-            Self::Cpu(pool) => cpu_name(pool),
-            #[cfg(feature = "gpu")]
-            Self::Gpu(gpu) => gpu.name(),
-        }
-    }
 }
 
 impl Device {
@@ -248,13 +212,13 @@ impl Device {
     pub fn name(&self) -> String {
         match &self.choice {
             Choice::Reference => "reference".into(),
-            Choice::Cpu => cpu_name(&self.pool),
+            Choice::Cpu => self.pool.name(),
             #[cfg(feature = "gpu")]
             Choice::Gpu(gpu) => gpu.name(),
             #[cfg(feature = "gpu")]
             Choice::Auto(found) => {
                 let gpu = found.get_or_init(|| self.find()).as_ref();
-                format!("auto: {}", gpu.map_or_else(|| cpu_name(&self.pool), Gpu::name))
+                format!("auto: {}", gpu.map_or_else(|| self.pool.name(), Gpu::name))
             }
         }
     }
@@ -307,56 +271,6 @@ impl Device {
         }
     }
 
-    /// Who performs work of this size: `self`, or for `auto` whoever is predicted to end first.
-    pub(crate) fn resolve(&self, predicted: &Prediction) -> Backend<'_> {
-        #[cfg(not(feature = "gpu"))]
-        let _ = predicted;
-        match &self.choice {
-            Choice::Reference => Backend::Reference,
-            Choice::Cpu => Backend::Cpu(&self.pool),
-            #[cfg(feature = "gpu")]
-            Choice::Gpu(gpu) => Backend::Gpu(gpu),
-            #[cfg(feature = "gpu")]
-            Choice::Auto(found) => {
-                // Small work must not even wait for a driver to load.
-                let gpu = predicted
-                    .favours_gpu(self.pool.threads())
-                    .then(|| found.get_or_init(|| self.find()).as_ref());
-                gpu.flatten().map_or(Backend::Cpu(&self.pool), Backend::Gpu)
-            }
-        }
-    }
-
-    /// This device's processor, whatever performs its work.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn processor(&self) -> Backend<'_> {
-        Backend::Cpu(&self.pool)
-    }
-
-    /// Runs `work` on this device, and where a GPU fails for good and this device falls back, all of it once more on the CPU:
-    /// for work whose parts are to be of one device. Also names the CPU then.
-    pub(crate) fn all_on_one<R>(&self, work: impl Fn(&Self) -> Result<R>) -> Result<(R, Option<String>)> {
-        let outcome = work(&self.clone().without_fallback());
-        #[cfg(feature = "gpu")]
-        if let Err(error) = &outcome
-            && let Some(gpu) = self.opened_gpu()
-            && self.falls_back_after(error)
-        {
-            return Ok((work(&self.without_gpu())?, Some(self.cpu_after(gpu))));
-        }
-        Ok((outcome?, None))
-    }
-
-    /// The threads that do the host's part of any work.
-    pub(crate) fn host_pool(&self) -> CpuPool {
-        self.pool.clone()
-    }
-
-    /// Whether this is the definition of every result.
-    pub(crate) fn is_reference(&self) -> bool {
-        matches!(self.choice, Choice::Reference)
-    }
-
     fn new(choice: Choice) -> Self {
         Self {
             choice,
@@ -392,23 +306,6 @@ impl Device {
         let gpu = Gpu::open_best_hardware()?.with_caps(self.caps);
         tracing::info!(device = gpu.name(), "auto found a GPU");
         Some(gpu)
-    }
-}
-
-impl Prediction {
-    /// Whether a GPU is expected to end before `threads` threads do: upload at 8 GB/s, 1 TFLOP/s and 20 ms to get
-    /// going, against 50 GFLOP/s per thread.
-    #[cfg(feature = "gpu")]
-    fn favours_gpu(&self, threads: usize) -> bool {
-        let gpu_seconds = self.upload_bytes / 8e9 + self.flops / 1e12 + 0.02;
-        gpu_seconds < self.flops / (50e9 * threads as f64)
-    }
-}
-
-fn cpu_name(pool: &CpuPool) -> String {
-    match pool.threads() {
-        1 => "cpu (1 thread)".into(),
-        threads => format!("cpu ({threads} threads)"),
     }
 }
 

@@ -1,17 +1,40 @@
-//! Compiled pipelines kept on disk, where the backend has a pipeline cache (Vulkan).
+//! Compiled kernels: what a device keeps of each, and those kept on disk, where the backend has a pipeline cache (Vulkan).
 //!
 //! One file per adapter in the user's cache folder, with a checksum of its own: drivers check the header of what
 //! they are given but trust the rest. Whatever goes wrong here costs time only, so failures are logged and ignored.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cache_file::{self, CacheFile, Loaded};
+use crate::kernel::Binding;
 
 const FILE: CacheFile = CacheFile { magic: b"tilefold pipelines 1\n", max_bytes: 256 << 20 };
 
 /// Set to anything, it switches the file off.
 const SWITCH: &str = "TILEFOLD_NO_PIPELINE_CACHE";
+
+/// A compiled kernel of one generation of a device.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(super) name: &'static str,
+    pub(super) raw: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) bindings: Vec<Binding>,
+    pub(super) generation: u64,
+}
+
+impl Pipeline {
+    /// Whether the last argument is the parameter struct.
+    pub(super) fn has_params(&self) -> bool {
+        self.bindings.last() == Some(&Binding::Uniform)
+    }
+}
+
+/// Compiled kernels by name, entry point and hash of the text.
+pub(super) type PipelineMap = HashMap<(&'static str, &'static str, u64), Arc<Pipeline>>;
 
 /// A device's pipeline cache with the file it is saved to.
 pub(super) struct DiskCache {

@@ -1,35 +1,15 @@
 //! Kernels compiled once per device: from rendered WGSL to a pipeline with an explicit layout.
 
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, Gpu, Live, lock};
+use super::pipeline_cache::Pipeline;
 use super::spirv;
 use crate::error::Result;
 use crate::kernel::{Binding, Kernel};
-
-/// A compiled kernel of one generation of a device.
-#[derive(Debug)]
-pub(crate) struct Pipeline {
-    pub(super) name: &'static str,
-    pub(super) raw: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
-    pub(super) bindings: Vec<Binding>,
-    pub(super) generation: u64,
-}
-
-impl Pipeline {
-    /// Whether the last argument is the parameter struct.
-    pub(super) fn has_params(&self) -> bool {
-        self.bindings.last() == Some(&Binding::Uniform)
-    }
-}
-
-/// Compiled kernels by name, entry point and hash of the text.
-pub(super) type PipelineMap = HashMap<(&'static str, &'static str, u64), Arc<Pipeline>>;
 
 impl Gpu {
     /// The compiled `kernel`, from the cache where it was compiled before.
@@ -57,7 +37,7 @@ impl Gpu {
         // kernel, the first one stays.
         let begin = Instant::now();
         let compiled = Arc::new(compile(context, &live, kernel, OPERATION)?);
-        self.record_compilation(begin);
+        self.profile().add_compilation(begin);
         Ok(Arc::clone(lock(&live.pipelines).entry(key).or_insert(compiled)))
     }
 }

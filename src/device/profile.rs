@@ -4,10 +4,8 @@
 //! not.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use super::context::{Gpu, lock};
 
 /// What a batch is part of: a profile adds its time up by this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,44 +54,49 @@ pub(crate) struct Profile {
 }
 
 /// The profile being taken, if any.
-pub(super) type Recorder = Mutex<Option<Profile>>;
+#[derive(Default)]
+pub(crate) struct Recorder(Mutex<Option<Profile>>);
 
-impl Gpu {
-    /// Begins a profile of all work on this device, whichever thread does it.
-    pub(crate) fn start_profile(&self) {
-        *lock(&self.context.profile) = Some(Profile::default());
+impl Recorder {
+    /// Begins a profile of all work on the device, whichever thread does it.
+    pub(crate) fn start(&self) {
+        *self.profile() = Some(Profile::default());
     }
 
     /// Ends the profile.
-    pub(crate) fn end_profile(&self) -> Profile {
-        lock(&self.context.profile).take().unwrap_or_default()
+    pub(crate) fn end(&self) -> Profile {
+        self.profile().take().unwrap_or_default()
     }
 
     /// Whether a profile is being taken.
-    pub(crate) fn is_profiled(&self) -> bool {
-        lock(&self.context.profile).is_some()
+    pub(crate) fn is_on(&self) -> bool {
+        self.profile().is_some()
     }
 
     /// Adds what a batch took.
-    pub(super) fn record_batch(&self, stage: Stage, elapsed: Duration) {
-        if let Some(profile) = lock(&self.context.profile).as_mut() {
+    pub(super) fn add_batch(&self, stage: Stage, elapsed: Duration) {
+        if let Some(profile) = self.profile().as_mut() {
             *profile.kernel_seconds.entry(stage).or_default() += elapsed.as_secs_f64();
             profile.submissions += 1;
         }
     }
 
     /// Adds a compilation that began at `begin` and ends now.
-    pub(super) fn record_compilation(&self, begin: Instant) {
-        if let Some(profile) = lock(&self.context.profile).as_mut() {
+    pub(super) fn add_compilation(&self, begin: Instant) {
+        if let Some(profile) = self.profile().as_mut() {
             profile.compile_seconds += begin.elapsed().as_secs_f64();
         }
     }
 
     /// Adds a copy to the device that began at `begin` and ends now.
-    pub(super) fn record_upload(&self, begin: Instant, bytes: usize) {
-        if let Some(profile) = lock(&self.context.profile).as_mut() {
+    pub(super) fn add_upload(&self, begin: Instant, bytes: usize) {
+        if let Some(profile) = self.profile().as_mut() {
             profile.upload_seconds += begin.elapsed().as_secs_f64();
             profile.upload_bytes += bytes as u64;
         }
+    }
+
+    fn profile(&self) -> MutexGuard<'_, Option<Profile>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

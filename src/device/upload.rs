@@ -69,7 +69,7 @@ impl Gpu {
         }
         let begin = Instant::now();
         context.guarded(&live, OPERATION, 0, || write_padded(&live, &buffer.lease.raw, offset, bytes))?;
-        self.record_upload(begin, bytes.len());
+        self.profile().add_upload(begin, bytes.len());
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Gpu {
             self.copy_chunk(&live, &mut staging, buffer, at..at + bytes.next_multiple_of(4) as u64)?;
             ring.push_back(staging);
         }
-        self.record_upload(begin, total);
+        self.profile().add_upload(begin, total);
         Ok(())
     }
 

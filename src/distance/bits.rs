@@ -1,8 +1,7 @@
 //! Rows of packed bits, as words of 32.
 
-use super::Tables;
 use super::metric::Metric;
-use super::zeroed;
+use super::tables::{Tables, zeroed};
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::error::{Error, Result};
@@ -15,7 +14,7 @@ pub(super) struct Bits {
     pub depth: usize,
     pub x: Vec<u32>,
     /// `None`: X itself.
-    y: Option<Vec<u32>>,
+    pub y: Option<Vec<u32>>,
 }
 
 impl Bits {
@@ -33,14 +32,6 @@ impl Bits {
     /// The words of the table that columns of the result belong to.
     pub(super) fn y(&self) -> &[u32] {
         self.y.as_ref().unwrap_or(&self.x)
-    }
-
-    /// What [`Operands::of_bits`](super::operands::Operands::of_bits) made of bits, as bits again.
-    #[cfg(feature = "gpu")]
-    pub(super) fn of_operands(operands: &super::operands::Operands<f32>) -> Self {
-        let words = |rows: &[f32]| bytemuck::cast_slice(rows).to_vec();
-        let y = (!operands.is_with_itself()).then(|| words(&operands.y().rows));
-        Self { metric: operands.metric, depth: operands.depth, x: words(&operands.x.rows), y }
     }
 
     /// Both tables, the second where it is another one.

@@ -44,7 +44,7 @@ impl<'a> GpuOrCpu<'a> {
                 Err(error) if self.device.falls_back_after(&error) => {
                     let operands = self.engine.give_up();
                     let is_packed = operands.metric.domain() == Domain::Packed;
-                    let bits = is_packed.then(|| Bits::of_operands(operands));
+                    let bits = is_packed.then(|| operands.to_bits());
                     self.rest = Some(Rest { first_row, bits });
                 }
                 outcome => return outcome,

@@ -263,6 +263,59 @@ impl FromStr for Metric {
     }
 }
 
+/// How a result follows from rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `|x|^2 + |y|^2 - 2 x.y`, entries that lose digits by differences.
+    Expanded,
+    /// `x.y`.
+    Product,
+    /// `x.y` of 0 and 1, with the number of ones in each row.
+    Counts,
+    /// Something added up feature by feature.
+    Steps,
+    /// An angle between places.
+    Angle,
+}
+
+impl Form {
+    /// Packed bits have no operands of this kind.
+    pub(super) fn of(metric: Metric) -> Self {
+        match metric {
+            Metric::SquaredEuclidean
+            | Metric::Euclidean
+            | Metric::Cosine
+            | Metric::Correlation
+            | Metric::StandardizedEuclidean
+            | Metric::Mahalanobis
+            | Metric::Hellinger => Self::Expanded,
+            Metric::InnerProduct => Self::Product,
+            Metric::Jaccard
+            | Metric::Dice
+            | Metric::RogersTanimoto
+            | Metric::RussellRao
+            | Metric::SokalSneath
+            | Metric::Yule
+            | Metric::Matching => Self::Counts,
+            Metric::Haversine => Self::Angle,
+            _ => Self::Steps,
+        }
+    }
+}
+
+/// Whether a result is the root of a squared distance.
+pub(super) fn is_root(metric: Metric) -> bool {
+    matches!(
+        metric,
+        Metric::Euclidean | Metric::StandardizedEuclidean | Metric::Mahalanobis | Metric::Hellinger
+    )
+}
+
+/// Whether results are half the squared distance of unit rows.
+pub(super) fn is_direction(metric: Metric) -> bool {
+    matches!(metric, Metric::Cosine | Metric::Correlation)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

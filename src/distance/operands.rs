@@ -18,17 +18,17 @@
 //! In `f64` they are the input itself, and `difference_scale` is applied to the difference. `f32` rows smaller than
 //! 2^-126 of the data's spread may be flushed to zero: an absolute error of that size.
 
-use std::borrow::Cow;
-
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::metric::Metric;
+#[cfg(feature = "gpu")]
+use super::bits::Bits;
+use super::metric::{Form, Metric, is_direction, is_root};
 use super::params::Constants;
 use super::real::{Real, is_result, refused_result};
-use super::rows::{Centring, around_origin, checked_rows, norms, plain, ratio_scale};
+use super::rows::{Centring, Side, around_origin, checked_rows, plain, ratio_scale};
+use super::tables::{Tables, zeroed};
 use super::transform::{self, Transform};
-use super::{Tables, zeroed};
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{self, power_of_two, raw_row, widen_row};
@@ -36,100 +36,6 @@ use crate::error::{Error, Result};
 
 /// Most features that `f32` counts without rounding.
 const MOST_COUNTED: usize = 1 << 24;
-
-/// How a result follows from rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// `|x|^2 + |y|^2 - 2 x.y`, entries that lose digits by differences.
-    Expanded,
-    /// `x.y`.
-    Product,
-    /// `x.y` of 0 and 1, with the number of ones in each row.
-    Counts,
-    /// Something added up feature by feature.
-    Steps,
-    /// An angle between places.
-    Angle,
-}
-
-impl Form {
-    /// Packed bits have no operands of this kind.
-    pub(super) fn of(metric: Metric) -> Self {
-        match metric {
-            Metric::SquaredEuclidean
-            | Metric::Euclidean
-            | Metric::Cosine
-            | Metric::Correlation
-            | Metric::StandardizedEuclidean
-            | Metric::Mahalanobis
-            | Metric::Hellinger => Self::Expanded,
-            Metric::InnerProduct => Self::Product,
-            Metric::Jaccard
-            | Metric::Dice
-            | Metric::RogersTanimoto
-            | Metric::RussellRao
-            | Metric::SokalSneath
-            | Metric::Yule
-            | Metric::Matching => Self::Counts,
-            Metric::Haversine => Self::Angle,
-            _ => Self::Steps,
-        }
-    }
-}
-
-/// Whether a result is the root of a squared distance.
-pub(super) fn is_root(metric: Metric) -> bool {
-    matches!(
-        metric,
-        Metric::Euclidean | Metric::StandardizedEuclidean | Metric::Mahalanobis | Metric::Hellinger
-    )
-}
-
-/// Whether results are half the squared distance of unit rows.
-pub(super) fn is_direction(metric: Metric) -> bool {
-    matches!(metric, Metric::Cosine | Metric::Correlation)
-}
-
-/// One table, prepared.
-#[derive(Debug)]
-pub(super) struct Side<'a, T: Real> {
-    /// Row-major operands of the tile.
-    pub rows: Cow<'a, [T]>,
-    /// Row-major originals where they differ from `rows`.
-    originals: Option<Cow<'a, [T]>>,
-    /// What the originals leave of values that need more bits; empty where they need none.
-    pub lows: Vec<T>,
-    /// One number for each row: squared lengths, numbers of ones, cosines; or none.
-    pub norms: Vec<T>,
-}
-
-impl<'a, T: Real> Side<'a, T> {
-    pub(super) fn with_norms(depth: usize, rows: Vec<T>, originals: Option<Cow<'a, [T]>>) -> Self {
-        let norms = norms(&rows, depth);
-        Self { rows: rows.into(), originals, lows: Vec::new(), norms }
-    }
-
-    pub(super) fn without_norms(rows: Cow<'a, [T]>) -> Self {
-        Self { rows, originals: None, lows: Vec::new(), norms: Vec::new() }
-    }
-
-    /// What differences are taken of.
-    pub(super) fn originals(&self) -> &[T] {
-        self.originals.as_ref().unwrap_or(&self.rows)
-    }
-
-    /// Number of rows.
-    #[cfg(feature = "gpu")]
-    pub(super) fn count(&self, depth: usize) -> usize {
-        self.rows.len() / depth
-    }
-
-    /// Whether the originals differ from the rows.
-    #[cfg(feature = "gpu")]
-    pub(super) fn has_originals(&self) -> bool {
-        self.originals.is_some()
-    }
-}
 
 /// Both tables, and the factors that bring a tile's value back to input units.
 #[derive(Debug)]
@@ -355,11 +261,21 @@ impl<'a, T: Real> Operands<'a, T> {
 #[cfg(feature = "gpu")]
 impl Operands<'static, f32> {
     /// Words of bits, for the GPU: their patterns stand in `f32`, and nothing is computed with those.
-    pub(super) fn of_bits(bits: super::bits::Bits) -> Self {
+    pub(super) fn of_bits(bits: Bits) -> Self {
         let (metric, depth) = (bits.metric, bits.depth);
         let (x, y) = bits.into_tables();
         let side = |words: Vec<u32>| Side::without_norms(bytemuck::cast_vec::<u32, f32>(words).into());
         Self::of(metric, depth, side(x), y.map(side), [1.0, 1.0])
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl Operands<'_, f32> {
+    /// What [`Operands::of_bits`] made of bits, as bits again.
+    pub(super) fn to_bits(&self) -> Bits {
+        let words = |rows: &[f32]| bytemuck::cast_slice(rows).to_vec();
+        let y = self.y.as_ref().map(|y| words(&y.rows));
+        Bits { metric: self.metric, depth: self.depth, x: words(&self.x.rows), y }
     }
 }
 

@@ -5,6 +5,7 @@ use ndarray::Array2;
 use super::metric::Metric;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+use crate::setters::setters;
 
 /// How far from symmetric an inverse covariance may be, relative to its largest entry.
 const ASYMMETRY: f64 = 1e-6;
@@ -50,40 +51,24 @@ impl Params {
         }
     }
 
-    /// Sets the power of [`Metric::Minkowski`].
-    pub fn p(mut self, p: f64) -> Self {
-        self.p = Some(p);
-        self
-    }
+    setters! {
+        /// Sets the power of [`Metric::Minkowski`].
+        p: f64 => Some;
 
-    /// Sets the weights of [`Metric::Minkowski`], one per column.
-    pub fn weights(mut self, weights: Vec<f64>) -> Self {
-        self.weights = Some(weights);
-        self
-    }
+        /// Sets the weights of [`Metric::Minkowski`], one per column.
+        weights: Vec<f64> => Some;
 
-    /// Sets the variances of [`Metric::StandardizedEuclidean`], one per column.
-    pub fn variances(mut self, variances: Vec<f64>) -> Self {
-        self.variances = Some(variances);
-        self
-    }
+        /// Sets the variances of [`Metric::StandardizedEuclidean`], one per column.
+        variances: Vec<f64> => Some;
 
-    /// Sets the inverse covariance of [`Metric::Mahalanobis`].
-    pub fn inverse_covariance(mut self, inverse: Array2<f64>) -> Self {
-        self.inverse_covariance = Some(inverse);
-        self
-    }
+        /// Sets the inverse covariance of [`Metric::Mahalanobis`].
+        inverse_covariance: Array2<f64> => Some;
 
-    /// Sets the most bytes that the result may take.
-    pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = Some(bytes);
-        self
-    }
+        /// Sets the most bytes that the result may take.
+        max_bytes: u64 => Some;
 
-    /// Sets the token that stops the work.
-    pub fn cancel(mut self, cancel: Cancel) -> Self {
-        self.cancel = cancel;
-        self
+        /// Sets the token that stops the work.
+        cancel: Cancel;
     }
 
     /// The metric's own parameters for rows of `depth` features, checked.

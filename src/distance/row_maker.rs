@@ -3,7 +3,7 @@
 use super::matrix::MatrixViewMut;
 use super::params::Params;
 use super::perform::Engine;
-use super::{Tables, needs_f64};
+use super::tables::{Tables, needs_f64};
 use crate::data::Points;
 use crate::device::Device;
 use crate::error::{Error, Result};

@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::operands::Side;
 use super::real::Real;
-use super::{Tables, zeroed};
+use super::tables::{Tables, zeroed};
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{self, exponent_above, power_of_two, raw_row, widen_row};
@@ -14,6 +13,47 @@ use crate::error::{Error, Result};
 
 /// Rows that one thread prepares at a time.
 const BLOCK_ROWS: usize = 256;
+
+/// One table, prepared.
+#[derive(Debug)]
+pub(super) struct Side<'a, T: Real> {
+    /// Row-major operands of the tile.
+    pub rows: Cow<'a, [T]>,
+    /// Row-major originals where they differ from `rows`.
+    originals: Option<Cow<'a, [T]>>,
+    /// What the originals leave of values that need more bits; empty where they need none.
+    pub lows: Vec<T>,
+    /// One number for each row: squared lengths, numbers of ones, cosines; or none.
+    pub norms: Vec<T>,
+}
+
+impl<'a, T: Real> Side<'a, T> {
+    pub(super) fn with_norms(depth: usize, rows: Vec<T>, originals: Option<Cow<'a, [T]>>) -> Self {
+        let norms = norms(&rows, depth);
+        Self { rows: rows.into(), originals, lows: Vec::new(), norms }
+    }
+
+    pub(super) fn without_norms(rows: Cow<'a, [T]>) -> Self {
+        Self { rows, originals: None, lows: Vec::new(), norms: Vec::new() }
+    }
+
+    /// What differences are taken of.
+    pub(super) fn originals(&self) -> &[T] {
+        self.originals.as_ref().unwrap_or(&self.rows)
+    }
+
+    /// Number of rows.
+    #[cfg(feature = "gpu")]
+    pub(super) fn count(&self, depth: usize) -> usize {
+        self.rows.len() / depth
+    }
+
+    /// Whether the originals differ from the rows.
+    #[cfg(feature = "gpu")]
+    pub(super) fn has_originals(&self) -> bool {
+        self.originals.is_some()
+    }
+}
 
 /// Fills rows block by block in parallel; `fill` gets an input row in `f64` and its place.
 pub(super) fn rows_from<T: Real>(

@@ -1,5 +1,6 @@
 //! Values tile by tile on the CPU, and block by block on a GPU, for workloads that keep only some of them.
 
+use super::Metric;
 use super::bits::Bits;
 use super::cpu::{self, Scratch};
 #[cfg(feature = "gpu")]
@@ -7,7 +8,7 @@ use super::gpu::{GpuEngine, Most};
 use super::operands::Operands;
 use super::params::Constants;
 use super::perform::Prepared;
-use super::{Metric, Tables};
+use super::tables::Tables;
 use crate::cancel::Cancel;
 use crate::data::Points;
 #[cfg(feature = "gpu")]

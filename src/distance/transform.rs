@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::metric::Metric;
 use super::params::Constants;
 use super::real::Real;
+use super::tables::zeroed;
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{exponent_above, power_of_two, widen_row};
@@ -53,7 +54,7 @@ impl Transform {
     /// The transformed rows; `offset` is taken off first, where the distance does not notice.
     pub(super) fn apply(&self, points: &Points, offset: &[f64], cancel: &Cancel) -> Result<Array2<f64>> {
         let (count, depth) = (points.rows(), self.depth(points.columns()));
-        let mut values: Vec<f64> = super::zeroed("transformed rows", count, depth)?;
+        let mut values: Vec<f64> = zeroed("transformed rows", count, depth)?;
         values.par_chunks_mut(BLOCK_ROWS * depth).enumerate().try_for_each(|(block, values)| {
             cancel.check()?;
             let mut wide = vec![0.0; points.columns()];

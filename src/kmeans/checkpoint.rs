@@ -1,6 +1,6 @@
 //! A checkpoint: where a fit stands after an iteration, so that it can go on after a kill, to the same bits.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
@@ -31,15 +31,14 @@ pub(super) struct Memory {
 }
 
 impl Checkpoint {
-    /// The checkpoint that the parameters ask for.
-    pub fn of(problem: &Problem, params: &Params) -> Option<Self> {
-        let path = params.checkpoint.clone()?;
-        Some(Self {
-            path,
+    /// The checkpoint of a fit at `path`.
+    pub fn new(path: &Path, problem: &Problem, params: &Params) -> Self {
+        Self {
+            path: path.to_owned(),
             fingerprint: fingerprint(problem, params),
             elements: params.n_clusters * problem.columns,
             runs: params.runs(),
-        })
+        }
     }
 
     /// What the file holds; nothing where there is no file.

@@ -22,11 +22,6 @@ fn is_double(problem: &Problem, params: &Params) -> bool {
         && !problem.frame.unit_rows
 }
 
-/// Whether [`centroids`] would change anything.
-pub(super) fn is_needed(params: &Params) -> bool {
-    params.centroid_type.is_some()
-}
-
 /// The centroids to hand out. `labels` and `before` are those of the last iteration, `centroids` what it led to.
 pub(super) fn centroids(
     problem: &Problem,

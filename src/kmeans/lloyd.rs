@@ -7,9 +7,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::finish;
-use super::grid::Sums;
 use super::params::{Control, Params, Progress};
-use super::problem::{Problem, SUM_BLOCK};
+use super::problem::{Problem, SUM_BLOCK, Sums};
 use super::relocate;
 use crate::error::Result;
 use crate::simd::widest;
@@ -20,7 +19,7 @@ use crate::tile::operands::columns::Columns;
 pub(crate) struct Pass {
     /// Rows whose label differs from the pass before.
     pub changed: u64,
-    /// Rows that `f16` products on matrix units certified.
+    /// Rows that a screen certified: products of `f16` on matrix units, of bytes on CPUs.
     pub screened: u64,
     /// Rows that the tile's error bound did not certify.
     pub rechecked: u64,
@@ -176,7 +175,7 @@ pub(crate) fn run(
         // What is saved has not ended by a stop: a later fit goes on from it.
         after(&state)?;
     }
-    if let (Some(before), true) = (&state.before, finish::is_needed(params)) {
+    if let (Some(before), true) = (&state.before, params.centroid_type.is_some()) {
         if resumed_at_end {
             passes.assign(&Columns::new(before, problem.columns))?;
         }
@@ -188,10 +187,11 @@ pub(crate) fn run(
         // Labels belong to the returned centroids.
         passes.assign(&Columns::new(&state.centroids, problem.columns))?;
     }
-    finish(problem, params, passes, state, stopped)
+    end(problem, params, passes, state, stopped)
 }
 
-fn stops(params: &Params, state: &State) -> bool {
+/// Whether the callback ends the fit after the last iteration.
+pub(super) fn stops(params: &Params, state: &State) -> bool {
     let (Some(callback), Some(last)) = (&params.callback, state.history.last()) else { return false };
     let progress = Progress {
         run: state.run,
@@ -203,7 +203,8 @@ fn stops(params: &Params, state: &State) -> bool {
     callback(&progress) == Control::Stop
 }
 
-fn finish(
+/// The inertia of the centroids to hand out, under the labels of the last pass.
+fn end(
     problem: &Problem,
     params: &Params,
     passes: &mut dyn Passes,
@@ -211,7 +212,9 @@ fn finish(
     stopped: bool,
 ) -> Result<Run> {
     let labels = passes.labels()?;
-    if let Some(scaled) = finish::inertia(problem, params, &labels, &state.centroids) {
+    if params.centroid_type.is_some()
+        && let Some(scaled) = finish::inertia(problem, params, &labels, &state.centroids)
+    {
         return Ok(Run { inertia: problem.inertia(scaled), state, labels, stopped });
     }
     let mut scaled = spread(problem, passes.sums(), &state.centroids);
@@ -349,7 +352,7 @@ fn quotients_body(totals: &[i64], steps: &[f64], divisor: f64, to: &mut [f64]) {
 
 widest! {
     /// `|new - old|^2`, summed in eight interleaved parts and those in order.
-    fn squared_shift(new: &[f64], old: &[f64]) -> f64 = squared_shift_body;
+    pub(super) fn squared_shift(new: &[f64], old: &[f64]) -> f64 = squared_shift_body;
 }
 
 #[inline(always)]

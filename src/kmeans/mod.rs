@@ -1,15 +1,16 @@
 //! k-means: Lloyd's algorithm with labels equal to `f64` and the same bits on every device.
 //!
-//! Read in this order: [`fit`] and [`Params`], `reference` (the definition), `lloyd` (the iteration), `cpu` and `gpu`
-//! (one pass over the rows), `grid` (exact sums), `prune` and `gpu_prune` (rows and centroids that a pass leaves out).
+//! Read in this order: [`fit`] and [`Params`], `reference` (the definition), `lloyd` (the iteration), `problem` (what
+//! a fit knows of its rows, and exact sums), `cpu` and `gpu` (one pass over the rows), with `prune` in each (rows and
+//! centroids that a pass leaves out).
 
+mod by_reference;
 mod checkpoint;
 mod codec;
 mod cpu;
 mod finish;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
-mod grid;
 mod init;
 mod lloyd;
 mod model;
@@ -18,7 +19,7 @@ mod perform;
 mod problem;
 mod reference;
 mod relocate;
-mod runs;
+mod results;
 
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 #[doc(hidden)]
@@ -26,4 +27,5 @@ pub use gpu::plan::Update;
 pub use lloyd::Iteration;
 pub use model::{LARGEST_TOP, Labels, Model, Nearest};
 pub use params::{Callback, Control, Init, Params, Progress, Prune};
-pub use perform::{Data, Fit, Seconds, first_centroids, fit};
+pub use perform::{Data, first_centroids, fit};
+pub use results::{Fit, Seconds};

@@ -7,9 +7,8 @@ use rayon::prelude::*;
 
 use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
 use super::cpu::label::{self, Rows, Top};
-use super::init;
 use super::lloyd::Pass;
-use super::problem::{SUM_BLOCK, check_weights};
+use super::problem::{SUM_BLOCK, check_weights, in_frame};
 use super::reference;
 use crate::cancel::Cancel;
 use crate::data::Points;
@@ -51,7 +50,7 @@ impl Model {
     pub fn from_centroids(device: &Device, centroids: ArrayView2<f64>) -> Result<Self> {
         let points = Points::from(centroids);
         let scan = device.host_pool().install(|| scan("centroids", &points, &Cancel::new()))?;
-        let framed = init::given(&scan.frame, centroids.outer_iter().map(|row| row.to_vec()))?;
+        let framed = in_frame(&scan.frame, centroids.outer_iter().map(|row| row.to_vec()))?;
         Ok(Self { frame: scan.frame, centroids: framed, inertia: 0.0, n_iter: 0, converged: false })
     }
 

@@ -10,6 +10,7 @@ use super::gpu::plan::Update;
 use crate::cancel::Cancel;
 use crate::data::ElementType;
 use crate::error::{Error, Result};
+use crate::setters::setters;
 
 /// How the first centroids are chosen.
 #[derive(Debug, Clone, PartialEq)]
@@ -161,51 +162,41 @@ impl Params {
         }
     }
 
-    /// Sets how the first centroids are chosen.
-    pub fn init(mut self, init: Init) -> Self {
-        self.init = init;
-        self
-    }
-
     /// Starts from the centroids of an earlier fit.
     pub fn warm_start(self, centroids: Array2<f64>) -> Self {
         self.init(Init::Centroids(centroids))
     }
 
-    /// Sets the number of runs.
-    pub fn n_init(mut self, n_init: usize) -> Self {
-        self.n_init = Some(n_init);
-        self
-    }
+    setters! {
+        /// Sets how the first centroids are chosen.
+        init: Init;
 
-    /// Sets the largest number of iterations.
-    pub fn max_iter(mut self, max_iter: usize) -> Self {
-        self.max_iter = max_iter;
-        self
-    }
+        /// Sets the number of runs.
+        n_init: usize => Some;
 
-    /// Sets the tolerance.
-    pub fn tol(mut self, tol: f64) -> Self {
-        self.tol = tol;
-        self
-    }
+        /// Sets the largest number of iterations.
+        max_iter: usize;
 
-    /// Sets the seed.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
+        /// Sets the tolerance.
+        tol: f64;
 
-    /// Sets one weight per point.
-    pub fn weights(mut self, weights: Vec<f64>) -> Self {
-        self.weights = Some(weights);
-        self
-    }
+        /// Sets the seed.
+        seed: u64;
 
-    /// Clusters directions instead of positions.
-    pub fn spherical(mut self, spherical: bool) -> Self {
-        self.spherical = spherical;
-        self
+        /// Sets one weight per point.
+        weights: Vec<f64> => Some;
+
+        /// Clusters directions instead of positions.
+        spherical: bool;
+
+        /// Sets the token that stops the fit.
+        cancel: Cancel;
+
+        /// Sets whether passes are pruned.
+        prune: Prune;
+
+        /// Sets the type that the centroids are rounded to.
+        centroid_type: ElementType => Some;
     }
 
     /// Sets the function that is called after each iteration.
@@ -214,27 +205,9 @@ impl Params {
         self
     }
 
-    /// Sets the token that stops the fit.
-    pub fn cancel(mut self, cancel: Cancel) -> Self {
-        self.cancel = cancel;
-        self
-    }
-
     /// Sets the checkpoint file.
     pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
         self.checkpoint = Some(path.into());
-        self
-    }
-
-    /// Sets whether passes are pruned.
-    pub fn prune(mut self, prune: Prune) -> Self {
-        self.prune = prune;
-        self
-    }
-
-    /// Sets the type that the centroids are rounded to.
-    pub fn centroid_type(mut self, centroid_type: ElementType) -> Self {
-        self.centroid_type = Some(centroid_type);
         self
     }
 

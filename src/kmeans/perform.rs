@@ -3,75 +3,25 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ndarray::{Array1, Array2};
+use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::checkpoint::Memory;
+use super::by_reference;
+use super::checkpoint::{Checkpoint, Memory};
 use super::cpu::Cpu;
-use super::init;
-use super::lloyd::{Iteration, Run};
+use super::init::{gather, parallel, plus_plus, random};
+use super::lloyd::{self, Iteration, Passes, Run, State};
 use super::model::Model;
 use super::params::{Init, Params};
-use super::problem::Problem;
-use super::runs::{fit_passes, fit_reference};
+use super::problem::{Problem, in_frame};
+use super::results::{Fit, Seconds};
 use crate::data::Points;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
+use crate::random::Stream;
 
 #[cfg(feature = "gpu")]
 use {super::gpu::GpuPasses, crate::device::Gpu};
-
-/// Wall time of the stages of a fit, in seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Seconds {
-    /// Scanning and centring the data, norms, and copying it to the device.
-    pub upload: f64,
-    /// Choosing first centroids, over all runs.
-    pub init: f64,
-    /// Iterations, over all runs.
-    pub iterate: f64,
-}
-
-impl Seconds {
-    #[cfg(feature = "gpu")]
-    fn plus(self, other: Self) -> Self {
-        Self {
-            upload: self.upload + other.upload,
-            init: self.init + other.init,
-            iterate: self.iterate + other.iterate,
-        }
-    }
-}
-
-/// The result of a fit.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Fit {
-    /// Centroids and the frame they live in: labels new points, saves itself.
-    pub model: Model,
-    /// Index of the nearest of the returned centroids for each point, ties to the lowest.
-    pub labels: Array1<u32>,
-    /// Sum over points of weight times squared distance to the nearest centroid, in input units.
-    pub inertia: f64,
-    /// Iterations of the run that was kept.
-    pub n_iter: usize,
-    /// Whether that run ended by `tol` or because no label changed, and not by `max_iter` or a callback.
-    pub converged: bool,
-    /// Its iterations.
-    pub history: Vec<Iteration>,
-    /// Number of points with each label.
-    pub cluster_sizes: Vec<u64>,
-    /// Mean over the iterations of the share of points that `f16` products on matrix units certified, or
-    /// products of bytes on processors with VNNI; 0 without.
-    pub screened: f64,
-    /// Mean over the iterations of the share of points decided in `f64` because the tile did not certify them.
-    pub rechecked: f64,
-    /// What the passes ran on.
-    pub device: String,
-    /// Wall time by stage.
-    pub seconds: Seconds,
-}
 
 /// Clusters points. Same data, parameters and seed give the same bits on every device.
 ///
@@ -111,7 +61,7 @@ pub fn first_centroids<'a>(
     params.check(points.rows(), points.columns())?;
     let data = Data::new(device, points, params)?;
     let problem = &data.problem;
-    let chosen = device.host_pool().install(|| init::choose(problem, params, 0))?;
+    let chosen = device.host_pool().install(|| first_of_run(problem, params, 0))?;
     let frame = &problem.frame;
     Ok(Array2::from_shape_fn((params.n_clusters, problem.columns), |(cluster, column)| {
         chosen[cluster * problem.columns + column] / frame.scale + frame.offset[column]
@@ -170,7 +120,11 @@ impl<'a> Data<'a> {
         let backend = self.device.resolve(&Prediction { flops, upload_bytes: 4.0 * rows * columns });
         let mut seconds = Seconds { upload: self.prepare_seconds, ..Seconds::default() };
         let (best, ran_on) = self.device.host_pool().install(|| match &backend {
-            Backend::Reference => Ok((fit_reference(problem, params, &mut seconds)?, backend.name())),
+            Backend::Reference => {
+                let define = by_reference::runs(problem, params)?;
+                let best = best_run(problem, params, &mut seconds, &mut Memory::default(), None, define)?;
+                Ok((best, backend.name()))
+            }
             Backend::Cpu(_) => Ok((self.fit_cpu(params, &mut seconds)?, backend.name())),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => self.fit_gpu(gpu, params, &mut seconds),
@@ -199,9 +153,87 @@ impl<'a> Data<'a> {
         };
         let mut cpu_seconds = Seconds::default();
         let outcome = self.device.on_gpu_or_cpu(gpu, attempt, || self.fit_cpu(params, &mut cpu_seconds));
-        *seconds = gpu_seconds.plus(cpu_seconds);
+        *seconds = gpu_seconds;
+        seconds.init += cpu_seconds.init;
+        seconds.iterate += cpu_seconds.iterate;
         outcome
     }
+}
+
+/// The runs of a fit on a device that takes passes. `memory` is where they go on from, and what is left of them when the
+/// device fails.
+fn fit_passes(
+    problem: &Problem,
+    params: &Params,
+    passes: &mut dyn Passes,
+    seconds: &mut Seconds,
+    memory: &mut Memory,
+) -> Result<Run> {
+    let checkpoint = params.checkpoint.as_ref().map(|path| Checkpoint::new(path, problem, params));
+    if let (None, Some(checkpoint)) = (&memory.state, &checkpoint) {
+        *memory = checkpoint.load()?;
+    }
+    // A finished run only needs its labels again.
+    let finished = match memory.best.clone() {
+        Some(state) => Some(lloyd::run(problem, params, passes, state, |_| Ok(()))?),
+        None => None,
+    };
+    best_run(problem, params, seconds, memory, finished, |state, memory| {
+        lloyd::run(problem, params, passes, state, |state| {
+            match &mut memory.state {
+                Some(kept) => kept.copy_from(state),
+                None => memory.state = Some(state.clone()),
+            }
+            checkpoint.as_ref().map_or(Ok(()), |checkpoint| checkpoint.save(memory))
+        })
+    })
+}
+
+/// Runs `n_init` times, from where `memory` stands, and keeps the run with the lowest inertia, `best` among them.
+fn best_run(
+    problem: &Problem,
+    params: &Params,
+    seconds: &mut Seconds,
+    memory: &mut Memory,
+    mut best: Option<Run>,
+    mut run_from: impl FnMut(State, &mut Memory) -> Result<Run>,
+) -> Result<Run> {
+    let mut resumed = memory.state.clone().map(|state| state.resumed(params.max_iter));
+    let first = resumed.as_ref().map_or(0, |state| state.run);
+    for run in first..params.runs() {
+        let begin = Instant::now();
+        let state = match resumed.take() {
+            Some(state) => state,
+            None => State::new(run, first_of_run(problem, params, run)?),
+        };
+        seconds.init += begin.elapsed().as_secs_f64();
+        let begin = Instant::now();
+        let finished = run_from(state, memory)?;
+        seconds.iterate += begin.elapsed().as_secs_f64();
+        let stopped = finished.stopped;
+        if best.as_ref().is_none_or(|best| finished.inertia < best.inertia) {
+            memory.best = Some(finished.state.clone());
+            best = Some(finished);
+        }
+        if stopped {
+            break;
+        }
+    }
+    best.ok_or_else(|| Error::parameter("n_init", "at least 1", 0))
+}
+
+/// The centroids that a run starts from, as rows of x' in `f64`: given ones, or chosen ones.
+fn first_of_run(problem: &Problem, params: &Params, run: usize) -> Result<Vec<f64>> {
+    let stream = || Stream::new(params.seed, run as u64);
+    let rows = match &params.init {
+        Init::Centroids(centroids) => {
+            return in_frame(&problem.frame, centroids.outer_iter().map(|row| row.to_vec()));
+        }
+        Init::Random => random::rows(problem, params.n_clusters, &stream())?,
+        Init::PlusPlus => plus_plus::rows(problem, params.n_clusters, &stream(), &params.cancel)?,
+        Init::Parallel => return parallel::centroids(problem, params, run),
+    };
+    gather(problem, &rows)
 }
 
 /// Number of rows with each label.

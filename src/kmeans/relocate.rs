@@ -2,8 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::grid::Sums;
-use super::problem::{Problem, SUM_BLOCK};
+use super::problem::{Problem, SUM_BLOCK, Sums};
 use crate::error::Result;
 use crate::tile::nearest::exact::squared_distance;
 
@@ -56,8 +55,7 @@ pub(super) fn fill_empty(
     let mut x = vec![0.0; problem.columns];
     for (row, cluster) in moves(problem, labels, centroids, &empty)? {
         problem.load(row, &mut x)?;
-        problem.grid.add(&x, problem.weight(row), -1, labels[row], sums);
-        problem.grid.add(&x, problem.weight(row), 1, cluster, sums);
+        problem.move_row(&x, row, Some(labels[row]), cluster, sums);
     }
     Ok(())
 }

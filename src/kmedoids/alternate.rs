@@ -6,7 +6,7 @@ use super::assignment::assign;
 use super::columns::Columns;
 use super::entry::Entry;
 use super::grid::Grid;
-use super::results::Walk;
+use super::results::SearchStats;
 use crate::cancel::Cancel;
 use crate::error::Result;
 
@@ -20,11 +20,11 @@ pub(super) fn improve<T: Entry>(
     medoids: &mut [usize],
     max_iter: usize,
     cancel: &Cancel,
-) -> Result<Walk> {
+) -> Result<SearchStats> {
     let objects = columns.objects();
-    let mut walk = Walk::default();
-    while walk.iterations < max_iter && !walk.converged {
-        walk.iterations += 1;
+    let mut stats = SearchStats::default();
+    while stats.iterations < max_iter && !stats.converged {
+        stats.iterations += 1;
         let chosen = columns.of(medoids)?;
         let labels = assign(&chosen, objects, grid).labels;
         let mut members = vec![Vec::new(); medoids.len()];
@@ -52,8 +52,8 @@ pub(super) fn improve<T: Entry>(
                 swaps += 1;
             }
         }
-        walk.swaps += swaps;
-        walk.converged = swaps == 0;
+        stats.swaps += swaps;
+        stats.converged = swaps == 0;
     }
-    Ok(walk)
+    Ok(stats)
 }

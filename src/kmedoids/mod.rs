@@ -30,8 +30,8 @@
 
 mod alternate;
 mod assignment;
+mod by_reference;
 mod columns;
-mod definition;
 mod dissimilarities;
 mod entry;
 #[cfg(feature = "gpu")]

@@ -40,8 +40,8 @@ pub(super) fn search<T: Entry>(
         _ => distinct(columns.candidates(), params.n_clusters, draws),
     };
     let mut state = State::new(Loss { grid }, &columns, Some(&weights), medoids)?;
-    let walk = eager(&mut state, &columns, params.max_iter, &params.cancel)?;
-    Ok(Found::new(state.into_medoids(), walk))
+    let stats = eager(&mut state, &columns, params.max_iter, &params.cancel)?;
+    Ok(Found::new(state.into_medoids(), stats))
 }
 
 /// How many candidates each object of the sample is the nearest to, ties to the first.

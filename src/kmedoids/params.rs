@@ -3,6 +3,7 @@
 use crate::cancel::Cancel;
 use crate::distance;
 use crate::error::{Error, Result};
+use crate::setters::setters;
 
 /// How medoids are improved. All but the last three minimise the sum of dissimilarities to the nearest medoid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,46 +130,27 @@ impl Params {
         }
     }
 
-    /// Sets how medoids are improved.
-    pub fn method(mut self, method: Method) -> Self {
-        self.method = method;
-        self
-    }
+    setters! {
+        /// Sets how medoids are improved.
+        method: Method;
 
-    /// Sets how the first medoids are chosen.
-    pub fn init(mut self, init: Init) -> Self {
-        self.init = init;
-        self
-    }
+        /// Sets how the first medoids are chosen.
+        init: Init;
 
-    /// Sets the most iterations.
-    pub fn max_iter(mut self, max_iter: usize) -> Self {
-        self.max_iter = max_iter;
-        self
-    }
+        /// Sets the most iterations.
+        max_iter: usize;
 
-    /// Sets the seed.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
+        /// Sets the seed.
+        seed: u64;
 
-    /// Sets what dissimilarities between points are.
-    pub fn metric(mut self, metric: distance::Params) -> Self {
-        self.metric = metric;
-        self
-    }
+        /// Sets what dissimilarities between points are.
+        metric: distance::Params;
 
-    /// Sets the most bytes that the matrix may take.
-    pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = Some(bytes);
-        self
-    }
+        /// Sets the most bytes that the matrix may take.
+        max_bytes: u64 => Some;
 
-    /// Sets the token that stops the work.
-    pub fn cancel(mut self, cancel: Cancel) -> Self {
-        self.cancel = cancel;
-        self
+        /// Sets the token that stops the work.
+        cancel: Cancel;
     }
 
     /// Checks the rules for a number of objects.

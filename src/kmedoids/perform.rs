@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use ndarray::ArrayView2;
 
+use super::by_reference;
 use super::columns::{Columns, transposed};
-use super::definition;
 use super::dissimilarities::{Checked, Dissimilarities, Values, check};
 use super::entry::Entry;
 #[cfg(feature = "gpu")]
@@ -75,7 +75,7 @@ pub(crate) fn cluster<T: Entry>(
     let predicted = prediction(objects, params);
     let backend = device.resolve(&predicted);
     if matches!(backend, Backend::Reference) {
-        return definition::cluster(&problem, checked.has_negative, params, seconds);
+        return by_reference::cluster(&problem, checked.has_negative, params, seconds);
     }
     let mut draws = Draws::new(params.seed, 0);
     let mut swaps = Swaps { ran_on: Backend::Cpu(&device.host_pool()).name(), fell_back: false };

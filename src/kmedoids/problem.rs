@@ -9,7 +9,7 @@ use super::init;
 use super::objective::{Loss, Objective, Silhouette};
 use super::params::{Init, Method, Params};
 use super::random::distinct;
-use super::results::Walk;
+use super::results::SearchStats;
 use super::state::{State, Swap};
 use super::swaps::{eager, steepest};
 use crate::cancel::Cancel;
@@ -26,14 +26,14 @@ pub(super) struct Problem<'a, T: Entry> {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub medoids: Vec<usize>,
-    pub walk: Walk,
+    pub stats: SearchStats,
     pub tried: Vec<(usize, f64)>,
 }
 
 impl Found {
     /// Medoids of a search for one number of them.
-    pub fn new(medoids: Vec<usize>, walk: Walk) -> Self {
-        Self { medoids, walk, tried: Vec::new() }
+    pub fn new(medoids: Vec<usize>, stats: SearchStats) -> Self {
+        Self { medoids, stats, tried: Vec::new() }
     }
 }
 
@@ -69,8 +69,8 @@ impl<T: Entry> Problem<'_, T> {
             Method::Alternating => {
                 let mut medoids = medoids;
                 let Params { max_iter, cancel, .. } = params;
-                let walk = alternate::improve(&self.columns, self.grid, &mut medoids, *max_iter, cancel)?;
-                Ok(Found::new(medoids, walk))
+                let stats = alternate::improve(&self.columns, self.grid, &mut medoids, *max_iter, cancel)?;
+                Ok(Found::new(medoids, stats))
             }
         }
     }
@@ -81,11 +81,11 @@ impl<T: Entry> Problem<'_, T> {
         objective: O,
         medoids: Vec<usize>,
         params: &Params,
-        order: impl Fn(&mut State<T, O, R>, &Columns<T>, usize, &Cancel) -> Result<Walk>,
+        order: impl Fn(&mut State<T, O, R>, &Columns<T>, usize, &Cancel) -> Result<SearchStats>,
     ) -> Result<Found> {
         let mut state = State::new(objective, &self.columns, None, medoids)?;
-        let walk = order(&mut state, &self.columns, params.max_iter, &params.cancel)?;
-        Ok(Found::new(state.into_medoids(), walk))
+        let stats = order(&mut state, &self.columns, params.max_iter, &params.cancel)?;
+        Ok(Found::new(state.into_medoids(), stats))
     }
 
     /// From many medoids to few, keeping those with the best silhouette, the fewest among equals.
@@ -93,10 +93,10 @@ impl<T: Entry> Problem<'_, T> {
         let objective = Silhouette::of(self.objects());
         let mut best: Option<(i64, Vec<usize>)> = None;
         let (mut medoids, mut tried) = (first, Vec::new());
-        let mut walk = Walk { converged: true, ..Walk::default() };
+        let mut stats = SearchStats { converged: true, ..SearchStats::default() };
         loop {
             let mut state = State::new(objective, &self.columns, None, medoids)?;
-            walk = walk.then(eager(&mut state, &self.columns, params.max_iter, &params.cancel)?);
+            stats = stats.then(eager(&mut state, &self.columns, params.max_iter, &params.cancel)?);
             medoids = state.medoids().to_vec();
             tried.push((medoids.len(), objective.mean(state.sum(), self.objects())));
             if best.as_ref().is_none_or(|(sum, _)| state.sum() <= *sum) {
@@ -110,7 +110,7 @@ impl<T: Entry> Problem<'_, T> {
             medoids.remove(missed_least.unwrap_or_default());
         }
         let medoids = best.map(|(_, medoids)| medoids).unwrap_or_default();
-        Ok(Found { medoids, walk, tried })
+        Ok(Found { medoids, stats, tried })
     }
 
     /// Searches by swaps drawn at random.
@@ -125,7 +125,7 @@ impl<T: Entry> Problem<'_, T> {
         let neighbours = count as u64 * (objects - count) as u64;
         let patience = patience.unwrap_or((neighbours / 80).max(250).min(neighbours));
         let mut best: Option<(i64, Vec<usize>)> = None;
-        let mut walk = Walk { converged: true, ..Walk::default() };
+        let mut stats = SearchStats { converged: true, ..SearchStats::default() };
         for search in 0..searches {
             let medoids = if search == 0 { first.clone() } else { self.first(params, draws)? };
             let mut state = State::new(Loss { grid: self.grid }, &self.columns, None, medoids)?;
@@ -147,15 +147,15 @@ impl<T: Entry> Problem<'_, T> {
                     state.replace(Swap { change, candidate, place }, &column);
                 }
                 in_vain = if change < 0 { 0 } else { in_vain + 1 };
-                walk.swaps += usize::from(change < 0);
+                stats.swaps += usize::from(change < 0);
             }
-            walk.iterations += 1;
+            stats.iterations += 1;
             if best.as_ref().is_none_or(|(sum, _)| state.sum() < *sum) {
                 best = Some((state.sum(), state.medoids().to_vec()));
             }
         }
         let medoids = best.map(|(_, medoids)| medoids).unwrap_or_default();
-        Ok(Found::new(medoids, walk))
+        Ok(Found::new(medoids, stats))
     }
 
     /// The problem of some of the objects alone.
@@ -179,7 +179,7 @@ impl<T: Entry> Problem<'_, T> {
             Init::Given(medoids) => Some((self.assign(medoids)?.loss, medoids.clone())),
             _ => None,
         };
-        let mut walk = Walk { converged: true, ..Walk::default() };
+        let mut stats = SearchStats { converged: true, ..SearchStats::default() };
         for _ in 0..samples {
             params.cancel.check()?;
             let known = best.as_ref().map(|(_, medoids)| medoids.clone()).unwrap_or_default();
@@ -194,7 +194,7 @@ impl<T: Entry> Problem<'_, T> {
                 _ => problem.first(params, draws)?,
             };
             let found = improve(&problem, first, draws)?;
-            walk = walk.then(found.walk);
+            stats = stats.then(found.stats);
             let medoids: Vec<usize> = found.medoids.iter().map(|&at| sample[at]).collect();
             let loss = self.assign(&medoids)?.loss;
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
@@ -202,6 +202,6 @@ impl<T: Entry> Problem<'_, T> {
             }
         }
         let medoids = best.map(|(_, medoids)| medoids).unwrap_or_default();
-        Ok(Found::new(medoids, walk))
+        Ok(Found::new(medoids, stats))
     }
 }

@@ -57,9 +57,9 @@ impl Fit {
             loss: grid.value(assignment.loss),
             silhouette: assignment.silhouette,
             medoids: found.medoids,
-            n_iter: found.walk.iterations,
-            n_swaps: found.walk.swaps,
-            converged: found.walk.converged,
+            n_iter: found.stats.iterations,
+            n_swaps: found.stats.swaps,
+            converged: found.stats.converged,
             tried: found.tried,
             device,
             seconds,
@@ -74,13 +74,13 @@ pub(super) fn performers(maker: String, swapper: &str) -> String {
 
 /// How an improvement of medoids went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Walk {
+pub(super) struct SearchStats {
     pub iterations: usize,
     pub swaps: usize,
     pub converged: bool,
 }
 
-impl Walk {
+impl SearchStats {
     /// This one and another one after it.
     pub fn then(self, other: Self) -> Self {
         Self {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::columns::Columns;
 use super::entry::Entry;
 use super::objective::Objective;
-use super::results::Walk;
+use super::results::SearchStats;
 use super::state::{Scratch, State, Swap};
 use crate::cancel::Cancel;
 use crate::error::Result;
@@ -25,13 +25,13 @@ pub(super) fn eager<T: Entry, O: Objective<T, R>, const R: usize>(
     columns: &Columns<T>,
     max_iter: usize,
     cancel: &Cancel,
-) -> Result<Walk> {
+) -> Result<SearchStats> {
     let (objects, candidates) = (columns.objects(), columns.candidates());
-    let mut walk = Walk::default();
+    let mut stats = SearchStats::default();
     // Candidates since the last swap, and how many are looked at together.
     let (mut since, mut together) = (0, 1);
-    while walk.iterations < max_iter && !walk.converged {
-        walk.iterations += 1;
+    while stats.iterations < max_iter && !stats.converged {
+        stats.iterations += 1;
         columns.for_each_block(|first, block| {
             let count = block.len() / objects;
             let mut next = 0;
@@ -55,7 +55,7 @@ pub(super) fn eager<T: Entry, O: Objective<T, R>, const R: usize>(
                     Some(swap) => {
                         let index = swap.candidate - first;
                         state.replace(swap, column(index));
-                        walk.swaps += 1;
+                        stats.swaps += 1;
                         // As far apart as improving swaps are now.
                         together = (index + 1 - next).max(together / 2);
                         (since, next) = (1, index + 1);
@@ -69,9 +69,9 @@ pub(super) fn eager<T: Entry, O: Objective<T, R>, const R: usize>(
             }
             Ok(())
         })?;
-        walk.converged = since >= candidates;
+        stats.converged = since >= candidates;
     }
-    Ok(walk)
+    Ok(stats)
 }
 
 /// What `find` has first in a range, in order of the range; whatever is behind it is given up.
@@ -95,11 +95,11 @@ pub(super) fn steepest<T: Entry, O: Objective<T, R>, const R: usize>(
     columns: &Columns<T>,
     max_iter: usize,
     cancel: &Cancel,
-) -> Result<Walk> {
+) -> Result<SearchStats> {
     let objects = columns.objects();
-    let mut walk = Walk::default();
-    while walk.iterations < max_iter {
-        walk.iterations += 1;
+    let mut stats = SearchStats::default();
+    while stats.iterations < max_iter {
+        stats.iterations += 1;
         let mut best: Option<Swap> = None;
         columns.for_each_block(|first, block| {
             cancel.check()?;
@@ -118,13 +118,13 @@ pub(super) fn steepest<T: Entry, O: Objective<T, R>, const R: usize>(
         match best.filter(|swap| swap.change < 0) {
             Some(swap) => {
                 state.replace(swap, &columns.column(swap.candidate)?);
-                walk.swaps += 1;
+                stats.swaps += 1;
             }
             None => {
-                walk.converged = true;
+                stats.converged = true;
                 break;
             }
         }
     }
-    Ok(walk)
+    Ok(stats)
 }

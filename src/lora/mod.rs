@@ -13,12 +13,12 @@ mod cpu;
 mod factors;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
-pub(crate) mod host;
 mod module;
 mod peft;
 mod perform;
 mod pool;
 mod reference;
+mod route_order;
 mod routes;
 mod rows;
 mod segments;

@@ -9,11 +9,14 @@ use super::pool::{Lease, Operand};
 use super::routes::Routes;
 use super::segments::Segments;
 use super::values::Scalar;
-use super::{cpu, host, reference};
+use super::{cpu, reference, route_order};
 use crate::device::Backend;
 use crate::error::{Error, Result};
 #[cfg(feature = "gpu")]
-use {super::gpu::OnDevice, super::gpu::plan, super::gpu::plan::BatchPlan};
+use {
+    super::gpu::plan::{self, BatchPlan},
+    super::gpu::{OnDevice, copies},
+};
 
 /// A batch with its routes, sorted by adapter once and used by all layers. It holds its lease.
 #[derive(Debug)]
@@ -171,7 +174,7 @@ impl Step {
                 cpu::apply(pool, &self.windows[0].segments, x, &mut targets)
             }
             #[cfg(feature = "gpu")]
-            Backend::Gpu(_) => host::apply(self, group, x, y),
+            Backend::Gpu(_) => copies::apply(self, group, x, y),
         }
     }
 
@@ -192,10 +195,10 @@ impl Step {
                 let operands: Vec<_> = operands.iter().map(Vec::as_slice).collect();
                 let segments = &self.windows[0].segments;
                 let parts = cpu::shrink(pool, segments, x, &operands)?;
-                host::gather(&mut shrunk, segments, &parts, self.module_ranks(group));
+                route_order::gather(&mut shrunk, segments, &parts, self.module_ranks(group));
             }
             #[cfg(feature = "gpu")]
-            Backend::Gpu(_) => host::shrink(self, group, x, &mut shrunk)?,
+            Backend::Gpu(_) => copies::shrink(self, group, x, &mut shrunk)?,
         }
         Ok(shrunk)
     }
@@ -223,16 +226,17 @@ impl Step {
         }
         match self.lease.backend() {
             Backend::Reference => {
-                self.expand_reference(group, &host::by_module(shrunk, self, group), y);
+                self.expand_reference(group, &route_order::by_module(shrunk, self, group), y);
                 Ok(())
             }
             Backend::Cpu(pool) => {
                 let segments = &self.windows[0].segments;
-                let parts = host::scatter(shrunk, segments, self.module_ranks(group), &self.operands(group));
+                let parts =
+                    route_order::scatter(shrunk, segments, self.module_ranks(group), &self.operands(group));
                 cpu::expand(pool, segments, &parts, &mut self.targets(group, y))
             }
             #[cfg(feature = "gpu")]
-            Backend::Gpu(_) => host::expand(self, group, shrunk, y),
+            Backend::Gpu(_) => copies::expand(self, group, shrunk, y),
         }
     }
 

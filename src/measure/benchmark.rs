@@ -192,9 +192,9 @@ pub(super) fn profiled<R>(device: &Device, work: impl FnOnce() -> Result<R>) -> 
     #[cfg(feature = "gpu")]
     if let Backend::Gpu(gpu) = device.resolve(&LARGE) {
         super::on_gpu::wake(gpu)?;
-        gpu.start_profile();
+        gpu.profile().start();
         let outcome = work();
-        let profile = gpu.end_profile();
+        let profile = gpu.profile().end();
         let mut stages = BTreeMap::new();
         for (&stage, seconds) in &profile.kernel_seconds {
             *stages.entry(name_of(stage).to_owned()).or_default() += seconds;

@@ -35,14 +35,14 @@ impl Estimate {
         scan: &Scan,
         arithmetic: Arithmetic,
     ) -> Result<Option<Self>> {
-        let Problem { points, formula, farthest, recheck, cancel, .. } = problem;
+        let Problem { points, formula, farthest, has_bound, cancel, .. } = problem;
         if formula.period.is_some() {
             return Ok(None);
         }
         let spread = Spread::of(tables, scan, cancel)?;
         let bound = Bound::of(formula.metric, &formula.constants, points.columns(), arithmetic, &spread)?;
         Ok(bound.map(|Bound { relative, absolute }| {
-            let share = if *recheck { ROUNDED_UP } else { 0.0 };
+            let share = if *has_bound { ROUNDED_UP } else { 0.0 };
             let bound = Bound { relative: share * relative, absolute: share * absolute };
             Self { bound, arithmetic, farthest: *farthest }
         }))
@@ -82,7 +82,7 @@ impl Estimate {
 }
 
 /// Some rows of a table: a view where they follow each other, else a copy that holds them exactly.
-pub(super) enum Chosen<'a> {
+pub(super) enum RowSubset<'a> {
     View(Points<'a>),
     F32(Array2<f32>),
     F64(Array2<f64>),
@@ -90,7 +90,7 @@ pub(super) enum Chosen<'a> {
     U32(Array2<u32>),
 }
 
-impl<'a> Chosen<'a> {
+impl<'a> RowSubset<'a> {
     /// The rows of these numbers, which ascend. A metric of packed bits keeps their type; else they are `f64` if `is_double`.
     pub fn new(points: &'a Points<'_>, numbers: &[u32], is_double: bool) -> Self {
         let (first, count) = (numbers.first().map_or(0, |&first| first as usize), numbers.len());

@@ -5,6 +5,7 @@ use super::fold::Shell;
 use crate::cancel::Cancel;
 use crate::distance::{self, Metric};
 use crate::error::{Error, Result};
+use crate::setters::setters;
 
 /// Most neighbours of one query.
 pub const LARGEST_COUNT: usize = 1024;
@@ -34,16 +35,7 @@ pub struct Params {
     pub max_bytes: Option<u64>,
     /// Stops the work from another thread.
     pub cancel: Cancel,
-    /// The metric's own parameters, its metric aside.
-    pub(super) constants: distance::Params,
-    /// The box that repeats, one length per column.
-    pub(super) period: Option<Vec<f64>>,
-    /// Whether tiles are taken with the error that they may have.
-    pub(super) recheck: bool,
-    /// Whether points go to a grid; `None`: where that is faster.
-    pub(super) grid: Option<bool>,
-    /// Points of a window; `None`: as many as the plan says.
-    pub(super) window: Option<usize>,
+    pub(super) common: Common,
 }
 
 impl Params {
@@ -57,11 +49,7 @@ impl Params {
             filters: None,
             max_bytes: None,
             cancel: Cancel::new(),
-            constants: distance::Params::new(metric),
-            period: None,
-            recheck: true,
-            grid: None,
-            window: None,
+            common: Common::new(distance::Params::new(metric)),
         }
     }
 
@@ -78,27 +66,12 @@ impl Params {
     /// # Ok::<(), tilefold::Error>(())
     /// ```
     pub fn of(measure: distance::Params, count: usize) -> Self {
-        Self { constants: measure.clone(), ..Self::new(measure.metric, count) }
+        Self { common: Common::new(measure.clone()), ..Self::new(measure.metric, count) }
     }
 
-    /// Searches for the farthest instead.
-    pub fn farthest(mut self, farthest: bool) -> Self {
-        self.farthest = farthest;
-        self
-    }
-
-    /// What the work goes by.
-    pub(super) fn rules(&self) -> Rules<'_> {
-        Rules {
-            measure: distance::Params { metric: self.metric, ..self.constants.clone() },
-            period: self.period.as_deref(),
-            farthest: self.farthest,
-            includes_self: self.includes_self,
-            recheck: self.recheck,
-            grid: self.grid,
-            window: self.window,
-            cancel: &self.cancel,
-        }
+    setters! {
+        /// Searches for the farthest instead.
+        farthest: bool;
     }
 
     /// Refuses a count of 0, above [`LARGEST_COUNT`], or above the `available` points of a query.
@@ -117,39 +90,65 @@ impl Params {
     }
 }
 
-/// Setters that both kinds of parameters have.
-macro_rules! shared_setters {
-    ($($params:ty),*) => {$(
+/// What both kinds of parameters hold beside their public fields.
+#[derive(Debug, Clone)]
+pub(super) struct Common {
+    /// The metric's own parameters, its metric aside.
+    constants: distance::Params,
+    /// The box that repeats, one length per column.
+    period: Option<Vec<f64>>,
+    /// Whether values of tiles are given the error that they may have.
+    bound: bool,
+    /// Whether points go to a grid; `None`: where that is faster.
+    grid: Option<bool>,
+    /// Points of a window; `None`: as many as the plan says.
+    window: Option<usize>,
+}
+
+impl Common {
+    fn new(constants: distance::Params) -> Self {
+        Self { constants, period: None, bound: true, grid: None, window: None }
+    }
+}
+
+/// What both kinds of parameters have.
+macro_rules! shared {
+    ($($params:ty, $farthest:expr;)*) => {$(
         impl $params {
-            /// Sets whether a row of a set that is searched with itself counts as its own neighbour.
-            pub fn includes_self(mut self, includes_self: bool) -> Self {
-                self.includes_self = includes_self;
-                self
+            /// What the work goes by.
+            pub(super) fn rules(&self) -> Rules<'_> {
+                let Common { constants, period, bound, grid, window } = &self.common;
+                Rules {
+                    measure: distance::Params { metric: self.metric, ..constants.clone() },
+                    period: period.as_deref(),
+                    farthest: $farthest(self),
+                    includes_self: self.includes_self,
+                    bound: *bound,
+                    grid: *grid,
+                    window: *window,
+                    cancel: &self.cancel,
+                }
             }
 
-            /// Sets which points each query may have.
-            pub fn filters(mut self, filters: Filters) -> Self {
-                self.filters = Some(filters);
-                self
+            setters! {
+                /// Sets whether a row of a set that is searched with itself counts as its own neighbour.
+                includes_self: bool;
+
+                /// Sets which points each query may have.
+                filters: Filters => Some;
+
+                /// Sets the most bytes that the result may take.
+                max_bytes: u64 => Some;
+
+                /// Sets the token that stops the work.
+                cancel: Cancel;
             }
 
             /// Sets a box that repeats in every direction, one length per column: of all images of a point the nearest
             /// counts. For squared Euclidean, Euclidean, Manhattan and Chebyshev; all coordinates must lie within it, from 0
             /// to its length.
             pub fn periodic(mut self, lengths: Vec<f64>) -> Self {
-                self.period = Some(lengths);
-                self
-            }
-
-            /// Sets the most bytes that the result may take.
-            pub fn max_bytes(mut self, bytes: u64) -> Self {
-                self.max_bytes = Some(bytes);
-                self
-            }
-
-            /// Sets the token that stops the work.
-            pub fn cancel(mut self, cancel: Cancel) -> Self {
-                self.cancel = cancel;
+                self.common.period = Some(lengths);
                 self
             }
 
@@ -158,7 +157,7 @@ macro_rules! shared_setters {
             #[cfg(feature = "test-hooks")]
             #[doc(hidden)]
             pub fn with_grid(mut self, grid: bool) -> Self {
-                self.grid = Some(grid);
+                self.common.grid = Some(grid);
                 self
             }
 
@@ -166,22 +165,25 @@ macro_rules! shared_setters {
             #[cfg(feature = "test-hooks")]
             #[doc(hidden)]
             pub fn with_window(mut self, points: usize) -> Self {
-                self.window = Some(points);
+                self.common.window = Some(points);
                 self
             }
 
             /// Takes the values of tiles for exact: for tests that must then fail.
             #[cfg(feature = "test-hooks")]
             #[doc(hidden)]
-            pub fn without_recheck(mut self) -> Self {
-                self.recheck = false;
+            pub fn without_bound(mut self) -> Self {
+                self.common.bound = false;
                 self
             }
         }
     )*};
 }
 
-shared_setters!(Params, RadiusParams);
+shared! {
+    Params, |params: &Params| params.farthest;
+    RadiusParams, |_| false;
+}
 
 /// What both kinds of search go by.
 pub(super) struct Rules<'a> {
@@ -189,7 +191,7 @@ pub(super) struct Rules<'a> {
     pub period: Option<&'a [f64]>,
     pub farthest: bool,
     pub includes_self: bool,
-    pub recheck: bool,
+    pub bound: bool,
     pub grid: Option<bool>,
     pub window: Option<usize>,
     pub cancel: &'a Cancel,
@@ -268,16 +270,7 @@ pub struct RadiusParams {
     pub max_bytes: Option<u64>,
     /// Stops the work from another thread.
     pub cancel: Cancel,
-    /// The metric's own parameters, its metric aside.
-    pub(super) constants: distance::Params,
-    /// The box that repeats, one length per column.
-    pub(super) period: Option<Vec<f64>>,
-    /// Whether tiles are taken with the error that they may have.
-    pub(super) recheck: bool,
-    /// Whether points go to a grid; `None`: where that is faster.
-    pub(super) grid: Option<bool>,
-    /// Points of a window; `None`: as many as the plan says.
-    pub(super) window: Option<usize>,
+    pub(super) common: Common,
 }
 
 impl RadiusParams {
@@ -292,17 +285,13 @@ impl RadiusParams {
             filters: None,
             max_bytes: None,
             cancel: Cancel::new(),
-            constants: distance::Params::new(metric),
-            period: None,
-            recheck: true,
-            grid: None,
-            window: None,
+            common: Common::new(distance::Params::new(metric)),
         }
     }
 
     /// All within a radius under a metric with parameters of its own; the limit of bytes and the token are not taken over.
     pub fn of(measure: distance::Params, radius: impl Into<Radius>) -> Self {
-        Self { constants: measure.clone(), ..Self::new(measure.metric, radius) }
+        Self { common: Common::new(measure.clone()), ..Self::new(measure.metric, radius) }
     }
 
     /// Leaves out points that are at most so far. Shells from one radius to the next share no point and leave out none.
@@ -321,24 +310,9 @@ impl RadiusParams {
         self
     }
 
-    /// Sets whether the neighbours of a query come nearest first.
-    pub fn sorted(mut self, sorted: bool) -> Self {
-        self.sorted = sorted;
-        self
-    }
-
-    /// What the work goes by.
-    pub(super) fn rules(&self) -> Rules<'_> {
-        Rules {
-            measure: distance::Params { metric: self.metric, ..self.constants.clone() },
-            period: self.period.as_deref(),
-            farthest: false,
-            includes_self: self.includes_self,
-            recheck: self.recheck,
-            grid: self.grid,
-            window: self.window,
-            cancel: &self.cancel,
-        }
+    setters! {
+        /// Sets whether the neighbours of a query come nearest first.
+        sorted: bool;
     }
 
     /// Where points are wanted.

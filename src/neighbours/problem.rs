@@ -22,7 +22,7 @@ pub(super) struct Problem<'a> {
     /// Whether point i does not count for query i.
     pub leaves_out_self: bool,
     /// Whether tiles are taken with the error that they may have.
-    pub recheck: bool,
+    pub has_bound: bool,
     /// Whether points go to a grid; `None`: where that is faster.
     pub grid: Option<bool>,
     /// Points of a window; `None`: as many as the plan says.
@@ -89,7 +89,8 @@ impl Selection {
 
 impl<'a> Problem<'a> {
     pub fn new(points: &'a Points<'_>, queries: Option<&'a Points<'_>>, rules: Rules) -> Result<Self> {
-        let Rules { measure, period, farthest, includes_self, recheck, grid, window, cancel } = rules;
+        let Rules { measure, period, farthest, includes_self, bound: has_bound, grid, window, cancel } =
+            rules;
         let metric = measure.metric;
         points.check_not_empty("points")?;
         if let Some(queries) = queries {
@@ -116,7 +117,7 @@ impl<'a> Problem<'a> {
         let leaves_out_self = queries.is_none() && !includes_self;
         let queries = queries.map(Points::view);
         let (points, cancel) = (points.view(), cancel.clone());
-        Ok(Self { points, queries, formula, farthest, leaves_out_self, recheck, grid, window, cancel })
+        Ok(Self { points, queries, formula, farthest, leaves_out_self, has_bound, grid, window, cancel })
     }
 
     pub fn queries(&self) -> &Points<'a> {

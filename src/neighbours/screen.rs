@@ -94,7 +94,7 @@ pub(super) struct Screen {
 impl Screen {
     /// Chooses the frame. `None` where no tile of products screens this metric.
     pub fn new(problem: &Problem, scan: &Scan) -> Result<Option<Self>> {
-        let Problem { points, formula, farthest, recheck: has_bound, cancel, .. } = problem;
+        let Problem { points, formula, farthest, has_bound, cancel, .. } = problem;
         let (metric, has_bound, queries) = (formula.metric, *has_bound, problem.other_queries());
         let Some(form) = Form::of(metric).filter(|_| formula.period.is_none()) else { return Ok(None) };
         let depth = points.columns();

@@ -1,18 +1,18 @@
 //! Devices that screen with products of f16: on their own matrix units, and with plain WGSL in place of 16x16x16 ones.
 
-use tilefold::{Device, MatrixState, matrix_state};
+use tilefold::{Device, UnitsState, units_state};
 
 use super::backends;
 
 /// The device's units; plain matrices of 8 where a device has none, which the name of the state then says.
 pub fn units() -> Device {
     let device = backends::gpu().with_matrix_units(true);
-    match matrix_state(&device).expect("the state of matrix units") {
-        MatrixState::Passed(units) => {
+    match units_state(&device).expect("the state of matrix units") {
+        UnitsState::Passed(units) => {
             println!("{} on {units:?}", device.name());
             device
         }
-        MatrixState::Failed(units, reason) => panic!("{units:?}: {reason}"),
+        UnitsState::Failed(units, reason) => panic!("{units:?}: {reason}"),
         state => {
             println!("{}: {state:?}, plain matrices of 8 instead", device.name());
             device.with_plain_matrices(8)

@@ -3,8 +3,10 @@
 use super::steps::ratio;
 use crate::distance::blocks::DIGITS_LOST;
 use crate::distance::metric::Metric;
-use crate::distance::operands::{Form, Operands, Side, is_direction, is_root};
+use crate::distance::metric::{Form, is_direction, is_root};
+use crate::distance::operands::Operands;
 use crate::distance::real::Real;
+use crate::distance::rows::Side;
 use crate::simd::widest;
 
 /// Where a row of a tile stands in the matrix.

@@ -24,9 +24,10 @@ use ndarray::{ArrayViewMut2, Axis};
 
 use self::steps::{Block, Step};
 use super::blocks::CHUNK;
-use super::metric::Metric;
-use super::operands::{Form, Operands, Side};
+use super::metric::{Form, Metric};
+use super::operands::Operands;
 use super::real::Real;
+use super::rows::Side;
 use crate::cancel::Cancel;
 use crate::device::CpuPool;
 use crate::error::Result;

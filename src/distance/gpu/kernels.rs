@@ -4,7 +4,7 @@ use minijinja::context;
 
 use crate::distance::blocks::Shape;
 use crate::distance::metric::Metric;
-use crate::distance::operands::{Form, is_root};
+use crate::distance::metric::{Form, is_root};
 use crate::error::Result;
 use crate::kernel::{Kernel, kernels, shared};
 use crate::tile::choice::shape::{Combine, TileShape};
@@ -70,7 +70,7 @@ const ACCUMULATED: [Metric; 10] = [
 
 /// Which kernel performs a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum MetricKernel {
     /// The tile of products, or of plain differences.
     Measure,
     /// The loop over features with a step of the metric.
@@ -80,18 +80,18 @@ pub(crate) enum Way {
 }
 
 /// The kernel of a metric.
-pub(crate) fn way(metric: Metric) -> Way {
+pub(crate) fn kernel_of(metric: Metric) -> MetricKernel {
     match metric {
-        Metric::Haversine => Way::Haversine,
-        _ if ACCUMULATED.contains(&metric) => Way::Accumulate,
-        _ => Way::Measure,
+        Metric::Haversine => MetricKernel::Haversine,
+        _ if ACCUMULATED.contains(&metric) => MetricKernel::Accumulate,
+        _ => MetricKernel::Measure,
     }
 }
 
 /// The tile for a matrix of this shape, where it is not tuned.
 pub(crate) fn tile(metric: Metric, shape: Shape) -> Option<TileShape> {
     let is_small = shape.rows.min(shape.columns) <= 32;
-    (way(metric) != Way::Measure).then(|| TILES[usize::from(!is_small)])
+    (kernel_of(metric) != MetricKernel::Measure).then(|| TILES[usize::from(!is_small)])
 }
 
 /// Which metric of bits it is, for the kernel that performs them all.
@@ -109,10 +109,10 @@ pub(crate) fn kind(metric: Metric) -> u32 {
 
 /// The kernel of a metric for a shape.
 pub(crate) fn kernel(metric: Metric, shape: &TileShape) -> Result<Kernel> {
-    match way(metric) {
-        Way::Measure => measure(metric, shape),
-        Way::Accumulate => accumulate(metric, shape),
-        Way::Haversine => haversine(shape),
+    match kernel_of(metric) {
+        MetricKernel::Measure => measure(metric, shape),
+        MetricKernel::Accumulate => accumulate(metric, shape),
+        MetricKernel::Haversine => haversine(shape),
     }
 }
 

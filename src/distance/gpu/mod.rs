@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use ndarray::{ArrayViewMut2, Axis, s};
 
-use self::kernels::{AccumulateParams, MeasureParams, Way};
+use self::kernels::{AccumulateParams, MeasureParams, MetricKernel};
 use self::plan::{Layout, Windows};
 use super::blocks::Shape;
-use super::metric::Metric;
-use super::operands::{Form, Operands, Side, is_direction};
+use super::metric::{Form, Metric, is_direction};
+use super::operands::Operands;
 use super::real::Real;
+use super::rows::Side;
 use crate::cancel::Cancel;
 use crate::device::{DeviceBuffer, Gpu, Pacer, Pipeline, Slice};
 use crate::error::Result;
@@ -315,8 +316,8 @@ impl Task<'_> {
             let grid =
                 [(y.count as u32).div_ceil(self.tile.columns), (rows as u32).div_ceil(self.tile.rows), 1];
             let mut batch = self.gpu.batch("distances");
-            match kernels::way(self.operands.metric) {
-                Way::Accumulate => {
+            match kernels::kernel_of(self.operands.metric) {
+                MetricKernel::Accumulate => {
                     let params = self.accumulate_params(row, row + rows);
                     batch.dispatch(self.pipeline, &bindings, bytemuck::bytes_of(&params), grid)?;
                 }

@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rayon::prelude::*;
 
-use super::block_rows;
-use super::pays::Use;
+use super::{Backoff, block_rows};
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::Frame;
@@ -74,7 +73,7 @@ pub(crate) fn blocks<R: Send>(
                 let bytes = bytes.as_ref().filter(|_| pays.load(Relaxed));
                 let tile = NearestTile { bytes, ..NearestTile::all(book, &panels, &screen, bound) };
                 let labelled = tile.label(x, &norms[..count], &mut labels[..count], None, scratch);
-                if bytes.is_some() && Use::is_worthless([count * book.len(), labelled.left_by_bytes]) {
+                if bytes.is_some() && Backoff::is_worthless([count * book.len(), labelled.left_by_bytes]) {
                     pays.store(false, Relaxed);
                 }
                 Ok(visit(Block { start, x: &x[..count * columns], labels: &labels[..count], labelled }))

@@ -4,24 +4,18 @@
 //! whose label changed, which is exact because they are integers. Where it pays a pass is pruned: see `prune`.
 
 pub(crate) mod label;
-pub(crate) mod pays;
 pub(crate) mod prune;
 
-use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rayon::prelude::*;
 
-use self::pays::Use;
-use self::prune::ball::{Balls, GROUP, Pruned};
-use self::prune::bounds::{Margin, Moves};
-use self::prune::scan::{Bounds, Segment};
-use self::prune::schedule::Schedule;
-use super::grid::Sums;
+use self::prune::Pruning;
+use self::prune::ball::Balls;
 use super::lloyd::{Pass, Passes};
-use super::params::Params;
-use super::problem::Problem;
+use super::params::{Params, Prune};
+use super::problem::{Problem, Sums};
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::tile::bound::f32::Bound;
@@ -33,10 +27,8 @@ use crate::tile::product::cpu::panels::Panels;
 
 /// Bytes of a block of rows: half of a small second-level cache.
 const BLOCK_BYTES: usize = 192 * 1024;
-/// A pruned pass is judged by one task in this many, which are done first.
-const PROBE: usize = 16;
-/// Fewer rows in doubt than this are not judged at all.
-const LEAST_PROBED: usize = 4096;
+/// A screen that leaves more than this share of the work costs more than it saves.
+const WORTHWHILE: f64 = 0.7;
 /// Passes for which bytes rest where they left too much to do.
 const REST_OF_BYTES: usize = 8;
 
@@ -54,14 +46,10 @@ pub(crate) struct Cpu<'p, 'd> {
     panels: Panels,
     cancel: Cancel,
     recheck: bool,
-    margin: Margin,
-    schedule: Schedule,
     /// When dense passes look at rows in bytes first.
-    by_bytes: Use,
-    bounds: Bounds,
-    moves: Moves,
-    /// The centroids that the bounds are right for; empty where there are no bounds.
-    bounded: Vec<f64>,
+    by_bytes: Backoff,
+    /// `None` where every pass is dense.
+    pruning: Option<Pruning>,
 }
 
 /// What one thread owns.
@@ -88,7 +76,6 @@ impl<'p, 'd> Cpu<'p, 'd> {
     /// To be created and used inside the thread pool it runs on.
     pub fn new(problem: &'p Problem<'d>, params: &Params) -> Self {
         let (rows, columns, n_clusters) = (block_rows(problem.columns), problem.columns, params.n_clusters);
-        let schedule = Schedule::new(params.prune, problem.rows, columns, n_clusters);
         let worker = |_| {
             Mutex::new(Worker {
                 x: vec![0.0; rows * columns],
@@ -108,12 +95,8 @@ impl<'p, 'd> Cpu<'p, 'd> {
             panels: Panels::empty(columns),
             cancel: params.cancel.clone(),
             recheck: params.recheck,
-            margin: Margin::new(params.careless),
-            bounds: Bounds::new(if schedule.is_on() { problem.rows } else { 0 }),
-            schedule,
-            by_bytes: Use::new(REST_OF_BYTES),
-            moves: Moves::default(),
-            bounded: Vec::new(),
+            by_bytes: Backoff::new(REST_OF_BYTES),
+            pruning: if params.prune == Prune::Never { None } else { Pruning::new(problem, params) },
         }
     }
 
@@ -133,9 +116,12 @@ impl<'p, 'd> Cpu<'p, 'd> {
             own(workers).pass_block(problem, &tile, block * rows, labels, reach)
         };
         let labels = self.labels.par_chunks_mut(rows).enumerate();
-        let keeps_bounds = self.schedule.needs_bounds() && prepared.book.len() == self.sums.weights.len();
-        let pass = if keeps_bounds {
-            let bounds = self.bounds.upper.par_chunks_mut(rows).zip(self.bounds.lower.par_chunks_mut(rows));
+        let bounds = match &mut self.pruning {
+            Some(pruning) => pruning.begin_dense(prepared.book),
+            None => None,
+        };
+        let pass = if let Some(bounds) = bounds {
+            let bounds = bounds.upper.par_chunks_mut(rows).zip(bounds.lower.par_chunks_mut(rows));
             labels
                 .zip(bounds)
                 .map(|((at, labels), (upper, lower))| block(at, labels, Some(Reach { upper, lower })))
@@ -145,75 +131,14 @@ impl<'p, 'd> Cpu<'p, 'd> {
                 .map(|(at, labels)| block(at, labels, None))
                 .try_reduce(Pass::default, |a, b| Ok(a.plus(b)))?
         };
-        self.bounded.clear();
-        if keeps_bounds {
-            self.bounded.extend_from_slice(&prepared.book.exact);
-        }
         let all = if bytes.is_some() { problem.rows * prepared.book.len() } else { 0 };
         let left =
             workers_of(&mut self.workers).map(|worker| std::mem::take(&mut worker.left_by_bytes)).sum();
         self.by_bytes.learn([all, left]);
-        self.schedule.was_dense(begin.elapsed().as_secs_f64());
-        Ok(pass)
-    }
-
-    /// Only what bounds leave open. `Err` of the pass so far where going on does not pay: the labels it has set are right,
-    /// and a dense pass must follow.
-    fn pruned(&mut self, prepared: &Prepared) -> Result<std::result::Result<Pass, Pass>> {
-        let begin = Instant::now();
-        let (problem, book) = (self.problem, prepared.book);
-        self.moves.measure(&self.bounded, &book.exact, problem.columns);
-        let total = self.bounds.scan(&self.labels, &self.moves, self.margin, &self.cancel)?;
-        let fixed = begin.elapsed().as_secs_f64();
-        let share = (total / (4 * PROBE * self.workers.len())).max(4 * ROW_GROUP);
-        let segments = self.bounds.segments(share);
-        let tasks = tasks(&segments, share);
-        let parts = self.bounds.parts();
-        let pruned = Pruned {
-            problem,
-            book,
-            panels: &self.panels,
-            screen: &prepared.screen,
-            bound: book.bound(Panels::chain(problem.columns), problem.largest_norm.max(book.norm_above())),
-            moves: &self.moves,
-            margin: self.margin,
-            recheck: self.recheck,
-            order: parts.order,
-            labels: shared(&mut self.labels),
-            upper: shared(bytemuck::cast_slice_mut(parts.upper)),
-            lower: shared(bytemuck::cast_slice_mut(parts.lower)),
-        };
-        let (workers, cancel) = (&self.workers, &self.cancel);
-        let run = |tasks: &[&[Segment]]| {
-            let pass = |segments: &&[Segment]| {
-                cancel.check()?;
-                own(workers).pass_balls(&pruned, segments)
-            };
-            tasks.par_iter().with_max_len(1).map(pass).try_reduce(Pass::default, |a, b| Ok(a.plus(b)))
-        };
-        let is_probe = |&(at, _): &(usize, &[Segment])| total >= LEAST_PROBED && at % PROBE == 0;
-        let (probe, rest): (Vec<_>, Vec<_>) = tasks.into_iter().enumerate().partition(is_probe);
-        let [probe, rest] =
-            [probe, rest].map(|tasks| tasks.into_iter().map(|(_, task)| task).collect::<Vec<_>>());
-        let mut pass = Pass::default();
-        if !probe.is_empty() {
-            let start = Instant::now();
-            pass = run(&probe)?;
-            let rows: usize =
-                probe.iter().copied().flatten().map(|segment| segment.end - segment.start).sum();
-            let seconds = start.elapsed().as_secs_f64();
-            if self.schedule.gives_up(fixed, seconds, rows as f64 / total as f64) {
-                return Ok(Err(pass));
-            }
+        if let Some(pruning) = &mut self.pruning {
+            pruning.schedule.was_dense(begin.elapsed().as_secs_f64());
         }
-        pass = pass.plus(run(&rest)?);
-        self.bounded.copy_from_slice(&book.exact);
-        Ok(Ok(pass))
-    }
-
-    /// Bounds are of use only where centroids are distinct: those that were merged may part.
-    fn can_prune(&self, book: &Columns) -> bool {
-        self.schedule.tries_now() && self.bounded.len() == book.exact.len()
+        Ok(pass)
     }
 }
 
@@ -222,8 +147,9 @@ impl Passes for Cpu<'_, '_> {
         self.labels.fill(u32::MAX);
         self.sums.weights.fill(0);
         self.sums.totals.fill(0);
-        self.bounded.clear();
-        self.schedule.restart();
+        if let Some(pruning) = &mut self.pruning {
+            pruning.restart();
+        }
         Ok(())
     }
 
@@ -233,24 +159,12 @@ impl Passes for Cpu<'_, '_> {
         self.panels.pack(book, &screen.half_norms);
         let bound = book.bound(chain, self.problem.largest_norm);
         let prepared = Prepared { book, screen, bound };
-        let mut begun = Pass::default();
-        let finished = match self.can_prune(book) {
-            false => None,
+        let pass = match self.pruning.as_ref().is_some_and(|pruning| pruning.is_due(book)) {
+            false => self.dense(&prepared)?,
             true => match self.pruned(&prepared)? {
-                Ok(pass) => {
-                    self.schedule.was_pruned();
-                    Some(pass)
-                }
-                Err(pass) => {
-                    self.schedule.gave_up();
-                    begun = pass;
-                    None
-                }
+                Ok(pass) => pass,
+                Err(begun) => begun.plus(self.dense(&prepared)?),
             },
-        };
-        let pass = match finished {
-            Some(pass) => pass,
-            None => begun.plus(self.dense(&prepared)?),
         };
         for worker in workers_of(&mut self.workers) {
             if std::mem::take(&mut worker.has_sums) {
@@ -279,29 +193,6 @@ fn own(workers: &[Mutex<Worker>]) -> MutexGuard<'_, Worker> {
 /// All workers, where no thread has one.
 fn workers_of(workers: &mut [Mutex<Worker>]) -> impl Iterator<Item = &mut Worker> {
     workers.iter_mut().map(|worker| worker.get_mut().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Runs of segments, each of about `share` rows, and of at most [`GROUP`] labels.
-fn tasks(segments: &[Segment], share: usize) -> Vec<&[Segment]> {
-    let mut tasks = Vec::new();
-    let (mut first, mut rows) = (0, 0);
-    for (at, segment) in segments.iter().enumerate() {
-        rows += segment.end - segment.start;
-        if rows >= share || at + 1 - first == GROUP {
-            tasks.push(&segments[first..=at]);
-            (first, rows) = (at + 1, 0);
-        }
-    }
-    if first < segments.len() {
-        tasks.push(&segments[first..]);
-    }
-    tasks
-}
-
-/// Words that threads write in any order, each of which is one thread's.
-fn shared(words: &mut [u32]) -> &[AtomicU32] {
-    // SAFETY: an AtomicU32 has the size, the alignment and the values of a u32, and the borrow is exclusive.
-    unsafe { &*(std::ptr::from_mut(words) as *const [AtomicU32]) }
 }
 
 impl Worker {
@@ -334,11 +225,53 @@ impl Worker {
         let [screened, rechecked] = [labelled.screened, labelled.rechecked].map(|count| count as u64);
         Ok(Pass { changed, screened, rechecked, products })
     }
+}
 
-    fn pass_balls(&mut self, pruned: &Pruned, segments: &[Segment]) -> Result<Pass> {
-        let balls = self.balls.get_or_insert_with(|| Balls::new(pruned.problem.columns));
-        let pass = balls.pass(pruned, segments, &mut self.scratch, &mut self.sums)?;
-        self.has_sums |= pass.changed > 0;
-        Ok(pass)
+/// Skips a screen for `rest` turns after it removed less than 30 % of the work.
+pub(crate) struct Backoff {
+    rest: usize,
+    turns: usize,
+}
+
+impl Backoff {
+    /// For a screen that is skipped for `rest` turns after each failure.
+    pub fn new(rest: usize) -> Self {
+        Self { rest, turns: 0 }
+    }
+
+    /// Whether the screen is used in this turn.
+    pub fn now(&self) -> bool {
+        self.turns == 0
+    }
+
+    /// Learns from a turn in which the screen left `left` of `all` work items; a turn without it counts down.
+    pub fn learn(&mut self, [all, left]: [usize; 2]) {
+        self.turns = match self.turns {
+            0 if Self::is_worthless([all, left]) => self.rest,
+            turns => turns.saturating_sub(1),
+        };
+    }
+
+    /// Whether a screen that left `left` of `all` work items costs more than it saves.
+    pub fn is_worthless([all, left]: [usize; 2]) -> bool {
+        left as f64 > WORTHWHILE * all as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_screen_rests_and_is_tried_again() {
+        let mut screen = Backoff::new(2);
+        screen.learn([100, 70]);
+        assert!(screen.now());
+        screen.learn([100, 71]);
+        for _ in 0..2 {
+            assert!(!screen.now());
+            screen.learn([0, 0]);
+        }
+        assert!(screen.now());
     }
 }

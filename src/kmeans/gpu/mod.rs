@@ -4,7 +4,6 @@ pub(crate) mod kernels;
 pub(crate) mod label;
 pub(crate) mod plan;
 mod prune;
-mod single_submission;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -14,12 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytemuck::cast_slice;
 
 use self::plan::{Plan, Shape, Update, UpdatePlan};
-use self::prune::{DeviceFew, Pruner};
+use self::prune::{FarthestOnDevice, Pruner};
 use self::sums::{Labelled, Summer};
-use super::grid::Sums;
 use super::lloyd::{Pass, Passes};
-use super::params::Params;
+use super::params::{Params, Prune};
 use super::problem::Problem;
+use super::problem::Sums;
 use crate::device::{DeviceBuffer, Gpu, Limits, Stage};
 use crate::error::{Error, Result};
 use crate::tile::choice::tune::cache::table_of;
@@ -95,10 +94,11 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             weighted: problem.weights.is_some(),
             prunes: false,
         };
-        let shape = Shape { prunes: Pruner::is_wanted(&shape, params), ..shape };
+        let prunes = params.prune != Prune::Never && Pruner::is_wanted(&shape, params);
+        let shape = Shape { prunes, ..shape };
         let plan = plan_in_free_memory(gpu, &shape, slot)?;
         let labeller = Cascade::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
-        let pruner = Pruner::new(gpu, &plan, &shape, params)?;
+        let pruner = plan.keeps_reach.then(|| Pruner::new(gpu, &plan, &shape, params)).transpose()?;
         let summer = Summer::new(gpu, &shape, &problem.grid)?;
         let per_row = |label| {
             let windows = plan.windows(problem.rows);
@@ -160,7 +160,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
     /// The pass over a window's rows that bounds leave open, where that pays.
     fn pass_doubts(
         &mut self,
-        (columns, few): (&DeviceColumns, Option<&DeviceFew>),
+        (columns, farthest): (&DeviceColumns, Option<&FarthestOnDevice>),
         update: &UpdatePlan,
         window: &Window,
         weights: Option<&DeviceBuffer>,
@@ -177,7 +177,9 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             reach: None,
             load: &load,
         };
-        let Some((count, met)) = pruner.doubts(gpu, labeller, &task, index, few)? else { return Ok(None) };
+        let Some((count, met)) = pruner.doubts(gpu, labeller, &task, index, farthest)? else {
+            return Ok(None);
+        };
         let task = Task { reach: Some(pruner.reach(index)), ..task };
         let labelled = labeller.search_listed(&task, count)?;
         self.update_window(update, window, weights, index)?;
@@ -241,7 +243,7 @@ impl GpuPasses<'_, '_> {
     /// Two windows take turns: one is filled while the device works on the other.
     fn pass_streamed(
         &mut self,
-        (columns, few): (&DeviceColumns, Option<&DeviceFew>),
+        (columns, farthest): (&DeviceColumns, Option<&FarthestOnDevice>),
         update: &UpdatePlan,
     ) -> Result<Pass> {
         let (gpu, problem) = (self.gpu.clone(), self.problem);
@@ -254,7 +256,7 @@ impl GpuPasses<'_, '_> {
             let (passed, filled) = rayon::join(
                 || {
                     let (window, weights) = (&current.window, current.weights.as_ref());
-                    match self.pass_doubts((columns, few), update, window, weights, index)? {
+                    match self.pass_doubts((columns, farthest), update, window, weights, index)? {
                         Some(passed) => Ok(passed),
                         None => self.pass_window(columns, update, window, weights, index),
                     }
@@ -360,14 +362,15 @@ impl Passes for GpuPasses<'_, '_> {
     fn assign(&mut self, book: &Columns) -> Result<Pass> {
         let columns = self.labeller.columns(book)?;
         let update = self.begin_update()?;
-        let few = match &mut self.pruner {
+        let farthest = match &mut self.pruner {
             Some(pruner) => pruner.begin(&self.gpu, book, self.labeller.tile_columns())?,
             None => None,
         };
-        let few_book = few.as_ref().map(|few| Columns::new(&few.centroids, self.problem.columns));
-        let on_device = |(few, book)| DeviceFew::new(&self.gpu, &self.labeller, few, book);
-        let few = few.as_ref().zip(few_book.as_ref()).map(on_device).transpose()?;
-        let books = (&columns, few.as_ref());
+        let farthest_columns =
+            farthest.as_ref().map(|farthest| Columns::new(&farthest.centroids, self.problem.columns));
+        let on_device = |(farthest, book)| FarthestOnDevice::new(&self.gpu, &self.labeller, farthest, book);
+        let farthest = farthest.as_ref().zip(farthest_columns.as_ref()).map(on_device).transpose()?;
+        let books = (&columns, farthest.as_ref());
         let mut pass = Pass::default();
         match self.resident.clone() {
             Some(resident) => {
@@ -378,7 +381,9 @@ impl Passes for GpuPasses<'_, '_> {
                         pass = pass.plus(listed);
                         continue;
                     }
-                    if is_one && let Some(pass) = self.pass_at_once(&columns, &update, window, weights)? {
+                    if is_one
+                        && let Some(pass) = self.pass_in_one_submission(&columns, &update, window, weights)?
+                    {
                         return Ok(self.ended(book, pass));
                     }
                     pass = pass.plus(self.pass_window(&columns, &update, window, weights, index)?);

@@ -74,7 +74,7 @@ struct Trial {
 }
 
 /// The centroids that moved farthest.
-pub(crate) struct Few {
+pub(crate) struct FarthestMoved {
     /// Row-major.
     pub centroids: Vec<f64>,
     /// Of each its label.
@@ -82,15 +82,23 @@ pub(crate) struct Few {
 }
 
 /// The same on the device.
-pub(crate) struct DeviceFew<'b> {
+pub(crate) struct FarthestOnDevice<'b> {
     columns: DeviceColumns<'b>,
     labels: DeviceBuffer,
 }
 
-impl<'b> DeviceFew<'b> {
-    /// Copies them, with all that tiles read of them.
-    pub fn new(gpu: &Gpu, labeller: &Cascade, few: &Few, book: &'b Columns<'b>) -> Result<Self> {
-        Ok(Self { columns: labeller.columns(book)?, labels: gpu.filled("labels of a few", &few.labels)? })
+impl<'b> FarthestOnDevice<'b> {
+    /// Copies them, with the codebook that they make.
+    pub fn new(
+        gpu: &Gpu,
+        labeller: &Cascade,
+        farthest: &FarthestMoved,
+        book: &'b Columns<'b>,
+    ) -> Result<Self> {
+        Ok(Self {
+            columns: labeller.columns(book)?,
+            labels: gpu.filled("labels of the farthest", &farthest.labels)?,
+        })
     }
 }
 
@@ -98,22 +106,14 @@ impl Pruner {
     /// Whether a fit may prune.
     pub fn is_wanted(shape: &Shape, params: &Params) -> bool {
         let work = 2.0 * shape.rows as f64 * shape.columns as f64 * shape.n_clusters as f64;
-        let is_worth = match params.prune {
-            Prune::Never => false,
-            Prune::Auto => work >= LEAST_WORK,
-            Prune::Always => true,
-        };
-        is_worth && shape.n_clusters > 1 && params.recheck
+        (params.prune == Prune::Always || work >= LEAST_WORK) && shape.n_clusters > 1 && params.recheck
     }
 
-    /// Room for the bounds of all rows, where the plan keeps them.
-    pub fn new(gpu: &Gpu, plan: &Plan, shape: &Shape, params: &Params) -> Result<Option<Self>> {
-        if !plan.keeps_reach {
-            return Ok(None);
-        }
+    /// Room for the bounds of all rows.
+    pub fn new(gpu: &Gpu, plan: &Plan, shape: &Shape, params: &Params) -> Result<Self> {
         let windows = plan.windows(shape.rows);
         let reach = windows.map(|(_, rows)| gpu.buffer("reach", 8 * rows as u64)).collect::<Result<_>>()?;
-        Ok(Some(Self {
+        Ok(Self {
             is_always: params.prune == Prune::Always,
             margin: Margin::new(params.careless),
             depth: shape.columns,
@@ -127,7 +127,7 @@ impl Pruner {
             trial: None,
             wait: 0,
             patience: 1,
-        }))
+        })
     }
 
     /// Bounds of a window's rows.
@@ -143,7 +143,7 @@ impl Pruner {
 
     /// Before a pass, where bounds hold and a trial is due: how far the centroids moved. Returns the few that all rows are to
     /// meet, in tiles of `tile_columns`.
-    pub fn begin(&mut self, gpu: &Gpu, book: &Columns, tile_columns: usize) -> Result<Option<Few>> {
+    pub fn begin(&mut self, gpu: &Gpu, book: &Columns, tile_columns: usize) -> Result<Option<FarthestMoved>> {
         self.trial = None;
         // Centroids that were merged may part: then bounds on the others say nothing.
         if self.bounded.len() != book.exact.len() {
@@ -158,10 +158,10 @@ impl Pruner {
         let mut order: Vec<u32> = (0..shifts.len() as u32).collect();
         let shift = |&label: &u32| shifts[label as usize];
         order.sort_unstable_by(|a, b| f32::total_cmp(&shift(b), &shift(a)).then(a.cmp(b)));
-        let few = (shifts.len() / FEW).next_multiple_of(tile_columns);
+        let farthest = (shifts.len() / FEW).next_multiple_of(tile_columns);
         // Where they are many beside the others, they cost more than they tell.
-        let few = if few <= shifts.len() / 3 { few } else { 0 };
-        let (met, others) = order.split_at(few);
+        let farthest = if farthest <= shifts.len() / 3 { farthest } else { 0 };
+        let (met, others) = order.split_at(farthest);
         self.trial = Some(Trial {
             shifts: gpu.filled("shifts", shifts)?,
             farthest: others[0],
@@ -171,7 +171,7 @@ impl Pruner {
         });
         let centroid = |&label: &u32| &book.exact[label as usize * self.depth..][..self.depth];
         let centroids = met.iter().flat_map(centroid).copied().collect();
-        Ok((few > 0).then(|| Few { centroids, labels: met.to_vec() }))
+        Ok((farthest > 0).then(|| FarthestMoved { centroids, labels: met.to_vec() }))
     }
 
     /// Lists the rows of a window that bounds leave open. Returns how many, if there are few enough, and how many centroids all
@@ -182,32 +182,32 @@ impl Pruner {
         labeller: &mut Cascade,
         task: &Task,
         window: usize,
-        few: Option<&DeviceFew>,
+        farthest: Option<&FarthestOnDevice>,
     ) -> Result<Option<(u32, usize)>> {
         let (list_cost, is_always) = (self.list_cost, self.is_always);
         let Some(trial) = &self.trial else { return Ok(None) };
         let (rows, n_clusters) = (task.window.rows, self.moves.shifts.len());
-        let met = few.map_or(0, |few| few.columns.host.len());
+        let met = farthest.map_or(0, |farthest| farthest.columns.host.len());
         let costs = |count: u32, met: usize| {
             list_cost * f64::from(count) / rows as f64 + met as f64 / n_clusters as f64
         };
         // A device that lists more rows than there are is not believed.
         let believed = |count: u32| count.min(rows as u32);
         let most = gpu.limits().max_workgroups_per_dimension;
-        let look = Look { pruner: self, task, bounds: &self.reach[window], most };
+        let step = BoundsStep { pruner: self, task, bounds: &self.reach[window], most };
         let [list, counters] = labeller.listed();
         let mut batch = gpu.batch(Stage::Bounds);
         batch.clear_part(counters.slice(0, 8))?;
-        look.shift(&mut batch, trial)?;
-        look.open(&mut batch, [list, counters])?;
+        step.shift(&mut batch, trial)?;
+        step.open(&mut batch, [list, counters])?;
         let read = batch.submit_and_read(&[(counters, 0..4)])?;
         let mut count = believed(bytemuck::pod_read_unaligned(&read[0]));
         let mut has_paid = costs(count, met) <= WORTH;
         let mut goes_on = has_paid || is_always;
-        if goes_on && let Some(few) = few {
-            let reach = Some(Reach { bounds: look.bounds, subset: Some(&few.labels) });
-            let approach = Task { columns: &few.columns, reach, ..*task };
-            count = believed(labeller.approach(&approach, &|batch, listed| look.open(batch, listed))?);
+        if goes_on && let Some(farthest) = farthest {
+            let reach = Some(Reach { bounds: step.bounds, subset: Some(&farthest.labels) });
+            let approach = Task { columns: &farthest.columns, reach, ..*task };
+            count = believed(labeller.approach(&approach, &|batch, listed| step.open(batch, listed))?);
             has_paid = costs(count, met) <= WORTH;
             goes_on = costs(count, 0) <= WORTH || is_always;
         }
@@ -231,7 +231,7 @@ impl Pruner {
 }
 
 /// One look at the bounds of a window.
-struct Look<'a> {
+struct BoundsStep<'a> {
     pruner: &'a Pruner,
     task: &'a Task<'a>,
     bounds: &'a DeviceBuffer,
@@ -239,7 +239,7 @@ struct Look<'a> {
     most: u32,
 }
 
-impl<'a> Look<'a> {
+impl<'a> BoundsStep<'a> {
     /// Workgroups for all rows, so many each.
     fn grid(&self, rows_each: u32) -> [u32; 3] {
         let workgroups = (self.task.window.rows as u32).div_ceil(rows_each);

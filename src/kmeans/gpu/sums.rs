@@ -5,6 +5,10 @@
 //! - sorted: `count`, `scan` and `scatter` order the moves by cluster, `sum` adds each cluster's neighbours in registers;
 //! - direct: `transfer` adds each move to the sums;
 //! - private: `transfer` adds moves to copies of all sums in workgroup memory, and those to the sums.
+//!
+//! Where the rows are few, a pass is one submission, labels and sums, with one wait: the device sums by its tile's labels.
+//! Rows that the host then labels otherwise are moved in the sums that came back; on the device they follow in the next
+//! pass, like every row whose label is not the one that it is summed under.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,6 +16,7 @@ use std::sync::Arc;
 use bytemuck::{bytes_of, pod_read_unaligned};
 use rayon::prelude::*;
 
+use super::GpuPasses;
 use super::kernels::{
     ROWS_PER_WORKGROUP, RowsParams, SumParams, TransferParams, count_kernel, features_across,
     moves_per_workgroup, scan_kernel, scatter_kernel, sum_kernel, transfer_kernel,
@@ -19,8 +24,11 @@ use super::kernels::{
 use super::plan::{Shape, Update, UpdatePlan};
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
 use crate::error::Result;
-use crate::kmeans::grid::{Grid, Sums};
-use crate::tile::nearest::gpu::Window;
+use crate::kmeans::lloyd::Pass;
+use crate::kmeans::problem::{Grid, Sums};
+use crate::tile::nearest::gpu::single_submission::{Answer, Moved, Settled};
+use crate::tile::nearest::gpu::{Task, Window};
+use crate::tile::operands::gpu::columns::DeviceColumns;
 
 /// Workgroups of `transfer` at most, each with its copy of the sums to be added in the end.
 const TRANSFER_WORKGROUPS: u32 = 2048;
@@ -214,5 +222,61 @@ impl Summer {
     /// Brings the sums to the host.
     pub fn read(&self, gpu: &Gpu, into: &mut Sums) -> Result<()> {
         gpu.batch("read").submit_and_take(&self.ranges(), |bytes| self.take(bytes, into))
+    }
+}
+
+impl GpuPasses<'_, '_> {
+    /// The pass over rows that are one window, if they are few enough.
+    pub(crate) fn pass_in_one_submission(
+        &mut self,
+        columns: &DeviceColumns,
+        update: &UpdatePlan,
+        window: &Window,
+        weights: Option<&DeviceBuffer>,
+    ) -> Result<Option<Pass>> {
+        let problem = self.problem;
+        let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
+        let (labels, summed) = (&self.labels[0], &self.summed[0]);
+        let reach = self.pruner.as_ref().map(|pruner| pruner.reach(0));
+        let task =
+            Task { columns, largest_norm: problem.largest_norm, window, nearest: labels, reach, load: &load };
+        let Some(at_once) = self.labeller.at_once(&task) else { return Ok(None) };
+        let (summer, labeller, sums) = (&self.summer, &self.labeller, &mut self.sums);
+        let mut batch = self.gpu.batch("pass");
+        labeller.record(&mut batch, &task, at_once)?;
+        let rows = Labelled { window, weights, labels, summed };
+        summer.record(&mut batch, update, &rows, labeller.scratch())?;
+        let [counters, listed, found] = labeller.ranges(at_once);
+        let [values, totals] = summer.ranges();
+        let answer = batch.submit_and_take(&[counters, listed, found, values, totals], |bytes| {
+            summer.take(&bytes[3..], sums);
+            Answer::of(at_once, bytes)
+        })?;
+        let settled = self.labeller.settle(&task, at_once, answer)?;
+        #[cfg(test)]
+        self.taken.count(&settled);
+        match settled {
+            Settled::AtOnce(labelled, moved) => {
+                self.move_rows(window, &moved)?;
+                Ok(Some(self.passed(labelled, window.rows)))
+            }
+            Settled::Again(labelled) => {
+                self.update_window(update, window, weights, 0)?;
+                self.summer.read(&self.gpu, &mut self.sums)?;
+                Ok(Some(self.passed(labelled, window.rows)))
+            }
+        }
+    }
+
+    /// Moves rows in the sums that came back. Those on the device follow in the next pass, like every row whose label is
+    /// not the one that it is summed under.
+    fn move_rows(&mut self, window: &Window, moved: &[Moved]) -> Result<()> {
+        let mut x = vec![0.0; self.problem.columns];
+        for &Moved { row, from, to } in moved {
+            let row = window.start + row as usize;
+            self.problem.load(row, &mut x)?;
+            self.problem.move_row(&x, row, Some(from), to, &mut self.sums);
+        }
+        Ok(())
     }
 }

@@ -21,8 +21,7 @@ mod x86;
 
 use rayon::prelude::*;
 
-use super::plus_plus::{LANES, Lanes};
-use super::screen::Screen;
+use super::screen::{LANES, Lanes, Screen};
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, norm_above, row_square};

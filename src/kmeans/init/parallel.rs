@@ -21,7 +21,7 @@ const OVERSAMPLING: f64 = 2.0;
 const WEIGHT_UNITS: f64 = (1_u64 << 30) as f64;
 
 /// First centroids, as rows of x' in `f64`.
-pub(super) fn centroids(problem: &Problem, params: &Params, run: usize) -> Result<Vec<f64>> {
+pub(in crate::kmeans) fn centroids(problem: &Problem, params: &Params, run: usize) -> Result<Vec<f64>> {
     let (count, run) = (params.n_clusters, run as u64);
     let stream = &Stream::new(params.seed, run);
     let mut candidates = random::rows(problem, 1, stream)?;

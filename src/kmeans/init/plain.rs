@@ -1,7 +1,8 @@
 //! Greedy k-means++ without a skip, which `plus_plus.rs` has to equal bit by bit.
 
-use super::plus_plus::{self, LANES, squared_distance};
+use super::plus_plus::{self, squared_distance};
 use super::random;
+use super::screen::LANES;
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::kmeans::problem::{Problem, SUM_BLOCK};

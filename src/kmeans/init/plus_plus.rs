@@ -16,25 +16,20 @@ use rayon::prelude::*;
 use super::coarse::{Coarse, Targets};
 use super::random;
 use super::rows::Rows;
-use super::screen::{Margins, Screen};
+use super::screen::{LANES, Lanes, Margins, Screen};
 use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::kmeans::cpu::pays::Use;
+use crate::kmeans::cpu::Backoff;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, row_square};
 use crate::random::Stream;
 use crate::simd::widest;
 
-/// Most candidates per step; `2 + ln k` stays below it for every k that fits memory.
-pub(super) const LANES: usize = 16;
 /// Bytes of rows that are screened and measured while they are in cache.
 const CHUNK_BYTES: usize = 128 << 10;
 /// Steps for which the screen of products rests where it kept too many rows.
 const REST_OF_PRODUCTS: usize = 8;
 /// Steps for which the screen of bytes does, which costs a fifth of what it may save.
 const REST_OF_BYTES: usize = 2;
-
-/// One value per candidate.
-pub(super) type Lanes = [f32; LANES];
 
 /// The state of the choice.
 struct Choice<'p, 'd> {
@@ -55,9 +50,9 @@ struct Choice<'p, 'd> {
     /// All rows in bytes, where that pays.
     coarse: Option<Coarse>,
     /// When they are looked at before rows are read.
-    by_bytes: Use,
+    by_bytes: Backoff,
     /// When rows that were read are screened before they are measured.
-    by_products: Use,
+    by_products: Backoff,
 }
 
 /// The candidates of one step.
@@ -93,7 +88,12 @@ struct Best {
 }
 
 /// `count` rows. When every row coincides with a chosen one, the remaining draws fall on the weights alone.
-pub(super) fn rows(problem: &Problem, count: usize, stream: &Stream, cancel: &Cancel) -> Result<Vec<usize>> {
+pub(in crate::kmeans) fn rows(
+    problem: &Problem,
+    count: usize,
+    stream: &Stream,
+    cancel: &Cancel,
+) -> Result<Vec<usize>> {
     let trials = (2 + (count as f64).ln() as usize).min(LANES);
     let mut choice = Choice::new(problem, Coarse::new(problem, count, cancel)?);
     let mut draw = 0;
@@ -139,8 +139,8 @@ impl<'p, 'd> Choice<'p, 'd> {
             centroids: Vec::new(),
             squares: Vec::new(),
             coarse,
-            by_bytes: Use::new(REST_OF_BYTES),
-            by_products: Use::new(REST_OF_PRODUCTS),
+            by_bytes: Backoff::new(REST_OF_BYTES),
+            by_products: Backoff::new(REST_OF_PRODUCTS),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::random::Stream;
 const PATIENCE: usize = 16;
 
 /// `count` distinct rows of positive weight.
-pub(super) fn rows(problem: &Problem, count: usize, stream: &Stream) -> Result<Vec<usize>> {
+pub(in crate::kmeans) fn rows(problem: &Problem, count: usize, stream: &Stream) -> Result<Vec<usize>> {
     let positive = (0..problem.rows).filter(|&row| problem.weight(row) != Some(0.0)).count();
     if positive < count {
         let rule = format!("at least n_clusters = {count} weights above 0, one for each first centroid");

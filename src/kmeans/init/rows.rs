@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::plus_plus::{LANES, Lanes};
-use super::screen::Screen;
+use super::screen::{LANES, Lanes, Screen};
 use crate::error::Result;
 use crate::kmeans::problem::Problem;
 use crate::simd::widest;

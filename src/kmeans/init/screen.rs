@@ -25,9 +25,13 @@
 //! sqrt(closest / (1 - g) + t), so fl(|x - c|^2) >= closest. [`Screen::reach`] gives a lower bound on |c - p|^2,
 //! [`Screen::limit`] the bound that it must pass.
 
-use super::plus_plus::{LANES, Lanes};
 use crate::kmeans::problem::row_square;
 use crate::simd::{Level, level};
+
+/// Most candidates per step; `2 + ln k` stays below it for every k that fits memory.
+pub(super) const LANES: usize = 16;
+/// One value per candidate.
+pub(super) type Lanes = [f32; LANES];
 
 /// Rows whose products are kept in registers together.
 const GROUP: usize = 8;

@@ -19,7 +19,7 @@ use super::entry::Entry;
 use super::objective::Loss;
 use super::params::{Method, Params};
 use super::problem::{Found, Problem};
-use super::results::Walk;
+use super::results::SearchStats;
 use super::state::State;
 use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
@@ -45,12 +45,12 @@ pub(super) fn improve<T: Entry>(
     let state = State::new(Loss { grid: problem.grid }, &problem.columns, None, first.to_vec())?;
     let mut search =
         Search::new(gpu, plan, (values, problem.objects()), &state, problem.grid.unit(), is_eager)?;
-    let walk = if is_eager {
+    let stats = if is_eager {
         search.eager(params.max_iter, &params.cancel)?
     } else {
         search.steepest(params.max_iter, &params.cancel)?
     };
-    Ok(Some(Found::new(search.medoids()?, walk)))
+    Ok(Some(Found::new(search.medoids()?, stats)))
 }
 
 struct Search {
@@ -127,12 +127,12 @@ impl Search {
     }
 
     /// FasterPAM's order. Steps beyond the end of a window, or of the search, do nothing.
-    fn eager(&mut self, max_iter: usize, cancel: &Cancel) -> Result<Walk> {
+    fn eager(&mut self, max_iter: usize, cancel: &Cancel) -> Result<SearchStats> {
         let objects = self.objects as u32;
         let mut at = Control { together: 1, ..Control::default() };
-        let mut walk = Walk::default();
-        while walk.iterations < max_iter && !walk.converged {
-            walk.iterations += 1;
+        let mut stats = SearchStats::default();
+        while stats.iterations < max_iter && !stats.converged {
+            stats.iterations += 1;
             at.next = 0;
             for (window, (first, end)) in self.plan.windows(self.objects).enumerate() {
                 self.gpu.write(&self.control, 0, bytes_of(&at))?;
@@ -148,20 +148,20 @@ impl Search {
                     at = self.read(batch)?;
                 }
             }
-            walk.converged = at.since >= objects;
+            stats.converged = at.since >= objects;
         }
-        walk.swaps = at.swaps as usize;
-        Ok(walk)
+        stats.swaps = at.swaps as usize;
+        Ok(stats)
     }
 
     /// PAM's order: one step looks at all candidates.
-    fn steepest(&mut self, max_iter: usize, cancel: &Cancel) -> Result<Walk> {
+    fn steepest(&mut self, max_iter: usize, cancel: &Cancel) -> Result<SearchStats> {
         let mut at = Control::default();
         self.gpu.write(&self.control, 0, bytes_of(&at))?;
-        let mut walk = Walk::default();
+        let mut stats = SearchStats::default();
         let most = self.gpu.limits().max_workgroups_per_dimension;
-        while walk.iterations < max_iter && !walk.converged {
-            walk.iterations += 1;
+        while stats.iterations < max_iter && !stats.converged {
+            stats.iterations += 1;
             for (window, (first, end)) in self.plan.windows(self.objects).enumerate() {
                 // No submission takes longer than one of an eager search.
                 let count = (self.plan.steps * self.plan.together as usize).min(end - first);
@@ -181,10 +181,10 @@ impl Search {
             }
             self.exchange(&mut batch)?;
             at = self.read(batch)?;
-            walk.converged = at.found == 0;
+            stats.converged = at.found == 0;
         }
-        walk.swaps = at.swaps as usize;
-        Ok(walk)
+        stats.swaps = at.swaps as usize;
+        Ok(stats)
     }
 
     fn read(&self, batch: Batch) -> Result<Control> {

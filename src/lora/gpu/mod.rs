@@ -1,5 +1,6 @@
 //! Shrink and expand on a GPU: from the plan of a batch to dispatches.
 
+pub(crate) mod copies;
 pub(crate) mod kernels;
 pub(crate) mod plan;
 pub(crate) mod record;

@@ -1,9 +1,9 @@
 //! Recording into the caller's encoder, on the caller's buffers.
 
+use super::copies::GroupWindow;
 use super::{Input, Output, Strided};
 use crate::device::{Arena, CommandEncoder, DeviceBuffer, Limits, RawBuffer, Slice};
 use crate::error::{Error, Result};
-use crate::lora::host::Work;
 use crate::lora::perform::Step;
 use crate::lora::pool::{Bank, Lease};
 use crate::lora::values::Precision;
@@ -97,7 +97,7 @@ impl Step {
         }
         // All windows are checked before anything is recorded.
         let limits = bank.gpu.limits();
-        let all = Work::of(self, bank, group)?;
+        let all = GroupWindow::of(self, bank, group)?;
         let mut bound = Vec::with_capacity(all.len());
         for work in &all {
             let rows = &work.window.rows;
@@ -106,7 +106,7 @@ impl Step {
             let input = Input { slice: x_slice, precision: x.0.precision, rows: x_rows[0] };
             bound.push((input, Output { slice: y_slice, precision: y.0.precision, targets }));
         }
-        let Some(most_bytes) = all.iter().map(Work::shrunk_bytes).max() else { return Ok(()) };
+        let Some(most_bytes) = all.iter().map(GroupWindow::shrunk_bytes).max() else { return Ok(()) };
         recording.hold(&self.lease);
         recording.room(bank, most_bytes)?;
         let Recording { arena, shrunk, .. } = recording;

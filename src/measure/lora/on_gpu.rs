@@ -5,8 +5,8 @@ use ndarray::Array2;
 use super::{ReadBytes, Timed};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+use crate::lora::gpu::copies::{GroupWindow, Packed};
 use crate::lora::gpu::{Input, Output, Strided};
-use crate::lora::host::{Packed, Work};
 use crate::lora::{Scalar, Step};
 use crate::measure::on_gpu::large_bytes;
 
@@ -24,7 +24,7 @@ pub(super) fn time<T: Scalar>(
         return Err(Error::parameter("rows", rule, step.routes().rows()));
     }
     // Adapters of rank 0 launch nothing.
-    let Some(work) = Work::of(step, bank, 0)?.pop() else { return Ok(None) };
+    let Some(work) = GroupWindow::of(step, bank, 0)?.pop() else { return Ok(None) };
     let (plan, task) = (&work.plan, work.task());
     let size = size_of::<T>() as u64;
     let outputs = step.lease().groups()[0].modules[0].outputs as u64;
@@ -57,7 +57,7 @@ pub(super) fn time<T: Scalar>(
 
     let counting = Step::new(step.lease(), step.routes(), true)?;
     let mut read = None;
-    for work in Work::of(&counting, bank, 0)? {
+    for work in GroupWindow::of(&counting, bank, 0)? {
         let Some(counts) = &work.on_device.counts else { continue };
         let (plan, task) = (&work.plan, work.task());
         let mut batch = gpu.batch("lora count");

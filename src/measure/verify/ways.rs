@@ -13,7 +13,7 @@ use crate::measure::data::uniform;
 use crate::measure::record::Check;
 use crate::measure::roofs::LARGE;
 #[cfg(feature = "gpu")]
-use crate::{Device, MatrixState, matrix_state};
+use crate::{Device, UnitsState, units_state};
 
 pub(super) fn checks(battery: &Battery) -> Result<Vec<Check>> {
     match battery.device.resolve(&LARGE) {
@@ -44,7 +44,7 @@ fn pruned(battery: &Battery) -> Result<Check> {
 #[cfg(feature = "gpu")]
 fn on_matrix_units(battery: &Battery) -> Result<Option<Check>> {
     let device = battery.device.clone().with_matrix_units(true);
-    if matches!(matrix_state(&device), Ok(MatrixState::Absent)) {
+    if matches!(units_state(&device), Ok(UnitsState::Absent)) {
         return Ok(None);
     }
     let screened = Battery { device: &device, ..*battery };
@@ -58,7 +58,7 @@ fn on_matrix_units(battery: &Battery) -> Result<Option<Check>> {
 
 #[cfg(feature = "gpu")]
 fn screened_fit(battery: &Battery, device: &Device, n: usize, d: usize, k: usize) -> Outcome {
-    if let MatrixState::Failed(_, reason) = matrix_state(device)? {
+    if let UnitsState::Failed(_, reason) = units_state(device)? {
         return Ok(Some(format!("the self-test failed, the units are not used: {reason}")));
     }
     let rows = uniform(n, d, 18);

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::{Call, QueryBlock};
 use crate::distance::tiles::{TILE_COLUMNS, TILE_ROWS, Tiles, Tools};
 use crate::error::Result;
-use crate::neighbours::estimate::{Chosen, Estimate};
+use crate::neighbours::estimate::{Estimate, RowSubset};
 use crate::neighbours::fold::Fold;
 use crate::neighbours::judge::Scratch;
 use crate::neighbours::plan::Cut;
@@ -39,12 +39,12 @@ pub(crate) fn search<F: Fold>(
         .map(|queries| QueryBlock::of_estimates(problem, estimate, queries, fold))
         .collect();
     let is_double = estimate.is_double();
-    let asked = Chosen::new(problem.queries(), queries, is_double);
-    let x = asked.points();
+    let query_rows = RowSubset::new(problem.queries(), queries, is_double);
+    let x = query_rows.points();
     for start in (0..part.points.len()).step_by(cut.prepared) {
         let numbers = part.points.range(start, cut.prepared.min(part.points.len() - start));
-        let chosen = Chosen::new(&problem.points, &numbers, is_double);
-        let y = chosen.points();
+        let point_rows = RowSubset::new(&problem.points, &numbers, is_double);
+        let y = point_rows.points();
         let is_itself = problem.other_queries().is_none() && numbers == queries;
         let formula = (problem.formula.metric, &problem.formula.constants);
         let tiles = Tiles::new(&x, (!is_itself).then_some(&y), formula, is_double, &problem.cancel)?;

@@ -10,7 +10,7 @@ use crate::data::Points;
 use crate::device::{Gpu, Limits};
 use crate::distance::tiles::{BLOCK_COLUMNS, GpuTiles};
 use crate::error::Result;
-use crate::neighbours::estimate::{Chosen, Estimate};
+use crate::neighbours::estimate::{Estimate, RowSubset};
 use crate::neighbours::fold::Fold;
 use crate::neighbours::plan::Cut;
 use crate::neighbours::problem::{Part, Problem};
@@ -117,11 +117,11 @@ impl<F: Fold> Search<'_, '_, F> {
             .map(|start| part.points.range(start, cut.prepared.min(part.points.len() - start)))
             .collect();
         if let [numbers] = windows.as_slice() {
-            let chosen = Chosen::new(&problem.points, numbers, false);
-            let y = chosen.points();
+            let point_rows = RowSubset::new(&problem.points, numbers, false);
+            let y = point_rows.points();
             for queries in queries.chunks(cut.queries) {
-                let asked = Chosen::new(problem.queries(), queries, false);
-                let x = asked.points();
+                let query_rows = RowSubset::new(problem.queries(), queries, false);
+                let x = query_rows.points();
                 let is_itself = problem.other_queries().is_none() && numbers == queries;
                 let mut tiles = self.tiles(&x, (!is_itself).then_some(&y), budget_bytes)?;
                 for (index, own) in queries.chunks(rows).enumerate() {
@@ -133,12 +133,12 @@ impl<F: Fold> Search<'_, '_, F> {
             return Ok(());
         }
         for own in queries.chunks(rows) {
-            let asked = Chosen::new(problem.queries(), own, false);
-            let x = asked.points();
+            let query_rows = RowSubset::new(problem.queries(), own, false);
+            let x = query_rows.points();
             each(own, &mut |meet| {
                 for (index, numbers) in windows.iter().enumerate() {
-                    let chosen = Chosen::new(&problem.points, numbers, false);
-                    let y = chosen.points();
+                    let point_rows = RowSubset::new(&problem.points, numbers, false);
+                    let y = point_rows.points();
                     let mut tiles = self.tiles(&x, Some(&y), budget_bytes)?;
                     meet_values(&mut tiles, (0, own.len()), index * cut.prepared, problem, meet)?;
                 }

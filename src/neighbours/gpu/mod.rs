@@ -30,7 +30,7 @@ use crate::tile::collect::gpu::{CollectSizes, Collector, Columns, OperandBytes, 
 const FEW: usize = 64;
 
 /// Answers queries from the columns that the device found, and adds those that it lost to a list.
-pub(crate) type Take<'a> = dyn FnMut(&[u32], &[Option<Vec<u32>>], &mut Vec<u32>) -> Result<()> + 'a;
+pub(crate) type CandidateSink<'a> = dyn FnMut(&[u32], &[Option<Vec<u32>>], &mut Vec<u32>) -> Result<()> + 'a;
 
 /// The answers of one part, through `visit`. `count` are wanted of each query; `screened` grows by the queries whose columns
 /// matrix units found. Returns the queries that the device lost.
@@ -62,7 +62,7 @@ fn by_device(
     gpu: &Gpu,
     (problem, screen, part): (&Problem, &Screen, &Part),
     wanted: usize,
-    take: &mut Take,
+    take: &mut CandidateSink,
     screened: &mut usize,
 ) -> Result<Vec<u32>> {
     let (_, limits) = tile_of(gpu, part, screen.depth());
@@ -81,7 +81,7 @@ fn tiles(
     gpu: &Gpu,
     (problem, screen, part): (&Problem, &Screen, &Part),
     wanted: usize,
-    take: &mut Take,
+    take: &mut CandidateSink,
 ) -> Result<Vec<u32>> {
     let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
     let (shape, limits) = tile_of(gpu, part, depth);

@@ -8,7 +8,7 @@
 use half::f16;
 use rayon::prelude::*;
 
-use super::{PointWindows, Take};
+use super::{CandidateSink, PointWindows};
 use crate::device::{Gpu, Limits};
 use crate::error::{Error, Result};
 use crate::neighbours::problem::{Part, Problem, Selection};
@@ -57,7 +57,7 @@ impl<'a, 'p> Search<'a, 'p> {
 
     /// Hands what the units find to `take`, and adds to `screened` how many queries that were. Returns those that are left, in
     /// ascending order.
-    pub fn run(&self, take: &mut Take, screened: &mut usize) -> Result<Vec<u32>> {
+    pub fn run(&self, take: &mut CandidateSink, screened: &mut usize) -> Result<Vec<u32>> {
         let Self { gpu, problem, part, sizes, .. } = *self;
         let rows = part.queries.len();
         let product = Product::Halves { tile: self.tile, exponent: 2 * self.halves.exponent };

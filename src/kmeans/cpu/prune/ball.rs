@@ -3,12 +3,10 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::bounds::{Margin, Moves, beyond, length_above, moved_away, moved_closer};
-use super::scan::Segment;
+use super::bounds::{Margin, Moves, Segment, beyond, length_above, moved_away, moved_closer};
 use crate::error::Result;
-use crate::kmeans::grid::Sums;
 use crate::kmeans::lloyd::Pass;
-use crate::kmeans::problem::{Problem, norm_above, row_square};
+use crate::kmeans::problem::{Problem, Sums, norm_above, row_square};
 use crate::simd::widest;
 use crate::tile::bound::f32::{self as bound, Bound};
 use crate::tile::nearest::cpu::{NearestTile, Reach, Scratch};

@@ -1,5 +1,5 @@
-use super::super::plus_plus::{Lanes, squared_distance};
-use super::super::screen::{Margins, Screen};
+use super::super::plus_plus::squared_distance;
+use super::super::screen::{Lanes, Margins, Screen};
 use super::*;
 use crate::data::Points;
 use crate::random::Stream;

@@ -64,7 +64,7 @@ impl Cascade {
     pub fn at_once(&self, task: &Task) -> Option<AtOnce> {
         let tiers = &self.tiers;
         let (rows, units) = (task.window.rows as u64, task.units_per_row());
-        if tiers.gpu.is_profiled() || !tiers.decider.rechecks() || rows > tiers.sizes.most_rows() {
+        if tiers.gpu.profile().is_on() || !tiers.decider.rechecks() || rows > tiers.sizes.most_rows() {
             return None;
         }
         let brought = MOST_LEFT.min(rows as u32);

@@ -43,7 +43,7 @@ pub(crate) fn units_for_lists(gpu: &Gpu, depth: usize, columns: usize) -> Result
 /// What became of the matrix units of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum MatrixState {
+pub enum UnitsState {
     /// The device has none that this crate can use, or is not to use them.
     Absent,
     /// They passed the self-test.
@@ -56,12 +56,12 @@ pub enum MatrixState {
 ///
 /// # Errors
 /// Those of a device that is lost or out of memory.
-pub fn matrix_state(device: &Device) -> Result<MatrixState> {
+pub fn units_state(device: &Device) -> Result<UnitsState> {
     let much = Prediction { flops: f64::MAX, upload_bytes: 0.0 };
-    let Backend::Gpu(gpu) = device.resolve(&much) else { return Ok(MatrixState::Absent) };
-    let Some(units) = gpu.limits().matrix else { return Ok(MatrixState::Absent) };
+    let Backend::Gpu(gpu) = device.resolve(&much) else { return Ok(UnitsState::Absent) };
+    let Some(units) = gpu.limits().matrix else { return Ok(UnitsState::Absent) };
     Ok(match self_test::verdict(gpu, &units, Fold::Nearest)? {
-        None => MatrixState::Passed(units),
-        Some(reason) => MatrixState::Failed(units, reason),
+        None => UnitsState::Passed(units),
+        Some(reason) => UnitsState::Failed(units, reason),
     })
 }

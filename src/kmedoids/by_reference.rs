@@ -8,7 +8,7 @@ use super::entry::Entry;
 use super::params::{Init, Method, Params};
 use super::problem::{Found, Problem};
 use super::reference::{self, Order};
-use super::results::{Fit, Seconds, Walk};
+use super::results::{Fit, SearchStats, Seconds};
 use crate::device::Backend;
 use crate::error::{Error, Result};
 use crate::random::Draws;
@@ -50,9 +50,9 @@ pub(super) fn cluster<T: Entry>(
         loss: reference::loss(&matrix, &found.medoids),
         silhouette: (found.medoids.len() > 1 && !has_negative).then_some(silhouette),
         medoids: found.medoids,
-        n_iter: found.walk.iterations,
-        n_swaps: found.walk.swaps,
-        converged: found.walk.converged,
+        n_iter: found.stats.iterations,
+        n_swaps: found.stats.swaps,
+        converged: found.stats.converged,
         tried: found.tried,
         device: Backend::Reference.name(),
         seconds,
@@ -82,20 +82,21 @@ fn improve(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, params: &Params) -
         Method::DynMsc { fewest } => return Ok(fewer(matrix, medoids, fewest, most)),
         _ => reference::swaps(matrix, &mut medoids, reference::loss, Order::Steepest, most),
     };
-    Ok(Found::new(medoids, walk(steps)))
+    Ok(Found::new(medoids, stats(steps)))
 }
 
-fn walk((iterations, swaps, converged): reference::Steps) -> Walk {
-    Walk { iterations, swaps, converged }
+fn stats((iterations, swaps, converged): reference::Steps) -> SearchStats {
+    SearchStats { iterations, swaps, converged }
 }
 
 /// From many medoids to few, the best silhouette wins, the fewest medoids among equals.
 fn fewer(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, fewest: usize, most: usize) -> Found {
     let mut best = (f64::INFINITY, Vec::new());
-    let mut found = Found { walk: Walk { converged: true, ..Walk::default() }, ..Found::default() };
+    let mut found =
+        Found { stats: SearchStats { converged: true, ..SearchStats::default() }, ..Found::default() };
     loop {
         let steps = reference::swaps(matrix, &mut medoids, reference::ratios, Order::Eager, most);
-        found.walk = found.walk.then(walk(steps));
+        found.stats = found.stats.then(stats(steps));
         let sum = reference::ratios(matrix, &medoids);
         found.tried.push((medoids.len(), reference::silhouette(matrix, &medoids)));
         if sum <= best.0 {

@@ -1,96 +1,23 @@
-//! Between the caller's arrays and what the backends work on.
+//! Both products for arrays of the host: rows are copied to the device and back, window by window.
 
-use super::cpu;
-use super::perform::{Shrunk, Step};
-use super::segments::Segments;
-#[cfg(feature = "gpu")]
-use {
-    super::gpu::plan::ShrinkPlan,
-    super::gpu::{Input, OnDevice, Output, Strided, Task},
-    super::perform::Window,
-    super::pool::Bank,
-    super::values::Scalar,
-    crate::device::DeviceBuffer,
-    crate::error::Result,
-    ndarray::{ArrayView2, ArrayViewMut2, Axis, Slice as Rows},
-};
+use std::ops::Range;
 
-/// The segment of each position.
-fn segments_of(segments: &Segments) -> Vec<usize> {
-    let numbered = segments.segments.iter().enumerate();
-    numbered.flat_map(|(number, segment)| std::iter::repeat_n(number, segment.positions.len())).collect()
-}
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, Slice as Rows};
 
-/// Where the values of a position begin in those of one module, and how many they are.
-fn place(part: &cpu::Shrunk, segments: &Segments, segment: usize, position: usize, rank: usize) -> usize {
-    part.starts[segment] + (position - segments.segments[segment].positions.start) * rank
-}
-
-/// From values by module and position to values by route.
-pub(crate) fn gather<'r>(
-    shrunk: &mut Shrunk,
-    segments: &Segments,
-    parts: &[cpu::Shrunk],
-    ranks: impl Fn(usize) -> &'r [u32],
-) {
-    let of = segments_of(segments);
-    let mut end = 0;
-    for &position in &segments.by_row {
-        let (position, segment) = (position as usize, of[position as usize]);
-        for (part, &rank) in parts.iter().zip(ranks(segments.segments[segment].slot)) {
-            let begin = place(part, segments, segment, position, rank as usize);
-            let values = &part.values[begin..begin + rank as usize];
-            shrunk.values_mut()[end..end + values.len()].copy_from_slice(values);
-            end += values.len();
-        }
-    }
-}
-
-/// From values by route to values by module and position.
-pub(crate) fn scatter<'r>(
-    shrunk: &Shrunk,
-    segments: &Segments,
-    ranks: impl Fn(usize) -> &'r [u32],
-    operands: &[Vec<Option<cpu::Operand<'_>>>],
-) -> Vec<cpu::Shrunk> {
-    let of = segments_of(segments);
-    let mut parts: Vec<_> = operands.iter().map(|operands| cpu::Shrunk::new(segments, operands)).collect();
-    let mut end = 0;
-    for &position in &segments.by_row {
-        let (position, segment) = (position as usize, of[position as usize]);
-        for (part, &rank) in parts.iter_mut().zip(ranks(segments.segments[segment].slot)) {
-            let rank = rank as usize;
-            let begin = place(part, segments, segment, position, rank);
-            part.values[begin..begin + rank].copy_from_slice(&shrunk.values()[end..end + rank]);
-            end += rank;
-        }
-    }
-    parts
-}
-
-/// Values by route and module, for the reference.
-pub(crate) fn by_module(shrunk: &Shrunk, step: &Step, group: usize) -> Vec<Vec<Vec<f64>>> {
-    let mut end = 0;
-    let routes = step.routes();
-    let slots = (0..routes.rows()).flat_map(|row| routes.of_row(row)).map(|route| route.slot as usize);
-    let ranks = step.module_ranks(group);
-    slots
-        .map(|slot| {
-            let of_module = |rank: &u32| {
-                let begin = end;
-                end += *rank as usize;
-                shrunk.values()[begin..end].iter().map(|value| f64::from(*value)).collect()
-            };
-            ranks(slot).iter().map(of_module).collect()
-        })
-        .collect()
-}
+use super::plan::ShrinkPlan;
+use super::{Input, OnDevice, Output, Strided, Task};
+use crate::device::DeviceBuffer;
+use crate::error::{Error, Result};
+use crate::lora::perform::{Shrunk, Step, Window};
+use crate::lora::pool::Bank;
+use crate::lora::route_order::segments_of;
+use crate::lora::segments::Segment;
+use crate::lora::values::Scalar;
 
 /// The slabs that the adapters of a window lie in, for one group.
-#[cfg(feature = "gpu")]
 fn slabs(step: &Step, window: &Window, group: usize) -> Result<Vec<u32>> {
     let members = step.lease.members();
-    let used = |segment: &super::segments::Segment| {
+    let used = |segment: &Segment| {
         let member = &members[segment.slot];
         member.ranks[group].iter().any(|rank| *rank > 0).then_some(member.slabs[group])
     };
@@ -98,7 +25,7 @@ fn slabs(step: &Step, window: &Window, group: usize) -> Result<Vec<u32>> {
     slabs.sort_unstable();
     slabs.dedup();
     if slabs.len() > 1 && window.segments.has_several && mixes_slabs(step, window, group) {
-        return Err(crate::Error::TooLarge {
+        return Err(Error::TooLarge {
             what: "adapters of rows with several routes, which have to lie in one binding".into(),
             needed_bytes: slabs.iter().map(|slab| step.lease.slab_bytes(*slab)).sum(),
             limit_bytes: step.lease.slab_bytes(slabs[0]),
@@ -108,7 +35,6 @@ fn slabs(step: &Step, window: &Window, group: usize) -> Result<Vec<u32>> {
 }
 
 /// Whether the adapters of some row lie in more than one slab.
-#[cfg(feature = "gpu")]
 fn mixes_slabs(step: &Step, window: &Window, group: usize) -> bool {
     let members = step.lease.members();
     window.rows.clone().any(|row| {
@@ -121,8 +47,7 @@ fn mixes_slabs(step: &Step, window: &Window, group: usize) -> bool {
 }
 
 /// A window that has something to do for one group, with how it goes.
-#[cfg(feature = "gpu")]
-pub(crate) struct Work<'s> {
+pub(crate) struct GroupWindow<'s> {
     pub window: &'s Window,
     pub on_device: &'s OnDevice,
     pub plan: ShrinkPlan,
@@ -131,8 +56,7 @@ pub(crate) struct Work<'s> {
     slabs: Vec<u32>,
 }
 
-#[cfg(feature = "gpu")]
-impl<'s> Work<'s> {
+impl<'s> GroupWindow<'s> {
     /// For each window of `step` whose adapters update group `group`.
     pub fn of(step: &'s Step, bank: &'s Bank, group: usize) -> Result<Vec<Self>> {
         let mut all = Vec::with_capacity(step.windows.len());
@@ -162,7 +86,6 @@ impl<'s> Work<'s> {
 }
 
 /// How shrink goes for one group of a window.
-#[cfg(feature = "gpu")]
 fn shrink_plan(step: &Step, window: &Window, on_device: &OnDevice, bank: &Bank, group: usize) -> ShrinkPlan {
     let members = step.lease.members();
     let ranks: Vec<u32> = window
@@ -175,13 +98,11 @@ fn shrink_plan(step: &Step, window: &Window, on_device: &OnDevice, bank: &Bank, 
 }
 
 /// Rows on their way to or from a device, each filled up to a multiple of `step` elements.
-#[cfg(feature = "gpu")]
 pub(crate) struct Packed {
     pub bytes: Vec<u8>,
     pub rows: Vec<Strided>,
 }
 
-#[cfg(feature = "gpu")]
 impl Packed {
     pub fn new<T: Scalar>(arrays: &[ArrayView2<'_, T>], step: usize) -> Self {
         let mut packed = Self { bytes: Vec::new(), rows: Vec::new() };
@@ -210,7 +131,6 @@ impl Packed {
 }
 
 /// Copies what came back into the rows of `array`.
-#[cfg(feature = "gpu")]
 fn unpack<T: Scalar>(bytes: &[u8], rows: &Strided, array: &mut ArrayViewMut2<'_, T>) {
     let size = size_of::<T>();
     for (number, mut row) in array.rows_mut().into_iter().enumerate() {
@@ -222,7 +142,6 @@ fn unpack<T: Scalar>(bytes: &[u8], rows: &Strided, array: &mut ArrayViewMut2<'_,
 }
 
 /// Both products for arrays of the host.
-#[cfg(feature = "gpu")]
 pub(crate) fn apply<X: Scalar, Y: Scalar>(
     step: &Step,
     group: usize,
@@ -232,7 +151,7 @@ pub(crate) fn apply<X: Scalar, Y: Scalar>(
     let bank = step.lease.bank_or_lost()?;
     // An error leaves y as it was.
     let mut done = Vec::with_capacity(step.windows.len());
-    for work in &Work::of(step, bank, group)? {
+    for work in &GroupWindow::of(step, bank, group)? {
         let (window, plan, task) = (work.window, &work.plan, work.task());
         let inputs = Packed::new(&[x.slice_axis(Axis(0), Rows::from(window.rows.clone()))], 8);
         let x_buffer = bank.gpu.filled("x", &inputs.bytes)?;
@@ -250,7 +169,6 @@ pub(crate) fn apply<X: Scalar, Y: Scalar>(
     Ok(())
 }
 
-#[cfg(feature = "gpu")]
 fn upload_outputs<Y: Scalar>(
     bank: &Bank,
     window: &Window,
@@ -262,7 +180,6 @@ fn upload_outputs<Y: Scalar>(
     Ok((bank.gpu.filled("y", &packed.bytes)?, packed.rows))
 }
 
-#[cfg(feature = "gpu")]
 fn return_outputs<Y: Scalar>(
     bytes: &[u8],
     window: &Window,
@@ -276,13 +193,12 @@ fn return_outputs<Y: Scalar>(
 
 /// The positions of a window in the order of its routes, each with the places of its values in a [`Shrunk`], of which
 /// the first is `first`.
-#[cfg(feature = "gpu")]
 fn places_of(
     step: &Step,
     window: &Window,
     group: usize,
     first: usize,
-) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
+) -> impl Iterator<Item = (usize, Range<usize>)> {
     let segments = &window.segments;
     let of = segments_of(segments);
     let ranks = step.module_ranks(group);
@@ -295,7 +211,6 @@ fn places_of(
 }
 
 /// The first product for arrays of the host.
-#[cfg(feature = "gpu")]
 pub(crate) fn shrink<X: Scalar>(
     step: &Step,
     group: usize,
@@ -303,7 +218,7 @@ pub(crate) fn shrink<X: Scalar>(
     made: &mut Shrunk,
 ) -> Result<()> {
     let bank = step.lease.bank_or_lost()?;
-    for work in &Work::of(step, bank, group)? {
+    for work in &GroupWindow::of(step, bank, group)? {
         let (window, plan, task) = (work.window, &work.plan, work.task());
         let inputs = Packed::new(&[x.slice_axis(Axis(0), Rows::from(window.rows.clone()))], 8);
         let x_buffer = bank.gpu.filled("x", &inputs.bytes)?;
@@ -328,7 +243,6 @@ pub(crate) fn shrink<X: Scalar>(
 }
 
 /// The second product for arrays of the host.
-#[cfg(feature = "gpu")]
 pub(crate) fn expand<Y: Scalar>(
     step: &Step,
     group: usize,
@@ -338,7 +252,7 @@ pub(crate) fn expand<Y: Scalar>(
     let bank = step.lease.bank_or_lost()?;
     // An error leaves y as it was.
     let mut done = Vec::with_capacity(step.windows.len());
-    for work in &Work::of(step, bank, group)? {
+    for work in &GroupWindow::of(step, bank, group)? {
         let (window, plan, task) = (work.window, &work.plan, work.task());
         let (positions, stride) = (work.on_device.plan.positions as usize, plan.stride as usize);
         let mut values = vec![0.0_f32; positions * stride];
