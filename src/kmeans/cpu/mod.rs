@@ -4,7 +4,6 @@
 //! whose label changed, which is exact because they are integers. Where it pays a pass is pruned: see `prune`.
 
 pub(crate) mod label;
-pub(crate) mod pays;
 pub(crate) mod prune;
 
 use std::sync::atomic::AtomicU32;
@@ -13,7 +12,6 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use self::pays::Use;
 use self::prune::ball::{Balls, GROUP, Pruned};
 use self::prune::bounds::{Margin, Moves};
 use self::prune::scan::{Bounds, Segment};
@@ -30,6 +28,7 @@ use crate::tile::operands::columns::{Codebook, Screen};
 use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::bytes::BytePanels;
 use crate::tile::product::cpu::panels::Panels;
+use crate::tile::trials::Trials;
 
 /// Bytes of a block of rows: half of a small second-level cache.
 const BLOCK_BYTES: usize = 192 * 1024;
@@ -38,11 +37,18 @@ const PROBE: usize = 16;
 /// Fewer rows in doubt than this are not judged at all.
 const LEAST_PROBED: usize = 4096;
 /// Passes for which bytes rest where they left too much to do.
-const REST_OF_BYTES: usize = 8;
+const REST_OF_BYTES: u32 = 8;
+/// A screen that leaves more than this share of the work to do is not worth its own.
+const MOST_LEFT: f64 = 0.7;
 
 /// Rows per block for rows of `columns` features.
 pub(crate) fn block_rows(columns: usize) -> usize {
     (BLOCK_BYTES / (4 * columns)).clamp(ROW_GROUP, 16 * ROW_GROUP) / ROW_GROUP * ROW_GROUP
+}
+
+/// Whether a screen was worth its own work: it left `left` of `all` to do.
+pub(crate) fn is_worth([all, left]: [usize; 2]) -> bool {
+    left as f64 <= MOST_LEFT * all as f64
 }
 
 /// Labels and sums on the CPU.
@@ -57,7 +63,7 @@ pub(crate) struct Cpu<'p, 'd> {
     margin: Margin,
     schedule: Schedule,
     /// When dense passes look at rows in bytes first.
-    by_bytes: Use,
+    by_bytes: Trials,
     bounds: Bounds,
     moves: Moves,
     /// The centroids that the bounds are right for; empty where there are no bounds.
@@ -111,7 +117,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
             margin: Margin::new(params.careless),
             bounds: Bounds::new(if schedule.is_on() { problem.rows } else { 0 }),
             schedule,
-            by_bytes: Use::new(REST_OF_BYTES),
+            by_bytes: Trials::new(REST_OF_BYTES, REST_OF_BYTES),
             moves: Moves::default(),
             bounded: Vec::new(),
         }
@@ -121,7 +127,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
     fn dense(&mut self, prepared: &Prepared) -> Result<Pass> {
         let begin = Instant::now();
         let (problem, rows) = (self.problem, block_rows(self.problem.columns));
-        let bytes = self.by_bytes.now().then(|| BytePanels::new(prepared.book, problem.rows)).flatten();
+        let bytes = self.by_bytes.is_due().then(|| BytePanels::new(prepared.book, problem.rows)).flatten();
         let tile = NearestTile {
             recheck: self.recheck,
             bytes: bytes.as_ref(),
@@ -152,7 +158,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
         let all = if bytes.is_some() { problem.rows * prepared.book.len() } else { 0 };
         let left =
             workers_of(&mut self.workers).map(|worker| std::mem::take(&mut worker.left_by_bytes)).sum();
-        self.by_bytes.learn([all, left]);
+        self.by_bytes.learn(is_worth([all, left]));
         self.schedule.was_dense(begin.elapsed().as_secs_f64());
         Ok(pass)
     }

@@ -15,6 +15,7 @@ use crate::tile::product::units::kernels::{
     MatrixCertifyParams, MatrixNearestParams, certify_kernel, nearest_kernel,
 };
 use crate::tile::product::units::shape::MatrixTile;
+use crate::tile::trials::Trials;
 
 /// Share of the rows left uncertified above which a screen does not pay: matrix units are several times as fast as
 /// plain tiles, but what they leave is done twice.
@@ -27,7 +28,7 @@ pub(crate) struct Screen {
     certify: Arc<Pipeline>,
     /// What keeps bounds on distances, and what brings them up to a few columns.
     reach: Option<[Arc<Pipeline>; 2]>,
-    pays: bool,
+    trials: Trials,
 }
 
 /// Where a pass finds its results and puts them.
@@ -54,7 +55,7 @@ impl Screen {
             nearest: gpu.pipeline(&nearest_kernel(&tile, "")?)?,
             certify: gpu.pipeline(&certify_kernel()?)?,
             reach,
-            pays: true,
+            trials: Trials::until_one_fails(),
         })
     }
 
@@ -65,14 +66,14 @@ impl Screen {
 
     /// Whether enough rows were certified so far.
     pub fn pays(&self) -> bool {
-        self.pays
+        self.trials.is_due()
     }
 
     /// Learns how many of `rows` rows were left.
     pub fn record_left(&mut self, left: u64, rows: u64) {
         if left as f64 > MOST_LEFT * rows as f64 {
             tracing::debug!(left, rows, "matrix units certify too few rows; the f32 tile goes on alone");
-            self.pays = false;
+            self.trials.failed();
         }
     }
 
