@@ -104,24 +104,25 @@ impl ByteScreen {
         })
     }
 
-    /// Drops the rows of `index` that no candidate is near to: what a row is worth comes from `share`.
+    /// Drops the rows of `index` that no candidate is near to: what a row is worth comes from `share`, and `gathered` is
+    /// overwritten.
     pub fn keep_near(
         &self,
         problem: &Problem,
         candidates: &BytePanels,
         index: &mut Vec<usize>,
+        gathered: &mut ByteRows,
         share: impl Fn(usize) -> f64,
     ) {
-        let mut rows = ByteRows::default();
-        rows.gather(&self.rows, index.iter().copied(), self.depth);
-        candidates.set_rho(&mut rows, index.iter().map(|&row| problem.norms[row]));
+        gathered.gather(&self.rows, index.iter().copied(), self.depth);
+        candidates.set_rho(gathered, index.iter().map(|&row| problem.norms[row]));
         let limit = |&row: &usize| {
             let share = share(row);
             -((share - share.abs() * 2.0_f64.powi(-19) - UNDERFLOW) as f32)
         };
         let limits: Vec<f32> = index.iter().map(limit).collect();
         let mut is_near = vec![false; index.len()];
-        run_on_bytes(self.level, Near { rows: &rows, candidates, limits: &limits, is_near: &mut is_near });
+        run_on_bytes(self.level, Near { rows: gathered, candidates, limits: &limits, is_near: &mut is_near });
         let mut is_near = is_near.into_iter();
         index.retain(|_| is_near.next() == Some(true));
     }

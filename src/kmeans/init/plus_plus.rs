@@ -237,7 +237,7 @@ impl<'p, 'd> Choice<'p, 'd> {
             if let (Some(bytes), Some(candidates)) = (&self.bytes, &step.in_bytes) {
                 found.by_bytes[0] += rows.index.len();
                 let share = |row: usize| self.margins.share(self.problem.norms[row], self.closest[row]);
-                bytes.keep_near(self.problem, candidates, &mut rows.index, share);
+                bytes.keep_near(self.problem, candidates, &mut rows.index, &mut rows.in_bytes, share);
                 found.by_bytes[1] += rows.index.len();
             }
             rows.read(self.problem, first..last)?;

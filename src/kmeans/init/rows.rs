@@ -7,6 +7,7 @@ use super::screen::Screen;
 use crate::error::Result;
 use crate::kmeans::problem::Problem;
 use crate::simd::widest;
+use crate::tile::product::cpu::bytes::ByteRows;
 
 /// Rows of one block.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub(super) struct Rows {
     /// Distances of each to the candidates.
     pub distances: Vec<Lanes>,
     keep: Vec<bool>,
+    /// Some of them in bytes.
+    pub in_bytes: ByteRows,
 }
 
 impl Rows {

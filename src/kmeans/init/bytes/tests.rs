@@ -53,7 +53,7 @@ impl<'p> Case<'p> {
     /// The rows of `index` that may be near to a candidate.
     fn near(&self, bytes: &ByteScreen, panels: &BytePanels, mut index: Vec<usize>) -> Vec<usize> {
         let share = |row: usize| self.margins.share(self.problem.norms[row], self.closest[row]);
-        bytes.keep_near(&self.problem, panels, &mut index, share);
+        bytes.keep_near(&self.problem, panels, &mut index, &mut ByteRows::default(), share);
         index
     }
 
