@@ -90,6 +90,6 @@ mod tests {
         assert_eq!(tried(&Trials::new(2, 8), 40, &[]), [0, 3, 8, 17, 26, 35]);
         assert_eq!(tried(&Trials::new(2, 8), 20, &[8]), [0, 3, 8, 9, 12, 17]);
         assert_eq!(tried(&Trials::until_one_fails(), 9, &[0, 1]), [0, 1, 2]);
-        assert_eq!(tried(&Trials::never(), 9, &[0, 1]), Vec::<u32>::new());
+        assert!(tried(&Trials::never(), 9, &[0, 1]).is_empty());
     }
 }

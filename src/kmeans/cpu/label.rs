@@ -1,11 +1,8 @@
 //! Certified labels for any rows under given centroids, block by block on the CPU: predict, and k-means||.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-
 use rayon::prelude::*;
 
-use super::{Backoff, block_rows};
+use super::{block_rows, is_worth};
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::Frame;
@@ -17,6 +14,7 @@ use crate::tile::nearest::exact;
 use crate::tile::operands::columns::Columns;
 use crate::tile::product::cpu::bytes::BytePanels;
 use crate::tile::product::cpu::panels::Panels;
+use crate::tile::trials::Trials;
 
 /// Rows and the frame they are read in.
 pub(crate) struct Rows<'a, 'd> {
@@ -52,7 +50,7 @@ pub(crate) fn blocks<R: Send>(
     let screen = book.screen(chain);
     let panels = Panels::new(book, &screen.half_norms);
     // Rows are much alike: where bytes leave too much of one block to do, they are not asked again.
-    let (bytes, pays) = (BytePanels::new(book, rows.points.rows()), AtomicBool::new(true));
+    let (bytes, trials) = (BytePanels::new(book, rows.points.rows()), Trials::until_one_fails());
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let block = block_rows(columns);
     (0..total.div_ceil(block))
@@ -70,11 +68,11 @@ pub(crate) fn blocks<R: Send>(
                     largest = largest.max(*norm);
                 }
                 let bound = book.bound(chain, largest);
-                let bytes = bytes.as_ref().filter(|_| pays.load(Relaxed));
+                let bytes = bytes.as_ref().filter(|_| trials.is_due());
                 let tile = NearestTile { bytes, ..NearestTile::all(book, &panels, &screen, bound) };
                 let labelled = tile.label(x, &norms[..count], &mut labels[..count], None, scratch);
-                if bytes.is_some() && Backoff::is_worthless([count * book.len(), labelled.left_by_bytes]) {
-                    pays.store(false, Relaxed);
+                if bytes.is_some() && !is_worth([count * book.len(), labelled.left_by_bytes]) {
+                    trials.failed();
                 }
                 Ok(visit(Block { start, x: &x[..count * columns], labels: &labels[..count], labelled }))
             },

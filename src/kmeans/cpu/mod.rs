@@ -24,17 +24,23 @@ use crate::tile::operands::columns::{Columns, Screen};
 use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::bytes::BytePanels;
 use crate::tile::product::cpu::panels::Panels;
+use crate::tile::trials::Trials;
 
 /// Bytes of a block of rows: half of a small second-level cache.
 const BLOCK_BYTES: usize = 192 * 1024;
-/// A screen that leaves more than this share of the work costs more than it saves.
-const WORTHWHILE: f64 = 0.7;
 /// Passes for which bytes rest where they left too much to do.
-const REST_OF_BYTES: usize = 8;
+const REST_OF_BYTES: u32 = 8;
+/// A screen that leaves more than this share of the work to do is not worth its own.
+const MOST_LEFT: f64 = 0.7;
 
 /// Rows per block for rows of `columns` features.
 pub(crate) fn block_rows(columns: usize) -> usize {
     (BLOCK_BYTES / (4 * columns)).clamp(ROW_GROUP, 16 * ROW_GROUP) / ROW_GROUP * ROW_GROUP
+}
+
+/// Whether a screen was worth its own work: it left `left` of `all` to do.
+pub(crate) fn is_worth([all, left]: [usize; 2]) -> bool {
+    left as f64 <= MOST_LEFT * all as f64
 }
 
 /// Labels and sums on the CPU.
@@ -47,7 +53,7 @@ pub(crate) struct Cpu<'p, 'd> {
     cancel: Cancel,
     recheck: bool,
     /// When dense passes look at rows in bytes first.
-    by_bytes: Backoff,
+    by_bytes: Trials,
     /// `None` where every pass is dense.
     pruning: Option<Pruning>,
 }
@@ -95,7 +101,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
             panels: Panels::empty(columns),
             cancel: params.cancel.clone(),
             recheck: params.recheck,
-            by_bytes: Backoff::new(REST_OF_BYTES),
+            by_bytes: Trials::new(REST_OF_BYTES, REST_OF_BYTES),
             pruning: if params.prune == Prune::Never { None } else { Pruning::new(problem, params) },
         }
     }
@@ -104,7 +110,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
     fn dense(&mut self, prepared: &Prepared) -> Result<Pass> {
         let begin = Instant::now();
         let (problem, rows) = (self.problem, block_rows(self.problem.columns));
-        let bytes = self.by_bytes.now().then(|| BytePanels::new(prepared.book, problem.rows)).flatten();
+        let bytes = self.by_bytes.is_due().then(|| BytePanels::new(prepared.book, problem.rows)).flatten();
         let tile = NearestTile {
             recheck: self.recheck,
             bytes: bytes.as_ref(),
@@ -134,7 +140,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
         let all = if bytes.is_some() { problem.rows * prepared.book.len() } else { 0 };
         let left =
             workers_of(&mut self.workers).map(|worker| std::mem::take(&mut worker.left_by_bytes)).sum();
-        self.by_bytes.learn([all, left]);
+        self.by_bytes.learn(is_worth([all, left]));
         if let Some(pruning) = &mut self.pruning {
             pruning.schedule.was_dense(begin.elapsed().as_secs_f64());
         }
@@ -224,54 +230,5 @@ impl Worker {
         self.left_by_bytes += labelled.left_by_bytes;
         let [screened, rechecked] = [labelled.screened, labelled.rechecked].map(|count| count as u64);
         Ok(Pass { changed, screened, rechecked, products })
-    }
-}
-
-/// Skips a screen for `rest` turns after it removed less than 30 % of the work.
-pub(crate) struct Backoff {
-    rest: usize,
-    turns: usize,
-}
-
-impl Backoff {
-    /// For a screen that is skipped for `rest` turns after each failure.
-    pub fn new(rest: usize) -> Self {
-        Self { rest, turns: 0 }
-    }
-
-    /// Whether the screen is used in this turn.
-    pub fn now(&self) -> bool {
-        self.turns == 0
-    }
-
-    /// Learns from a turn in which the screen left `left` of `all` work items; a turn without it counts down.
-    pub fn learn(&mut self, [all, left]: [usize; 2]) {
-        self.turns = match self.turns {
-            0 if Self::is_worthless([all, left]) => self.rest,
-            turns => turns.saturating_sub(1),
-        };
-    }
-
-    /// Whether a screen that left `left` of `all` work items costs more than it saves.
-    pub fn is_worthless([all, left]: [usize; 2]) -> bool {
-        left as f64 > WORTHWHILE * all as f64
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_screen_rests_and_is_tried_again() {
-        let mut screen = Backoff::new(2);
-        screen.learn([100, 70]);
-        assert!(screen.now());
-        screen.learn([100, 71]);
-        for _ in 0..2 {
-            assert!(!screen.now());
-            screen.learn([0, 0]);
-        }
-        assert!(screen.now());
     }
 }

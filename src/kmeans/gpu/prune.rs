@@ -30,6 +30,7 @@ use crate::kmeans::params::{Params, Prune};
 use crate::tile::nearest::gpu::{Cascade, Reach, Task};
 use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::columns::DeviceColumns;
+use crate::tile::trials::Trials;
 
 /// Operations of a pass below which finding the list takes longer than the pass: an estimate for a fast device.
 const LEAST_WORK: f64 = 2e10;
@@ -38,8 +39,8 @@ const LIST_COST: f64 = 1.3;
 const LIST_COST_BESIDE_UNITS: f64 = 4.5;
 /// A pass that promises to take more of a dense one is dense.
 const WORTH: f64 = 0.9;
-/// Most passes without a trial.
-const LONGEST_WAIT: u32 = 4;
+/// Passes after a trial that did not pay, at first and at most.
+const WAITS: [u32; 2] = [2, 4];
 /// Rows of a workgroup.
 const ROWS_PER_WORKGROUP: u32 = 256;
 
@@ -59,9 +60,7 @@ pub(crate) struct Pruner {
     moves: Moves,
     /// How far the centroids moved, where the pass is a trial.
     trial: Option<Trial>,
-    /// Passes until the next trial, and what that becomes where a trial does not pay.
-    wait: u32,
-    patience: u32,
+    trials: Trials,
 }
 
 struct Trial {
@@ -125,8 +124,7 @@ impl Pruner {
             bounded: Vec::new(),
             moves: Moves::default(),
             trial: None,
-            wait: 0,
-            patience: 1,
+            trials: Trials::new(WAITS[0], WAITS[1]),
         })
     }
 
@@ -138,7 +136,7 @@ impl Pruner {
     /// New centroids that have nothing to do with the last ones.
     pub fn restart(&mut self) {
         self.bounded.clear();
-        (self.wait, self.patience) = (0, 1);
+        self.trials.paid();
     }
 
     /// Before a pass, where bounds hold and a trial is due: how far the centroids moved. Returns the few that all rows are to
@@ -149,8 +147,8 @@ impl Pruner {
         if self.bounded.len() != book.exact.len() {
             return Ok(None);
         }
-        if self.wait > 0 && !self.is_always {
-            self.wait -= 1;
+        if !self.trials.is_due() && !self.is_always {
+            self.trials.wait();
             return Ok(None);
         }
         self.moves.measure(&self.bounded, &book.exact, self.depth);
@@ -224,8 +222,7 @@ impl Pruner {
             self.bounded.extend_from_slice(&book.exact);
         }
         if let Some(trial) = self.trial.take() {
-            self.patience = if trial.has_paid { 1 } else { (2 * self.patience).min(LONGEST_WAIT) };
-            self.wait = if trial.has_paid { 0 } else { self.patience };
+            if trial.has_paid { self.trials.paid() } else { self.trials.failed() }
         }
     }
 }

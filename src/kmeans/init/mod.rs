@@ -1,7 +1,7 @@
 //! First centroids. Draws depend on the seed, the run and the row alone, and every sum has a fixed order, so the
 //! choice is the same on every machine and for every device. It runs on the host for all of them.
 
-mod coarse;
+mod bytes;
 pub(super) mod parallel;
 #[cfg(test)]
 mod plain;

@@ -6,30 +6,32 @@
 //! 1. Distances of up to 16 candidates are computed together, one lane each, in `f32` differences summed in the order
 //!    of the features: the same bits on every machine.
 //! 2. Rows that no candidate can improve are not measured, and where the triangle inequality or a copy in bytes shows it
-//!    not even read. `screen.rs` and `coarse.rs` prove which: their distances would come out as at least what they have,
+//!    not even read. `screen.rs` and `bytes.rs` prove which: their distances would come out as at least what they have,
 //!    which changes no bit.
 //! 3. The candidate that is kept is measured in another order of the features, but only on rows that it may improve by
 //!    its first measurement.
 
 use rayon::prelude::*;
 
-use super::coarse::{Coarse, Targets};
+use super::bytes::ByteScreen;
 use super::random;
 use super::rows::Rows;
 use super::screen::{LANES, Lanes, Margins, Screen};
 use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::kmeans::cpu::Backoff;
+use crate::kmeans::cpu::is_worth;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, row_square};
 use crate::random::Stream;
 use crate::simd::widest;
+use crate::tile::product::cpu::bytes::BytePanels;
+use crate::tile::trials::Trials;
 
 /// Bytes of rows that are screened and measured while they are in cache.
 const CHUNK_BYTES: usize = 128 << 10;
 /// Steps for which the screen of products rests where it kept too many rows.
-const REST_OF_PRODUCTS: usize = 8;
+const REST_OF_PRODUCTS: u32 = 8;
 /// Steps for which the screen of bytes does, which costs a fifth of what it may save.
-const REST_OF_BYTES: usize = 2;
+const REST_OF_BYTES: u32 = 2;
 
 /// The state of the choice.
 struct Choice<'p, 'd> {
@@ -48,11 +50,11 @@ struct Choice<'p, 'd> {
     /// Their squared lengths.
     squares: Vec<f64>,
     /// All rows in bytes, where that pays.
-    coarse: Option<Coarse>,
+    bytes: Option<ByteScreen>,
     /// When they are looked at before rows are read.
-    by_bytes: Backoff,
+    by_bytes: Trials,
     /// When rows that were read are screened before they are measured.
-    by_products: Backoff,
+    by_products: Trials,
 }
 
 /// The candidates of one step.
@@ -63,7 +65,7 @@ struct Step {
     /// Lower bounds on the squared distances to the centroids so far, `[centroid][candidate]`.
     reach: Vec<Lanes>,
     /// The candidates in bytes, where rows are looked at in bytes.
-    targets: Option<Targets>,
+    in_bytes: Option<BytePanels>,
     by_products: bool,
 }
 
@@ -95,7 +97,7 @@ pub(in crate::kmeans) fn rows(
     cancel: &Cancel,
 ) -> Result<Vec<usize>> {
     let trials = (2 + (count as f64).ln() as usize).min(LANES);
-    let mut choice = Choice::new(problem, Coarse::new(problem, count, cancel)?);
+    let mut choice = Choice::new(problem, ByteScreen::new(problem, count, cancel)?);
     let mut draw = 0;
     let mut next = || {
         draw += 1;
@@ -128,7 +130,7 @@ fn random_row(problem: &Problem, unit: f64) -> usize {
 }
 
 impl<'p, 'd> Choice<'p, 'd> {
-    fn new(problem: &'p Problem<'d>, coarse: Option<Coarse>) -> Self {
+    fn new(problem: &'p Problem<'d>, bytes: Option<ByteScreen>) -> Self {
         Self {
             problem,
             margins: Margins::new(problem.columns),
@@ -138,9 +140,9 @@ impl<'p, 'd> Choice<'p, 'd> {
             rows: Vec::new(),
             centroids: Vec::new(),
             squares: Vec::new(),
-            coarse,
-            by_bytes: Backoff::new(REST_OF_BYTES),
-            by_products: Backoff::new(REST_OF_PRODUCTS),
+            bytes,
+            by_bytes: Trials::new(REST_OF_BYTES, REST_OF_BYTES),
+            by_products: Trials::new(REST_OF_PRODUCTS, REST_OF_PRODUCTS),
         }
     }
 
@@ -193,9 +195,10 @@ impl<'p, 'd> Choice<'p, 'd> {
         let screen = Screen::new(self.margins, &packed, candidates.len());
         let reach = self.reach(&screen, &packed);
         let used = candidates.len();
-        let coarse = self.coarse.as_ref().filter(|_| self.by_bytes.now());
-        let targets = coarse.map(|coarse| coarse.targets(&packed, used, &screen));
-        let step = Step { packed, used, screen, reach, targets, by_products: self.by_products.now() };
+        let bytes = self.bytes.as_ref().filter(|_| self.by_bytes.is_due());
+        let in_bytes = bytes.map(|bytes| bytes.candidates(&packed, used, &screen));
+        let by_products = self.by_products.is_due();
+        let step = Step { packed, used, screen, reach, in_bytes, by_products };
         let found = (0..self.block_sums.len())
             .into_par_iter()
             .map_init(Rows::default, |rows, block| {
@@ -211,8 +214,8 @@ impl<'p, 'd> Choice<'p, 'd> {
             add(&mut by_bytes, found.by_bytes);
             add(&mut by_products, found.by_products);
         }
-        self.by_bytes.learn(by_bytes);
-        self.by_products.learn(by_products);
+        self.by_bytes.learn(is_worth(by_bytes));
+        self.by_products.learn(is_worth(by_products));
         let best = (0..candidates.len()).rev().max_by(|&a, &b| total[a].total_cmp(&total[b]));
         let lane = best.unwrap_or(0);
         Ok(Best { row: candidates[lane], lane, found })
@@ -231,10 +234,10 @@ impl<'p, 'd> Choice<'p, 'd> {
                 self.closest[row] > 0.0
                     && step.reach[self.owner[row] as usize][..step.used].iter().any(|&reach| reach < limit)
             });
-            if let (Some(coarse), Some(targets)) = (&self.coarse, &step.targets) {
+            if let (Some(bytes), Some(candidates)) = (&self.bytes, &step.in_bytes) {
                 found.by_bytes[0] += rows.index.len();
                 let share = |row: usize| self.margins.share(self.problem.norms[row], self.closest[row]);
-                coarse.keep_near(self.problem, targets, &mut rows.index, share);
+                bytes.keep_near(self.problem, candidates, &mut rows.index, &mut rows.in_bytes, share);
                 found.by_bytes[1] += rows.index.len();
             }
             rows.read(self.problem, first..last)?;

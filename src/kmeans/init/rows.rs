@@ -6,6 +6,7 @@ use super::screen::{LANES, Lanes, Screen};
 use crate::error::Result;
 use crate::kmeans::problem::Problem;
 use crate::simd::widest;
+use crate::tile::product::cpu::bytes::ByteRows;
 
 /// Rows of one block.
 #[derive(Default)]
@@ -17,6 +18,8 @@ pub(super) struct Rows {
     /// Distances of each to the candidates.
     pub distances: Vec<Lanes>,
     keep: Vec<bool>,
+    /// Some of them in bytes.
+    pub in_bytes: ByteRows,
 }
 
 impl Rows {
@@ -51,7 +54,7 @@ impl Rows {
     /// Keeps the rows that some candidate may improve, from what was read.
     pub fn screen(&mut self, problem: &Problem, closest: &[f32], screen: &Screen, packed: &[Lanes]) {
         let columns = problem.columns;
-        let Self { index, x, distances, keep } = self;
+        let Self { index, x, distances, keep, .. } = self;
         let rows = index.iter().map(|&row| (problem.norms[row], closest[row]));
         screen.may_gain(&x[..index.len() * columns], packed, rows, distances, keep);
         let mut kept = 0;

@@ -1,9 +1,10 @@
 //! When a pruned pass is tried: by what passes took, never by what they find. The choice changes time and no bit.
 
 use crate::kmeans::params::Prune;
+use crate::tile::trials::Trials;
 
-/// Most dense passes between two trials that did not pay.
-const LONGEST_WAIT: u32 = 64;
+/// Dense passes after a trial that did not pay, at first and at most.
+const WAITS: [u32; 2] = [2, 64];
 /// Below this many products of features a pass is too short to be worth a clock.
 const LEAST_WORK: f64 = 4e6;
 /// A pruned pass goes on if it promises to take at most this share of a dense one.
@@ -15,10 +16,7 @@ pub(crate) struct Schedule {
     mode: Prune,
     /// Seconds of the last dense pass.
     dense_seconds: f64,
-    /// Dense passes until the next trial.
-    wait: u32,
-    /// What `wait` becomes when a trial does not pay.
-    patience: u32,
+    trials: Trials,
 }
 
 impl Schedule {
@@ -30,7 +28,7 @@ impl Schedule {
             _ if n_clusters == 1 => Prune::Never,
             mode => mode,
         };
-        Self { mode, dense_seconds: f64::INFINITY, wait: 1, patience: 1 }
+        Self { mode, dense_seconds: f64::INFINITY, trials: Trials::new(WAITS[0], WAITS[1]) }
     }
 
     /// Whether any pass may be pruned.
@@ -43,7 +41,7 @@ impl Schedule {
         match self.mode {
             Prune::Never => false,
             Prune::Always => true,
-            Prune::Auto => self.wait <= passes,
+            Prune::Auto => self.trials.is_due_after(passes),
         }
     }
 
@@ -65,23 +63,22 @@ impl Schedule {
     /// A dense pass took this long.
     pub fn was_dense(&mut self, seconds: f64) {
         self.dense_seconds = seconds;
-        self.wait = self.wait.saturating_sub(1);
+        self.trials.wait();
     }
 
     /// A pruned pass was given up; the dense pass that follows it counts as the first one to wait for.
     pub fn gave_up(&mut self) {
-        self.patience = (2 * self.patience).min(LONGEST_WAIT);
-        self.wait = self.patience;
+        self.trials.failed();
     }
 
     /// A pruned pass came to its end.
     pub fn was_pruned(&mut self) {
-        self.patience = 1;
+        self.trials.paid();
     }
 
     /// New centroids that have nothing to do with the last ones.
     pub fn restart(&mut self) {
-        (self.wait, self.patience) = (1, 1);
+        self.trials.paid();
     }
 }
 

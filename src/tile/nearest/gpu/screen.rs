@@ -8,6 +8,7 @@ use crate::tile::bound::f32::Bound;
 use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::half_columns::HalfColumns;
 use crate::tile::product::units::shape::MatrixTile;
+use crate::tile::trials::Trials;
 
 /// Share of the rows left uncertified above which a screen does not pay: matrix units are several times as fast as
 /// plain tiles, but what they leave is done twice.
@@ -17,33 +18,33 @@ const MOST_LEFT: f64 = 0.25;
 pub(crate) struct Screen {
     pub tier: Tier,
     tile: MatrixTile,
-    pays: bool,
+    trials: Trials,
 }
 
 impl Screen {
     /// On a tile; `keeps_reach`: bounds on distances are wanted too.
     pub fn new(gpu: &Gpu, tile: MatrixTile, keeps_reach: bool) -> Result<Self> {
-        Ok(Self { tier: Tier::halves(gpu, &tile, keeps_reach)?, tile, pays: true })
+        Ok(Self { tier: Tier::halves(gpu, &tile, keeps_reach)?, tile, trials: Trials::until_one_fails() })
     }
 
     /// Learns how many of `rows` rows were left.
     pub fn record_left(&mut self, left: u64, rows: u64) {
         if left as f64 > MOST_LEFT * rows as f64 {
             tracing::debug!(left, rows, "matrix units certify too few rows; the f32 tile goes on alone");
-            self.pays = false;
+            self.trials.failed();
         }
     }
 
     /// Copies columns to the device, unless too few rows were certified so far.
     pub fn columns(&self, gpu: &Gpu, window: usize, columns: &Columns) -> Result<Option<HalfColumns>> {
-        let columns = self.pays.then(|| HalfColumns::new(gpu, &self.tile, window, columns));
+        let columns = self.trials.is_due().then(|| HalfColumns::new(gpu, &self.tile, window, columns));
         columns.transpose()
     }
 
     /// What it reads of a task, if the task has it and enough rows were certified so far.
     pub fn operands<'a>(&self, task: &Task<'a>) -> Option<Operands<'a>> {
         let (columns, rows) = task.columns.halves.as_ref().zip(task.window.halves.as_ref())?;
-        self.pays.then(|| Operands {
+        self.trials.is_due().then(|| Operands {
             x: &rows.x,
             columns: &columns.windows,
             depth: self.tile.padded_depth(task.columns.host.depth) as u32,

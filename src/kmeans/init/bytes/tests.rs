@@ -1,5 +1,5 @@
 use super::super::plus_plus::squared_distance;
-use super::super::screen::{Lanes, Margins, Screen};
+use super::super::screen::{LANES, Lanes, Margins, Screen};
 use super::*;
 use crate::data::Points;
 use crate::random::Stream;
@@ -45,16 +45,20 @@ impl<'p> Case<'p> {
         Self { margins: Margins::new(columns), problem, x, closest, packed, candidates }
     }
 
-    fn targets(&self, coarse: &Coarse) -> Targets {
+    fn panels(&self, bytes: &ByteScreen) -> BytePanels {
         let screen = Screen::new(self.margins, &self.packed, self.candidates.len());
-        coarse.targets(&self.packed, self.candidates.len(), &screen)
+        bytes.candidates(&self.packed, self.candidates.len(), &screen)
     }
 
-    fn kept(&self, coarse: &Coarse, targets: &Targets) -> Vec<usize> {
-        let mut index = (0..ROWS).collect();
+    /// The rows of `index` that may be near to a candidate.
+    fn near(&self, bytes: &ByteScreen, panels: &BytePanels, mut index: Vec<usize>) -> Vec<usize> {
         let share = |row: usize| self.margins.share(self.problem.norms[row], self.closest[row]);
-        coarse.keep_near(&self.problem, targets, &mut index, share);
+        bytes.keep_near(&self.problem, panels, &mut index, &mut ByteRows::default(), share);
         index
+    }
+
+    fn kept(&self, bytes: &ByteScreen, panels: &BytePanels) -> Vec<usize> {
+        self.near(bytes, panels, (0..ROWS).collect())
     }
 
     /// Rows that are not in `kept` though a candidate is nearer than what they have.
@@ -70,57 +74,53 @@ impl<'p> Case<'p> {
     }
 }
 
-fn coarse(case: &Case) -> Coarse {
-    Coarse::of(&case.problem, &Cancel::new()).unwrap().unwrap()
+fn bytes(case: &Case) -> ByteScreen {
+    ByteScreen::of(&case.problem, &Cancel::new()).unwrap().unwrap()
 }
 
-/// Nothing that gains is dropped, whatever the sizes; bytes without their rests would drop some.
+/// Nothing that gains is dropped, whatever the sizes; bytes without what they leave out would drop some.
 #[test]
 fn rows_that_gain_are_kept() {
-    let (mut dropped, mut lost_without_rests) = (0, 0);
+    let (mut dropped, mut lost_without_rho) = (0, 0);
     for columns in [1, 2, 3, 4, 5, 31, 128, 130] {
         for (deviation, offset) in [(0.01, 0.0), (0.5, 0.0), (4.0, 0.0), (0.5, 1e6), (1e-20, 0.0)] {
             for (chosen, candidates) in [(1, 2), (30, 8), (90, 9), (90, 16)] {
                 let points = points(columns, deviation, offset);
                 let case = Case::new(&points, columns, chosen, candidates);
-                let mut coarse = coarse(&case);
-                let kept = case.kept(&coarse, &case.targets(&coarse));
+                let bytes = bytes(&case);
+                let mut panels = case.panels(&bytes);
+                let kept = case.kept(&bytes, &panels);
                 assert_eq!(case.lost(&kept), 0, "{columns} columns, deviation {deviation}, {chosen} chosen");
                 dropped += ROWS - kept.len();
-                coarse.parts.iter_mut().for_each(|part| part.remainder = 0.0);
-                let mut careless = case.targets(&coarse);
-                careless.rests = [0.0; LANES];
-                lost_without_rests += case.lost(&case.kept(&coarse, &careless));
+                panels.careless = true;
+                lost_without_rho += case.lost(&case.kept(&bytes, &panels));
             }
         }
     }
-    println!("{dropped} rows dropped, {lost_without_rests} wrongly without rests");
-    assert!(dropped > 100_000 && lost_without_rests > 100);
+    println!("{dropped} rows dropped, {lost_without_rho} wrongly without rho");
+    assert!(dropped > 100_000 && lost_without_rho > 100);
 }
 
-/// Instructions for bytes decide as plain Rust does, also for the last rows of an index that fills no group.
+/// Instructions for bytes decide as plain Rust does, and each row alone, also the last rows of an index that fills no block.
 #[test]
 fn instructions_decide_as_plain_rust() {
     for (columns, candidates) in [(3, 5), (64, 8), (100, 16)] {
         let points = points(columns, 0.5, 0.0);
         let case = Case::new(&points, columns, 30, candidates);
-        let coarse = coarse(&case);
-        let targets = case.targets(&coarse);
-        for rows in [[0, 1, 2, 3, 4, 5, 6, 7], [5, 900, 77, 77, 2999, 12, 0, 1]] {
-            let share =
-                |row: usize| share_below(case.margins.share(case.problem.norms[row], case.closest[row]));
-            let lengths = rows.map(|row| case.problem.norms[row] + coarse.parts[row].remainder);
-            let group = Group { rows, shares: rows.map(share), lengths };
-            assert_eq!(coarse.near(&targets, &group), coarse.near_plainly(&targets, &group));
+        let bytes = bytes(&case);
+        let panels = case.panels(&bytes);
+        let all = case.kept(&bytes, &panels);
+        let plain = ByteScreen { level: Level::Portable, ..self::bytes(&case) };
+        assert_eq!(all, case.kept(&plain, &case.panels(&plain)), "{columns} columns");
+        for index in [vec![0, 1, 2, 3, 4, 5, 6, 7], vec![5, 900, 77, 77, 2999, 12, 0, 1]] {
+            let is_kept = |row: &usize| all.binary_search(row).is_ok();
+            let expected: Vec<usize> = index.iter().copied().filter(is_kept).collect();
+            assert_eq!(case.near(&bytes, &panels, index), expected);
         }
-        for length in [0, 1, 7, 8, 9, 17] {
-            let share = |row: usize| case.margins.share(case.problem.norms[row], case.closest[row]);
-            let mut index: Vec<usize> = (100..100 + length).collect();
-            coarse.keep_near(&case.problem, &targets, &mut index, share);
-            let all = case.kept(&coarse, &targets);
-            let expected: Vec<usize> =
-                all.into_iter().filter(|row| (100..100 + length).contains(row)).collect();
-            assert_eq!(index, expected, "{columns} columns, {length} rows");
+        for length in [0, 1, 7, 8, 9, 13, 17] {
+            let index: Vec<usize> = (100..100 + length).collect();
+            let expected: Vec<usize> = all.iter().copied().filter(|row| index.contains(row)).collect();
+            assert_eq!(case.near(&bytes, &panels, index), expected, "{columns} columns, {length} rows");
         }
     }
 }
