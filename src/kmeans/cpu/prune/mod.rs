@@ -39,8 +39,8 @@ use crate::error::Result;
 use crate::kmeans::lloyd::Pass;
 use crate::kmeans::params::Params;
 use crate::kmeans::problem::Problem;
-use crate::tile::nearest::cpu::ROW_GROUP;
 use crate::tile::operands::columns::Codebook;
+use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::panels::Panels;
 
 /// A pruned pass is judged by one task in this many, which are done first.
