@@ -60,7 +60,7 @@ fn matrices_of_packed_bits() {
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
 fn streams() {
-    const BLOCK: usize = 10;
+    const BLOCK: usize = 17;
     type Streamed = (Filled, Array2<f32>);
     let x = uniform(33, 8, 1.0, 26);
     let params = Params::new(Metric::Euclidean).max_bytes(4 * 33 * BLOCK as u64);

@@ -270,7 +270,7 @@ fn parameters_are_refused(device: &Device) {
     refuses(search(plain(Metric::Mahalanobis).inverse_covariance(indefinite)), "inverse_covariance");
     refuses(search(plain(Metric::Minkowski).p(0.0)), "p: expected a finite number above 0");
     refuses(search(plain(Metric::Minkowski).weights(vec![1.0])), "weights: expected 2");
-    refuses(search(plain(Metric::Euclidean).p(2.0)), "p: expected none");
+    refuses(search(plain(Metric::Euclidean).p(2.0)), "p: expected metric minkowski");
     let radius = RadiusParams::of(plain(Metric::Mahalanobis), 1.0);
     refuses(within(device, points.view(), points.view(), &radius), "inverse_covariance");
     let mut zero = points.clone();

@@ -12,6 +12,7 @@ mod npy;
 mod npz;
 mod open;
 pub(crate) mod points;
+#[cfg(feature = "cli")]
 pub(crate) mod records;
 pub(crate) mod sparse;
 pub(crate) mod storage;

@@ -183,7 +183,7 @@ impl Prediction {
     /// Whether a GPU is expected to end before `threads` threads do: upload at 8 GB/s, 1 TFLOP/s and 20 ms to get
     /// going, against 50 GFLOP/s per thread.
     #[cfg(feature = "gpu")]
-    fn favours_gpu(&self, threads: usize) -> bool {
+    pub(super) fn favours_gpu(&self, threads: usize) -> bool {
         let gpu_seconds = self.upload_bytes / 8e9 + self.flops / 1e12 + 0.02;
         gpu_seconds < self.flops / (50e9 * threads as f64)
     }

@@ -199,7 +199,7 @@ mod tests {
         }
         assert_eq!(
             refused(&minkowski().weights(vec![1.0])),
-            "weights: expected 2, one per column of x, got 1"
+            "weights: expected 2 values, one per column, got 1"
         );
         let message = refused(&minkowski().weights(vec![1.0, -1.0]));
         assert!(message.starts_with("weights[0, 1]: expected a finite number of at least 0"), "{message}");

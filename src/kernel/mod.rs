@@ -83,9 +83,12 @@ pub(crate) struct Declaration {
     pub(crate) name: &'static str,
     /// Where Rust declares it.
     pub(crate) module: &'static str,
-    /// Fields with their types.
-    pub(crate) fields: &'static [(&'static str, fn() -> String)],
+    /// Its fields.
+    pub(crate) fields: &'static [Field],
 }
+
+/// Name of a field, and what names its type in WGSL.
+type Field = (&'static str, fn() -> String);
 
 impl fmt::Display for Declaration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,7 +12,7 @@ use super::problem::{Problem, SUM_BLOCK, Sums};
 use super::relocate;
 use crate::error::Result;
 use crate::simd::widest;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 
 /// What one pass over the rows found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) trait Passes {
     /// Forgets all labels.
     fn reset(&mut self) -> Result<()>;
     /// Labels every row with its nearest centroid and brings the sums up to date.
-    fn assign(&mut self, book: &Codebook) -> Result<Pass>;
+    fn assign(&mut self, book: &Columns) -> Result<Pass>;
     /// Sums by the labels of the last pass.
     fn sums(&self) -> &Sums;
     /// Labels of the last pass.
@@ -143,7 +143,7 @@ pub(crate) fn run(
     passes.reset()?;
     if let (Some(before), None) = (&state.before, state.ended) {
         // A resumed run: the labels it had are those of the centroids before.
-        passes.assign(&Codebook::new(before, problem.columns))?;
+        passes.assign(&Columns::new(before, problem.columns))?;
     }
     let resumed_at_end = state.ended.is_some();
     let tolerance = params.tol * problem.mean_variance;
@@ -151,7 +151,7 @@ pub(crate) fn run(
     while state.ended.is_none() && !stopped {
         params.cancel.check()?;
         let first = state.before.is_none();
-        let pass = passes.assign(&Codebook::new(&state.centroids, problem.columns))?;
+        let pass = passes.assign(&Columns::new(&state.centroids, problem.columns))?;
         let update = update(problem, params, passes, &state.centroids)?;
         let scale = problem.frame.scale;
         let iteration = Iteration {
@@ -177,7 +177,7 @@ pub(crate) fn run(
     }
     if let (Some(before), true) = (&state.before, params.centroid_type.is_some()) {
         if resumed_at_end {
-            passes.assign(&Codebook::new(before, problem.columns))?;
+            passes.assign(&Columns::new(before, problem.columns))?;
         }
         let finished = finish::centroids(problem, params, passes.labels()?, before, &state.centroids)?;
         state.settled &= finished == *state.centroids;
@@ -185,7 +185,7 @@ pub(crate) fn run(
     }
     if !state.settled || resumed_at_end {
         // Labels belong to the returned centroids.
-        passes.assign(&Codebook::new(&state.centroids, problem.columns))?;
+        passes.assign(&Columns::new(&state.centroids, problem.columns))?;
     }
     end(problem, params, passes, state, stopped)
 }

@@ -18,7 +18,7 @@ use crate::device::Gpu;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
 use crate::simd::widest;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 
 const KIND: Kind = Kind { tag: b"KMNS", name: "k-means model", version: 1 };
 
@@ -327,8 +327,8 @@ impl Model {
         Ok(reference::nearest(&x, &self.centroids).0)
     }
 
-    fn codebook(&self) -> Codebook<'_> {
-        Codebook::new(&self.centroids, self.columns())
+    fn codebook(&self) -> Columns<'_> {
+        Columns::new(&self.centroids, self.columns())
     }
 
     fn predict_cpu(&self, rows: &Rows) -> Result<(Vec<u32>, Pass)> {

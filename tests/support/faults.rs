@@ -13,8 +13,10 @@ use super::backends;
 
 /// More calls than any work here makes; what goes beyond never ends.
 const MOST_CALLS: u64 = 1000;
-/// Of so many calls one is the first that fails for good. Every call fails once.
+/// Of so many calls one is the first that fails for good.
 const STRIDE: usize = 5;
+/// Above so many calls not each of them fails once, but one of two or more: they repeat, window by window.
+const FEW: usize = 60;
 const FAULTS: [Fault; 3] = [Fault::OutOfMemory, Fault::Lost, Fault::Validation];
 
 /// Some work on a device.
@@ -38,7 +40,7 @@ impl<R> Work<'_, R> {
         for fault in FAULTS {
             let mut device = self.open();
             let mut refused = 0;
-            for nth in 1..=calls {
+            for nth in (1..=calls).step_by(1 + calls as usize / FEW) {
                 // A device is opened again once only. On one that goes on, pipelines and pooled buffers exist.
                 if fault != Fault::OutOfMemory {
                     device = self.open();
@@ -55,7 +57,7 @@ impl<R> Work<'_, R> {
     pub fn survives_what_lasts(&self) {
         let calls = self.calls();
         for fault in FAULTS {
-            for nth in (1..=calls).step_by(STRIDE) {
+            for nth in (1..=calls).step_by(STRIDE * (1 + calls as usize / FEW)) {
                 self.fails_for_good(nth, fault);
                 self.goes_on(nth, fault);
             }

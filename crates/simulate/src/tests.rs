@@ -16,9 +16,12 @@ fn second() -> BaseCost {
     BaseCost { fixed_seconds: 1.0, source: "made up: one second a step".to_owned(), ..BaseCost::zero() }
 }
 
-/// Requests that go round through the adapters.
-fn in_turns(requests: u32, adapters: u32) -> Vec<u32> {
-    (0..requests).map(|request| request % adapters).collect()
+/// Equally many requests to each adapter, in a random order.
+fn uniform(requests: u32, adapters: u32) -> Vec<u32> {
+    let random = bits(2);
+    let mut order: Vec<u32> = (0..requests).collect();
+    order.sort_unstable_by_key(|&request| random(0, u64::from(request)));
+    order.into_iter().map(|request| request % adapters).collect()
 }
 
 /// Requests of which most go to the first adapters.
@@ -159,7 +162,7 @@ fn sixteen_adapters_in_a_budget_of_eight_cost_the_copies_and_a_last_round() {
     let lengths = Lengths::Uniform { prompt_tokens: (8, 64), decode_steps: (8, 64) };
     let base = BaseCost::punica_a100_7b();
     for arrivals in [Arrivals::AtOnce, Arrivals::Poisson { rate: 20.0 }] {
-        let builder = TraceBuilder::new(in_turns(800, 16)).lengths(lengths);
+        let builder = TraceBuilder::new(uniform(800, 16)).lengths(lengths);
         let trace = builder.arrivals(arrivals).build(&bits(0)).unwrap();
         let with_room_for = |count: u64| {
             let cache = CacheLimits { budget_bytes: count * adapters[0].bytes, ..CacheLimits::default() };
@@ -240,7 +243,7 @@ fn fair_tokens_protect_a_small_tenant_from_a_large_one() {
 #[test]
 fn rank_aware_keeps_decode_steps_short() {
     let lengths = Lengths::Fixed { prompt_tokens: 1, decode_steps: 60 };
-    let trace = TraceBuilder::new(in_turns(200, 16)).lengths(lengths).build(&bits(0)).unwrap();
+    let trace = TraceBuilder::new(uniform(200, 16)).lengths(lengths).build(&bits(0)).unwrap();
     let adapters = ServedAdapter::cycle(16, &[8, 64]).unwrap();
     // Made up: 10 microseconds per rank of a row.
     let lora = FittedCost { rank_row_seconds: 1e-5, ..FittedCost::default() };
@@ -275,7 +278,7 @@ fn distinct_adapters_run_as_fast_as_one_with_the_segmented_cost_and_not_with_the
         .collect();
     let segmented = fit(&points).unwrap().times(224.0);
     let base = BaseCost::punica_a100_7b();
-    let trace = |adapters| TraceBuilder::new(in_turns(200, adapters)).build(&bits(0)).unwrap();
+    let trace = |adapters| TraceBuilder::new(uniform(200, adapters)).build(&bits(0)).unwrap();
     let workloads = [("identical", trace(1)), ("uniform", trace(15)), ("distinct", trace(200))];
     let per_adapter = LoopCost { each: segmented };
     let table = punica_table(&workloads, &segmented, &per_adapter, &base, &TableSettings::default()).unwrap();

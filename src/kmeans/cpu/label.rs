@@ -11,10 +11,10 @@ use crate::data::Points;
 use crate::data::frame::Frame;
 use crate::error::Result;
 use crate::kmeans::problem::{norm_above, row_square};
-use crate::tile::collect::cpu::{self as collect, Columns, Packed, Sums};
+use crate::tile::collect::cpu::{self as collect, Packed, Sums};
 use crate::tile::nearest::cpu::{Labelled, NearestTile, Scratch};
 use crate::tile::nearest::exact;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::product::cpu::bytes::BytePanels;
 use crate::tile::product::cpu::panels::Panels;
 
@@ -45,7 +45,7 @@ pub(crate) struct Block<'a> {
 /// Labels all rows; `visit` turns each block into a result, and those come back in order.
 pub(crate) fn blocks<R: Send>(
     rows: &Rows,
-    book: &Codebook,
+    book: &Columns,
     visit: impl Fn(Block) -> R + Sync,
 ) -> Result<Vec<R>> {
     let chain = Panels::chain(book.depth);
@@ -91,12 +91,12 @@ pub(crate) struct Top {
 }
 
 /// The `count` nearest of the distinct centroids of each row: lists hold those that may be, `f64` decides.
-pub(crate) fn top(rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
+pub(crate) fn top(rows: &Rows, book: &Columns, count: usize) -> Result<Vec<Top>> {
     let chain = Panels::chain(book.depth);
     let screen = book.screen(chain);
     let packed = Packed::Single(Panels::new(book, &screen.half_norms));
     let numbers: Vec<u32> = (0..book.len() as u32).collect();
-    let columns = Columns { packed: &packed, errors: &screen.errors, numbers: &numbers };
+    let columns = collect::Columns { packed: &packed, errors: &screen.errors, numbers: &numbers };
     let (total, depth) = (rows.points.rows(), rows.points.columns());
     let rows_each = block_rows(depth);
     let blocks: Vec<Result<Vec<Top>>> = (0..total.div_ceil(rows_each))
@@ -127,7 +127,7 @@ pub(crate) fn top(rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>
 }
 
 /// The `count` nearest among some columns, decided in `f64`.
-pub(crate) fn decide(x: &[f32], columns: impl Iterator<Item = usize>, book: &Codebook, count: usize) -> Top {
+pub(crate) fn decide(x: &[f32], columns: impl Iterator<Item = usize>, book: &Columns, count: usize) -> Top {
     let mut found: Vec<(f64, u32)> = columns
         .map(|column| {
             let start = column * x.len();

@@ -20,7 +20,7 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::tile::bound::f32::Bound;
 use crate::tile::nearest::cpu::{NearestTile, Reach, Scratch};
-use crate::tile::operands::columns::{Codebook, Screen};
+use crate::tile::operands::columns::{Columns, Screen};
 use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::bytes::BytePanels;
 use crate::tile::product::cpu::panels::Panels;
@@ -67,7 +67,7 @@ struct Worker {
 
 /// A codebook with what the tile needs of it.
 struct Prepared<'a> {
-    book: &'a Codebook<'a>,
+    book: &'a Columns<'a>,
     screen: Screen,
     bound: Bound,
 }
@@ -153,7 +153,7 @@ impl Passes for Cpu<'_, '_> {
         Ok(())
     }
 
-    fn assign(&mut self, book: &Codebook) -> Result<Pass> {
+    fn assign(&mut self, book: &Columns) -> Result<Pass> {
         let chain = Panels::chain(self.problem.columns);
         let screen = book.screen(chain);
         self.panels.pack(book, &screen.half_norms);

@@ -13,17 +13,12 @@ use crate::kmeans::problem::{norm_above, row_square};
 use crate::tile::choice::choose::Task as TileTask;
 use crate::tile::choice::family::Fold;
 use crate::tile::choice::tune::cache::table_of;
-use crate::tile::collect::gpu::{CollectSizes, Collector, Columns, OperandBytes, Product};
+use crate::tile::collect::gpu::{self as collect, CollectSizes, Collector, OperandBytes, Product};
 use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
-use crate::tile::operands::columns::{Codebook, Screen};
+use crate::tile::operands::columns::{Columns, Screen};
 
 /// Labels of any rows.
-pub(crate) fn predict(
-    gpu: &Gpu,
-    rows: &Rows,
-    book: &Codebook,
-    n_clusters: usize,
-) -> Result<(Vec<u32>, Pass)> {
+pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Columns, n_clusters: usize) -> Result<(Vec<u32>, Pass)> {
     let (shape, plan) = predict_plan(gpu, rows, n_clusters)?;
     let mut labeller = Cascade::new(gpu, &plan.labeller(&shape), rows.cancel.clone(), true)?;
     let device_columns = labeller.columns(book)?;
@@ -49,7 +44,7 @@ pub(crate) fn predict(
 }
 
 /// The `count` nearest centroids of any rows: the device lists those that may be, `f64` on the host decides.
-pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Result<Vec<Top>> {
+pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Columns, count: usize) -> Result<Vec<Top>> {
     let (total, columns, depth) = (rows.points.rows(), book.len(), book.depth);
     let mut limits = gpu.limits();
     limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
@@ -62,7 +57,7 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Codebook, count: usize) -> Resu
     let upload = |first: usize| {
         let window = first..columns.min(first + sizes.window);
         let y = &book.rounded[window.start * depth..window.end * depth];
-        Columns::single(gpu, first, y, &terms[window])
+        collect::Columns::single(gpu, first, y, &terms[window])
     };
     let all = if columns <= sizes.window { Some(upload(0)?) } else { None };
     let mut result = Vec::with_capacity(total);

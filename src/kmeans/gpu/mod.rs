@@ -23,7 +23,7 @@ use crate::device::{DeviceBuffer, Gpu, Limits, Stage};
 use crate::error::{Error, Result};
 use crate::tile::choice::tune::cache::table_of;
 use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::columns::DeviceColumns;
 use crate::tile::product::units;
 
@@ -232,7 +232,7 @@ impl Streamed {
 
 impl GpuPasses<'_, '_> {
     /// Remembers what the next pass builds on.
-    fn ended(&mut self, book: &Codebook, pass: Pass) -> Pass {
+    fn ended(&mut self, book: &Columns, pass: Pass) -> Pass {
         self.changed = Some(pass.changed);
         if let Some(pruner) = &mut self.pruner {
             pruner.end(book, self.sums.weights.len());
@@ -359,7 +359,7 @@ impl Passes for GpuPasses<'_, '_> {
         Ok(())
     }
 
-    fn assign(&mut self, book: &Codebook) -> Result<Pass> {
+    fn assign(&mut self, book: &Columns) -> Result<Pass> {
         let columns = self.labeller.columns(book)?;
         let update = self.begin_update()?;
         let farthest = match &mut self.pruner {
@@ -367,7 +367,7 @@ impl Passes for GpuPasses<'_, '_> {
             None => None,
         };
         let farthest_columns =
-            farthest.as_ref().map(|farthest| Codebook::new(&farthest.centroids, self.problem.columns));
+            farthest.as_ref().map(|farthest| Columns::new(&farthest.centroids, self.problem.columns));
         let on_device = |(farthest, book)| FarthestOnDevice::new(&self.gpu, &self.labeller, farthest, book);
         let farthest = farthest.as_ref().zip(farthest_columns.as_ref()).map(on_device).transpose()?;
         let books = (&columns, farthest.as_ref());

@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::kmeans::cpu::prune::bounds::{Margin, Moves};
 use crate::kmeans::params::{Params, Prune};
 use crate::tile::nearest::gpu::{Cascade, Reach, Task};
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::columns::DeviceColumns;
 
 /// Operations of a pass below which finding the list takes longer than the pass: an estimate for a fast device.
@@ -93,7 +93,7 @@ impl<'b> FarthestOnDevice<'b> {
         gpu: &Gpu,
         labeller: &Cascade,
         farthest: &FarthestMoved,
-        book: &'b Codebook<'b>,
+        book: &'b Columns<'b>,
     ) -> Result<Self> {
         Ok(Self {
             columns: labeller.columns(book)?,
@@ -143,12 +143,7 @@ impl Pruner {
 
     /// Before a pass, where bounds hold and a trial is due: how far the centroids moved. Returns the few that all rows are to
     /// meet, in tiles of `tile_columns`.
-    pub fn begin(
-        &mut self,
-        gpu: &Gpu,
-        book: &Codebook,
-        tile_columns: usize,
-    ) -> Result<Option<FarthestMoved>> {
+    pub fn begin(&mut self, gpu: &Gpu, book: &Columns, tile_columns: usize) -> Result<Option<FarthestMoved>> {
         self.trial = None;
         // Centroids that were merged may part: then bounds on the others say nothing.
         if self.bounded.len() != book.exact.len() {
@@ -223,7 +218,7 @@ impl Pruner {
     }
 
     /// After a pass, which left bounds about these centroids for all rows.
-    pub fn end(&mut self, book: &Codebook, n_clusters: usize) {
+    pub fn end(&mut self, book: &Columns, n_clusters: usize) {
         self.bounded.clear();
         if book.len() == n_clusters {
             self.bounded.extend_from_slice(&book.exact);

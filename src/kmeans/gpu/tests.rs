@@ -13,7 +13,7 @@ use crate::kmeans::lloyd::Passes;
 use crate::kmeans::params::Params;
 use crate::kmeans::problem::Problem;
 use crate::tile::nearest::gpu::single_submission::Settled;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 
 /// How passes went.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
@@ -74,7 +74,7 @@ fn passes(device: &Device, points: &Array2<f32>, k: usize, weights: Option<&[f64
         let centroids = Array1::from_shape_fn(k * columns, |at| {
             f64::from(anchors[(at + pass * columns) % (k * columns)])
         });
-        let book = Codebook::new(centroids.as_slice().unwrap(), columns);
+        let book = Columns::new(centroids.as_slice().unwrap(), columns);
         let (found, expected) = (on_gpu.assign(&book).unwrap(), on_cpu.assign(&book).unwrap());
         assert_eq!(found.changed, expected.changed, "pass {pass}");
         assert!(on_gpu.labels().unwrap() == on_cpu.labels().unwrap(), "labels of pass {pass}");

@@ -11,7 +11,7 @@ use crate::kmeans::cpu::label::{self, Rows};
 use crate::kmeans::params::Params;
 use crate::kmeans::problem::Problem;
 use crate::random::Stream;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 
 /// Rounds; Bahmani and others see little gain from more.
 const ROUNDS: u64 = 5;
@@ -57,7 +57,7 @@ fn nearer(problem: &Problem, params: &Params, new: &[usize], closest: &mut [f32]
     let centroids = super::gather(problem, new)?;
     let rounded: Vec<f32> = centroids.iter().map(|&c| c as f32).collect();
     let columns = problem.columns;
-    let blocks = label::blocks(&rows_of(problem, params), &Codebook::new(&centroids, columns), |block| {
+    let blocks = label::blocks(&rows_of(problem, params), &Columns::new(&centroids, columns), |block| {
         let distance = |(x, &label): (&[f32], &u32)| {
             plus_plus::squared_distance(x, &rounded[label as usize * columns..(label as usize + 1) * columns])
         };
@@ -89,7 +89,7 @@ fn fill(problem: &Problem, count: usize, stream: &Stream, candidates: &mut Vec<u
 fn reduce(problem: &Problem, params: &Params, candidates: &[usize], stream: &Stream) -> Result<Vec<f64>> {
     let centroids = super::gather(problem, candidates)?;
     let sums: Vec<AtomicI64> = candidates.iter().map(|_| AtomicI64::new(0)).collect();
-    label::blocks(&rows_of(problem, params), &Codebook::new(&centroids, problem.columns), |block| {
+    label::blocks(&rows_of(problem, params), &Columns::new(&centroids, problem.columns), |block| {
         for (index, &label) in block.labels.iter().enumerate() {
             let weight = problem.weight(block.start + index).map_or(1.0, f64::from);
             sums[label as usize].fetch_add((weight * WEIGHT_UNITS) as i64, Ordering::Relaxed);

@@ -189,7 +189,7 @@ impl Pool {
     /// # Errors
     /// [`Error::Parameter`] for unknown names and for more adapters than may be resident, [`Error::TooLarge`] where
     /// they do not fit beside what other leases hold and what is pinned, and whatever reading an adapter gives. The
-    /// pool then stays as it was. [`Error::DeviceLost`] where the device was lost during the call.
+    /// pool then stays as it was. [`Error::DeviceLost`] where the device was lost for good and the CPU does not go on.
     pub fn lease(&self, names: &[&str]) -> Result<Lease> {
         Lease::new(&self.shared, names)
     }

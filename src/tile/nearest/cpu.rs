@@ -4,7 +4,7 @@ use super::exact;
 use crate::simd::vector::Vector;
 use crate::tile::bound::constants::ABSENT;
 use crate::tile::bound::f32::{self as bound, Bound};
-use crate::tile::operands::columns::{Codebook, Screen};
+use crate::tile::operands::columns::{Columns, Screen};
 use crate::tile::product::cpu::bytes::{BytePanels, ByteProduct, ByteRows};
 use crate::tile::product::cpu::panels::{Panels, SingleProduct};
 use crate::tile::product::cpu::values::values_of_tile;
@@ -51,7 +51,7 @@ impl Scratch {
 /// The columns of a nearest tile on the CPU.
 pub(crate) struct NearestTile<'a> {
     /// The centroids.
-    pub book: &'a Codebook<'a>,
+    pub book: &'a Columns<'a>,
     /// The centroids, packed with the half norms of `screen`.
     pub panels: &'a Panels,
     /// Their shifted half norms and errors.
@@ -90,7 +90,7 @@ pub(crate) struct Reach<'a> {
 
 impl<'a> NearestTile<'a> {
     /// All centroids of a codebook.
-    pub fn all(book: &'a Codebook<'a>, panels: &'a Panels, screen: &'a Screen, bound: Bound) -> Self {
+    pub fn all(book: &'a Columns<'a>, panels: &'a Panels, screen: &'a Screen, bound: Bound) -> Self {
         Self { book, panels, screen, bound, bytes: None, recheck: true, columns: None, tiles: panels.tiles }
     }
 

@@ -14,7 +14,7 @@ use crate::tile::bound::f32::{Bound, Extent, HOST_UNIT};
 /// Columns in `f64`, their `f32` roundings, squared norms, and what the error bound needs.
 ///
 /// Identical columns are merged: the tile sees only the one with the lowest index, which is the one ties go to.
-pub(crate) struct Codebook<'c> {
+pub(crate) struct Columns<'c> {
     /// Number of features.
     pub depth: usize,
     /// Index of each kept column among the given ones, ascending.
@@ -39,7 +39,7 @@ pub(crate) struct Screen {
     pub errors: Vec<f32>,
 }
 
-impl<'c> Codebook<'c> {
+impl<'c> Columns<'c> {
     /// Prepares row-major columns of `depth` features.
     pub fn new(columns: &'c [f64], depth: usize) -> Self {
         let mut rounded = vec![0.0_f32; columns.len()];
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn equal_columns_are_merged_to_the_lowest_index() {
-        let book = Codebook::new(&[1.0, 2.0, 0.0, 3.0, 1.0, 2.0, -0.0, 3.0, 5.0, 5.0], 2);
+        let book = Columns::new(&[1.0, 2.0, 0.0, 3.0, 1.0, 2.0, -0.0, 3.0, 5.0, 5.0], 2);
         assert_eq!(book.given, [0, 1, 4]);
         assert_eq!(book.rounded, [1.0, 2.0, 0.0, 3.0, 5.0, 5.0]);
         assert_eq!(book.squares, [5.0, 9.0, 50.0]);

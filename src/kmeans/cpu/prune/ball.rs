@@ -10,7 +10,7 @@ use crate::kmeans::problem::{Problem, Sums, norm_above, row_square};
 use crate::simd::widest;
 use crate::tile::bound::f32::{self as bound, Bound};
 use crate::tile::nearest::cpu::{NearestTile, Reach, Scratch};
-use crate::tile::operands::columns::{Codebook, Screen};
+use crate::tile::operands::columns::{Columns, Screen};
 use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::panels::{Panels, width};
 use crate::tile::product::cpu::values::Values;
@@ -25,7 +25,7 @@ const CLASSES: [usize; 4] = [0, 1, 4, 16];
 /// What all threads share during one pass.
 pub(crate) struct Pruned<'a, 'd> {
     pub problem: &'a Problem<'d>,
-    pub book: &'a Codebook<'a>,
+    pub book: &'a Columns<'a>,
     pub panels: &'a Panels,
     pub screen: &'a Screen,
     /// For rows as long as any row or any centroid.
@@ -182,7 +182,7 @@ impl Ball {
     }
 
     /// Packs the first tiles.
-    fn pack(&mut self, tiles: usize, book: &Codebook, screen: &Screen) {
+    fn pack(&mut self, tiles: usize, book: &Columns, screen: &Screen) {
         while self.panels.tiles() < tiles {
             let columns = &self.columns[self.panels.tiles() * width()..];
             let count = columns.len().min(width());

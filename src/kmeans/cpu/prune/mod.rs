@@ -39,7 +39,7 @@ use crate::error::Result;
 use crate::kmeans::lloyd::Pass;
 use crate::kmeans::params::Params;
 use crate::kmeans::problem::Problem;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::panels::Panels;
 
@@ -75,7 +75,7 @@ impl Pruning {
 
     /// The bounds, if the coming dense pass has to leave any behind. They are of use only where centroids are distinct:
     /// those that were merged may part.
-    pub fn begin_dense(&mut self, book: &Codebook) -> Option<&mut Bounds> {
+    pub fn begin_dense(&mut self, book: &Columns) -> Option<&mut Bounds> {
         self.bounded.clear();
         if !self.schedule.needs_bounds() || book.len() != self.n_clusters {
             return None;
@@ -85,7 +85,7 @@ impl Pruning {
     }
 
     /// Whether the coming pass is to be pruned.
-    pub fn is_due(&self, book: &Codebook) -> bool {
+    pub fn is_due(&self, book: &Columns) -> bool {
         self.schedule.tries_now() && self.bounded.len() == book.exact.len()
     }
 

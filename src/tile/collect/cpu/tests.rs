@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::random::Stream;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns;
 
 const ROWS: usize = 100;
 const COLUMNS: usize = 300;
@@ -43,7 +43,7 @@ impl Case {
     }
 
     /// Rows without limits, and columns as bytes or not.
-    fn prepare(&self, book: &Codebook, is_bytes: bool) -> (Block, Packed, Vec<f32>) {
+    fn prepare(&self, book: &columns::Columns, is_bytes: bool) -> (Block, Packed, Vec<f32>) {
         assert_eq!(book.len(), COLUMNS, "the columns of the test differ");
         let chain = Panels::chain(self.depth);
         let largest = (0..ROWS).map(|row| length_of(self.square(row))).fold(0.0, f32::max);
@@ -112,7 +112,7 @@ fn cases(mut each: impl FnMut(&str, &Case)) {
 fn lists_hold_the_nearest_and_need_rho() {
     let (mut held, mut held_plainly, mut lacking) = (0, 0, 0);
     cases(|name, case| {
-        let book = Codebook::new(&case.columns, case.depth);
+        let book = columns::Columns::new(&case.columns, case.depth);
         let (none, by_bytes) = lists(case, case.prepare(&book, true));
         assert_eq!(none, 0, "{name}");
         held += by_bytes;
@@ -129,7 +129,7 @@ fn lists_hold_the_nearest_and_need_rho() {
 fn hits_are_within_the_limits_of_columns() {
     let mut lacking = 0;
     cases(|name, case| {
-        let book = Codebook::new(&case.columns, case.depth);
+        let book = columns::Columns::new(&case.columns, case.depth);
         let half_norms: Vec<f32> = (0..ROWS).map(|row| (0.5 * case.square(row)) as f32).collect();
         let value = |row: usize, column: usize| f64::from(half_norms[row]) - case.product(row, column);
         let limit = |column: usize| {
@@ -179,7 +179,7 @@ fn hits_are_within_the_limits_of_columns() {
 #[test]
 fn bytes_are_given_up_where_they_leave_too_much_open() {
     let case = Case::new(64, 1.0, 1.0);
-    let book = Codebook::new(&case.columns, 64);
+    let book = columns::Columns::new(&case.columns, 64);
     let pays = |limit: f32| {
         let (mut block, packed, errors) = case.prepare(&book, true);
         block.limits[..ROWS].fill(limit);

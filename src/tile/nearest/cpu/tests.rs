@@ -29,7 +29,7 @@ struct Found {
     screened: usize,
 }
 
-fn label(x: &[f32], book: &Codebook, bytes: Option<&BytePanels>) -> Found {
+fn label(x: &[f32], book: &Columns, bytes: Option<&BytePanels>) -> Found {
     let depth = book.depth;
     let norms: Vec<f32> = x
         .chunks_exact(depth)
@@ -68,7 +68,7 @@ fn labels_and_reaches_are_right_and_need_rho() {
         for spread in [0.02, 0.7, 3.0] {
             for scale in [1.0, 1e-7, 1e-20, 1e6] {
                 let (x, centroids) = case(depth, spread, scale, depth as u64);
-                let book = Codebook::new(&centroids, depth);
+                let book = Columns::new(&centroids, depth);
                 let mut bytes = BytePanels::of(&book);
                 let found = label(&x, &book, Some(&bytes));
                 let name = format!("{depth} features, spread {spread}, scale {scale}");

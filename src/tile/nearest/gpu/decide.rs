@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytemuck::{bytes_of, pod_collect_to_vec};
 use rayon::prelude::*;
 
-use super::kernels::{CandidatesParams, Listed, ROOM, RelabelParams, candidates_kernel, relabel_kernel};
+use super::kernels::{
+    CandidatesParams, Listed, MOST_CANDIDATES, RelabelParams, candidates_kernel, relabel_kernel,
+};
 use super::sizes::{CascadeSizes, LISTED_ROWS};
 use super::task::{List, LoadRow, Task, Undecided};
 use crate::cancel::Cancel;
@@ -14,7 +16,7 @@ use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
 use crate::error::Result;
 use crate::tile::choice::shape::TileShape;
 use crate::tile::nearest::exact;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 
 /// What decides listed rows.
 pub(crate) struct Decider {
@@ -117,7 +119,7 @@ impl Decider {
     ) -> [(&'a DeviceBuffer, Range<u64>); 2] {
         let bytes = size_of::<Listed>() as u64;
         let rows = u64::from(first) * bytes..u64::from(first + count) * bytes;
-        [(list.rows, rows), (&self.found, 0..u64::from(count * (ROOM + 1)) * 4)]
+        [(list.rows, rows), (&self.found, 0..u64::from(count * (MOST_CANDIDATES + 1)) * 4)]
     }
 
     /// Decides rows and writes their nearest columns; returns those behind their row numbers.
@@ -138,10 +140,10 @@ impl Decider {
 }
 
 /// The nearest column of each listed row, decided in `f64` among its candidates.
-fn decisions(columns: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
+fn decisions(columns: &Columns, listed: &[Listed], found: &[u32], load: LoadRow) -> Result<Vec<[u32; 2]>> {
     listed
         .par_iter()
-        .zip(found.par_chunks_exact(ROOM as usize + 1))
+        .zip(found.par_chunks_exact(MOST_CANDIDATES as usize + 1))
         .map_init(
             || vec![0.0; columns.depth],
             |x, (listed, found)| {
@@ -150,11 +152,12 @@ fn decisions(columns: &Codebook, listed: &[Listed], found: &[u32], load: LoadRow
                 // The tile's own choice is always a candidate: a device that reports none, or one that does not
                 // exist, is not believed.
                 let known = |found: &[u32]| found.iter().all(|&column| (column as usize) < columns.len());
-                let (column, _) = if (1..=ROOM as usize).contains(&count) && known(&found[1..=count]) {
-                    exact::nearest(x, found[1..=count].iter().copied(), &columns.exact)
-                } else {
-                    exact::nearest(x, 0..columns.len() as u32, &columns.exact)
-                };
+                let (column, _) =
+                    if (1..=MOST_CANDIDATES as usize).contains(&count) && known(&found[1..=count]) {
+                        exact::nearest(x, found[1..=count].iter().copied(), &columns.exact)
+                    } else {
+                        exact::nearest(x, 0..columns.len() as u32, &columns.exact)
+                    };
                 Ok([listed.row, columns.given[column as usize]])
             },
         )

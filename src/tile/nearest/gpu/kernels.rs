@@ -6,7 +6,7 @@ use crate::kernel::{Kernel, kernels, shared};
 use crate::tile::choice::shape::{Combine, TileShape};
 
 /// Columns kept per listed row; a row with more is decided among all columns on the host.
-pub(crate) const ROOM: u32 = 15;
+pub(crate) const MOST_CANDIDATES: u32 = 15;
 
 shared! {
     /// What a nearest tile is called with, whatever its product: in `f32` nothing is scaled back and no row has a residual.
@@ -133,7 +133,7 @@ kernels! {
 
     /// The candidates kernel of one shape.
     fn candidates_kernel(shape: &TileShape) for [shape in &crate::tile::choice::choose::LISTED] {
-        let context = context! { room => ROOM, ..shape.context(Combine::Dot) };
+        let context = context! { room => MOST_CANDIDATES, ..shape.context(Combine::Dot) };
         Kernel::render("tile/nearest/candidates.wgsl", &[CandidatesParams::WGSL, Listed::WGSL], context)
     }
 

@@ -29,7 +29,7 @@ use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pacer, Stage};
 use crate::error::Result;
 use crate::tile::choice::shape::TileShape;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::columns::DeviceColumns;
 
 /// What searches windows of one problem.
@@ -84,7 +84,7 @@ impl Cascade {
     }
 
     /// Copies columns to the device.
-    pub fn columns<'c>(&self, columns: &'c Codebook<'c>) -> Result<DeviceColumns<'c>> {
+    pub fn columns<'c>(&self, columns: &'c Columns<'c>) -> Result<DeviceColumns<'c>> {
         let Tiers { gpu, sizes, single, .. } = &self.tiers;
         let (chain, window) = (single.chain(columns.depth), sizes.column_window);
         let mut on_device = DeviceColumns::new(gpu, chain, window, columns)?;

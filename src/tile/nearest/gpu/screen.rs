@@ -5,7 +5,7 @@ use super::tier::{Operands, Tier};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::tile::bound::f32::Bound;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::half_columns::HalfColumns;
 use crate::tile::product::units::shape::MatrixTile;
 
@@ -35,7 +35,7 @@ impl Screen {
     }
 
     /// Copies columns to the device, unless too few rows were certified so far.
-    pub fn columns(&self, gpu: &Gpu, window: usize, columns: &Codebook) -> Result<Option<HalfColumns>> {
+    pub fn columns(&self, gpu: &Gpu, window: usize, columns: &Columns) -> Result<Option<HalfColumns>> {
         let columns = self.pays.then(|| HalfColumns::new(gpu, &self.tile, window, columns));
         columns.transpose()
     }

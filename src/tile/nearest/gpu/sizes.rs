@@ -1,6 +1,6 @@
 //! Sizes of the buffers that the cascade takes, and how a pass is cut into splits. Pure.
 
-use super::kernels::{Listed, Partial, ROOM};
+use super::kernels::{Listed, MOST_CANDIDATES, Partial};
 use crate::tile::choice::cut::{Cut, FEW_ROW_TILES};
 use crate::tile::choice::shape::TileShape;
 use crate::tile::operands::gpu::half_columns::HalfColumns;
@@ -88,7 +88,7 @@ impl CascadeSizes {
     }
 
     pub fn found_bytes(&self) -> u64 {
-        u64::from(LISTED_ROWS.min(self.window_rows as u32) * (ROOM + 1)) * 4
+        u64::from(LISTED_ROWS.min(self.window_rows as u32) * (MOST_CANDIDATES + 1)) * 4
     }
 
     /// Bytes of device memory that it takes.

@@ -8,12 +8,12 @@ use crate::device::{DeviceBuffer, Gpu};
 use crate::error::Result;
 use crate::tile::bound::constants::ABSENT;
 use crate::tile::choice::shape::WIDEST;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 
 /// Columns whose nearest are searched for.
 pub(crate) struct DeviceColumns<'c> {
     /// The same columns on the host.
-    pub host: &'c Codebook<'c>,
+    pub host: &'c Columns<'c>,
     /// In `f32`, with half norms less each column's own error.
     pub single: ColumnWindows,
     /// In `f16`, where matrix units screen.
@@ -24,7 +24,7 @@ pub(crate) struct DeviceColumns<'c> {
 
 impl<'c> DeviceColumns<'c> {
     /// Copies columns in windows of at most `window`, for products in `f32` that go through `chain` additions.
-    pub fn new(gpu: &Gpu, chain: usize, window: usize, host: &'c Codebook<'c>) -> Result<Self> {
+    pub fn new(gpu: &Gpu, chain: usize, window: usize, host: &'c Columns<'c>) -> Result<Self> {
         let (depth, screen) = (host.depth, host.device_screen(chain));
         let mut terms = screen.half_norms;
         terms.resize(terms.len().next_multiple_of(WIDEST as usize), ABSENT);

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::simd::widest;
 use crate::tile::bound::constants::{ABSENT, with_slack};
 use crate::tile::bound::f16::{Column, Factors, ratio};
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::product::units::shape::MatrixTile;
 
 /// Columns rounded to `f16`, on the host.
@@ -89,7 +89,7 @@ pub(crate) fn narrowed(value: f32) -> (f16, f32) {
 
 impl RoundedColumns {
     /// Rounds columns for a tile.
-    pub fn new(tile: &MatrixTile, columns: &Codebook) -> Self {
+    pub fn new(tile: &MatrixTile, columns: &Columns) -> Self {
         let (depth, padded_depth) = (columns.depth, tile.padded_depth(columns.depth));
         let squares = columns.squares();
         // An f64 sum of squares errs by far less than the slack of the bound, the scale's margin and the f32 root.
@@ -122,7 +122,7 @@ pub(crate) struct HalfColumns {
 
 impl HalfColumns {
     /// Copies columns. `window` is a multiple of a tile's columns, or holds all.
-    pub fn new(gpu: &Gpu, tile: &MatrixTile, window: usize, columns: &Codebook) -> Result<Self> {
+    pub fn new(gpu: &Gpu, tile: &MatrixTile, window: usize, columns: &Columns) -> Result<Self> {
         let RoundedColumns { exponent, halves, terms, square } = RoundedColumns::new(tile, columns);
         let depth = tile.padded_depth(columns.depth);
         let features = |columns: Range<usize>| {

@@ -40,7 +40,7 @@ use crate::simd::vector::ByteVector;
 use crate::simd::{Level, byte_level, lanes};
 use crate::tile::bound::constants::ABSENT;
 use crate::tile::operands::bytes::{self, BIAS, Encoded, STEP, encode};
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::product::{Blocks, Fold, Folded, Product};
 
 /// Fewer columns than this do not pay for encoding the rows.
@@ -151,13 +151,13 @@ pub(crate) fn lowered(half_norm: f64) -> f32 {
 impl BytePanels {
     /// The columns of a codebook for `rows` rows, where the processor has instructions for bytes and the sizes are worth
     /// them.
-    pub fn new(book: &Codebook, rows: usize) -> Option<Self> {
+    pub fn new(book: &Columns, rows: usize) -> Option<Self> {
         let is_worth = rows >= LEAST_ROWS && book.len() >= LEAST_COLUMNS && is_quicker(book.depth);
         is_worth.then(|| Self::of(book))
     }
 
     /// The columns of a codebook of as many features as [`DEPTHS`] has.
-    pub(crate) fn of(book: &Codebook) -> Self {
+    pub(crate) fn of(book: &Columns) -> Self {
         let depth = book.depth;
         Self::pack(depth, tile_width(), book.len(), |column| Column {
             c: &book.rounded[column * depth..(column + 1) * depth],

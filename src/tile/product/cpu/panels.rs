@@ -17,7 +17,7 @@ use crate::simd::dispatch::{OnVectors, run};
 use crate::simd::vector::Vector;
 use crate::simd::{lanes, level};
 use crate::tile::bound::constants::ABSENT;
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::product::{Blocks, Fold, Folded, Product};
 
 /// Features per chunk; depths up to half as much again are one chunk.
@@ -47,7 +47,7 @@ impl Panels {
     }
 
     /// Packs a codebook for this processor, with half norms that may be shifted.
-    pub fn new(book: &Codebook, half_norms: &[f32]) -> Self {
+    pub fn new(book: &Columns, half_norms: &[f32]) -> Self {
         let mut panels = Self::empty(book.depth);
         panels.pack(book, half_norms);
         panels
@@ -73,7 +73,7 @@ impl Panels {
     }
 
     /// Packs another codebook of the same depth in place of what stands here.
-    pub fn pack(&mut self, book: &Codebook, half_norms: &[f32]) {
+    pub fn pack(&mut self, book: &Columns, half_norms: &[f32]) {
         self.clear();
         for start in (0..book.len()).step_by(self.width) {
             let end = book.len().min(start + self.width);
@@ -91,7 +91,7 @@ impl Panels {
     /// Adds one tile of `count` columns, of which column `i` is column `of(i)` of the codebook.
     pub fn push_tile(
         &mut self,
-        book: &Codebook,
+        book: &Columns,
         half_norms: &[f32],
         of: impl Fn(usize) -> usize,
         count: usize,

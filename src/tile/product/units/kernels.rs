@@ -2,7 +2,7 @@
 
 use minijinja::context;
 
-use super::shape::{Kind, MatrixTile};
+use super::shape::{MatrixTile, Placement};
 #[cfg(feature = "test-hooks")]
 use crate::device::MatrixUnits;
 use crate::error::Result;
@@ -45,10 +45,10 @@ kernels! {
 
 /// The kernel of one tile that ends in a fold.
 fn kernel(tile: &MatrixTile, fold: &str, structs: &[Declaration], fault: &str) -> Result<Kernel> {
-    let (entry, template) = match tile.kind {
-        Kind::Shared(_) => ("multiply_shared", "tile/product/units/shared.wgsl"),
-        Kind::Held(_) => ("multiply_held", "tile/product/units/held.wgsl"),
-        Kind::Streamed => ("multiply_streamed", "tile/product/units/streamed.wgsl"),
+    let (entry, template) = match tile.placement {
+        Placement::Shared(_) => ("multiply_shared", "tile/product/units/shared.wgsl"),
+        Placement::Held(_) => ("multiply_held", "tile/product/units/held.wgsl"),
+        Placement::Streamed => ("multiply_streamed", "tile/product/units/streamed.wgsl"),
     };
     let kernel = Kernel::render(template, structs, context! { fold, ..tile.context(fault) })?;
     Ok(Kernel { name: entry, entry, ..kernel })

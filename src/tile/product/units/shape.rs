@@ -28,7 +28,7 @@ const TILE_STRIDE: u32 = SIDE + 4;
 
 /// Where a tile keeps its rows and what it folds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum Placement {
     /// Sums go through workgroup memory to the fold; rows of this padded depth stay there for all columns, 0: none.
     Shared(u32),
     /// Subgroups hold rows of this padded depth in registers, and fold there.
@@ -47,7 +47,7 @@ pub(crate) struct MatrixTile {
     /// Depth per step of the shared panels.
     pub depth_step: u32,
     /// Where its operands and sums are.
-    pub kind: Kind,
+    pub placement: Placement,
     /// Plain WGSL stands in for the units.
     pub is_plain: bool,
 }
@@ -55,62 +55,63 @@ pub(crate) struct MatrixTile {
 impl MatrixTile {
     /// The tile for `depth` features.
     pub fn choose(units: &MatrixUnits, depth: usize, limits: &Limits) -> Option<Self> {
-        let tile = |depth_step, kind| Self::new(units, depth_step, kind);
+        let tile = |depth_step, placement| Self::new(units, depth_step, placement);
         let held = depth.next_multiple_of(16);
-        let held = (held <= MOST_HELD).then(|| tile(16, Kind::Held(held as u32)));
+        let held = (held <= MOST_HELD).then(|| tile(16, Placement::Held(held as u32)));
         // Half a step of zeros is worth avoiding where the depth is small.
         let depth_step = if (depth - 1) % 32 < 16 && depth <= 128 { 16 } else { 32 };
         let padded = depth.next_multiple_of(depth_step as usize);
         let resident = RESIDENT_DEPTHS.into_iter().find(|&resident| padded <= resident as usize);
-        let resident = resident.map(|resident| tile(depth_step, Kind::Shared(resident)));
+        let resident = resident.map(|resident| tile(depth_step, Placement::Shared(resident)));
         // Where the depth is small, most of a streamed tile's work would be to bring its rows again.
-        let streamed = (depth > MOST_HELD).then(|| tile(32, Kind::Streamed));
+        let streamed = (depth > MOST_HELD).then(|| tile(32, Placement::Streamed));
         let mut tiles =
-            held.into_iter().chain(streamed).chain(resident).chain([tile(depth_step, Kind::Shared(0))]);
+            held.into_iter().chain(streamed).chain(resident).chain([tile(depth_step, Placement::Shared(0))]);
         tiles.find(|tile| tile.fits(limits) && tile.is_sound(units))
     }
 
-    fn new(units: &MatrixUnits, depth_step: u32, kind: Kind) -> Self {
+    fn new(units: &MatrixUnits, depth_step: u32, placement: Placement) -> Self {
         let MatrixUnits { size, smallest_subgroup: subgroup, is_plain, .. } = *units;
-        Self { size, subgroup, depth_step, kind, is_plain }
+        Self { size, subgroup, depth_step, placement, is_plain }
     }
 
     /// Every tile for units of one kind, whatever the limits.
     #[cfg(any(test, feature = "test-hooks"))]
     pub fn all(units: &MatrixUnits) -> Vec<Self> {
-        let shared = [0].into_iter().chain(RESIDENT_DEPTHS).map(Kind::Shared);
-        let mut all: Vec<Self> =
-            shared.flat_map(|kind| [16, 32].map(|depth_step| Self::new(units, depth_step, kind))).collect();
-        let held = (16..=MOST_HELD as u32).step_by(16).map(Kind::Held);
-        all.extend(held.map(|kind| Self::new(units, 16, kind)));
-        all.push(Self::new(units, 32, Kind::Streamed));
+        let shared = [0].into_iter().chain(RESIDENT_DEPTHS).map(Placement::Shared);
+        let mut all: Vec<Self> = shared
+            .flat_map(|placement| [16, 32].map(|depth_step| Self::new(units, depth_step, placement)))
+            .collect();
+        let held = (16..=MOST_HELD as u32).step_by(16).map(Placement::Held);
+        all.extend(held.map(|placement| Self::new(units, 16, placement)));
+        all.push(Self::new(units, 32, Placement::Streamed));
         all
     }
 
     /// Subgroups beside each other, where they fold in registers.
     const fn across(&self) -> u32 {
-        if matches!(self.kind, Kind::Streamed) { STREAMED_ACROSS } else { 1 }
+        if matches!(self.placement, Placement::Streamed) { STREAMED_ACROSS } else { 1 }
     }
 
     /// Matrices of sums of a subgroup beside each other, where it folds in registers.
     const fn column_blocks(&self) -> u32 {
-        if matches!(self.kind, Kind::Streamed) { STREAMED_COLUMN_BLOCKS } else { 1 }
+        if matches!(self.placement, Placement::Streamed) { STREAMED_COLUMN_BLOCKS } else { 1 }
     }
 
     /// Rows of the tile.
     pub const fn rows(&self) -> u32 {
-        match self.kind {
-            Kind::Shared(_) => SIDE,
-            Kind::Held(_) | Kind::Streamed => SUBGROUPS / self.across() * ROW_BLOCKS * self.size,
+        match self.placement {
+            Placement::Shared(_) => SIDE,
+            Placement::Held(_) | Placement::Streamed => SUBGROUPS / self.across() * ROW_BLOCKS * self.size,
         }
     }
 
     /// Columns of the tile.
     pub const fn columns(&self) -> u32 {
-        match self.kind {
-            Kind::Shared(_) => SIDE,
-            Kind::Held(_) => HELD_COLUMNS,
-            Kind::Streamed => self.across() * self.column_blocks() * self.size,
+        match self.placement {
+            Placement::Shared(_) => SIDE,
+            Placement::Held(_) => HELD_COLUMNS,
+            Placement::Streamed => self.across() * self.column_blocks() * self.size,
         }
     }
 
@@ -121,7 +122,7 @@ impl MatrixTile {
 
     /// Invocations of a workgroup.
     pub const fn invocations(&self) -> u32 {
-        if matches!(self.kind, Kind::Shared(_)) { INVOCATIONS } else { SUBGROUPS * self.subgroup }
+        if matches!(self.placement, Placement::Shared(_)) { INVOCATIONS } else { SUBGROUPS * self.subgroup }
     }
 
     /// Features with the zeros behind them.
@@ -163,12 +164,13 @@ impl MatrixTile {
 
     /// `f16` from row to row of a panel.
     const fn x_stride(&self) -> u32 {
-        PADDING + if let Kind::Shared(resident @ 1..) = self.kind { resident } else { self.depth_step }
+        PADDING
+            + if let Placement::Shared(resident @ 1..) = self.placement { resident } else { self.depth_step }
     }
 
     /// As [`Self::x_stride`] for columns.
     const fn y_stride(&self) -> u32 {
-        PADDING + if let Kind::Held(depth) = self.kind { depth } else { self.depth_step }
+        PADDING + if let Placement::Held(depth) = self.placement { depth } else { self.depth_step }
     }
 
     /// Elements of a matrix of sums that each invocation of its subgroup holds.
@@ -178,8 +180,12 @@ impl MatrixTile {
 
     /// Bytes of workgroup memory.
     pub const fn shared_bytes(&self) -> u32 {
-        if !matches!(self.kind, Kind::Shared(_)) {
-            let x = if matches!(self.kind, Kind::Streamed) { 2 * self.rows() * self.y_stride() } else { 0 };
+        if !matches!(self.placement, Placement::Shared(_)) {
+            let x = if matches!(self.placement, Placement::Streamed) {
+                2 * self.rows() * self.y_stride()
+            } else {
+                0
+            };
             let y = self.columns() * (2 * self.y_stride() + 8);
             let places = if self.is_plain { 0 } else { 4 * self.size * self.size };
             return x + y + places + 12 * SUBGROUPS * self.size * self.size;
@@ -196,7 +202,7 @@ impl MatrixTile {
 
     /// Whether the units' subgroups divide the workgroup and the matrices the steps.
     fn is_sound(&self, units: &MatrixUnits) -> bool {
-        if !matches!(self.kind, Kind::Shared(_)) {
+        if !matches!(self.placement, Placement::Shared(_)) {
             // The number of a matrix's elements per invocation is part of the text.
             let is_fixed = units.smallest_subgroup == units.largest_subgroup;
             let is_dealt = self.elements() * self.subgroup == self.size * self.size;
@@ -219,7 +225,7 @@ impl MatrixTile {
             fault => fault,
             invocations => self.invocations(),
         };
-        if let Kind::Shared(resident) = self.kind {
+        if let Placement::Shared(resident) = self.placement {
             let own = minijinja::context! {
                 resident => resident > 0,
                 blocks => self.blocks(),
@@ -233,7 +239,7 @@ impl MatrixTile {
             return minijinja::context! { ..own, ..every };
         }
         let own = minijinja::context! {
-            depth => if let Kind::Held(depth) = self.kind { depth } else { 0 },
+            depth => if let Placement::Held(depth) = self.placement { depth } else { 0 },
             elements => self.elements(),
             subgroups => SUBGROUPS,
             across => self.across(),
@@ -268,7 +274,7 @@ mod tests {
             for subgroup in [4, 8, 16, 32, 64, 128] {
                 for tile in MatrixTile::all(&units(size, subgroup))
                     .into_iter()
-                    .filter(|tile| matches!(tile.kind, Kind::Shared(_)))
+                    .filter(|tile| matches!(tile.placement, Placement::Shared(_)))
                 {
                     let down = tile.blocks() / tile.blocks_across();
                     assert_eq!(down * tile.block_rows() * size, SIDE, "{tile:?}");
@@ -286,29 +292,29 @@ mod tests {
         let apple = Limits { workgroup_storage_bytes: 32 << 10, ..Limits::for_tests() };
         let chosen = |depth, limits| {
             let tile = MatrixTile::choose(&units(16, 32), depth, limits).unwrap();
-            (tile.depth_step, tile.kind, tile.padded_depth(depth))
+            (tile.depth_step, tile.placement, tile.padded_depth(depth))
         };
-        assert_eq!(chosen(1, &nvidia), (16, Kind::Shared(32), 16));
-        assert_eq!(chosen(16, &nvidia), (16, Kind::Shared(32), 16));
-        assert_eq!(chosen(17, &nvidia), (32, Kind::Shared(32), 32));
-        assert_eq!(chosen(40, &nvidia), (16, Kind::Shared(64), 48));
-        assert_eq!(chosen(128, &nvidia), (32, Kind::Shared(128), 128));
-        assert_eq!(chosen(129, &nvidia), (32, Kind::Shared(0), 160));
-        assert_eq!(chosen(784, &nvidia), (32, Kind::Shared(0), 800));
-        assert_eq!(chosen(128, &apple), (32, Kind::Shared(0), 128));
-        assert_eq!(chosen(40, &apple), (16, Kind::Shared(64), 48));
+        assert_eq!(chosen(1, &nvidia), (16, Placement::Shared(32), 16));
+        assert_eq!(chosen(16, &nvidia), (16, Placement::Shared(32), 16));
+        assert_eq!(chosen(17, &nvidia), (32, Placement::Shared(32), 32));
+        assert_eq!(chosen(40, &nvidia), (16, Placement::Shared(64), 48));
+        assert_eq!(chosen(128, &nvidia), (32, Placement::Shared(128), 128));
+        assert_eq!(chosen(129, &nvidia), (32, Placement::Shared(0), 160));
+        assert_eq!(chosen(784, &nvidia), (32, Placement::Shared(0), 800));
+        assert_eq!(chosen(128, &apple), (32, Placement::Shared(0), 128));
+        assert_eq!(chosen(40, &apple), (16, Placement::Shared(64), 48));
         let elements = |size, subgroup| MatrixUnits { reads_elements: true, ..units(size, subgroup) };
         let held = |units, depth, limits| {
             let tile = MatrixTile::choose(&units, depth, limits).unwrap();
-            (tile.kind, tile.rows(), tile.invocations())
+            (tile.placement, tile.rows(), tile.invocations())
         };
-        assert_eq!(held(elements(16, 32), 128, &nvidia), (Kind::Held(128), 256, 256));
-        assert_eq!(held(elements(16, 32), 40, &nvidia), (Kind::Held(48), 256, 256));
-        assert_eq!(held(elements(16, 32), 129, &nvidia), (Kind::Streamed, 128, 256));
-        assert_eq!(held(elements(16, 32), 128, &apple), (Kind::Shared(0), 64, 128));
-        assert_eq!(held(elements(8, 8), 100, &apple), (Kind::Held(112), 128, 64));
+        assert_eq!(held(elements(16, 32), 128, &nvidia), (Placement::Held(128), 256, 256));
+        assert_eq!(held(elements(16, 32), 40, &nvidia), (Placement::Held(48), 256, 256));
+        assert_eq!(held(elements(16, 32), 129, &nvidia), (Placement::Streamed, 128, 256));
+        assert_eq!(held(elements(16, 32), 128, &apple), (Placement::Shared(0), 64, 128));
+        assert_eq!(held(elements(8, 8), 100, &apple), (Placement::Held(112), 128, 64));
         let either = MatrixUnits { largest_subgroup: 64, ..elements(16, 32) };
-        assert_eq!(held(either, 128, &nvidia), (Kind::Shared(128), 64, 128));
+        assert_eq!(held(either, 128, &nvidia), (Placement::Shared(128), 64, 128));
         let tiny = Limits { workgroup_storage_bytes: 16 << 10, ..Limits::for_tests() };
         assert_eq!(MatrixTile::choose(&units(16, 32), 64, &tiny), None);
     }

@@ -12,7 +12,7 @@ use crate::tile::bound::f16::Factors;
 use crate::tile::nearest::gpu::kernels::Partial;
 use crate::tile::nearest::gpu::screen::Screen;
 use crate::tile::nearest::gpu::task::{Outputs, Span, Task, Window};
-use crate::tile::operands::columns::Codebook;
+use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::columns::DeviceColumns;
 use crate::tile::operands::gpu::half_columns::{HalfTerms, RoundedColumns};
 
@@ -68,7 +68,7 @@ fn bound_holds(gpu: &Gpu, units: MatrixUnits, depth: usize, (rows, columns): (Ve
         assert!(f64::from(residuals[row]) <= 1.001 * lost + 1e-12 * f64::from(largest), "row {row}");
     }
 
-    let book = Codebook::new(&columns, depth);
+    let book = Columns::new(&columns, depth);
     assert_eq!(book.len(), columns.len() / depth, "the test's columns differ");
     let HalfTerms { errors, ratio, .. } = RoundedColumns::new(&tile, &book).terms;
     let screen = Screen::new(gpu, tile, false).unwrap();
