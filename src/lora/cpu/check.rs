@@ -1,6 +1,6 @@
 //! What the CPU path refuses.
 
-use super::{Operand, Shrunk, Target, rank};
+use super::operands::{Operand, Shrunk, Target, rank};
 use crate::error::{Error, Result};
 use crate::lora::segments::Segments;
 

@@ -13,9 +13,9 @@
 
 use std::ops::Range;
 
-use super::LANES;
 use super::pieces::Pieces;
 use super::strided::{Elements, Strided};
+use super::tasks::LANES;
 use crate::lora::values::Scalar;
 use crate::simd::dispatch::OnHalfVectors;
 use crate::simd::vector::HalfVector;

@@ -6,6 +6,7 @@
 
 mod check;
 mod expand;
+mod operands;
 mod pieces;
 mod shrink;
 #[cfg(test)]
@@ -18,13 +19,15 @@ mod tests;
 use std::ops::Range;
 
 use half::{bf16, f16};
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::ArrayView2;
 
 use self::expand::{Combine, Expand, Keep};
+use self::operands::rank;
+pub(crate) use self::operands::{OnCpu, Operand, Shrunk, Target};
 use self::pieces::Pieces;
 use self::shrink::{Gather, Layout, Shrink, VECTORS};
 use self::strided::Strided;
-use self::tasks::{Shape, Task};
+use self::tasks::{LANES, Shape, Task};
 use super::rows::Rows;
 use super::segments::Segments;
 use super::values::{Scalar, with_values};
@@ -33,59 +36,10 @@ use crate::error::{Error, Result};
 use crate::simd::dispatch::run_on_halves;
 use crate::simd::{Level, half_level};
 
-/// Lanes of a vector, on every instruction set: the order of summation counts on it.
-const LANES: usize = 16;
 /// Outputs that one register block covers: tasks are cut at multiples.
 const COLUMNS: usize = 4 * LANES;
 /// Sums of rows with one route that are kept before they are added to y: 64 KiB.
 const SUMS: usize = 1 << 14;
-
-/// The update of one slot for one projection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Operand<'a> {
-    /// The rows of A.
-    pub a: &'a Rows,
-    /// The columns of B.
-    pub b: &'a Rows,
-    /// Multiplied with the scale of the route.
-    pub scale: f32,
-}
-
-/// One projection: its updates by slot, none where the adapter does not name the module, and what they are added to.
-#[derive(Debug)]
-pub(crate) struct Target<'a, Y> {
-    /// Updates by slot.
-    pub operands: Vec<Option<Operand<'a>>>,
-    /// `[rows, outputs]`.
-    pub y: ArrayViewMut2<'a, Y>,
-}
-
-/// What the first product made for one projection.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Shrunk {
-    /// Segment after segment, in each position after position, in each as many values as the slot's rank.
-    pub values: Vec<f32>,
-    /// Where the values of each segment begin; one more than there are segments.
-    pub starts: Vec<usize>,
-}
-
-impl Shrunk {
-    /// Zeros in the shape that these segments and operands give.
-    pub(crate) fn new(segments: &Segments, operands: &[Option<Operand>]) -> Self {
-        let mut starts = Vec::with_capacity(segments.segments.len() + 1);
-        starts.push(0);
-        let mut end = 0;
-        for segment in &segments.segments {
-            end += segment.positions.len() * rank(operands, segment.slot);
-            starts.push(end);
-        }
-        Self { values: vec![0.0; end], starts }
-    }
-}
-
-fn rank(operands: &[Option<Operand>], slot: usize) -> usize {
-    operands[slot].map_or(0, |operand| operand.a.rank)
-}
 
 /// For each projection `y += scale * (x A^T) B^T`, row by row with the row's own adapters:
 ///
@@ -119,28 +73,6 @@ fn apply_at<X: Scalar, Y: Scalar>(
     let projections: Vec<_> = targets.iter().map(|target| &target.operands[..]).collect();
     let shrunk = X::shrink_at(level, pool, segments, x, &projections)?;
     Y::expand_at(level, pool, segments, &shrunk, targets)
-}
-
-/// What the CPU does with one type of activations. Callers of the library name the type; kernels behind a method of the type
-/// are compiled here, not again in each of their crates.
-#[expect(private_interfaces, reason = "nobody outside can name the trait: it also seals `Scalar`")]
-pub trait OnCpu: Sized {
-    /// The first product for several projections of the same rows.
-    fn shrink_at(
-        level: Level,
-        pool: &CpuPool,
-        segments: &Segments,
-        x: ArrayView2<'_, Self>,
-        projections: &[&[Option<Operand<'_>>]],
-    ) -> Result<Vec<Shrunk>>;
-    /// The second product for several projections.
-    fn expand_at(
-        level: Level,
-        pool: &CpuPool,
-        segments: &Segments,
-        shrunk: &[Shrunk],
-        targets: &mut [Target<'_, Self>],
-    ) -> Result<()>;
 }
 
 macro_rules! on_cpu {

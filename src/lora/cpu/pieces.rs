@@ -1,6 +1,6 @@
 //! Rank vectors as the kernels read them.
 
-use super::LANES;
+use super::tasks::LANES;
 use crate::lora::rows::Rows;
 
 /// The pieces of rank vectors, whose elements are all of one type.

@@ -10,9 +10,9 @@
 //!    width cuts, is put together first: lanes follow the feature, not the piece. Features that do not exist are zero
 //!    on both sides.
 
-use super::LANES;
 use super::pieces::Pieces;
 use super::strided::{Elements, Strided};
+use super::tasks::LANES;
 use crate::lora::values::Scalar;
 use crate::simd::dispatch::OnHalfVectors;
 use crate::simd::halved;

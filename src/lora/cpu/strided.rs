@@ -1,6 +1,6 @@
 //! Arrays with any strides, as tasks share them.
 
-use super::LANES;
+use super::tasks::LANES;
 use crate::lora::values::{Precision, Scalar};
 use crate::simd::vector::HalfVector;
 

@@ -3,9 +3,11 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::LANES;
 use crate::device::CpuPool;
 use crate::lora::segments::Segments;
+
+/// Lanes of a vector, on every instruction set: the order of summation counts on it.
+pub(super) const LANES: usize = 16;
 
 /// Most rows of one task: with 4096 features they fill half a second-level cache of 2 MiB.
 pub(super) const ROWS: usize = 64;
