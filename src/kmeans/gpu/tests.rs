@@ -1,7 +1,5 @@
 //! Passes of one submission beside those of the CPU: labels, counts and sums, where many rows are nearly ties.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use ndarray::{Array1, Array2};
 
 use super::{GpuPasses, ResidentSlot};

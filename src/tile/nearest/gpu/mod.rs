@@ -55,13 +55,16 @@ pub(crate) struct Tiers {
     pub cancel: Cancel,
 }
 
+/// Records what follows a tier in the same submission.
+type Following<'p, 'a> = &'p dyn Fn(&mut Batch<'a>) -> Result<()>;
+
 /// A tier over rows of a window or of a list.
 struct Pass<'p, 'a> {
     tier: &'a Tier,
     operands: Operands<'a>,
     task: &'p Task<'a>,
     /// What records follow in its last submission.
-    last: Option<&'p dyn Fn(&mut Batch<'a>) -> Result<()>>,
+    last: Option<Following<'p, 'a>>,
 }
 
 impl Cascade {
@@ -176,11 +179,7 @@ impl Tiers {
         Outputs { partials: &self.partials, most_partials, left: left.rows, counters: left.counters }
     }
 
-    fn single_pass<'p, 'a>(
-        &'a self,
-        task: &'p Task<'a>,
-        last: Option<&'p dyn Fn(&mut Batch<'a>) -> Result<()>>,
-    ) -> Pass<'p, 'a> {
+    fn single_pass<'p, 'a>(&'a self, task: &'p Task<'a>, last: Option<Following<'p, 'a>>) -> Pass<'p, 'a> {
         Pass { tier: &self.single.tier, operands: self.single.operands(task), task, last }
     }
 
