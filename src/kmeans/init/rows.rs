@@ -55,7 +55,7 @@ impl Rows {
     /// Keeps the rows that some candidate may improve, from what was read.
     pub fn screen(&mut self, problem: &Problem, closest: &[f32], screen: &Screen, packed: &[Lanes]) {
         let columns = problem.columns;
-        let Self { index, x, distances, keep } = self;
+        let Self { index, x, distances, keep, .. } = self;
         let rows = index.iter().map(|&row| (problem.norms[row], closest[row]));
         screen.may_gain(&x[..index.len() * columns], packed, rows, distances, keep);
         let mut kept = 0;
