@@ -272,7 +272,7 @@ fn files_are_short() {
 #[test]
 fn documents_name_paths_that_exist() {
     let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"];
-    let pages = ["adapters", "command", "limits", "speed"].map(|page| format!("docs/{page}.md"));
+    let pages = ["adapters", "command", "limits", "paths", "speed"].map(|page| format!("docs/{page}.md"));
     let documents = documents.map(str::to_owned).into_iter().chain(pages);
     let (mut checked, mut violations) = (0, Vec::new());
     for document in documents {

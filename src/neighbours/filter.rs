@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn wrong_lengths_and_indices_are_refused() {
         let message = Filter::Bitmap(vec![0; 3]).points(9).unwrap_err().to_string();
-        assert_eq!(message, "filters: expected a bitmap of 2 bytes for 9 points, got 3");
+        assert_eq!(message, "filters: expected a bitmap of 2 bytes for 9 points, got 3 bytes");
         assert!(Filter::Ids(vec![0, 9]).points(9).is_err());
         let filters = |of_query| Filters::per_query(vec![Filter::Ids(vec![1])], of_query);
         assert!(filters(vec![0; 4]).groups(5, 9).is_err());

@@ -6,7 +6,6 @@
 
 pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
-#[cfg(feature = "gpu")]
 pub(crate) mod units;
 
 use std::ops::Range;
