@@ -72,6 +72,13 @@ dispatch! {
     portable => vector::Portable, 4
 }
 dispatch! {
+    /// What is done on 8 lanes that multiply bytes, at [`super::byte_level`]: for fewer columns than a wide vector has lanes.
+    OnFewBytes: ByteVector, run_on_few_bytes;
+    "avx512f,avx512vl,avx512vnni,avx2,fma" => vector::x86::Avx512Half, 12;
+    "avx2,fma,avxvnni" => vector::x86::Avx2, 6;
+    neon => vector::Portable, 4; portable => vector::Portable, 4
+}
+dispatch! {
     /// What is done on 16 lanes that convert halves, at [`super::half_level`].
     OnHalfVectors: HalfVector, run_on_halves;
     "avx512f,avx512dq,avx512vl,avx512bw" => vector::x86::Avx512, 4;

@@ -19,9 +19,9 @@ use super::screen::{Lanes, Screen};
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, norm_above, row_square};
-use crate::simd::dispatch::{OnByteVectors, run_on_bytes};
+use crate::simd::dispatch::{OnFewBytes, run_on_few_bytes};
 use crate::simd::vector::ByteVector;
-use crate::simd::{Level, byte_level, lanes};
+use crate::simd::{Level, byte_level};
 use crate::tile::operands::bytes::{self, BIAS, encode};
 use crate::tile::product::cpu::bytes::{BytePanels, ByteRows, Column, multiply};
 
@@ -29,6 +29,8 @@ use crate::tile::product::cpu::bytes::{BytePanels, ByteRows, Column, multiply};
 const LEAST_CENTROIDS: usize = 32;
 /// Most bytes of the copy.
 const MOST_BYTES: usize = 2 << 30;
+/// Lanes of a tile: most steps have about as many candidates.
+const FEW_LANES: usize = 8;
 /// 2^-100.
 const UNDERFLOW: f64 = 1.0 / (1_u128 << 100) as f64;
 
@@ -96,7 +98,7 @@ impl ByteScreen {
         for (lane, row) in rows.chunks_exact_mut(depth).enumerate() {
             row.iter_mut().zip(packed).for_each(|(value, lanes)| *value = lanes[lane]);
         }
-        BytePanels::pack(depth, lanes(self.level), used, |lane| {
+        BytePanels::pack(depth, FEW_LANES, used, |lane| {
             let c = &rows[lane * depth..(lane + 1) * depth];
             let half_norm = screen.candidate_share(lane) - UNDERFLOW;
             Column { c, length: norm_above(row_square(c)), residual: 0.0, half_norm }
@@ -121,22 +123,25 @@ impl ByteScreen {
         };
         let limits: Vec<f32> = index.iter().map(limit).collect();
         let mut is_near = vec![false; index.len()];
-        run_on_bytes(self.level, Near { rows: gathered, candidates, limits: &limits, is_near: &mut is_near });
+        run_on_few_bytes(
+            self.level,
+            Near { rows: gathered, candidates, limits: &limits, is_near: &mut is_near },
+        );
         let mut is_near = is_near.into_iter();
         index.retain(|_| is_near.next() == Some(true));
     }
 }
 
-impl OnByteVectors for Near<'_> {
+impl OnFewBytes for Near<'_> {
     #[inline(always)]
     unsafe fn run<V: ByteVector, const ROWS: usize>(self) {
         let Self { rows, candidates, limits, is_near } = self;
         candidates.check(rows, limits.len().next_multiple_of(ROWS), V::LANES);
-        let mut sums = [[0.0_f32; 16]; ROWS];
+        let mut sums = [[0.0_f32; FEW_LANES]; ROWS];
         let sums = sums.as_mut_ptr().cast::<f32>();
         for (group, (limits, is_near)) in limits.chunks(ROWS).zip(is_near.chunks_mut(ROWS)).enumerate() {
             for tile in 0..candidates.tiles {
-                // SAFETY: `check` saw rows and tiles, and a vector has at most 16 lanes.
+                // SAFETY: `check` saw rows and tiles, and a vector has as many lanes as `sums`.
                 unsafe {
                     multiply::<V, ROWS, 1>(rows, group * ROWS, candidates, tile, sums);
                     let shares = V::load(candidates.half_norms.as_ptr().add(tile * V::LANES));

@@ -6,15 +6,21 @@ use half::{bf16, f16};
 
 use super::{ByteVector, HalfVector, Vector, methods};
 
-/// AVX2 with FMA; products of bytes need AVX-VNNI, conversions F16C.
+/// 256 bits: AVX2 with FMA. Products of bytes need AVX-VNNI, or AVX-512's VNNI and VL where `IN_AVX512`.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(__m256);
+pub(crate) struct Narrow<const IN_AVX512: bool>(__m256);
+
+/// As processors without AVX-512 have them; conversions need F16C.
+pub(crate) type Avx2 = Narrow<false>;
+
+/// Half of a vector of AVX-512, for tiles of few columns.
+pub(crate) type Avx512Half = Narrow<true>;
 
 /// AVX-512F; products of bytes need AVX-512 VNNI.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(__m512);
 
-impl Vector for Avx2 {
+impl<const IN_AVX512: bool> Vector for Narrow<IN_AVX512> {
     const LANES: usize = 8;
     methods! {
         fn splat(value: f32) -> Self { Self(_mm256_set1_ps(value)) }
@@ -59,14 +65,19 @@ impl Vector for Avx512 {
     }
 }
 
-impl ByteVector for Avx2 {
+impl<const IN_AVX512: bool> ByteVector for Narrow<IN_AVX512> {
     type Whole = __m256i;
     methods! {
         fn zero() -> __m256i { _mm256_setzero_si256() }
         fn load_bytes(from: *const i8) -> __m256i { _mm256_loadu_si256(from.cast()) }
-        fn add_products(sums: __m256i, codes: *const u8, bytes: __m256i) -> __m256i {
-            _mm256_dpbusd_avx_epi32(sums, _mm256_set1_epi32(codes.cast::<i32>().read_unaligned()), bytes)
-        }
+        fn add_products(sums: __m256i, codes: *const u8, bytes: __m256i) -> __m256i {{
+            let codes = _mm256_set1_epi32(codes.cast::<i32>().read_unaligned());
+            if IN_AVX512 {
+                _mm256_dpbusd_epi32(sums, codes, bytes)
+            } else {
+                _mm256_dpbusd_avx_epi32(sums, codes, bytes)
+            }
+        }}
         fn rounded(sums: __m256i, biases: *const i32) -> Self {
             Self(_mm256_cvtepi32_ps(_mm256_sub_epi32(sums, _mm256_loadu_si256(biases.cast()))))
         }

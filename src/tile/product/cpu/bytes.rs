@@ -293,18 +293,39 @@ pub(crate) unsafe fn multiply<V: ByteVector, const ROWS: usize, const VECTORS: u
                 }
             }
         }
-        for vector in 0..VECTORS {
-            let column = tile * width + vector * V::LANES;
-            let biases = panels.biases.as_ptr().add(column);
-            let scales = V::load(panels.scales.as_ptr().add(column));
-            let lengths = V::load(panels.lengths.as_ptr().add(column));
-            for row in 0..ROWS {
-                let scale = V::splat(*rows.scales.as_ptr().add(first + row));
-                let apart = lengths.mul(V::splat(*rows.rho.as_ptr().add(first + row)));
-                let product = V::rounded(products[vector][row], biases).mul(scales);
-                let sum = apart.add_product(product, scale);
-                sum.store(sums.add((VECTORS * row + vector) * V::LANES));
-            }
+        // One call per vector with a number that the compiler sees: a loop would keep the products in memory.
+        const { assert!(VECTORS == 1 || VECTORS == 2) };
+        put::<V, ROWS, VECTORS>(products[0], rows, first, panels, tile * width, sums);
+        if VECTORS == 2 {
+            let (column, sums) = (tile * width + V::LANES, sums.add(V::LANES));
+            put::<V, ROWS, VECTORS>(products[VECTORS - 1], rows, first, panels, column, sums);
+        }
+    }
+}
+
+/// Turns products with the columns of one vector, from `column` on, into what is taken off.
+///
+/// # Safety
+/// As [`multiply`], for one vector in `VECTORS`.
+#[inline(always)]
+unsafe fn put<V: ByteVector, const ROWS: usize, const VECTORS: usize>(
+    products: [V::Whole; ROWS],
+    rows: &ByteRows,
+    first: usize,
+    panels: &BytePanels,
+    column: usize,
+    sums: *mut f32,
+) {
+    // SAFETY: `check` saw that rows and panels hold what is read.
+    unsafe {
+        let biases = panels.biases.as_ptr().add(column);
+        let scales = V::load(panels.scales.as_ptr().add(column));
+        let lengths = V::load(panels.lengths.as_ptr().add(column));
+        for row in 0..ROWS {
+            let scale = V::splat(*rows.scales.as_ptr().add(first + row));
+            let apart = lengths.mul(V::splat(*rows.rho.as_ptr().add(first + row)));
+            let product = V::rounded(products[row], biases).mul(scales);
+            apart.add_product(product, scale).store(sums.add(VECTORS * row * V::LANES));
         }
     }
 }
