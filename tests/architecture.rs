@@ -323,7 +323,7 @@ fn planted_imports_are_caught() {
 
 #[test]
 fn honest_imports_pass() {
-    planted("src/device/context.rs", "use wgpu::{Device, Queue}; use crate::error::Error;", 0);
+    planted("src/device/gpu/context.rs", "use wgpu::{Device, Queue}; use crate::error::Error;", 0);
     planted("src/kmeans/gpu/mod.rs", "use crate::device::Buffer; use super::plan::Plan; use crate::tile;", 0);
     planted(
         "src/kmeans/gpu/mod.rs",

@@ -7,40 +7,10 @@
 mod adapters;
 mod backend;
 #[cfg(feature = "gpu")]
-mod batch;
-#[cfg(feature = "gpu")]
-mod buffers;
-#[cfg(feature = "gpu")]
-pub(crate) mod cache_file;
-#[cfg(feature = "gpu")]
-mod context;
-#[cfg(feature = "gpu")]
-mod faults;
-#[cfg(feature = "gpu")]
-mod flight;
-#[cfg(all(test, feature = "gpu"))]
-mod gpu_tests;
-#[cfg(all(feature = "gpu", any(test, feature = "test-hooks")))]
-mod hooks;
+pub(crate) mod gpu;
 mod limits;
-#[cfg(feature = "gpu")]
-mod pacer;
-#[cfg(feature = "gpu")]
-mod pipeline_cache;
-#[cfg(feature = "gpu")]
-mod pipelines;
-#[cfg(feature = "gpu")]
-mod profile;
-#[cfg(feature = "gpu")]
-mod readback;
 #[cfg(any(feature = "gpu", test))]
 mod selector;
-#[cfg(feature = "gpu")]
-mod spirv;
-#[cfg(feature = "gpu")]
-mod spirv_elements;
-#[cfg(feature = "gpu")]
-mod upload;
 
 #[cfg(feature = "gpu")]
 use std::sync::{Arc, OnceLock};
@@ -48,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 pub use adapters::{Adapter, DeviceType, adapters};
 #[cfg(all(feature = "gpu", any(test, feature = "test-hooks")))]
 #[doc(hidden)]
-pub use faults::Fault;
+pub use gpu::faults::Fault;
 pub use limits::{Limits, MatrixUnits};
 /// The wgpu that [`Device::from_wgpu`] takes devices of.
 #[cfg(feature = "gpu")]
@@ -59,14 +29,7 @@ pub use wgpu::{Buffer as RawBuffer, CommandEncoder};
 
 pub(crate) use backend::{Backend, CpuPool, Prediction};
 #[cfg(feature = "gpu")]
-pub(crate) use {
-    batch::{Arena, Batch},
-    buffers::{DeviceBuffer, Slice},
-    context::Gpu,
-    pacer::Pacer,
-    pipeline_cache::Pipeline,
-    profile::Stage,
-};
+pub(crate) use gpu::{Arena, Batch, DeviceBuffer, Gpu, Pacer, Pipeline, Slice, Stage};
 
 use crate::error::{Error, Result};
 use limits::{Caps, MatrixUse};

@@ -5,7 +5,7 @@
 //           features stay in its registers; the columns pass by in workgroup memory, {{ tile_columns }} at a time. Each element of
 //           a matrix of sums {% if fold == "collect" %}has its row's limit in a register{% else %}keeps its own best and second-best in registers, over all columns that come to lie there{% endif %}.
 // Elements  `sum_<m>_<n>_elements[e]` is element e of the matrix `sum_<m>_<n>` that this invocation holds: the writer of
-//           SPIR-V (src/device/spirv_elements.rs) makes both one. Its row and column are read off a matrix of places.
+//           SPIR-V (src/device/gpu/spirv_elements.rs) makes both one. Its row and column are read off a matrix of places.
 // Bounds    x, y and columns are padded to whole tiles, and the depth to whole matrices, with zeros and with half norms
 //           that never win; rows beyond the end {% if fold == "collect" %}have a limit below any value. Columns beyond the room of a list are only counted{% else %}are not stored{% endif %}.
 // Numerics  As shared.wgsl.{% if fold == "nearest" %} Ties keep the lowest column of an element; a tie between two elements makes the

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::table::Table;
-use crate::device::cache_file::{self, CacheFile, Loaded};
+use crate::device::gpu::cache_file::{self, CacheFile, Loaded};
 use crate::device::{Adapter, Gpu};
 use crate::kernel::checksum;
 

@@ -16,7 +16,8 @@ use crate::tile::choice::choose::Task;
 use crate::tile::choice::cut::FEW_ROW_TILES;
 use crate::tile::choice::family::Fold;
 use crate::tile::choice::shape::{TileShape, WIDEST};
-use crate::tile::nearest::gpu::kernels::{NearestParams, Partial, StoreParams, nearest_kernel, store_kernel};
+use crate::tile::nearest::gpu::kernels::{NearestParams, Partial, nearest_kernel};
+use crate::tile::store::{StoreParams, store_kernel};
 
 /// Rows of the tallest tile: pieces are whole tiles of any candidate.
 const TALLEST: usize = 256;

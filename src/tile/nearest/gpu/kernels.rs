@@ -1,4 +1,4 @@
-//! The kernels of the nearest fold and of its certificate, and the one that stores tiles.
+//! The kernels of the nearest fold and of its certificate.
 
 use minijinja::{Value, context};
 
@@ -44,16 +44,6 @@ shared! {
         split_columns: u32,
         /// Which of the counters tells how many entries the list has.
         counter: u32,
-    }
-
-    struct StoreParams {
-        rows: u32,
-        columns: u32,
-        depth: u32,
-        first_row: u32,
-        first_column: u32,
-        stride: u32,
-        group_rows: u32,
     }
 
     struct RelabelParams { pairs: u32 }
@@ -135,12 +125,6 @@ kernels! {
     fn candidates_kernel(shape: &TileShape) for [shape in &crate::tile::choice::choose::LISTED] {
         let context = context! { room => MOST_CANDIDATES, ..shape.context(Combine::Dot) };
         Kernel::render("tile/nearest/candidates.wgsl", &[CandidatesParams::WGSL, Listed::WGSL], context)
-    }
-
-    /// The kernel that stores tile values.
-    fn store_kernel(shape: &TileShape)
-    for [shape in &crate::tile::choice::family::candidates(crate::tile::choice::family::Fold::Store)] {
-        Kernel::render("tile/store/store.wgsl", &[StoreParams::WGSL], shape.context(Combine::Dot))
     }
 
     /// The kernel that writes the host's decisions.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::faults::Fault;
 use super::*;
+use crate::device::*;
 use crate::error::Error;
 use crate::kernel::Kernel;
 

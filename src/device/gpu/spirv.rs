@@ -25,7 +25,7 @@ use crate::kernel::Kernel;
 
 /// The words of a kernel under the Vulkan memory model. `checked` keeps naga's checks of indices and loops; they cover
 /// the first element of a cooperative load or store alone.
-pub(super) fn compile(kernel: &Kernel, checked: bool) -> Result<Vec<u32>, String> {
+pub(crate) fn compile(kernel: &Kernel, checked: bool) -> Result<Vec<u32>, String> {
     let words = to_vulkan_memory_model(&with_elements(&naga_words(kernel, checked)?)?)?;
     match faults(&words)?.as_slice() {
         [] => Ok(words),
@@ -33,7 +33,7 @@ pub(super) fn compile(kernel: &Kernel, checked: bool) -> Result<Vec<u32>, String
     }
 }
 
-pub(super) fn naga_words(kernel: &Kernel, checked: bool) -> Result<Vec<u32>, String> {
+pub(crate) fn naga_words(kernel: &Kernel, checked: bool) -> Result<Vec<u32>, String> {
     use naga::back::spv;
     use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
     use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -197,7 +197,7 @@ const BARRIER: MemorySemantics = MemorySemantics::ACQUIRE_RELEASE
     .union(MemorySemantics::MAKE_AVAILABLE)
     .union(MemorySemantics::MAKE_VISIBLE);
 
-pub(super) fn read(words: &[u32]) -> Result<Module, String> {
+pub(crate) fn read(words: &[u32]) -> Result<Module, String> {
     load_words(words).map_err(|error| format!("SPIR-V does not parse: {error}"))
 }
 

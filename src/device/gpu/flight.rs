@@ -10,18 +10,18 @@ use super::context::{Context, Live};
 use crate::error::Result;
 
 /// Bytes of the two ticks around a timed batch; they lie at the start of its staging buffer.
-pub(super) const TICKS_BYTES: u64 = 16;
+pub(crate) const TICKS_BYTES: u64 = 16;
 
 /// Where the ranges to read lie in the staging buffer. Copies are whole words, so a range is widened and cut again.
-pub(super) struct Reads {
+pub(crate) struct Reads {
     /// For each range: the first byte and the number of bytes in the staging buffer.
     spans: Vec<Range<usize>>,
-    pub(super) staging_bytes: u64,
+    pub(crate) staging_bytes: u64,
 }
 
 impl Reads {
     /// Places `ranges` behind `head` bytes.
-    pub(super) fn plan(ranges: &[(&DeviceBuffer, Range<u64>)], head: u64) -> Self {
+    pub(crate) fn plan(ranges: &[(&DeviceBuffer, Range<u64>)], head: u64) -> Self {
         let mut at = head;
         let spans = ranges
             .iter()
@@ -36,7 +36,7 @@ impl Reads {
     }
 
     /// Copies the ranges into `staging`.
-    pub(super) fn encode(
+    pub(crate) fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         ranges: &[(&DeviceBuffer, Range<u64>)],
@@ -55,7 +55,7 @@ impl Reads {
 
 /// Whether the host has a buffer.
 #[derive(Debug, Default)]
-pub(super) enum Mapping {
+pub(crate) enum Mapping {
     /// The device has it.
     #[default]
     None,
@@ -67,7 +67,7 @@ pub(super) enum Mapping {
 
 impl Lease {
     /// Asks for the buffer once `after`, the last submission that names it, has ended.
-    pub(super) fn request_mapping(&mut self, mode: wgpu::MapMode, after: Option<wgpu::SubmissionIndex>) {
+    pub(crate) fn request_mapping(&mut self, mode: wgpu::MapMode, after: Option<wgpu::SubmissionIndex>) {
         let (sender, answer) = channel();
         self.raw.map_async(mode, .., move |outcome| {
             // The receiver is gone only where the wait was given up.
@@ -78,27 +78,27 @@ impl Lease {
 }
 
 /// A submission whose end is awaited.
-pub(super) struct InFlight {
-    pub(super) context: Arc<Context>,
-    pub(super) live: Arc<Live>,
-    pub(super) submission: wgpu::SubmissionIndex,
-    pub(super) staging: Option<Lease>,
-    pub(super) reads: Reads,
-    pub(super) is_timed: bool,
-    pub(super) started: Instant,
+pub(crate) struct InFlight {
+    pub(crate) context: Arc<Context>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) submission: wgpu::SubmissionIndex,
+    pub(crate) staging: Option<Lease>,
+    pub(crate) reads: Reads,
+    pub(crate) is_timed: bool,
+    pub(crate) started: Instant,
 }
 
 /// What a submission left behind.
-pub(super) struct Finished<R> {
+pub(crate) struct Finished<R> {
     /// How long the device worked.
-    pub(super) elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// What was made of the results.
-    pub(super) taken: R,
+    pub(crate) taken: R,
 }
 
 impl InFlight {
     /// Waits for the end and hands out the bytes of each range.
-    pub(super) fn finish<R>(mut self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<Finished<R>> {
+    pub(crate) fn finish<R>(mut self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<Finished<R>> {
         const OPERATION: &str = "reading results";
         let (context, live) = (&self.context, &self.live);
         let Some(staging) = &mut self.staging else {
@@ -143,7 +143,7 @@ fn device_time(live: &Live, bytes: &[u8]) -> Option<Duration> {
 
 impl Context {
     /// Waits until `submission` has ended.
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &self,
         live: &Live,
         submission: wgpu::SubmissionIndex,
@@ -154,7 +154,7 @@ impl Context {
     }
 
     /// Waits for all work of the device and lets it free what is no longer used; failures show at the next call.
-    pub(super) fn settle(&self, live: &Live) {
+    pub(crate) fn settle(&self, live: &Live) {
         if let Err(error) = self.poll(live, wgpu::PollType::wait_indefinitely(), "waiting for work") {
             tracing::debug!(%error, "waiting for the device failed");
         }
@@ -174,7 +174,7 @@ impl Context {
     }
 
     /// Waits until the host has `staging`, and asks for it first where nobody did.
-    pub(super) fn await_mapping(
+    pub(crate) fn await_mapping(
         &self,
         live: &Live,
         staging: &mut Lease,

@@ -1,8 +1,9 @@
 //! For the project's own tests; nothing outside may rely on them.
 
 use super::context::Gpu;
-use super::limits::{Caps, MatrixUse};
-use super::{Device, Fault};
+use super::faults::Fault;
+use crate::device::Device;
+use crate::device::limits::{Caps, MatrixUse};
 
 impl Device {
     /// Lets device call number `nth` from now on (from 1, none for 0) return `fault`.

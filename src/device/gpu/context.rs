@@ -8,27 +8,27 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::adapters::{Adapter, DeviceType, Found, describe, enumerate};
 use super::buffers::Pool;
 use super::faults::LossFlag;
 #[cfg(any(test, feature = "test-hooks"))]
 use super::faults::{Fault, Faults};
-use super::limits::{Caps, Limits, MatrixUnits, MatrixUse};
 use super::pipeline_cache::{DiskCache, PipelineMap};
 use super::profile::Recorder;
-use super::selector;
+use crate::device::adapters::{Adapter, DeviceType, Found, describe, enumerate};
+use crate::device::limits::{Caps, Limits, MatrixUnits, MatrixUse};
+use crate::device::selector;
 use crate::error::{Error, Result};
 
 /// A handle on one GPU. Clones share the device, its buffers and its pipelines; the caps belong to the handle.
 #[derive(Clone)]
 pub(crate) struct Gpu {
-    pub(super) context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     caps: Caps,
 }
 
 /// What all handles of one GPU share.
-pub(super) struct Context {
-    pub(super) name: String,
+pub(crate) struct Context {
+    pub(crate) name: String,
     adapter: Adapter,
     identity: String,
     keeps_order: bool,
@@ -36,9 +36,9 @@ pub(super) struct Context {
     origin: Origin,
     live: RwLock<Arc<Live>>,
     was_recreated: AtomicBool,
-    pub(super) profile: Recorder,
+    pub(crate) profile: Recorder,
     #[cfg(any(test, feature = "test-hooks"))]
-    pub(super) faults: Faults,
+    pub(in crate::device) faults: Faults,
     #[cfg(any(test, feature = "test-hooks"))]
     matrix_fault: Mutex<&'static str>,
 }
@@ -52,23 +52,23 @@ enum Origin {
 }
 
 /// One generation of a device: from its opening to its loss.
-pub(super) struct Live {
+pub(crate) struct Live {
     /// Differs between all generations of all devices of the process.
-    pub(super) generation: u64,
-    pub(super) device: wgpu::Device,
-    pub(super) queue: wgpu::Queue,
-    pub(super) limits: Limits,
-    pub(super) loss: LossFlag,
-    pub(super) pool: Mutex<Pool>,
-    pub(super) pipelines: Mutex<PipelineMap>,
+    pub(crate) generation: u64,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) limits: Limits,
+    pub(crate) loss: LossFlag,
+    pub(crate) pool: Mutex<Pool>,
+    pub(crate) pipelines: Mutex<PipelineMap>,
     /// Pairs of timestamps that wait for reuse.
-    pub(super) timers: Mutex<Vec<wgpu::QuerySet>>,
-    pub(super) disk_cache: Option<DiskCache>,
+    pub(crate) timers: Mutex<Vec<wgpu::QuerySet>>,
+    pub(crate) disk_cache: Option<DiskCache>,
 }
 
 impl Gpu {
     /// Opens the adapter that `selector` names (see [`Device::gpu`](crate::Device::gpu)).
-    pub(super) fn open(selector: &str) -> Result<Self> {
+    pub(crate) fn open(selector: &str) -> Result<Self> {
         let mut found = enumerate();
         let descriptions: Vec<Adapter> = found.iter().map(|f| f.description.clone()).collect();
         let position = selector::choose(&descriptions, selector)?;
@@ -76,7 +76,7 @@ impl Gpu {
     }
 
     /// Opens the best hardware GPU; `None` where there is none or it cannot be opened.
-    pub(super) fn open_best_hardware() -> Option<Self> {
+    pub(crate) fn open_best_hardware() -> Option<Self> {
         let mut found = enumerate();
         let descriptions: Vec<Adapter> = found.iter().map(|f| f.description.clone()).collect();
         let position = selector::best_hardware(&descriptions)?;
@@ -95,7 +95,7 @@ impl Gpu {
     }
 
     /// Takes a device that the caller opened and keeps sharing.
-    pub(super) fn from_wgpu(
+    pub(crate) fn from_wgpu(
         adapter: &wgpu::Adapter,
         device: wgpu::Device,
         queue: wgpu::Queue,
@@ -143,7 +143,7 @@ impl Gpu {
     }
 
     /// The same GPU under other caps.
-    pub(super) fn with_caps(mut self, caps: Caps) -> Self {
+    pub(crate) fn with_caps(mut self, caps: Caps) -> Self {
         self.caps = caps;
         self
     }
@@ -207,7 +207,7 @@ impl Gpu {
     }
 
     #[cfg(any(test, feature = "test-hooks"))]
-    pub(super) fn plant_matrix_fault(&self, fault: &'static str) {
+    pub(crate) fn plant_matrix_fault(&self, fault: &'static str) {
         *lock(&self.context.matrix_fault) = fault;
     }
 
@@ -293,12 +293,12 @@ impl Gpu {
 
 impl Context {
     /// The present generation.
-    pub(super) fn live(&self) -> Arc<Live> {
+    pub(crate) fn live(&self) -> Arc<Live> {
         self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether this crate opened the device, so that its losses are reported to it.
-    pub(super) fn owns_callbacks(&self) -> bool {
+    pub(crate) fn owns_callbacks(&self) -> bool {
         matches!(self.origin, Origin::Opened(_))
     }
 }
@@ -382,7 +382,7 @@ impl Live {
 
 impl Live {
     /// Whether modules of SPIR-V words can be handed over, which is so on Vulkan devices with matrix units.
-    pub(super) fn takes_spirv(&self) -> bool {
+    pub(crate) fn takes_spirv(&self) -> bool {
         self.device.features().contains(wgpu::Features::PASSTHROUGH_SHADERS)
     }
 }
@@ -408,6 +408,6 @@ impl fmt::Debug for Gpu {
 
 /// Locks even where another thread panicked while holding the lock: every critical section here leaves its data
 /// whole at each step.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::context::{Context, Live};
-use super::selector::shortened;
+use crate::device::selector::shortened;
 use crate::error::{Error, Result};
 
 /// Longest reason that an error repeats; drivers write pages.
@@ -12,17 +12,17 @@ const REASON_CHARACTERS: usize = 160;
 
 /// The reason for which a device was lost, once it was. Clones share one state.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LossFlag(Arc<OnceLock<String>>);
+pub(crate) struct LossFlag(Arc<OnceLock<String>>);
 
 impl LossFlag {
     /// Marks the device as lost; the first reason stays.
-    pub(super) fn raise(&self, reason: impl Into<String>) {
+    pub(crate) fn raise(&self, reason: impl Into<String>) {
         if self.0.set(reason.into()).is_ok() {
             tracing::warn!(reason = self.reason(), "device lost");
         }
     }
 
-    pub(super) fn is_raised(&self) -> bool {
+    pub(crate) fn is_raised(&self) -> bool {
         self.0.get().is_some()
     }
 
@@ -36,7 +36,7 @@ impl Context {
     ///
     /// Scopes belong to the thread and device, so clones of a device on several threads do not see each other's
     /// errors. `bytes` is what the call allocates, 0 for others.
-    pub(super) fn guarded<T>(
+    pub(crate) fn guarded<T>(
         &self,
         live: &Live,
         operation: &'static str,
@@ -66,19 +66,19 @@ impl Context {
     }
 
     /// [`Error::DeviceLost`] once `live` was lost.
-    pub(super) fn check_alive(&self, live: &Live, operation: &'static str) -> Result<()> {
+    pub(crate) fn check_alive(&self, live: &Live, operation: &'static str) -> Result<()> {
         match live.loss.reason() {
             None => Ok(()),
             Some(reason) => Err(self.lost(operation, reason)),
         }
     }
 
-    pub(super) fn lost(&self, operation: &'static str, reason: &str) -> Error {
+    pub(crate) fn lost(&self, operation: &'static str, reason: &str) -> Error {
         Error::DeviceLost { device: self.short_name(), operation, reason: one_line(reason) }
     }
 
     /// A fault of this crate or of the driver.
-    pub(super) fn refused(&self, operation: &'static str, reason: impl AsRef<str>) -> Error {
+    pub(crate) fn refused(&self, operation: &'static str, reason: impl AsRef<str>) -> Error {
         Error::DeviceRefused { device: self.short_name(), operation, reason: one_line(reason.as_ref()) }
     }
 
@@ -122,7 +122,7 @@ fn one_line(reason: &str) -> String {
 #[cfg(any(test, feature = "test-hooks"))]
 pub use planted::Fault;
 #[cfg(any(test, feature = "test-hooks"))]
-pub(super) use planted::Faults;
+pub(in crate::device) use planted::Faults;
 
 #[cfg(any(test, feature = "test-hooks"))]
 mod planted {
@@ -198,7 +198,7 @@ mod planted {
 
     impl Context {
         /// The error of a planted fault, through the code that real ones take.
-        pub(super) fn planted(
+        pub(crate) fn planted(
             &self,
             live: &Live,
             fault: Fault,

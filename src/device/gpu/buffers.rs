@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// What a raw buffer is for; each kind is pooled apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Read and written by kernels; counts against the budget.
     Storage,
     /// Parameter slots of one batch.
@@ -48,7 +48,7 @@ struct Idle {
 
 /// Buffers that wait for reuse, and what exists.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     idle: BTreeMap<(Kind, u64), Vec<Idle>>,
     idle_storage_bytes: u64,
     leased_storage_bytes: u64,
@@ -58,17 +58,17 @@ pub(super) struct Pool {
 impl Pool {
     /// Buffers handed out.
     #[cfg(any(test, feature = "test-hooks"))]
-    pub(super) fn leased(&self) -> u64 {
+    pub(crate) fn leased(&self) -> u64 {
         self.leased
     }
 
     /// Bytes that kernels' buffers hold.
-    pub(super) fn leased_storage_bytes(&self) -> u64 {
+    pub(crate) fn leased_storage_bytes(&self) -> u64 {
         self.leased_storage_bytes
     }
 
     /// Frees what waits for reuse.
-    pub(super) fn trim(&mut self) {
+    pub(crate) fn trim(&mut self) {
         self.idle.clear();
         self.idle_storage_bytes = 0;
     }
@@ -124,9 +124,9 @@ fn size_class(bytes: u64) -> u64 {
 }
 
 /// A raw buffer on loan from the pool; it returns there when dropped.
-pub(super) struct Lease {
-    pub(super) live: Arc<Live>,
-    pub(super) raw: wgpu::Buffer,
+pub(crate) struct Lease {
+    pub(crate) live: Arc<Live>,
+    pub(crate) raw: wgpu::Buffer,
     kind: Kind,
     capacity: u64,
     is_spoilt: AtomicBool,
@@ -136,7 +136,7 @@ pub(super) struct Lease {
 
 impl Lease {
     /// A buffer of at least `bytes`. Its contents are unspecified.
-    pub(super) fn new(
+    pub(crate) fn new(
         context: &Context,
         live: &Arc<Live>,
         kind: Kind,
@@ -200,17 +200,17 @@ impl Lease {
     }
 
     /// Bytes that it has room for.
-    pub(super) fn capacity(&self) -> u64 {
+    pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
 
     /// Whether the host has the buffer, or has asked for it.
-    pub(super) fn mapping(&mut self) -> &mut Mapping {
+    pub(crate) fn mapping(&mut self) -> &mut Mapping {
         self.mapping.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the buffer out of the pool: its state is not known, or a command that is not submitted yet names it.
-    pub(super) fn spoil(&self) {
+    pub(crate) fn spoil(&self) {
         self.is_spoilt.store(true, Ordering::Relaxed);
     }
 }
@@ -232,7 +232,7 @@ impl Drop for Lease {
 
 /// Memory on a device. Dropping it returns it to the pool; contents of a fresh one are unspecified.
 pub(crate) struct DeviceBuffer {
-    pub(super) lease: Lease,
+    pub(crate) lease: Lease,
     size_bytes: u64,
 }
 
@@ -256,14 +256,14 @@ impl DeviceBuffer {
 /// A part of a buffer that a kernel sees as one argument.
 #[derive(Clone, Copy)]
 pub(crate) struct Slice<'a> {
-    pub(super) owner: Owner<'a>,
-    pub(super) offset: u64,
-    pub(super) bytes: u64,
+    pub(crate) owner: Owner<'a>,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Whose buffer a slice is of.
 #[derive(Clone, Copy)]
-pub(super) enum Owner<'a> {
+pub(crate) enum Owner<'a> {
     Ours(&'a DeviceBuffer),
     /// Of the same wgpu device, which the caller vouches for.
     Callers(&'a wgpu::Buffer),
@@ -299,7 +299,7 @@ impl<'a> Slice<'a> {
         self.bytes
     }
 
-    pub(super) fn raw(&self) -> &'a wgpu::Buffer {
+    pub(crate) fn raw(&self) -> &'a wgpu::Buffer {
         match self.owner {
             Owner::Ours(buffer) => &buffer.lease.raw,
             Owner::Callers(buffer) => buffer,
@@ -336,7 +336,7 @@ impl Gpu {
 
 impl Context {
     /// The present generation, provided `buffer` belongs to it.
-    pub(super) fn generation_of(&self, buffer: &DeviceBuffer, operation: &'static str) -> Result<Arc<Live>> {
+    pub(crate) fn generation_of(&self, buffer: &DeviceBuffer, operation: &'static str) -> Result<Arc<Live>> {
         let live = self.live();
         self.check_alive(&live, operation)?;
         if live.generation != buffer.lease.live.generation {

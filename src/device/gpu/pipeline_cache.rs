@@ -19,25 +19,25 @@ const SWITCH: &str = "TILEFOLD_NO_PIPELINE_CACHE";
 /// A compiled kernel of one generation of a device.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
-    pub(super) name: &'static str,
-    pub(super) raw: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
-    pub(super) bindings: Vec<Binding>,
-    pub(super) generation: u64,
+    pub(crate) name: &'static str,
+    pub(crate) raw: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+    pub(crate) bindings: Vec<Binding>,
+    pub(crate) generation: u64,
 }
 
 impl Pipeline {
     /// Whether the last argument is the parameter struct.
-    pub(super) fn has_params(&self) -> bool {
+    pub(crate) fn has_params(&self) -> bool {
         self.bindings.last() == Some(&Binding::Uniform)
     }
 }
 
 /// Compiled kernels by name, entry point and hash of the text.
-pub(super) type PipelineMap = HashMap<(&'static str, &'static str, u64), Arc<Pipeline>>;
+pub(crate) type PipelineMap = HashMap<(&'static str, &'static str, u64), Arc<Pipeline>>;
 
 /// A device's pipeline cache with the file it is saved to.
-pub(super) struct DiskCache {
+pub(crate) struct DiskCache {
     raw: wgpu::PipelineCache,
     file: PathBuf,
     is_changed: AtomicBool,
@@ -45,7 +45,7 @@ pub(super) struct DiskCache {
 
 impl DiskCache {
     /// The cache of `device`, filled from its file; `None` where the backend has none or it is switched off.
-    pub(super) fn open(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Option<Self> {
+    pub(crate) fn open(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Option<Self> {
         // Unit tests leave the user's folder alone and give their own.
         if cfg!(test) || std::env::var_os(SWITCH).is_some() {
             return None;
@@ -77,13 +77,13 @@ impl DiskCache {
     }
 
     /// The cache to compile a pipeline with.
-    pub(super) fn for_new_pipeline(&self) -> &wgpu::PipelineCache {
+    pub(crate) fn for_new_pipeline(&self) -> &wgpu::PipelineCache {
         self.is_changed.store(true, Ordering::Relaxed);
         &self.raw
     }
 
     /// Writes the file where anything was compiled since it was read.
-    pub(super) fn save(&self) {
+    pub(crate) fn save(&self) {
         if !self.is_changed.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -116,7 +116,7 @@ mod tests {
 
     /// Compiles one kernel through the cache in `folder` and saves it; whether a file was there to start from.
     fn compile_through(folder: &Path) -> bool {
-        let found = super::super::adapters::enumerate().swap_remove(0);
+        let found = crate::device::adapters::enumerate().swap_remove(0);
         let opened = found.adapter.request_device(&wgpu::DeviceDescriptor {
             required_features: found.adapter.features() & wgpu::Features::PIPELINE_CACHE,
             ..Default::default()

@@ -14,7 +14,7 @@ const ELEMENTS: &str = "_elements";
 /// Makes elements of matrices readable, which WGSL has no words for: wherever a function's text indexes an array
 /// `name_elements`, the matrix `name` is indexed, whose components an invocation holds `size * size / subgroup` of. The
 /// array itself, and all names, go.
-pub(super) fn with_elements(words: &[u32]) -> Result<Vec<u32>, String> {
+pub(crate) fn with_elements(words: &[u32]) -> Result<Vec<u32>, String> {
     let mut module = read(words)?;
     let mut names: HashMap<Word, String> = HashMap::new();
     for instruction in &module.debug_names {
@@ -67,8 +67,8 @@ pub(super) fn with_elements(words: &[u32]) -> Result<Vec<u32>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spirv::{compile, naga_words};
     use super::*;
+    use crate::device::gpu::spirv::{compile, naga_words};
     use crate::kernel::Kernel;
 
     const SOURCE: &str = "

@@ -22,7 +22,7 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// What drivers call the batch.
-    pub(super) fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Nearest => "nearest",
             Self::Bounds => "bounds",
@@ -74,7 +74,7 @@ impl Recorder {
     }
 
     /// Adds what a batch took.
-    pub(super) fn add_batch(&self, stage: Stage, elapsed: Duration) {
+    pub(crate) fn add_batch(&self, stage: Stage, elapsed: Duration) {
         if let Some(profile) = self.profile().as_mut() {
             *profile.kernel_seconds.entry(stage).or_default() += elapsed.as_secs_f64();
             profile.submissions += 1;
@@ -82,14 +82,14 @@ impl Recorder {
     }
 
     /// Adds a compilation that began at `begin` and ends now.
-    pub(super) fn add_compilation(&self, begin: Instant) {
+    pub(crate) fn add_compilation(&self, begin: Instant) {
         if let Some(profile) = self.profile().as_mut() {
             profile.compile_seconds += begin.elapsed().as_secs_f64();
         }
     }
 
     /// Adds a copy to the device that began at `begin` and ends now.
-    pub(super) fn add_upload(&self, begin: Instant, bytes: usize) {
+    pub(crate) fn add_upload(&self, begin: Instant, bytes: usize) {
         if let Some(profile) = self.profile().as_mut() {
             profile.upload_seconds += begin.elapsed().as_secs_f64();
             profile.upload_bytes += bytes as u64;
