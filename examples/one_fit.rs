@@ -20,8 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::select(device)?;
     // Fractions of multiples of the golden ratio: spread evenly, and the same everywhere.
     let value = |(row, column): (usize, usize)| ((row * FEATURES + column) as f64 * 0.618_033_988_75).fract();
-    let rows = Array2::from_shape_fn((ROWS, FEATURES), value as f32);
-    let first = Array2::from_shape_fn((CLUSTERS, FEATURES), |at| value(at));
+    let rows = Array2::from_shape_fn((ROWS, FEATURES), |at| value(at) as f32);
+    let first = Array2::from_shape_fn((CLUSTERS, FEATURES), value);
     let params = Params::new(CLUSTERS).init(Init::Centroids(first)).prune(Prune::Never).max_iter(5);
     if act == "open" {
         println!("opened {}", device.name());
