@@ -1,7 +1,6 @@
 //! Every value of a tile, stored: what tuning times for kernels that hand values out.
 
 use crate::kernel::{Kernel, kernels, shared};
-use crate::tile::choice::family::{Fold, candidates};
 use crate::tile::choice::shape::{Combine, TileShape};
 
 shared! {
@@ -18,7 +17,8 @@ shared! {
 
 kernels! {
     /// The kernel that stores tile values.
-    fn store_kernel(shape: &TileShape) for [shape in &candidates(Fold::Store)] {
+    fn store_kernel(shape: &TileShape)
+    for [shape in &crate::tile::choice::family::candidates(crate::tile::choice::family::Fold::Store)] {
         Kernel::render("tile/store/store.wgsl", &[StoreParams::WGSL], shape.context(Combine::Dot))
     }
 }
