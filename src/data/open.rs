@@ -23,13 +23,13 @@ impl Table {
     /// touches a vanished page. [`ReadOptions::in_memory`] avoids the map.
     ///
     /// # Errors
-    /// [`Error::File`] if the system refuses, [`Error::Format`] if the file is not what it claims to be, has no rows or
-    /// holds an unsupported type, [`Error::TooLarge`] if a copy does not fit the memory.
+    /// [`Error::File`](crate::Error::File) if the system refuses, [`Error::Format`](crate::Error::Format) if the file is not what it claims to be, has no rows or
+    /// holds an unsupported type, [`Error::TooLarge`](crate::Error::TooLarge) if a copy does not fit the memory.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, &ReadOptions::default())
     }
 
-    /// Opens a file with options. Errors as [`Table::open`], and [`Error::Parameter`] for options that break their rule
+    /// Opens a file with options. Errors as [`Table::open`], and [`Error::Parameter`](crate::Error::Parameter) for options that break their rule
     /// or name columns that the file does not have.
     pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         let path = path.as_ref();
@@ -47,7 +47,7 @@ impl Table {
 /// IDX of one dimension. Integers beyond 2^53 are rounded to the nearest `f64`.
 ///
 /// # Errors
-/// As [`Table::open`]; [`Error::Format`] if the file holds more than one column.
+/// As [`Table::open`]; [`Error::Format`](crate::Error::Format) if the file holds more than one column.
 pub fn read_vector_f64(path: impl AsRef<Path>) -> Result<Vec<f64>> {
     let path = path.as_ref();
     let table = read(path, &ReadOptions::default())?.table;

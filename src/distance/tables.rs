@@ -53,7 +53,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// Whether results of a metric for these tables are `f64`: what a [`Matrix`], and the blocks of [`stream`], will hold.
+/// Whether results of a metric for these tables are `f64`: what a [`Matrix`](super::Matrix), and the blocks of [`stream`](super::stream), will hold.
 /// Those of packed bits are not.
 pub fn needs_f64(metric: Metric, x: &Points<'_>, y: Option<&Points<'_>>) -> bool {
     use ElementType::{F64, I32, I64, U32, U64};

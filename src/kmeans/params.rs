@@ -72,7 +72,7 @@ pub struct Progress {
 /// A function called after each iteration.
 pub type Callback = Arc<dyn Fn(&Progress) -> Control + Send + Sync>;
 
-/// Parameters of [`fit`](super::perform). The defaults are scikit-learn's.
+/// Parameters of [`fit`](super::fit). The defaults are scikit-learn's.
 ///
 /// ```
 /// use tilefold::kmeans::{Init, Params};
