@@ -149,12 +149,8 @@ impl Parts<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Fault;
+    use crate::device::gpu::tests::{Devices, fail_each_call, open};
     use crate::error::Error;
-
-    fn open() -> Gpu {
-        Gpu::open("").expect("no adapter: install a Vulkan driver or set TILEFOLD_WITHOUT_GPU=1")
-    }
 
     fn element(at: usize) -> u32 {
         (at as u32).wrapping_mul(2_654_435_761) >> 3
@@ -226,27 +222,7 @@ mod tests {
     #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
     fn whichever_call_of_a_read_fails_nothing_leaks_and_the_next_one_comes_back() {
         let (elements, part) = ((RING + 1) * CHUNK_BYTES / 4, 5000);
-        let gpu = open();
-        gpu.fail_call(0, Fault::Lost);
-        read(&gpu, elements, part).unwrap();
-        let calls = gpu.calls();
-        for (fault, step) in [(Fault::OutOfMemory, 1), (Fault::Validation, 1), (Fault::Lost, 3)] {
-            let shared = open();
-            for nth in (1..=calls).step_by(step) {
-                // A device is re-created once only.
-                let gpu = if fault == Fault::Lost { open() } else { shared.clone() };
-                gpu.fail_call(nth, fault);
-                match (read(&gpu, elements, part), fault) {
-                    (Ok(()), _)
-                    | (Err(Error::DeviceMemory { .. }), Fault::OutOfMemory)
-                    | (Err(Error::DeviceRefused { .. }), Fault::Validation) => {}
-                    (Err(Error::DeviceLost { .. }), Fault::Lost) => gpu.recreate().unwrap(),
-                    (other, _) => panic!("{fault:?} at {nth}: {other:?}"),
-                }
-                assert_eq!(gpu.live_buffers(), 0, "{fault:?} at {nth}");
-                gpu.fail_call(0, fault);
-                read(&gpu, elements / 2, part).unwrap();
-            }
-        }
+        let next = |gpu: &Gpu| read(gpu, elements / 2, part);
+        fail_each_call(Devices::Shared, |gpu| read(gpu, elements, part), next);
     }
 }

@@ -22,7 +22,7 @@ fn kernel() -> Kernel {
 }
 
 /// A device of the test's own, so that tests running at once do not see each other's counters.
-fn open() -> Gpu {
+pub(super) fn open() -> Gpu {
     Gpu::open("").expect("no adapter: install a Vulkan driver or set TILEFOLD_WITHOUT_GPU=1")
 }
 
@@ -230,28 +230,53 @@ fn a_lost_device_answers_so_until_it_is_recreated_and_that_only_once() {
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
 fn whichever_call_fails_the_error_is_typed_and_nothing_leaks() {
+    let run = |gpu: &Gpu| {
+        assert_eq!(small_run(gpu)?, expected_run());
+        Ok(())
+    };
+    // Devices of their own have empty pools, so each call does all that it does in a first run.
+    let calls = fail_each_call(Devices::Fresh, run, run);
+    assert!(calls >= 9, "{calls} calls");
+}
+
+/// What [`fail_each_call`] runs on.
+pub(super) enum Devices {
+    /// One of its own for each failing call.
+    Fresh,
+    /// One for all failing calls of a fault but losses, since a device is re-created once only, and those are every third call.
+    Shared,
+}
+
+/// Fails each device call of `work` in turn, with each fault: `work`, which checks what it made, succeeds or gives the error of that
+/// fault, nothing leaks, and `next` works on that device. Returns how many calls `work` makes.
+pub(super) fn fail_each_call(
+    devices: Devices,
+    work: impl Fn(&Gpu) -> Result<()>,
+    next: impl Fn(&Gpu) -> Result<()>,
+) -> u64 {
     let gpu = open();
     gpu.fail_call(0, Fault::Lost);
-    small_run(&gpu).unwrap();
+    work(&gpu).unwrap();
     let calls = gpu.calls();
-    assert!(calls >= 9, "{calls} calls");
     for fault in [Fault::OutOfMemory, Fault::Validation, Fault::Lost] {
-        for nth in 1..=calls {
-            // A device of its own: its pool is empty, so each call does all that it does in a first run.
-            let gpu = open();
+        let shared = (matches!(devices, Devices::Shared) && fault != Fault::Lost).then(open);
+        let step = if matches!(devices, Devices::Shared) && fault == Fault::Lost { 3 } else { 1 };
+        for nth in (1..=calls).step_by(step) {
+            let gpu = shared.clone().unwrap_or_else(open);
             gpu.fail_call(nth, fault);
-            match (small_run(&gpu), fault) {
-                (Ok(values), _) => assert_eq!(values, expected_run(), "{fault:?} at {nth}"),
-                (Err(Error::DeviceMemory { .. }), Fault::OutOfMemory)
+            match (work(&gpu), fault) {
+                (Ok(()), _)
+                | (Err(Error::DeviceMemory { .. }), Fault::OutOfMemory)
                 | (Err(Error::DeviceRefused { .. }), Fault::Validation) => {}
                 (Err(Error::DeviceLost { .. }), Fault::Lost) => gpu.recreate().unwrap(),
                 (other, _) => panic!("{fault:?} at {nth}: {other:?}"),
             }
             assert_eq!(gpu.live_buffers(), 0, "{fault:?} at {nth}");
             gpu.fail_call(0, fault);
-            assert_eq!(small_run(&gpu).unwrap(), expected_run(), "after {fault:?} at {nth}");
+            next(&gpu).unwrap_or_else(|error| panic!("after {fault:?} at {nth}: {error:?}"));
         }
     }
+    calls
 }
 
 #[test]

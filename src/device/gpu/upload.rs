@@ -240,12 +240,8 @@ fn write_padded(live: &Live, raw: &wgpu::Buffer, at: u64, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Fault;
+    use crate::device::gpu::tests::{Devices, fail_each_call, open};
     use crate::error::Error;
-
-    fn open() -> Gpu {
-        Gpu::open("").expect("no adapter: install a Vulkan driver or set TILEFOLD_WITHOUT_GPU=1")
-    }
 
     /// Element `column` of a row.
     fn element(row: usize, column: usize) -> u32 {
@@ -344,28 +340,8 @@ mod tests {
     #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
     fn whichever_call_of_an_upload_fails_nothing_leaks_and_the_next_one_arrives() {
         let (columns, rows) = (5, (RING + 1) * CHUNK_BYTES / 20);
-        let gpu = open();
-        gpu.fail_call(0, Fault::Lost);
-        upload(&gpu, columns, rows).unwrap();
-        let calls = gpu.calls();
+        let next = |gpu: &Gpu| upload(gpu, columns, rows / 2);
+        let calls = fail_each_call(Devices::Shared, |gpu| upload(gpu, columns, rows), next);
         assert!(calls > 2 * RING as u64, "{calls} calls");
-        for (fault, step) in [(Fault::OutOfMemory, 1), (Fault::Validation, 1), (Fault::Lost, 3)] {
-            let shared = open();
-            for nth in (1..=calls).step_by(step) {
-                // A device is re-created once only.
-                let gpu = if fault == Fault::Lost { open() } else { shared.clone() };
-                gpu.fail_call(nth, fault);
-                match (upload(&gpu, columns, rows), fault) {
-                    (Ok(()), _)
-                    | (Err(Error::DeviceMemory { .. }), Fault::OutOfMemory)
-                    | (Err(Error::DeviceRefused { .. }), Fault::Validation) => {}
-                    (Err(Error::DeviceLost { .. }), Fault::Lost) => gpu.recreate().unwrap(),
-                    (other, _) => panic!("{fault:?} at {nth}: {other:?}"),
-                }
-                assert_eq!(gpu.live_buffers(), 0, "{fault:?} at {nth}");
-                gpu.fail_call(0, fault);
-                upload(&gpu, columns, rows / 2).unwrap();
-            }
-        }
     }
 }
