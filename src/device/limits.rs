@@ -1,5 +1,8 @@
 //! What a device can do, in plain numbers, and the caps a user puts on it.
 
+#[cfg(feature = "gpu")]
+use crate::error::{Error, Result};
+
 /// Limits of one adapter or of an opened device. Sizes are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -82,6 +85,22 @@ impl Limits {
             self.window_bytes = self.window_bytes.min(bytes - bytes % step).max(step);
         }
         self
+    }
+
+    /// Bytes that one of the few large buffers of a search or of a batch may take.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn share_bytes(&self) -> u64 {
+        self.window_bytes.min(self.max_binding_bytes).min(self.budget_bytes / 4)
+    }
+
+    /// Refuses what needs more than the budget, or in one buffer more than a binding holds.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn check(&self, needed_bytes: u64, largest: u64, what: impl FnOnce() -> String) -> Result<()> {
+        if needed_bytes <= self.budget_bytes && largest <= self.max_binding_bytes {
+            return Ok(());
+        }
+        let limit_bytes = self.budget_bytes.min(self.max_binding_bytes);
+        Err(Error::TooLarge { what: what(), needed_bytes, limit_bytes })
     }
 
     /// From what wgpu reports; `heap_bytes` is the largest device heap where it is known.

@@ -323,7 +323,7 @@ pub(crate) struct RowSizes {
 pub(crate) fn window_rows(sizes: &RowSizes, limits: &Limits) -> usize {
     let [routes, inputs, outputs, rank] =
         [sizes.routes, sizes.inputs, sizes.outputs, sizes.rank].map(|size| size.max(1) as u64);
-    let binding = limits.window_bytes.min(limits.max_binding_bytes).min(limits.budget_bytes / 4);
+    let binding = limits.share_bytes();
     // Kernels count elements in 32 bits, whatever a binding holds.
     let by_bytes = binding.min(1 << 33) / (4 * inputs.max(outputs));
     // Tables take at most 16 words per route: five lists, a chunk of four words in each of two lists, and a dense one.

@@ -54,7 +54,7 @@ impl WithinSizes {
         limits: &Limits,
     ) -> Result<Self> {
         let (row_bytes, pair_bytes) = (4 * depth as u64, size_of::<[u32; 2]>() as u64);
-        let bytes = limits.window_bytes.min(limits.max_binding_bytes).min(limits.budget_bytes / 4);
+        let bytes = limits.share_bytes();
         let (window, step) = window_of(bytes / row_bytes.max(pair_bytes), columns, STEP);
         let of_row = row_bytes.max(size_of::<RowLimits>() as u64);
         let most_rows = (bytes / of_row).clamp(1, 1 << 15).min(COUNTED / window as u64);
@@ -62,13 +62,10 @@ impl WithinSizes {
         let most_pairs = (bytes / pair_bytes).min(MOST_PAIRS).max(window as u64);
         let room = most_pairs.min(rows as u64 * window as u64) as usize;
         let sizes = Self { shape, depth, rows, window, step, room };
-        let needed_bytes = sizes.bytes();
         let largest = (window as u64 * row_bytes).max(room as u64 * pair_bytes);
-        if needed_bytes > limits.budget_bytes || largest > limits.max_binding_bytes {
-            let limit_bytes = limits.budget_bytes.min(limits.max_binding_bytes);
-            let what = format!("neighbours of one row and {STEP_UNIT} rows of {depth} features");
-            return Err(Error::TooLarge { what, needed_bytes, limit_bytes });
-        }
+        limits.check(sizes.bytes(), largest, || {
+            format!("neighbours of one row and {STEP_UNIT} rows of {depth} features")
+        })?;
         Ok(sizes)
     }
 

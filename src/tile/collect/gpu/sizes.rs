@@ -2,7 +2,7 @@
 
 use super::lists::ListSizes;
 use crate::device::Limits;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tile::choice::shape::WIDEST;
 use crate::tile::product::units::shape::MatrixTile;
 
@@ -83,20 +83,17 @@ impl CollectSizes {
         limits: &Limits,
     ) -> Result<Self> {
         let row_bytes = operands.features;
-        let bytes = limits.window_bytes.min(limits.max_binding_bytes).min(limits.budget_bytes / 4);
+        let bytes = limits.share_bytes();
         let (window, step) = window_of(bytes / row_bytes, columns, STEP);
         let lists = ListSizes { count, step, spare: operands.spare };
         let mut sizes = Self { operands, depth, lists, rows: 1, window };
         let most_rows = (bytes / row_bytes.max(lists.bytes())).clamp(1, 1 << 15);
         sizes.rows = (most_rows as usize).min(rows);
-        let needed_bytes = sizes.bytes();
         let features = operands.row_bytes(sizes.rows).max(operands.column_bytes(sizes.window));
         let largest = features.max(sizes.rows as u64 * lists.bytes());
-        if needed_bytes > limits.budget_bytes || largest > limits.max_binding_bytes {
-            let limit_bytes = limits.budget_bytes.min(limits.max_binding_bytes);
-            let what = format!("lists of neighbours and {STEP_UNIT} rows of {depth} features");
-            return Err(Error::TooLarge { what, needed_bytes, limit_bytes });
-        }
+        limits.check(sizes.bytes(), largest, || {
+            format!("lists of neighbours and {STEP_UNIT} rows of {depth} features")
+        })?;
         Ok(sizes)
     }
 
