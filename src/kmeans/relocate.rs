@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::problem::{Problem, SUM_BLOCK, Sums};
 use crate::error::Result;
-use crate::tile::nearest::exact::squared_distance;
+use crate::tile::operands::columns::squared_distance;
 
 /// Calls `visit(row, x', squared distance to the row's centroid)` for each row, in blocks of [`SUM_BLOCK`] rows that
 /// run in parallel, and returns what the blocks give, in order.

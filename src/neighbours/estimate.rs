@@ -14,7 +14,7 @@ use crate::data::Points;
 use crate::data::frame::{Scan, widen_row};
 use crate::distance::bound::{Arithmetic, Bound, Spread};
 use crate::error::Result;
-use crate::tile::bound::constants::NO_LIMIT;
+use crate::tile::bound::f32::NO_LIMIT;
 
 /// More than `f64` rounds where limits are computed.
 const ROUNDED_UP: f64 = 1.0 + 1e-6;

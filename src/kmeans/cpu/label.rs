@@ -10,8 +10,9 @@ use crate::error::Result;
 use crate::kmeans::problem::{norm_above, row_square};
 use crate::tile::collect::cpu::{self as collect, Packed, Sums};
 use crate::tile::nearest::cpu::{Labelled, NearestTile, Scratch};
-use crate::tile::nearest::exact;
 use crate::tile::operands::columns::Columns;
+use crate::tile::operands::columns::squared_distance;
+use crate::tile::product::bytes_pay;
 use crate::tile::product::cpu::bytes::BytePanels;
 use crate::tile::product::cpu::panels::Panels;
 use crate::tile::trials::Trials;
@@ -50,7 +51,10 @@ pub(crate) fn blocks<R: Send>(
     let screen = book.screen(chain);
     let panels = Panels::new(book, &screen.half_norms);
     // Rows are much alike: where bytes leave too much of one block to do, they are not asked again.
-    let (bytes, trials) = (BytePanels::new(book, rows.points.rows()), Trials::until_one_fails());
+    let (bytes, trials) = (
+        bytes_pay(rows.points.rows(), book.len(), book.depth).then(|| BytePanels::of(book)),
+        Trials::until_one_fails(),
+    );
     let (total, columns) = (rows.points.rows(), rows.points.columns());
     let block = block_rows(columns);
     (0..total.div_ceil(block))
@@ -129,7 +133,7 @@ pub(crate) fn decide(x: &[f32], columns: impl Iterator<Item = usize>, book: &Col
     let mut found: Vec<(f64, u32)> = columns
         .map(|column| {
             let start = column * x.len();
-            (exact::squared_distance(x, &book.exact[start..start + x.len()]), book.given[column])
+            (squared_distance(x, &book.exact[start..start + x.len()]), book.given[column])
         })
         .collect();
     found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));

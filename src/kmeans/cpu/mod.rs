@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::tile::bound::f32::Bound;
 use crate::tile::nearest::cpu::{NearestTile, Reach, Scratch};
 use crate::tile::operands::columns::{Columns, Screen};
+use crate::tile::product::bytes_pay;
 use crate::tile::product::cpu::ROW_GROUP;
 use crate::tile::product::cpu::bytes::BytePanels;
 use crate::tile::product::cpu::panels::Panels;
@@ -52,8 +53,8 @@ pub(crate) struct Cpu<'p, 'd> {
     panels: Panels,
     cancel: Cancel,
     recheck: bool,
-    /// When dense passes look at rows in bytes first.
-    by_bytes: Trials,
+    /// When dense passes look at rows in bytes first: `None` where that is never worth it.
+    by_bytes: Option<Trials>,
     /// `None` where every pass is dense.
     pruning: Option<Pruning>,
 }
@@ -101,7 +102,8 @@ impl<'p, 'd> Cpu<'p, 'd> {
             panels: Panels::empty(columns),
             cancel: params.cancel.clone(),
             recheck: params.recheck,
-            by_bytes: Trials::new(REST_OF_BYTES, REST_OF_BYTES),
+            by_bytes: bytes_pay(problem.rows, n_clusters, columns)
+                .then(|| Trials::new(REST_OF_BYTES, REST_OF_BYTES)),
             pruning: if params.prune == Prune::Never { None } else { Pruning::new(problem, params) },
         }
     }
@@ -110,7 +112,10 @@ impl<'p, 'd> Cpu<'p, 'd> {
     fn dense(&mut self, prepared: &Prepared) -> Result<Pass> {
         let begin = Instant::now();
         let (problem, rows) = (self.problem, block_rows(self.problem.columns));
-        let bytes = self.by_bytes.is_due().then(|| BytePanels::new(prepared.book, problem.rows)).flatten();
+        let book = prepared.book;
+        let is_by_bytes = bytes_pay(problem.rows, book.len(), book.depth)
+            && self.by_bytes.as_ref().is_some_and(Trials::is_due);
+        let bytes = is_by_bytes.then(|| BytePanels::of(book));
         let tile = NearestTile {
             recheck: self.recheck,
             bytes: bytes.as_ref(),
@@ -140,7 +145,9 @@ impl<'p, 'd> Cpu<'p, 'd> {
         let all = if bytes.is_some() { problem.rows * prepared.book.len() } else { 0 };
         let left =
             workers_of(&mut self.workers).map(|worker| std::mem::take(&mut worker.left_by_bytes)).sum();
-        self.by_bytes.learn(is_worth([all, left]));
+        if let Some(trials) = &self.by_bytes {
+            trials.learn(is_worth([all, left]));
+        }
         if let Some(pruning) = &mut self.pruning {
             pruning.schedule.was_dense(begin.elapsed().as_secs_f64());
         }

@@ -17,7 +17,7 @@ use super::pieces::Pieces;
 use super::strided::{Elements, Strided};
 use super::tasks::LANES;
 use crate::lora::values::Scalar;
-use crate::simd::dispatch::OnHalfVectors;
+use crate::simd::OnHalfVectors;
 use crate::simd::vector::HalfVector;
 
 /// Weights that all rows are multiplied with before the next: 32 KiB of `f32`.

@@ -14,7 +14,7 @@ use super::pieces::Pieces;
 use super::strided::{Elements, Strided};
 use super::tasks::LANES;
 use crate::lora::values::Scalar;
-use crate::simd::dispatch::OnHalfVectors;
+use crate::simd::OnHalfVectors;
 use crate::simd::halved;
 use crate::simd::vector::HalfVector;
 

@@ -112,7 +112,7 @@ mod tests {
 
     use super::super::tests::levels;
     use super::*;
-    use crate::simd::dispatch::{OnHalfVectors, run_on_halves};
+    use crate::simd::{OnHalfVectors, run_on_halves};
 
     /// Every 16-bit value widens, and values of every size and of every remainder narrow, as the definition says.
     #[test]

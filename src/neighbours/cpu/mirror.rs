@@ -22,7 +22,7 @@ use crate::neighbours::judge::Scratch;
 use crate::neighbours::plan::Cut;
 use crate::neighbours::problem::Problem;
 use crate::neighbours::screen::Screen;
-use crate::tile::bound::constants::next_f32;
+use crate::tile::bound::f32::next_f32;
 use crate::tile::collect::cpu::{Columns, RowCandidate, RowTerms, Sums, trials_of_bytes};
 use crate::tile::collect::lists::Candidate;
 

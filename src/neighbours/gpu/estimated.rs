@@ -14,7 +14,7 @@ use crate::neighbours::estimate::{Estimate, RowSubset};
 use crate::neighbours::fold::Fold;
 use crate::neighbours::plan::Cut;
 use crate::neighbours::problem::{Part, Problem};
-use crate::tile::bound::constants::next_f32;
+use crate::tile::bound::f32::next_f32;
 use crate::tile::collect::gpu::{Keeper, Values};
 use crate::tile::within::Sifter;
 use crate::tile::within::kernels::Limits as RowLimits;

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::neighbours::problem::{Part, Problem, Selection};
 use crate::neighbours::screen::halves::Halves;
 use crate::neighbours::screen::{Screen, Side};
-use crate::tile::bound::constants::next_f32;
+use crate::tile::bound::f32::next_f32;
 use crate::tile::collect::gpu::operands::{Columns, HalfColumns, HalfRows};
 use crate::tile::collect::gpu::{CollectSizes, Collector, OperandBytes, Product};
 use crate::tile::product::units;

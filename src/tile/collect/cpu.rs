@@ -11,14 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::lists::{Candidate, List, first_within};
 use crate::simd::vector::Vector;
-use crate::tile::bound::constants::{ABSENT, NO_LIMIT, next_f32};
 use crate::tile::bound::f32::norm_above;
-use crate::tile::product::cpu::bytes::{
-    self, BytePanels, ByteProduct, ByteRows, Column, lowered, tile_width,
-};
+use crate::tile::bound::f32::{ABSENT, NO_LIMIT, next_f32};
+use crate::tile::product::cpu::bytes::{BytePanels, ByteProduct, ByteRows, Column, lowered, tile_width};
 use crate::tile::product::cpu::panels::{Panels, SingleProduct};
 use crate::tile::product::cpu::{ROW_GROUP, WIDEST_TILE, dot};
-use crate::tile::product::{Fold, Product};
+use crate::tile::product::{Fold, Product, bytes_are_quicker};
 use crate::tile::trials::Trials;
 
 /// Rows below which encoding the columns does not pay.
@@ -39,7 +37,7 @@ pub(crate) fn length_of(square: f64) -> f32 {
 /// Trials of windows packed as bytes, for so many rows and columns, before anything is known of them.
 pub(crate) fn trials_of_bytes(rows: usize, columns: usize, depth: usize) -> Trials {
     let is_large = rows >= LEAST_ROWS && columns >= LEAST_COLUMNS;
-    if is_large && bytes::is_quicker(depth) { Trials::until_one_fails() } else { Trials::never() }
+    if is_large && bytes_are_quicker(depth) { Trials::until_one_fails() } else { Trials::never() }
 }
 
 /// Columns of one window with half norms less each column's own error.

@@ -11,7 +11,7 @@
 //! Whether T is a distance, or the negative of one because the farthest are wanted, the same formula holds.
 
 use crate::simd::widest;
-use crate::tile::bound::constants::next_f32;
+use crate::tile::bound::f32::next_f32;
 
 /// Candidates that a list takes beyond those that are wanted before the limit is lowered again.
 const SPARE: usize = 64;
@@ -94,7 +94,7 @@ fn first_within_body(values: &[f32], limit: f32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tile::bound::constants::NO_LIMIT;
+    use crate::tile::bound::f32::NO_LIMIT;
 
     /// Whatever the order of the values, the wanted ones stay.
     #[test]

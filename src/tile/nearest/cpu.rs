@@ -1,13 +1,13 @@
 //! The CPU twin of the nearest tile: certified labels for one block of rows at a time.
 
-use super::exact;
 use crate::simd::vector::Vector;
-use crate::tile::bound::constants::ABSENT;
+use crate::tile::bound::f32::ABSENT;
 use crate::tile::bound::f32::{self as bound, Bound};
+use crate::tile::operands::columns::nearest_of;
 use crate::tile::operands::columns::{Columns, Screen};
 use crate::tile::product::cpu::bytes::{BytePanels, ByteProduct, ByteRows};
+use crate::tile::product::cpu::panels::values_of_tile;
 use crate::tile::product::cpu::panels::{Panels, SingleProduct};
-use crate::tile::product::cpu::values::values_of_tile;
 use crate::tile::product::cpu::{ROW_GROUP, WIDEST_TILE, dot};
 use crate::tile::product::{Fold, Product};
 
@@ -20,11 +20,10 @@ const AGAIN_COST: (usize, usize) = (3, 10);
 pub(crate) struct Scratch {
     lanes: LaneWinners,
     sums: Vec<f32>,
-    bytes: ByteRows,
+    /// A block in bytes, and some of its rows: `None` until bytes are asked.
+    bytes: Option<[ByteRows; 2]>,
     /// Rows that bytes did not certify, with the largest value that their nearest column can have.
     unsure: Vec<(usize, f32)>,
-    /// Some of them.
-    gathered: ByteRows,
     rows: Vec<f32>,
     values: Vec<f32>,
     uncertified: Vec<(usize, f32)>,
@@ -37,9 +36,8 @@ impl Scratch {
         Self {
             lanes: LaneWinners::new(rows.next_multiple_of(ROW_GROUP)),
             sums: vec![0.0; rows.next_multiple_of(ROW_GROUP) * WIDEST_TILE],
-            bytes: ByteRows::default(),
+            bytes: None,
             unsure: Vec::new(),
-            gathered: ByteRows::default(),
             rows: vec![0.0; ROW_GROUP * depth],
             values: vec![0.0; ROW_GROUP * WIDEST_TILE],
             uncertified: Vec::new(),
@@ -150,8 +148,8 @@ impl<'a> NearestTile<'a> {
     ) -> usize {
         let depth = self.book.depth;
         let mut open = 0;
-        let Scratch { lanes, sums, bytes: rows, unsure, gathered, values, candidates, uncertified, .. } =
-            scratch;
+        let Scratch { lanes, sums, bytes: in_bytes, unsure, values, candidates, uncertified, .. } = scratch;
+        let [rows, gathered] = in_bytes.get_or_insert_default();
         rows.encode(&x[..labels.len() * depth], norms, depth);
         bytes.set_rho(rows, norms.iter().copied());
         let product = ByteProduct { rows, panels: bytes };
@@ -240,7 +238,7 @@ impl<'a> NearestTile<'a> {
             within(product, (self.tiles, self.panels.width), gathered, [sums, values], candidates);
             for ((found, &(row, _)), x) in candidates.iter().zip(gathered).zip(rows.chunks_exact(depth)) {
                 let columns = found.iter().map(|&column| self.column(column as usize) as u32);
-                let (column, squared) = exact::nearest(x, columns, &self.book.exact);
+                let (column, squared) = nearest_of(x, columns, &self.book.exact);
                 labels[row] = self.book.given[column as usize];
                 if let Some(reach) = &mut reach {
                     reach.upper[row] = bound::root_above(squared);

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use crate::simd::widest;
-use crate::tile::bound::constants::with_slack;
 #[cfg(feature = "gpu")]
 use crate::tile::bound::f32::DEVICE_UNIT;
+use crate::tile::bound::f32::with_slack;
 use crate::tile::bound::f32::{Bound, Extent, HOST_UNIT};
 
 /// Columns in `f64`, their `f32` roundings, squared norms, and what the error bound needs.
@@ -193,6 +193,29 @@ fn round_body(column: &[f64], rounded: &mut [f32]) -> ([f64; 3], u64) {
     let add =
         |sum: u64, &part: &u32| (sum ^ u64::from(part)).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(23);
     (sums.map(|parts| parts.iter().sum()), hashes.iter().fold(0, add))
+}
+
+/// `sum over d of (x[d] - c[d])^2`, added in the order of d.
+pub(crate) fn squared_distance(x: &[f32], column: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    for (&x, &c) in x.iter().zip(column) {
+        let difference = f64::from(x) - c;
+        sum += difference * difference;
+    }
+    sum
+}
+
+/// The candidate nearest to `x`, ties to the lowest index. `candidates` are indices of `columns`.
+pub(crate) fn nearest_of(x: &[f32], candidates: impl Iterator<Item = u32>, columns: &[f64]) -> (u32, f64) {
+    let mut best = (u32::MAX, f64::INFINITY);
+    for index in candidates {
+        let start = index as usize * x.len();
+        let distance = squared_distance(x, &columns[start..start + x.len()]);
+        if distance < best.1 || (distance == best.1 && index < best.0) {
+            best = (index, distance);
+        }
+    }
+    best
 }
 
 #[cfg(test)]

@@ -8,9 +8,28 @@ pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 pub(crate) mod units;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::simd::vector::Vector;
+use crate::simd::{Level, byte_level};
+
+/// Fewer columns than this do not pay for encoding the rows in bytes.
+const LEAST_COLUMNS: usize = 64;
+/// Nor do so few rows pay for encoding the columns.
+const LEAST_ROWS: usize = 256;
+/// In shorter rows the fold takes longer than the products; in longer ones the products of single columns would go through
+/// longer chains of additions than the tile's.
+const BYTE_DEPTHS: RangeInclusive<usize> = 48..=4096;
+
+/// Whether this processor multiplies rows of so many features faster in bytes than in `f32`.
+pub(crate) fn bytes_are_quicker(depth: usize) -> bool {
+    BYTE_DEPTHS.contains(&depth) && byte_level() != Level::Portable
+}
+
+/// Whether so many rows and columns are worth encoding, too.
+pub(crate) fn bytes_pay(rows: usize, columns: usize, depth: usize) -> bool {
+    rows >= LEAST_ROWS && columns >= LEAST_COLUMNS && bytes_are_quicker(depth)
+}
 
 /// Rows and packed columns on the CPU.
 pub(crate) trait Product: Copy {

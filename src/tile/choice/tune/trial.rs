@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::device::{DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
 use crate::error::{Error, Result};
 use crate::random::Stream;
-use crate::tile::bound::constants::ABSENT;
+use crate::tile::bound::f32::ABSENT;
 use crate::tile::choice::choose::Task;
 use crate::tile::choice::cut::FEW_ROW_TILES;
 use crate::tile::choice::family::Fold;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::trial::{Trial, half_norms, whole_numbers};
 use crate::device::{Device, Gpu, Prediction};
-use crate::tile::bound::constants::ABSENT;
+use crate::tile::bound::f32::ABSENT;
 use crate::tile::choice::choose::Task;
 use crate::tile::choice::family::{Fold, candidates, candidates_for};
 use crate::tile::choice::shape::{Loads, Sums, TileShape};

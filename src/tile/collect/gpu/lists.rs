@@ -9,7 +9,7 @@ use bytemuck::{bytes_of, pod_collect_to_vec};
 
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
-use crate::tile::bound::constants::NO_LIMIT;
+use crate::tile::bound::f32::NO_LIMIT;
 use crate::tile::collect::gpu::kernels::{DeliverParams, TightenParams, deliver_kernel, tighten_kernel};
 
 /// How long lists are.

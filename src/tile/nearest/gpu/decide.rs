@@ -15,8 +15,8 @@ use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
 use crate::error::Result;
 use crate::tile::choice::shape::TileShape;
-use crate::tile::nearest::exact;
 use crate::tile::operands::columns::Columns;
+use crate::tile::operands::columns::nearest_of;
 
 /// What decides listed rows.
 pub(crate) struct Decider {
@@ -154,9 +154,9 @@ fn decisions(columns: &Columns, listed: &[Listed], found: &[u32], load: LoadRow)
                 let known = |found: &[u32]| found.iter().all(|&column| (column as usize) < columns.len());
                 let (column, _) =
                     if (1..=MOST_CANDIDATES as usize).contains(&count) && known(&found[1..=count]) {
-                        exact::nearest(x, found[1..=count].iter().copied(), &columns.exact)
+                        nearest_of(x, found[1..=count].iter().copied(), &columns.exact)
                     } else {
-                        exact::nearest(x, 0..columns.len() as u32, &columns.exact)
+                        nearest_of(x, 0..columns.len() as u32, &columns.exact)
                     };
                 Ok([listed.row, columns.given[column as usize]])
             },

@@ -6,7 +6,7 @@ use super::half_columns::HalfColumns;
 use super::windows::ColumnWindows;
 use crate::device::{DeviceBuffer, Gpu};
 use crate::error::Result;
-use crate::tile::bound::constants::ABSENT;
+use crate::tile::bound::f32::ABSENT;
 use crate::tile::choice::shape::WIDEST;
 use crate::tile::operands::columns::Columns;
 

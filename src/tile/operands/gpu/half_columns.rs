@@ -10,8 +10,8 @@ use super::windows::ColumnWindows;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::simd::widest;
-use crate::tile::bound::constants::{ABSENT, with_slack};
 use crate::tile::bound::f16::{Column, Factors, ratio};
+use crate::tile::bound::f32::{ABSENT, with_slack};
 use crate::tile::operands::columns::Columns;
 use crate::tile::product::units::shape::MatrixTile;
 

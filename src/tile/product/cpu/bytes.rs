@@ -30,35 +30,23 @@
 //! A register block is that of `panels.rs`, with four features to a step and whole numbers to a lane. A tile is finished in one
 //! go: the sums of any depth that bytes are used for are exact in 32 bits.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::ROW_GROUP;
-use crate::simd::dispatch::{OnByteVectors, run_on_bytes};
 use crate::simd::vector::ByteVector;
-use crate::simd::{Level, byte_level, lanes};
-use crate::tile::bound::constants::ABSENT;
+use crate::simd::{OnByteVectors, run_on_bytes};
+use crate::simd::{byte_level, lanes};
+use crate::tile::bound::f32::ABSENT;
 use crate::tile::operands::bytes::{self, BIAS, Encoded, STEP, encode};
 use crate::tile::operands::columns::Columns;
 use crate::tile::product::{Blocks, Fold, Folded, Product};
 
-/// Fewer columns than this do not pay for encoding the rows.
-const LEAST_COLUMNS: usize = 64;
-/// Nor do so few rows pay for encoding the columns.
-const LEAST_ROWS: usize = 256;
-/// In shorter rows the fold takes longer than the products; in longer ones the products of single columns would go through
-/// longer chains of additions than the tile's.
-const DEPTHS: RangeInclusive<usize> = 48..=4096;
 /// A column that is all remainder counts as so many times as long: every rho is at least 2^-16 of its row's length.
 const ALL_REMAINDER: f32 = (1 << 18) as f32;
 /// 2^-20.
 const SMALL: f64 = 1.0 / (1 << 20) as f64;
-
-/// Whether this processor multiplies rows of so many features faster in bytes than in `f32`.
-pub(crate) fn is_quicker(depth: usize) -> bool {
-    DEPTHS.contains(&depth) && byte_level() != Level::Portable
-}
 
 /// Columns packed as bytes.
 pub(crate) struct BytePanels {
@@ -149,14 +137,7 @@ pub(crate) fn lowered(half_norm: f64) -> f32 {
 }
 
 impl BytePanels {
-    /// The columns of a codebook for `rows` rows, where the processor has instructions for bytes and the sizes are worth
-    /// them.
-    pub fn new(book: &Columns, rows: usize) -> Option<Self> {
-        let is_worth = rows >= LEAST_ROWS && book.len() >= LEAST_COLUMNS && is_quicker(book.depth);
-        is_worth.then(|| Self::of(book))
-    }
-
-    /// The columns of a codebook of as many features as [`DEPTHS`] has.
+    /// The columns of a codebook of as many features as [`super::super::bytes_are_quicker`] allows.
     pub(crate) fn of(book: &Columns) -> Self {
         let depth = book.depth;
         Self::pack(depth, tile_width(), book.len(), |column| Column {

@@ -2,7 +2,6 @@
 
 pub(crate) mod bytes;
 pub(crate) mod panels;
-pub(crate) mod values;
 
 use crate::simd::widest;
 
