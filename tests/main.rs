@@ -13,6 +13,7 @@ mod circles;
 mod cli;
 mod cli_stopped;
 mod devices;
+mod differential;
 mod distance;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 mod distance_faults;

@@ -13,3 +13,4 @@ mod lora_faults;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 pub mod matrix;
 pub mod random;
+pub mod wide;
