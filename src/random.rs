@@ -47,7 +47,7 @@ impl Stream {
 }
 
 /// Draws one after the other: each call takes the next numbers of a stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Draws {
     stream: Stream,
     index: u64,

@@ -22,6 +22,7 @@ mod distance_metrics;
 mod distance_rules;
 mod kmeans;
 mod kmeans_bits;
+mod kmeans_digits;
 mod kmeans_exact;
 mod kmeans_faults;
 mod kmeans_inputs;
@@ -40,6 +41,7 @@ mod kmeans_update;
 mod kmedoids;
 mod kmedoids_bits;
 mod kmedoids_cli;
+mod kmedoids_digits;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 mod kmedoids_faults;
 mod lora;

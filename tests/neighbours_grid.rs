@@ -13,7 +13,7 @@ use tilefold::{Device, Points};
 use crate::neighbours::bits;
 use crate::support::cases::{Draws, duplicates, ties, uniform};
 
-/// Tables whose cells are even, uneven, few, degenerate, far out, huge and tiny.
+/// Tables whose cells are even, uneven, few, degenerate, far out, huge, tiny, and one that is all but empty.
 fn tables(columns: usize) -> Vec<(&'static str, Array2<f64>, Array2<f64>)> {
     let wide = |rows: Array2<f32>| rows.mapv(f64::from);
     let (points, queries) = (wide(uniform(400, columns, 1.0, 80)), wide(uniform(60, columns, 1.3, 81)));
@@ -30,6 +30,9 @@ fn tables(columns: usize) -> Vec<(&'static str, Array2<f64>, Array2<f64>)> {
             rows.slice(s![.., ..columns]).to_owned()
         }
     };
+    // All others share a cell.
+    let mut outlier = points.clone();
+    outlier.row_mut(7).fill(1e18);
     let scaled = |scale: f64| (points.mapv(|v| v * scale), queries.mapv(|v| v * scale));
     let mut all = vec![
         ("clustered", clustered, queries.clone()),
@@ -38,6 +41,7 @@ fn tables(columns: usize) -> Vec<(&'static str, Array2<f64>, Array2<f64>)> {
         ("twins", wide(duplicates(300, columns, 3, 82)), queries.clone()),
         ("one point", points.slice(s![..1, ..]).to_owned(), queries.clone()),
         ("equal points", Array2::zeros((50, columns)), queries.clone()),
+        ("one far row", outlier, queries.clone()),
         ("far", points.mapv(|v| v + 1e6), queries.mapv(|v| v + 1e6)),
         ("far queries", points.clone(), queries.mapv(|v| v - 1e9)),
     ];

@@ -16,7 +16,7 @@ pub(super) fn runs(
     let mut x = vec![0.0_f32; problem.rows * problem.columns];
     problem.load(0, &mut x)?;
     let x: Vec<f64> = x.into_iter().map(f64::from).collect();
-    let weights: Vec<f64> = (0..problem.rows).map(|row| problem.weight(row).map_or(1.0, f64::from)).collect();
+    let weights: Vec<f64> = (0..problem.rows).map(|row| problem.exact_weight(row)).collect();
     Ok(move |state: State, _: &mut Memory| {
         let definition = Definition {
             x: &x,

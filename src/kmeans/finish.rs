@@ -43,7 +43,7 @@ fn means(problem: &Problem, params: &Params, mut labels: Vec<u32>, before: &[f64
     let n_clusters = params.n_clusters;
     let mut occupied = vec![false; n_clusters];
     for (row, &label) in labels.iter().enumerate() {
-        occupied[label as usize] |= problem.weight(row) != Some(0.0);
+        occupied[label as usize] |= problem.exact_weight(row) != 0.0;
     }
     let empty: Vec<u32> = (0..n_clusters as u32).filter(|&cluster| !occupied[cluster as usize]).collect();
     if !empty.is_empty() {
@@ -85,7 +85,7 @@ fn means(problem: &Problem, params: &Params, mut labels: Vec<u32>, before: &[f64
 }
 
 /// Rows in order of their labels, and where each label's rows end.
-fn by_label(labels: &[u32], n_clusters: usize) -> (Vec<u32>, Vec<usize>) {
+pub(super) fn by_label(labels: &[u32], n_clusters: usize) -> (Vec<u32>, Vec<usize>) {
     let mut ends = vec![0_usize; n_clusters];
     labels.iter().for_each(|&label| ends[label as usize] += 1);
     let mut sum = 0;
@@ -106,7 +106,7 @@ fn sum_of(problem: &Problem, rows: &[u32]) -> (Vec<f64>, f64) {
     let mut raw = vec![0.0; problem.columns];
     for &row in rows {
         widen_row(&problem.points, row as usize, &mut raw);
-        let weight = problem.weight(row as usize).map_or(1.0, f64::from);
+        let weight = problem.exact_weight(row as usize);
         weights += weight;
         for ((sum, raw), offset) in sum.iter_mut().zip(&raw).zip(&problem.frame.offset) {
             *sum += weight * ((raw - offset) * problem.frame.scale);
@@ -149,7 +149,7 @@ pub(super) fn inertia(problem: &Problem, params: &Params, labels: &[u32], centro
                 let difference = (raw - offset) * problem.frame.scale - c;
                 square += difference * difference;
             }
-            sum += problem.weight(row).map_or(1.0, f64::from) * square;
+            sum += problem.exact_weight(row) * square;
         }
         sum
     };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::fine;
 use super::finish;
 use super::params::{Control, Params, Progress};
 use super::problem::{Problem, SUM_BLOCK, Sums};
@@ -154,8 +155,12 @@ pub(crate) fn run(
         let pass = passes.assign(&Columns::new(&state.centroids, problem.columns))?;
         let update = update(problem, params, passes, &state.centroids)?;
         let scale = problem.frame.scale;
+        let scaled = match update.inertia {
+            Some(scaled) => scaled,
+            None => spread(problem, passes.sums(), &state.centroids).max(0.0),
+        };
         let iteration = Iteration {
-            inertia: problem.inertia(spread(problem, passes.sums(), &state.centroids).max(0.0)),
+            inertia: problem.inertia(scaled),
             changed: pass.changed,
             screened: pass.screened as f64 / problem.rows as f64,
             rechecked: pass.rechecked as f64 / problem.rows as f64,
@@ -218,7 +223,8 @@ fn end(
         return Ok(Run { inertia: problem.inertia(scaled), state, labels, stopped });
     }
     let mut scaled = spread(problem, passes.sums(), &state.centroids);
-    let is_sure = scaled > 1e-6 * problem.total_square
+    let is_sure = !fine::loses_digits(problem, &labels, params.n_clusters)
+        && scaled > 1e-6 * problem.total_square
         && scaled > 1e7 * spread_error(problem, &labels, &state.centroids);
     if !is_sure {
         scaled = relocate::direct_inertia(problem, &labels, &state.centroids)?;
@@ -288,10 +294,22 @@ fn weight_value(problem: &Problem, weight: i64) -> f64 {
 struct Update {
     centroids: Vec<f64>,
     shift: f64,
+    /// The scaled inertia of the centroids before, where the grid's sums do not tell it.
+    inertia: Option<f64>,
 }
 
 /// New centroids from the sums, empty clusters relocated.
 fn update(problem: &Problem, params: &Params, passes: &mut dyn Passes, centroids: &[f64]) -> Result<Update> {
+    if problem.may_lose_digits {
+        let labels = passes.labels()?;
+        if fine::loses_digits(problem, &labels, params.n_clusters) {
+            let inertia = Some(relocate::direct_inertia(problem, &labels, centroids)?);
+            let new = fine::means(problem, params, labels, centroids)?;
+            let pairs = new.chunks_exact(problem.columns).zip(centroids.chunks_exact(problem.columns));
+            let shift = pairs.map(|(new, old)| squared_shift(new, old)).sum();
+            return Ok(Update { centroids: new, shift, inertia });
+        }
+    }
     let filled = if passes.sums().weights.contains(&0) {
         let (labels, mut sums) = (passes.labels()?, passes.sums().clone());
         relocate::fill_empty(problem, &labels, centroids, &mut sums)?;
@@ -321,7 +339,7 @@ fn update(problem: &Problem, params: &Params, passes: &mut dyn Passes, centroids
             shifts[cluster] = squared_shift(&new[place.clone()], &centroids[place]);
         }
     }
-    Ok(Update { centroids: new, shift: shifts.iter().sum() })
+    Ok(Update { centroids: new, shift: shifts.iter().sum(), inertia: None })
 }
 
 /// The mean of a cluster, or its direction in spherical mode, where a sum of length 0 keeps the old direction.

@@ -8,6 +8,7 @@ mod by_reference;
 mod checkpoint;
 mod codec;
 mod cpu;
+mod fine;
 mod finish;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;

@@ -96,9 +96,9 @@ pub struct Params {
     pub tol: f64,
     /// Seed of all random draws.
     pub seed: u64,
-    /// One weight per point, at least 0, not all 0. They are rounded to 24 bits, and their sums to multiples of about
-    /// 2^-50 of the largest (2^-42 for a million points): centroids of points that weigh 1e-9 of the heaviest keep six
-    /// digits, and weights below 1e-15 of it count as 0.
+    /// One weight per point, at least 0, not all 0. They are rounded to 24 bits. Where weights lie so far
+    /// apart that the grid of the sums would lose digits, which begins near 1e-9 of the heaviest, means are taken on the
+    /// host; weights below 1e-300 of the heaviest count as 0.
     pub weights: Option<Vec<f64>>,
     /// Cluster directions: rows and centroids are scaled to length 1. Zero rows are refused.
     pub spherical: bool,

@@ -4,10 +4,11 @@
 //! nearest with ties to even, to a multiple of a power of two `2^exponent`, and the multiples are added as 64-bit integers.
 //! With `bits = min(50, 62 - ceil(log2 rows))` bits for the largest value of the feature, no sum of all rows can overflow.
 //! For a million rows that is 42 bits: finer than the 24 of the data, unless outliers reach 2^18 times farther than the
-//! clusters. Weighted rows are rounded relative to the largest weight.
+//! clusters. Weighted rows are rounded relative to the largest weight. Where that loses digits, means are [`super::fine`]'s.
 
 use rayon::prelude::*;
 
+use super::fine::Balance;
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{self, Frame, exponent_above, power_of_two};
@@ -33,8 +34,12 @@ pub(crate) struct Problem<'a> {
     pub columns: usize,
     /// Weights divided by `weight_scale`, at most 1.
     pub weights: Option<Vec<f32>>,
+    /// The same in `f64`, where some are no numbers of an `f32` but 0.
+    fine_weights: Option<Vec<f64>>,
     /// A power of two.
     pub weight_scale: f64,
+    /// Whether there is a row of which the grid of the sums loses digits ([`super::fine`]).
+    pub may_lose_digits: bool,
     /// Grid of the sums.
     pub grid: Grid,
     /// Upper bound on |x'| of each row.
@@ -58,11 +63,11 @@ impl<'a> Problem<'a> {
         let scan = frame::scan("points", &points, cancel)?;
         let (rows, columns) = (points.rows(), points.columns());
         check_weights(weights, rows)?;
-        let (weights, weight_scale) = match weights {
-            None => (None, 1.0),
+        let (weights, fine_weights, weight_scale) = match weights {
+            None => (None, None, 1.0),
             Some(weights) => {
-                let (weights, scale) = normalised_weights(weights)?;
-                (Some(weights), scale)
+                let (narrow, fine, scale) = normalised_weights(weights)?;
+                (Some(narrow), fine, scale)
             }
         };
         let (frame, largest) = if unit_rows {
@@ -77,13 +82,16 @@ impl<'a> Problem<'a> {
             rows,
             columns,
             weights,
+            fine_weights,
             weight_scale,
+            may_lose_digits: false,
             norms: vec![0.0; rows],
             largest_norm: 0.0,
             total_square: 0.0,
             mean_variance: scan.mean_variance,
         };
         problem.measure(cancel)?;
+        problem.may_lose_digits = (0..rows).into_par_iter().any(|row| !problem.balance(row).keeps_digits());
         if unit_rows {
             problem.mean_variance = problem.unit_row_variance(cancel)?;
         }
@@ -159,6 +167,19 @@ impl<'a> Problem<'a> {
         self.weights.as_ref().map(|weights| weights[row])
     }
 
+    /// The weight of a row, at most 1, of 24 bits unless it is too small for them.
+    pub fn exact_weight(&self, row: usize) -> f64 {
+        match &self.fine_weights {
+            Some(weights) => weights[row],
+            None => self.weight(row).map_or(1.0, f64::from),
+        }
+    }
+
+    /// What the grid keeps and loses of a row.
+    pub(super) fn balance(&self, row: usize) -> Balance {
+        Balance::of(&self.grid, self.norms[row], self.exact_weight(row), self.weights.is_some())
+    }
+
     /// Turns a sum of weighted squared distances between x' into input units.
     pub fn inertia(&self, scaled: f64) -> f64 {
         scaled / self.frame.scale / self.frame.scale * self.weight_scale
@@ -205,13 +226,19 @@ pub(crate) fn check_weights(weights: Option<&[f64]>, rows: usize) -> Result<()> 
     }
 }
 
-fn normalised_weights(weights: &[f64]) -> Result<(Vec<f32>, f64)> {
+/// Weights divided by a power of two so that they are at most 1, of 24 bits; all of them in `f64` where some are no numbers
+/// of an `f32` but 0; and the power of two.
+fn normalised_weights(weights: &[f64]) -> Result<(Vec<f32>, Option<Vec<f64>>, f64)> {
     let largest = weights.iter().fold(0.0_f64, |largest, &weight| largest.max(weight));
     if largest == 0.0 {
         return Err(Error::parameter("weights", "at least one weight above 0", "all zero"));
     }
     let scale = power_of_two(exponent_above(largest).clamp(-1000, 1000));
-    Ok((weights.iter().map(|weight| (weight / scale) as f32).collect(), scale))
+    let is_small = |weight: f64| weight > 0.0 && weight < f64::from(f32::MIN_POSITIVE);
+    let fine = |weight: f64| if is_small(weight) { weight } else { f64::from(weight as f32) };
+    let fine_weights = weights.iter().any(|weight| is_small(weight / scale));
+    let fine_weights = fine_weights.then(|| weights.iter().map(|weight| fine(weight / scale)).collect());
+    Ok((weights.iter().map(|weight| (weight / scale) as f32).collect(), fine_weights, scale))
 }
 
 /// Given centroids in the frame of the data.
@@ -251,6 +278,8 @@ pub(crate) struct Grid {
     steps: Vec<f64>,
     /// `2^-exponents[d]`.
     inverse: Vec<f64>,
+    /// The length of the vector of `steps`.
+    step_length: f64,
     /// Bits of the largest multiple.
     bits: i32,
 }
@@ -286,12 +315,16 @@ impl Grid {
         let exponent = |&largest: &f64| if largest == 0.0 { 0 } else { exponent_above(largest) - bits };
         let exponents: Vec<i32> = largest.iter().map(exponent).collect();
         let inverse = exponents.iter().map(|&exponent| power_of_two(-exponent)).collect();
-        let steps = exponents.iter().map(|&exponent| power_of_two(exponent)).collect();
+        let steps: Vec<f64> = exponents.iter().map(|&exponent| power_of_two(exponent)).collect();
+        // A feature of zeros alone has a step, and nothing that is rounded to it.
+        let occupied = steps.iter().zip(largest).filter(|(_, largest)| **largest > 0.0);
+        let step_length = occupied.map(|(step, _)| step * step).sum::<f64>().sqrt();
         Self {
             #[cfg(feature = "gpu")]
             exponents,
             steps,
             inverse,
+            step_length,
             bits,
         }
     }
@@ -326,6 +359,11 @@ impl Grid {
     /// The real value of a sum of feature `column`.
     pub fn value(&self, sum: i64, column: usize) -> f64 {
         sum as f64 * self.steps[column]
+    }
+
+    /// The length of a vector of one multiple in each feature.
+    pub fn step_length(&self) -> f64 {
+        self.step_length
     }
 
     /// What one multiple stands for, by feature.

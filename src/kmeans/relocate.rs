@@ -35,7 +35,7 @@ pub(super) fn direct_inertia(problem: &Problem, labels: &[u32], centroids: &[f64
     let blocks = by_block(problem, labels, centroids, |start, distances| {
         distances
             .enumerate()
-            .map(|(index, distance)| problem.weight(start + index).map_or(1.0, f64::from) * distance)
+            .map(|(index, distance)| problem.exact_weight(start + index) * distance)
             .sum::<f64>()
     })?;
     Ok(blocks.into_iter().sum())
@@ -71,7 +71,7 @@ pub(super) fn moves(
         let mut far: Vec<(f64, usize)> = distances
             .enumerate()
             .map(|(index, distance)| (distance, start + index))
-            .filter(|&(distance, row)| distance > 0.0 && problem.weight(row) != Some(0.0))
+            .filter(|&(distance, row)| distance > 0.0 && problem.exact_weight(row) != 0.0)
             .collect();
         sort_farthest_first(&mut far);
         far.truncate(empty.len());

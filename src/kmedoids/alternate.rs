@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::assignment::assign;
 use super::columns::Columns;
 use super::entry::Entry;
-use super::grid::Grid;
+use super::integer::Units;
 use super::results::SearchStats;
 use crate::cancel::Cancel;
 use crate::error::Result;
@@ -14,9 +14,9 @@ use crate::error::Result;
 ///
 /// A cluster's medoid becomes the object of the cluster with the smallest sum of dissimilarities of the cluster's objects,
 /// ties to the lowest index, where that sum is smaller than the old medoid's. So the loss falls with every step but the last.
-pub(super) fn improve<T: Entry>(
+pub(super) fn improve<T: Entry, G: Units>(
     columns: &Columns<T>,
-    grid: Grid,
+    grid: G,
     medoids: &mut [usize],
     max_iter: usize,
     cancel: &Cancel,
@@ -30,7 +30,10 @@ pub(super) fn improve<T: Entry>(
         let mut members = vec![Vec::new(); medoids.len()];
         labels.iter().enumerate().for_each(|(object, &label)| members[label as usize].push(object as u32));
         let sum_of = |column: &[T], place: usize| {
-            members[place].iter().map(|&object| grid.integer(column[object as usize].wide())).sum::<i64>()
+            members[place]
+                .iter()
+                .map(|&object| grid.integer(column[object as usize].wide()))
+                .sum::<G::Integer>()
         };
         let mut sums = Vec::with_capacity(objects);
         columns.for_each_block(|first, block| {

@@ -4,14 +4,15 @@ use rayon::prelude::*;
 
 use super::entry::Entry;
 use super::grid::Grid;
+use super::integer::{Integer, Units};
 use super::objective::Silhouette;
 
 /// Labels and sums for given medoids.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Assignment {
+pub(super) struct Assignment<I> {
     pub labels: Vec<u32>,
     /// The loss in units of the grid.
-    pub loss: i64,
+    pub loss: I,
     /// The mean of 1 - d1 / d2; `None` with a single medoid.
     pub silhouette: Option<f64>,
 }
@@ -20,9 +21,9 @@ pub(super) struct Assignment {
 const PART: usize = 4096;
 
 /// Assigns every object; `columns` are those of the medoids, one after the other.
-pub(super) fn assign<T: Entry>(columns: &[T], objects: usize, grid: Grid) -> Assignment {
+pub(super) fn assign<T: Entry, G: Units>(columns: &[T], objects: usize, grid: G) -> Assignment<G::Integer> {
     let count = columns.len() / objects;
-    let silhouettes = Silhouette::of(objects);
+    let silhouettes = Silhouette::<Grid>::of(objects);
     let mut labels = vec![0_u32; objects];
     let parts = labels.par_chunks_mut(PART).enumerate().map(|(part, labels)| {
         let start = part * PART;
@@ -39,12 +40,12 @@ pub(super) fn assign<T: Entry>(columns: &[T], objects: usize, grid: Grid) -> Ass
                 }
             }
         }
-        let loss: i64 = nearest.iter().map(|d| grid.integer(d.wide())).sum();
+        let loss: G::Integer = nearest.iter().map(|d| grid.integer(d.wide())).sum();
         let ratios =
             nearest.iter().zip(&second).map(|(&nearest, &second)| silhouettes.ratio(nearest, second));
         (loss, ratios.sum::<i64>())
     });
-    let (loss, sum) = parts.reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    let (loss, sum) = parts.reduce(|| (G::Integer::ZERO, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     let silhouette = (count > 1).then(|| silhouettes.mean(sum, objects));
     Assignment { labels, loss, silhouette }
 }

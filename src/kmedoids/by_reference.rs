@@ -5,50 +5,46 @@ use std::time::Instant;
 use ndarray::{Array2, ArrayView2};
 
 use super::entry::Entry;
+use super::integer::Units;
 use super::params::{Init, Method, Params};
 use super::problem::{Found, Problem};
-use super::reference::{self, Order};
+use super::reference::{self, Number, Order};
 use super::results::{Fit, SearchStats, Seconds};
 use crate::device::Backend;
 use crate::error::{Error, Result};
 use crate::random::Draws;
 
-/// Clusters as the definition has it.
-pub(super) fn cluster<T: Entry>(
-    problem: &Problem<T>,
-    has_negative: bool,
+/// Clusters as the definition has it: by sums of `f64`, or by exact ones where the problem's units are exact.
+pub(super) fn cluster<T: Entry, G: Units>(
+    problem: &Problem<T, G>,
+    has_silhouette: bool,
     params: &Params,
     mut seconds: Seconds,
 ) -> Result<Fit> {
     let begin = Instant::now();
     let matrix = wide(problem)?;
-    let matrix = matrix.view();
-    let mut draws = Draws::new(params.seed, 0);
-    let found = match params.method {
-        Method::Clara { samples, size } => {
-            let pam = Params { method: Method::Pam, ..params.clone() };
-            problem.clara((samples, size), params, &mut draws, |sample, first, _| {
-                improve(&wide(sample)?.view(), first, &pam)
-            })?
+    let (matrix, grid) = (matrix.view(), problem.grid);
+    let (found, loss) = match grid.grid() {
+        Some(_) => {
+            let numbers = Numbers { read: f64::from, read_ratio: f64::from };
+            let found = numbers.find(problem, &matrix, params)?;
+            let loss = reference::loss(&matrix, &found.medoids, f64::from);
+            (found, loss)
         }
-        Method::OneBatch { .. } | Method::Clarans { .. } => {
-            let rule = "a method that draws no swaps and weighs no objects, on the reference device";
-            return Err(Error::parameter("method", rule, format!("{:?}", params.method)));
-        }
-        _ => {
-            let first = match &params.init {
-                Init::Build => reference::build(&matrix, params.n_clusters),
-                _ => problem.first(params, &mut draws)?,
-            };
-            improve(&matrix, first, params)?
+        None => {
+            let ratios = G::of_ratios(problem.objects());
+            let numbers = Numbers { read: |d| grid.integer(d), read_ratio: |ratio| ratios.integer(ratio) };
+            let found = numbers.find(problem, &matrix, params)?;
+            let loss = grid.value(reference::loss(&matrix, &found.medoids, numbers.read));
+            (found, loss)
         }
     };
     seconds.improve = begin.elapsed().as_secs_f64();
     let silhouette = reference::silhouette(&matrix, &found.medoids);
     Ok(Fit {
         labels: reference::labels(&matrix, &found.medoids),
-        loss: reference::loss(&matrix, &found.medoids),
-        silhouette: (found.medoids.len() > 1 && !has_negative).then_some(silhouette),
+        loss,
+        silhouette: (found.medoids.len() > 1 && has_silhouette).then_some(silhouette),
         medoids: found.medoids,
         n_iter: found.stats.iterations,
         n_swaps: found.stats.swaps,
@@ -59,8 +55,94 @@ pub(super) fn cluster<T: Entry>(
     })
 }
 
+/// What sums are made of, by what dissimilarities and their ratios are read as.
+#[derive(Clone, Copy)]
+struct Numbers<L, R> {
+    read: L,
+    read_ratio: R,
+}
+
+impl<S: Number, L: Fn(f64) -> S + Copy, R: Fn(f64) -> S + Copy> Numbers<L, R> {
+    fn find<T: Entry, G: Units>(
+        self,
+        problem: &Problem<T, G>,
+        matrix: &ArrayView2<f64>,
+        params: &Params,
+    ) -> Result<Found> {
+        let mut draws = Draws::new(params.seed, 0);
+        match params.method {
+            Method::Clara { samples, size } => {
+                let pam = Params { method: Method::Pam, ..params.clone() };
+                problem.clara((samples, size), params, &mut draws, |sample, first, _| {
+                    Ok(self.improve(&wide(sample)?.view(), first, &pam))
+                })
+            }
+            Method::OneBatch { .. } | Method::Clarans { .. } => {
+                let rule = "a method that draws no swaps and weighs no objects, on the reference device";
+                Err(Error::parameter("method", rule, format!("{:?}", params.method)))
+            }
+            _ => {
+                let first = match &params.init {
+                    Init::Build => reference::build(matrix, params.n_clusters, self.read),
+                    _ => problem.first(params, &mut draws)?,
+                };
+                Ok(self.improve(matrix, first, params))
+            }
+        }
+    }
+
+    fn improve(self, matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, params: &Params) -> Found {
+        let most = params.max_iter;
+        let loss = |medoids: &[usize]| reference::loss(matrix, medoids, self.read);
+        let ratios = |medoids: &[usize]| reference::ratios(matrix, medoids, self.read_ratio);
+        let steps = match params.method {
+            Method::FasterPam => reference::swaps(matrix, &mut medoids, loss, Order::Eager, most),
+            Method::FasterMsc => reference::swaps(matrix, &mut medoids, ratios, Order::Eager, most),
+            Method::PamMedSil => reference::swaps(matrix, &mut medoids, ratios, Order::Steepest, most),
+            Method::Alternating => reference::alternate(matrix, &mut medoids, most, self.read),
+            Method::DynMsc { fewest } => return self.fewer(matrix, medoids, fewest, most),
+            _ => reference::swaps(matrix, &mut medoids, loss, Order::Steepest, most),
+        };
+        Found::new(medoids, stats(steps))
+    }
+
+    /// From many medoids to few, the best silhouette wins, the fewest medoids among equals.
+    fn fewer(self, matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, fewest: usize, most: usize) -> Found {
+        let ratios = |medoids: &[usize]| reference::ratios(matrix, medoids, self.read_ratio);
+        let mut best: Option<(S, Vec<usize>)> = None;
+        let mut found =
+            Found { stats: SearchStats { converged: true, ..SearchStats::default() }, ..Found::default() };
+        loop {
+            let steps = reference::swaps(matrix, &mut medoids, ratios, Order::Eager, most);
+            found.stats = found.stats.then(stats(steps));
+            let sum = ratios(&medoids);
+            found.tried.push((medoids.len(), reference::silhouette(matrix, &medoids)));
+            if best.as_ref().is_none_or(|(least, _)| sum <= *least) {
+                best = Some((sum, medoids.clone()));
+            }
+            if medoids.len() == fewest {
+                break;
+            }
+            let without = |place: usize| {
+                let others = medoids.iter().enumerate().filter(|(at, _)| *at != place);
+                ratios(&others.map(|(_, &medoid)| medoid).collect::<Vec<_>>())
+            };
+            let order = |&a: &usize, &b: &usize| without(a).partial_cmp(&without(b));
+            let missed_least =
+                (0..medoids.len()).min_by(|a, b| order(a, b).unwrap_or(std::cmp::Ordering::Equal));
+            medoids.remove(missed_least.unwrap_or_default());
+        }
+        found.medoids = best.map(|(_, medoids)| medoids).unwrap_or_default();
+        found
+    }
+}
+
+fn stats((iterations, swaps, converged): reference::Steps) -> SearchStats {
+    SearchStats { iterations, swaps, converged }
+}
+
 /// The matrix in `f64`: entry (object, candidate).
-fn wide<T: Entry>(problem: &Problem<T>) -> Result<Array2<f64>> {
+fn wide<T: Entry, G: Units>(problem: &Problem<T, G>) -> Result<Array2<f64>> {
     let objects = problem.objects();
     let mut matrix = Array2::zeros((objects, objects));
     problem.columns.for_each_block(|first, block| {
@@ -70,48 +152,4 @@ fn wide<T: Entry>(problem: &Problem<T>) -> Result<Array2<f64>> {
         Ok(())
     })?;
     Ok(matrix)
-}
-
-fn improve(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, params: &Params) -> Result<Found> {
-    let most = params.max_iter;
-    let steps = match params.method {
-        Method::FasterPam => reference::swaps(matrix, &mut medoids, reference::loss, Order::Eager, most),
-        Method::FasterMsc => reference::swaps(matrix, &mut medoids, reference::ratios, Order::Eager, most),
-        Method::PamMedSil => reference::swaps(matrix, &mut medoids, reference::ratios, Order::Steepest, most),
-        Method::Alternating => reference::alternate(matrix, &mut medoids, most),
-        Method::DynMsc { fewest } => return Ok(fewer(matrix, medoids, fewest, most)),
-        _ => reference::swaps(matrix, &mut medoids, reference::loss, Order::Steepest, most),
-    };
-    Ok(Found::new(medoids, stats(steps)))
-}
-
-fn stats((iterations, swaps, converged): reference::Steps) -> SearchStats {
-    SearchStats { iterations, swaps, converged }
-}
-
-/// From many medoids to few, the best silhouette wins, the fewest medoids among equals.
-fn fewer(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, fewest: usize, most: usize) -> Found {
-    let mut best = (f64::INFINITY, Vec::new());
-    let mut found =
-        Found { stats: SearchStats { converged: true, ..SearchStats::default() }, ..Found::default() };
-    loop {
-        let steps = reference::swaps(matrix, &mut medoids, reference::ratios, Order::Eager, most);
-        found.stats = found.stats.then(stats(steps));
-        let sum = reference::ratios(matrix, &medoids);
-        found.tried.push((medoids.len(), reference::silhouette(matrix, &medoids)));
-        if sum <= best.0 {
-            best = (sum, medoids.clone());
-        }
-        if medoids.len() == fewest {
-            break;
-        }
-        let without = |place: usize| {
-            let others = medoids.iter().enumerate().filter(|(at, _)| *at != place);
-            reference::ratios(matrix, &others.map(|(_, &medoid)| medoid).collect::<Vec<_>>())
-        };
-        let missed_least = (0..medoids.len()).min_by(|&a, &b| without(a).total_cmp(&without(b)));
-        medoids.remove(missed_least.unwrap_or_default());
-    }
-    found.medoids = best.1;
-    found
 }

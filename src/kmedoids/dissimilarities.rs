@@ -13,6 +13,11 @@ use crate::error::{Error, Result};
 /// symmetric, keep the triangle inequality or be 0 on the diagonal. Negative ones are taken by all methods but those that
 /// maximise silhouettes.
 ///
+/// Infinity says that no medoid j can stand for i. Methods that minimise the sum take it: of two sums the one with fewer
+/// infinite terms is smaller, then the one whose finite terms are. Silhouettes have no value where both distances are
+/// infinite, and [`Method::OneBatch`](super::Method::OneBatch) has no object of the sample that stands for what is
+/// infinitely far from all: both refuse it.
+///
 /// ```
 /// use tilefold::kmedoids::Dissimilarities;
 /// let square = Dissimilarities::from(ndarray::array![[0, 2], [2, 0]].view());
@@ -161,18 +166,26 @@ impl Dissimilarities<'_> {
 /// What was found out about a matrix.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Checked {
-    /// The largest magnitude.
+    /// The largest magnitude that is finite.
     pub largest: f64,
+    /// Whether any value is infinite.
+    pub has_infinite: bool,
     /// Whether any value is below 0.
     pub has_negative: bool,
     /// Whether entries equal those across the diagonal.
     pub is_symmetric: bool,
 }
 
+impl Checked {
+    /// Of no values.
+    pub const NOTHING: Self =
+        Self { largest: 0.0, has_infinite: false, has_negative: false, is_symmetric: true };
+}
+
 /// Rows and columns of a block that is compared with the one across the diagonal.
 const BLOCK: usize = 64;
 
-/// Checks a matrix: square, and nothing but finite numbers.
+/// Checks a matrix: square, and numbers, none of which is infinite below 0.
 pub(super) fn check<T: Entry>(matrix: &ArrayView2<T>, cancel: &Cancel) -> Result<Checked> {
     let (rows, columns) = matrix.dim();
     if rows != columns || rows == 0 {
@@ -183,7 +196,7 @@ pub(super) fn check<T: Entry>(matrix: &ArrayView2<T>, cancel: &Cancel) -> Result
     let parts = starts.par_iter().map(|&first| {
         cancel.check()?;
         let last = (first + BLOCK).min(rows);
-        let mut checked = Checked { largest: 0.0, has_negative: false, is_symmetric: true };
+        let mut checked = Checked::NOTHING;
         for row in first..last {
             let mut is_finite = true;
             let mut largest = 0.0_f64;
@@ -194,7 +207,16 @@ pub(super) fn check<T: Entry>(matrix: &ArrayView2<T>, cancel: &Cancel) -> Result
                 largest = largest.max(value.abs());
             }
             if !is_finite {
-                return Err(not_finite("dissimilarities", row, &matrix.row(row).to_vec()));
+                largest = 0.0;
+                for (column, value) in matrix.row(row).iter().map(|value| value.wide()).enumerate() {
+                    if value.is_nan() || value == f64::NEG_INFINITY {
+                        let expected = "a finite number, or infinity above 0";
+                        let argument = "dissimilarities";
+                        return Err(Error::Value { argument, row, column, expected, got: value });
+                    }
+                    largest = if value.is_finite() { largest.max(value.abs()) } else { largest };
+                }
+                checked.has_infinite = true;
             }
             checked.largest = checked.largest.max(largest);
         }
@@ -211,10 +233,11 @@ pub(super) fn check<T: Entry>(matrix: &ArrayView2<T>, cancel: &Cancel) -> Result
         Ok(checked)
     });
     parts.try_reduce(
-        || Checked { largest: 0.0, has_negative: false, is_symmetric: true },
+        || Checked::NOTHING,
         |a, b| {
             Ok(Checked {
                 largest: a.largest.max(b.largest),
+                has_infinite: a.has_infinite || b.has_infinite,
                 has_negative: a.has_negative || b.has_negative,
                 is_symmetric: a.is_symmetric && b.is_symmetric,
             })

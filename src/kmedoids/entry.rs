@@ -2,13 +2,20 @@
 
 use ndarray::ArrayViewMut2;
 
+use super::exact::{Exact, FEW, MANY, Span};
+use super::integer::Units;
 use crate::distance::MatrixViewMut;
+use crate::error::Result;
 use crate::simd::widest;
 
 /// `f32` or `f64`.
 pub(super) trait Entry: bytemuck::Pod + PartialOrd + Default + Send + Sync {
     /// Larger than every dissimilarity.
     const INFINITY: Self;
+    /// Units for every matrix of this type.
+    type Widest: Units;
+    /// Those for one of this span, of objects that weigh `weight` together.
+    fn widest(span: &Span, weight: u64) -> Result<Self::Widest>;
     /// The value in `f64`.
     fn wide(self) -> f64;
     /// A place for a matrix of this type.
@@ -22,6 +29,10 @@ pub(super) trait Entry: bytemuck::Pod + PartialOrd + Default + Send + Sync {
 
 impl Entry for f32 {
     const INFINITY: Self = Self::INFINITY;
+    type Widest = Exact<FEW>;
+    fn widest(span: &Span, weight: u64) -> Result<Exact<FEW>> {
+        Exact::of_any(span, weight)
+    }
     #[inline(always)]
     fn wide(self) -> f64 {
         f64::from(self)
@@ -40,6 +51,10 @@ impl Entry for f32 {
 
 impl Entry for f64 {
     const INFINITY: Self = Self::INFINITY;
+    type Widest = Exact<MANY>;
+    fn widest(span: &Span, weight: u64) -> Result<Exact<MANY>> {
+        Exact::of_any(span, weight)
+    }
     #[inline(always)]
     fn wide(self) -> f64 {
         self

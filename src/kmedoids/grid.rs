@@ -6,6 +6,7 @@
 //! 2^(61 - ceil(log2 W)), so that a sum over all objects stays within 2^61 and the difference of two within 2^62. For a
 //! million objects that leaves 41 bits, more than an `f32` has.
 
+use super::integer::Units;
 use crate::data::frame::{exponent_above, power_of_two};
 
 /// The spacing of the grid.
@@ -27,9 +28,21 @@ impl Grid {
         Self { exponent, scales: [power_of_two(exponent / 2), power_of_two(exponent - exponent / 2)] }
     }
 
-    /// The value in units of the grid.
+    /// The exponent of the spacing, a power of two.
+    pub fn unit(self) -> i32 {
+        -self.exponent
+    }
+}
+
+impl Units for Grid {
+    type Integer = i64;
+
+    fn of_ratios(objects: usize) -> Self {
+        Self::new(1.0, objects as u64)
+    }
+
     #[inline(always)]
-    pub fn integer(self, value: f64) -> i64 {
+    fn integer(self, value: f64) -> i64 {
         let scaled = value * self.scales[0] * self.scales[1];
         if scaled.abs() < ROUNDED_BY_ADDING {
             const MAGIC: f64 = ROUNDED_BY_ADDING * 3.0;
@@ -39,15 +52,18 @@ impl Grid {
         }
     }
 
-    /// The exponent of the spacing, a power of two.
-    #[cfg(feature = "gpu")]
-    pub fn unit(self) -> i32 {
-        -self.exponent
+    /// What has infinity in it is not summed on a grid, and a medoid that does not exist cancels: any number does.
+    #[inline(always)]
+    fn infinity(self) -> i64 {
+        0
     }
 
-    /// What an integer stands for.
-    pub fn value(self, integer: i64) -> f64 {
+    fn value(self, integer: i64) -> f64 {
         integer as f64 / self.scales[0] / self.scales[1]
+    }
+
+    fn grid(self) -> Option<Grid> {
+        Some(self)
     }
 }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::columns::Columns;
 use super::entry::Entry;
-use super::grid::Grid;
+use super::integer::{Integer, Units};
 use super::params::{Init, Params};
 use super::random::distinct;
 use crate::cancel::Cancel;
@@ -18,9 +18,9 @@ use crate::random::Draws;
 const TOGETHER: usize = 64;
 
 /// Chooses `count` of the candidates, each of which is also an object, for columns of all objects.
-pub(super) fn choose<T: Entry>(
+pub(super) fn choose<T: Entry, G: Units>(
     columns: &Columns<T>,
-    grid: Grid,
+    grid: G,
     (init, count): (&Init, usize),
     params: &Params,
     draws: &mut Draws,
@@ -36,11 +36,11 @@ pub(super) fn choose<T: Entry>(
 }
 
 /// Sums of all columns, in units of the grid.
-fn column_sums<T: Entry>(columns: &Columns<T>, grid: Grid) -> Result<Vec<i64>> {
+fn column_sums<T: Entry, G: Units>(columns: &Columns<T>, grid: G) -> Result<Vec<G::Integer>> {
     let mut sums = Vec::with_capacity(columns.candidates());
     columns.for_each_block(|_, block| {
         let block = block.par_chunks_exact(columns.objects());
-        let of_block = block.map(|column| column.iter().map(|d| grid.integer(d.wide())).sum::<i64>());
+        let of_block = block.map(|column| column.iter().map(|d| grid.integer(d.wide())).sum::<G::Integer>());
         sums.par_extend(of_block);
         Ok(())
     })?;
@@ -48,7 +48,7 @@ fn column_sums<T: Entry>(columns: &Columns<T>, grid: Grid) -> Result<Vec<i64>> {
 }
 
 /// What the loss falls by when a candidate joins medoids at these distances.
-fn gain<T: Entry>(column: &[T], nearest: &[T], grid: Grid, hits: &mut Vec<u32>) -> i64 {
+fn gain<T: Entry, G: Units>(column: &[T], nearest: &[T], grid: G, hits: &mut Vec<u32>) -> G::Integer {
     hits.clear();
     T::below(column, nearest, hits);
     let gain = |&object: &u32| {
@@ -71,14 +71,19 @@ fn lower<T: Entry>(nearest: &mut [T], column: &[T]) {
 ///
 /// A gain never grows when more medoids are there, so an old one is a bound: only candidates whose bound is the largest are
 /// brought up to date (Minoux, 1978), which finds the same medoids as looking at all in every step.
-fn build<T: Entry>(columns: &Columns<T>, grid: Grid, count: usize, cancel: &Cancel) -> Result<Vec<usize>> {
+fn build<T: Entry, G: Units>(
+    columns: &Columns<T>,
+    grid: G,
+    count: usize,
+    cancel: &Cancel,
+) -> Result<Vec<usize>> {
     let sums = column_sums(columns, grid)?;
     let first = (0..sums.len()).min_by_key(|&candidate| (sums[candidate], candidate)).unwrap_or_default();
     let mut medoids = vec![first];
     let mut nearest = columns.column(first)?.into_owned();
-    let mut bounds: BinaryHeap<(i64, Reverse<usize>, usize)> = (0..sums.len())
+    let mut bounds: BinaryHeap<(G::Integer, Reverse<usize>, usize)> = (0..sums.len())
         .filter(|&candidate| candidate != first)
-        .map(|candidate| (i64::MAX, Reverse(candidate), 0))
+        .map(|candidate| (G::Integer::MAX, Reverse(candidate), 0))
         .collect();
     // The first gains are those of all candidates.
     let mut together = bounds.len();
@@ -113,12 +118,12 @@ fn build<T: Entry>(columns: &Columns<T>, grid: Grid, count: usize, cancel: &Canc
 }
 
 /// Gains of some candidates.
-fn gains<T: Entry>(
+fn gains<T: Entry, G: Units>(
     columns: &Columns<T>,
     candidates: &[usize],
     nearest: &[T],
-    grid: Grid,
-) -> Result<Vec<i64>> {
+    grid: G,
+) -> Result<Vec<G::Integer>> {
     let objects = columns.objects();
     if let Some(values) = columns.whole() {
         let of = |hits: &mut Vec<u32>, &candidate: &usize| {
@@ -142,9 +147,9 @@ fn gains<T: Entry>(
 }
 
 /// BUILD where each step looks at a sample of the candidates and measures gains on the same sample of the objects.
-fn lab<T: Entry>(
+fn lab<T: Entry, G: Units>(
     columns: &Columns<T>,
-    grid: Grid,
+    grid: G,
     count: usize,
     draws: &mut Draws,
     cancel: &Cancel,
@@ -164,12 +169,12 @@ fn lab<T: Entry>(
         let known: Vec<T> = sample.iter().map(|&object| nearest[object]).collect();
         let scores = part.par_chunks_exact(sample.len()).map_init(Vec::new, |hits, column| {
             if medoids.is_empty() {
-                -column.iter().map(|d| grid.integer(d.wide())).sum::<i64>()
+                -column.iter().map(|d| grid.integer(d.wide())).sum::<G::Integer>()
             } else {
                 gain(column, &known, grid, hits)
             }
         });
-        let scores: Vec<i64> = scores.collect();
+        let scores: Vec<G::Integer> = scores.collect();
         let best = (0..sample.len()).max_by_key(|&at| (scores[at], Reverse(at))).unwrap_or_default();
         lower(&mut nearest, &columns.column(sample[best])?);
         medoids.push(sample[best]);
@@ -178,7 +183,7 @@ fn lab<T: Entry>(
 }
 
 /// The candidates with the smallest sums.
-fn heuristic<T: Entry>(columns: &Columns<T>, grid: Grid, count: usize) -> Result<Vec<usize>> {
+fn heuristic<T: Entry, G: Units>(columns: &Columns<T>, grid: G, count: usize) -> Result<Vec<usize>> {
     let sums = column_sums(columns, grid)?;
     let mut order: Vec<usize> = (0..sums.len()).collect();
     order.sort_unstable_by_key(|&candidate| (sums[candidate], candidate));
@@ -201,7 +206,12 @@ fn plus_plus<T: Entry>(
         cancel.check()?;
         // Where the largest is 1 squares neither overflow nor vanish together.
         let largest = nearest.iter().fold(0.0_f64, |largest, d| largest.max(d.wide()));
-        let weight = |d: &T| if largest > 0.0 { (d.wide().max(0.0) / largest).powi(2) } else { 0.0 };
+        let weight = |d: &T| match d.wide() {
+            // What is infinitely far is drawn before all else.
+            d if d == largest && largest > 0.0 => 1.0,
+            d if largest > 0.0 => (d.max(0.0) / largest).powi(2),
+            _ => 0.0,
+        };
         let total: f64 = nearest.iter().map(weight).sum();
         if !(total > 0.0) {
             // Every object is as near as can be to a medoid: the lowest that are none.

@@ -16,11 +16,13 @@
 //!
 //! - For given dissimilarities medoids, labels, loss and silhouette are **the same bits on every device** and for any
 //!   number of threads: sums are integers on a grid of powers of two (see `grid`), which has 61 - log2(n) bits for the
-//!   largest magnitude. Between points the values of the matrix are those of [`distance`](crate::distance) on the device
+//!   largest magnitude, or of as many words as all digits need. Between points the values of the matrix are those of [`distance`](crate::distance) on the device
 //!   that makes it, which differ within its bounds.
 //! - Ties go to the lowest candidate, then to the lowest place among the medoids; labels to the lowest cluster.
 //! - The loss is within n 2^-62 n M of the exact sum, M the largest magnitude, and every swap lowers it: searches end.
-//! - Matrices of `f32`, `f64` and `i32`, symmetric or not, square or the packed lower triangle. NaN and infinity are refused.
+//!   Where that is more than 2^-30 of the loss, or of a cluster's part of it (see `digits`), every sum is exact (see `exact`).
+//! - Matrices of `f32`, `f64` and `i32`, symmetric or not, square or the packed lower triangle. NaN is refused, and infinity
+//!   where a method cannot use it ([`Dissimilarities`]).
 //! - The methods are those of the papers named at [`Method`]; candidates are looked at in order of their index.
 //! - GPUs perform the swaps of [`Method::FasterPam`] and [`Method::Pam`] on matrices of `f32` that fit their memory; all
 //!   else is the processor's, and the result's `device` says so.
@@ -32,12 +34,15 @@ mod alternate;
 mod assignment;
 mod by_reference;
 mod columns;
+mod digits;
 mod dissimilarities;
 mod entry;
+mod exact;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 mod grid;
 mod init;
+mod integer;
 mod objective;
 mod one_batch;
 mod params;
@@ -73,7 +78,8 @@ use crate::error::Result;
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for a matrix that is not square or empty, and first medoids of the wrong number;
-/// [`Error::Value`](crate::Error::Value) for NaN, infinity, and negative values where silhouettes are maximised;
+/// [`Error::Value`](crate::Error::Value) for NaN, for negative values where silhouettes are maximised, and for infinity there, below 0
+/// and with [`Method::OneBatch`];
 /// [`Error::Parameter`](crate::Error::Parameter) for a number of clusters of 0 or above that of the objects and for
 /// parameters of a method out of their range; [`Error::Cancelled`](crate::Error::Cancelled); the device's errors.
 pub fn fit<'a>(

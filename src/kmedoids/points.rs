@@ -7,8 +7,10 @@ use rayon::prelude::*;
 
 use super::assignment::assign;
 use super::columns::{Columns, transposed};
+use super::digits;
 use super::dissimilarities::{Checked, not_finite};
 use super::entry::Entry;
+use super::exact::Span;
 use super::grid::Grid;
 use super::one_batch;
 use super::params::{Method, Params};
@@ -101,7 +103,7 @@ fn fit_as<T: Entry>(device: &Device, points: &Points, params: &Params) -> Result
 }
 
 fn checked(largest: f64) -> Checked {
-    Checked { largest, has_negative: false, is_symmetric: true }
+    Checked { largest, ..Checked::NOTHING }
 }
 
 /// The metric, to be stopped as the clustering is; how much is held is decided here.
@@ -177,11 +179,17 @@ fn fit_one_batch<T: Entry>(
     // They differ where a GPU failed in between, or where the device chooses by the size.
     let is_same_maker = made_by == measured_by;
     let largest = columns.par_iter().map(|d| d.wide()).reduce(|| 0.0, f64::max);
-    let grid = Grid::new(largest, objects as u64);
-    let assignment = assign(&columns, objects, grid);
     let device = performers(made_by, &Backend::Cpu(&device.host_pool()).name());
     let device = if is_same_maker { device } else { format!("{device}; labels on {measured_by}") };
-    Ok(Fit::new(found, assignment, grid, device, Seconds { matrix, init: 0.0, improve }))
+    let seconds = Seconds { matrix, init: 0.0, improve };
+    let grid = Grid::new(largest, objects as u64);
+    let assignment = assign(&columns, objects, grid);
+    let terms = digits::of_distances(&columns, &assignment.labels, &found.medoids);
+    if digits::are_kept(terms, found.medoids.len(), grid, largest) {
+        return Ok(Fit::new(found, assignment, grid, device, seconds));
+    }
+    let grid = T::widest(&Span::of(&columns).or_of_zeros(), objects as u64)?;
+    Ok(Fit::new(found, assign(&columns, objects, grid), grid, device, seconds))
 }
 
 /// For each candidate, one after the other, the distances of all objects to it as their medoid; also who made them.

@@ -1,11 +1,11 @@
 //! One clustering: columns, the grid of their sums, and the methods that are the same for all devices.
 
 use super::alternate;
-use super::assignment::{Assignment, assign};
+use super::assignment::assign;
 use super::columns::Columns;
 use super::entry::Entry;
-use super::grid::Grid;
 use super::init;
+use super::integer::{Integer, Units};
 use super::objective::{Loss, Objective, Silhouette};
 use super::params::{Init, Method, Params};
 use super::random::distinct;
@@ -17,9 +17,9 @@ use crate::error::Result;
 use crate::random::Draws;
 
 /// Objects that are clustered around some of themselves.
-pub(super) struct Problem<'a, T: Entry> {
+pub(super) struct Problem<'a, T: Entry, G: Units> {
     pub columns: Columns<'a, T>,
-    pub grid: Grid,
+    pub grid: G,
 }
 
 /// Medoids, how they were found, and the numbers of medoids that were tried.
@@ -37,7 +37,7 @@ impl Found {
     }
 }
 
-impl<T: Entry> Problem<'_, T> {
+impl<T: Entry, G: Units> Problem<'_, T, G> {
     /// Number of objects.
     pub fn objects(&self) -> usize {
         self.columns.objects()
@@ -48,15 +48,15 @@ impl<T: Entry> Problem<'_, T> {
         init::choose(&self.columns, self.grid, (&params.init, params.n_clusters), params, draws)
     }
 
-    /// What medoids mean for the objects.
-    pub fn assign(&self, medoids: &[usize]) -> Result<Assignment> {
-        Ok(assign(&self.columns.of(medoids)?, self.objects(), self.grid))
+    /// The loss of medoids.
+    fn loss(&self, medoids: &[usize]) -> Result<G::Integer> {
+        Ok(assign(&self.columns.of(medoids)?, self.objects(), self.grid).loss)
     }
 
     /// Improves medoids on the processor.
     pub fn improve(&self, medoids: Vec<usize>, params: &Params, draws: &mut Draws) -> Result<Found> {
         let loss = Loss { grid: self.grid };
-        let silhouette = Silhouette::of(self.objects());
+        let silhouette = Silhouette::<G>::of(self.objects());
         match params.method {
             Method::FasterPam | Method::OneBatch { .. } => self.search(loss, medoids, params, eager),
             Method::Pam | Method::Clara { .. } => self.search(loss, medoids, params, steepest),
@@ -90,8 +90,8 @@ impl<T: Entry> Problem<'_, T> {
 
     /// From many medoids to few, keeping those with the best silhouette, the fewest among equals.
     fn fewer(&self, first: Vec<usize>, fewest: usize, params: &Params) -> Result<Found> {
-        let objective = Silhouette::of(self.objects());
-        let mut best: Option<(i64, Vec<usize>)> = None;
+        let objective = Silhouette::<G>::of(self.objects());
+        let mut best: Option<(G::Integer, Vec<usize>)> = None;
         let (mut medoids, mut tried) = (first, Vec::new());
         let mut stats = SearchStats { converged: true, ..SearchStats::default() };
         loop {
@@ -124,7 +124,7 @@ impl<T: Entry> Problem<'_, T> {
         let (objects, count) = (self.objects(), first.len());
         let neighbours = count as u64 * (objects - count) as u64;
         let patience = patience.unwrap_or((neighbours / 80).max(250).min(neighbours));
-        let mut best: Option<(i64, Vec<usize>)> = None;
+        let mut best: Option<(G::Integer, Vec<usize>)> = None;
         let mut stats = SearchStats { converged: true, ..SearchStats::default() };
         for search in 0..searches {
             let medoids = if search == 0 { first.clone() } else { self.first(params, draws)? };
@@ -143,11 +143,11 @@ impl<T: Entry> Problem<'_, T> {
                 };
                 let column = self.columns.column(candidate)?;
                 let change = state.change(place, &column, &mut scratch);
-                if change < 0 {
+                if change < G::Integer::ZERO {
                     state.replace(Swap { change, candidate, place }, &column);
                 }
-                in_vain = if change < 0 { 0 } else { in_vain + 1 };
-                stats.swaps += usize::from(change < 0);
+                in_vain = if change < G::Integer::ZERO { 0 } else { in_vain + 1 };
+                stats.swaps += usize::from(change < G::Integer::ZERO);
             }
             stats.iterations += 1;
             if best.as_ref().is_none_or(|(sum, _)| state.sum() < *sum) {
@@ -159,7 +159,7 @@ impl<T: Entry> Problem<'_, T> {
     }
 
     /// The problem of some of the objects alone.
-    pub fn sample(&self, objects: &[usize]) -> Result<Problem<'static, T>> {
+    pub fn sample(&self, objects: &[usize]) -> Result<Problem<'static, T, G>> {
         let values = self.columns.part(objects, objects)?;
         Ok(Problem { columns: Columns::held(values.into(), objects.len()), grid: self.grid })
     }
@@ -170,13 +170,13 @@ impl<T: Entry> Problem<'_, T> {
         (samples, size): (usize, Option<usize>),
         params: &Params,
         draws: &mut Draws,
-        improve: impl Fn(&Problem<'static, T>, Vec<usize>, &mut Draws) -> Result<Found>,
+        improve: impl Fn(&Problem<'static, T, G>, Vec<usize>, &mut Draws) -> Result<Found>,
     ) -> Result<Found> {
         let (objects, count) = (self.objects(), params.n_clusters);
         let size = size.unwrap_or(40 + 2 * count).min(objects);
-        let mut best: Option<(i64, Vec<usize>)> = match &params.init {
+        let mut best: Option<(G::Integer, Vec<usize>)> = match &params.init {
             // What the caller hopes for is in the first sample.
-            Init::Given(medoids) => Some((self.assign(medoids)?.loss, medoids.clone())),
+            Init::Given(medoids) => Some((self.loss(medoids)?, medoids.clone())),
             _ => None,
         };
         let mut stats = SearchStats { converged: true, ..SearchStats::default() };
@@ -196,7 +196,7 @@ impl<T: Entry> Problem<'_, T> {
             let found = improve(&problem, first, draws)?;
             stats = stats.then(found.stats);
             let medoids: Vec<usize> = found.medoids.iter().map(|&at| sample[at]).collect();
-            let loss = self.assign(&medoids)?.loss;
+            let loss = self.loss(&medoids)?;
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
                 best = Some((loss, medoids));
             }

@@ -1,9 +1,15 @@
 //! The definition, in `f64` and plain loops: every swap is judged by the whole sum it leads to.
+//!
+//! What is summed is `read`: the number itself, or what stands for it in exact sums, where those of `f64` lose digits.
+
+use std::iter::Sum;
 
 use ndarray::ArrayView2;
 
-/// A sum over objects to minimise, of a matrix and medoids.
-pub(super) type Sum = fn(&ArrayView2<f64>, &[usize]) -> f64;
+/// What sums are made of.
+pub(super) trait Number: Copy + PartialOrd + Sum {}
+
+impl<S: Copy + PartialOrd + Sum> Number for S {}
 
 /// In which order swaps are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,22 +24,22 @@ pub(super) enum Order {
 pub(super) type Steps = (usize, usize, bool);
 
 /// `sum over o of min over medoids m of d(o, m)`.
-pub(super) fn loss(matrix: &ArrayView2<f64>, medoids: &[usize]) -> f64 {
-    (0..matrix.nrows()).map(|object| nearest_two(matrix, medoids, object).0).sum()
+pub(super) fn loss<S: Number>(matrix: &ArrayView2<f64>, medoids: &[usize], read: impl Fn(f64) -> S) -> S {
+    (0..matrix.nrows()).map(|object| read(nearest_two(matrix, medoids, object).0)).sum()
 }
 
 /// `sum over o of d1 / d2`, the distances to the nearest two medoids; 0 where both are 0.
-pub(super) fn ratios(matrix: &ArrayView2<f64>, medoids: &[usize]) -> f64 {
+pub(super) fn ratios<S: Number>(matrix: &ArrayView2<f64>, medoids: &[usize], read: impl Fn(f64) -> S) -> S {
     let ratio = |object| {
         let (nearest, second, _) = nearest_two(matrix, medoids, object);
-        if nearest > 0.0 { nearest / second } else { 0.0 }
+        read(if nearest > 0.0 { nearest / second } else { 0.0 })
     };
     (0..matrix.nrows()).map(ratio).sum()
 }
 
 /// The mean of 1 - d1 / d2.
 pub(super) fn silhouette(matrix: &ArrayView2<f64>, medoids: &[usize]) -> f64 {
-    1.0 - ratios(matrix, medoids) / matrix.nrows() as f64
+    1.0 - ratios(matrix, medoids, f64::from) / matrix.nrows() as f64
 }
 
 /// The place of the nearest medoid of each object, ties to the lowest.
@@ -56,34 +62,38 @@ fn nearest_two(matrix: &ArrayView2<f64>, medoids: &[usize], object: usize) -> (f
 }
 
 /// BUILD: always the object with which the loss is smallest, ties to the lowest index.
-pub(super) fn build(matrix: &ArrayView2<f64>, count: usize) -> Vec<usize> {
+pub(super) fn build<S: Number>(
+    matrix: &ArrayView2<f64>,
+    count: usize,
+    read: impl Fn(f64) -> S,
+) -> Vec<usize> {
     let mut medoids: Vec<usize> = Vec::new();
     while medoids.len() < count {
-        let mut best = (f64::INFINITY, 0);
+        let mut best: Option<(S, usize)> = None;
         for candidate in (0..matrix.nrows()).filter(|candidate| !medoids.contains(candidate)) {
             let with: Vec<usize> = medoids.iter().copied().chain([candidate]).collect();
-            let loss = loss(matrix, &with);
-            if loss < best.0 {
-                best = (loss, candidate);
+            let loss = loss(matrix, &with, &read);
+            if best.is_none_or(|(least, _)| loss < least) {
+                best = Some((loss, candidate));
             }
         }
-        medoids.push(best.1);
+        medoids.extend(best.map(|(_, candidate)| candidate));
     }
     medoids
 }
 
 /// Swaps medoids while that makes the sum smaller, at most `max_iter` passes (or best swaps).
-pub(super) fn swaps(
+pub(super) fn swaps<S: Number>(
     matrix: &ArrayView2<f64>,
     medoids: &mut [usize],
-    sum: Sum,
+    sum: impl Fn(&[usize]) -> S,
     order: Order,
     max_iter: usize,
 ) -> Steps {
     let objects = matrix.nrows();
     let (mut swaps, mut since) = (0, 0);
     for iteration in 1..=max_iter {
-        let current = sum(matrix, medoids);
+        let current = sum(medoids);
         let mut best = (current, 0, 0);
         for candidate in 0..objects {
             if order == Order::Eager {
@@ -91,13 +101,13 @@ pub(super) fn swaps(
                     break;
                 }
                 since += 1;
-                best = (sum(matrix, medoids), 0, 0);
+                best = (sum(medoids), 0, 0);
             }
             let before = best.0;
             for place in (0..medoids.len()).filter(|_| !medoids.contains(&candidate)) {
                 let mut swapped = medoids.to_vec();
                 swapped[place] = candidate;
-                let sum = sum(matrix, &swapped);
+                let sum = sum(&swapped);
                 if sum < best.0 {
                     best = (sum, candidate, place);
                 }
@@ -121,13 +131,18 @@ pub(super) fn swaps(
 }
 
 /// Assigns, then takes the best medoid within each cluster, until none is better.
-pub(super) fn alternate(matrix: &ArrayView2<f64>, medoids: &mut [usize], max_iter: usize) -> Steps {
+pub(super) fn alternate<S: Number>(
+    matrix: &ArrayView2<f64>,
+    medoids: &mut [usize],
+    max_iter: usize,
+    read: impl Fn(f64) -> S,
+) -> Steps {
     let mut swaps = 0;
     for iteration in 1..=max_iter {
         let (labels, old) = (labels(matrix, medoids), medoids.to_vec());
         for (place, medoid) in medoids.iter_mut().enumerate() {
             let members = || (0..labels.len()).filter(|&object| labels[object] as usize == place);
-            let sum = |candidate| members().map(|object| matrix[[object, candidate]]).sum::<f64>();
+            let sum = |candidate| members().map(|object| read(matrix[[object, candidate]])).sum::<S>();
             let mut best = sum(*medoid);
             for candidate in members().filter(|candidate| !old.contains(candidate)) {
                 if sum(candidate) < best {

@@ -1,7 +1,7 @@
 //! What a clustering around medoids hands out.
 
 use super::assignment::Assignment;
-use super::grid::Grid;
+use super::integer::Units;
 use super::problem::Found;
 
 /// Medoids and what is known about them.
@@ -12,7 +12,8 @@ pub struct Fit {
     pub medoids: Vec<usize>,
     /// Cluster of each object: that of the nearest medoid, ties to the lowest cluster.
     pub labels: Vec<u32>,
-    /// Sum of the dissimilarities of all objects to their nearest medoids.
+    /// Sum of the dissimilarities of all objects to their nearest medoids; infinite where one of them is, or where it is
+    /// beyond 1.8e308.
     pub loss: f64,
     /// Iterations: passes over all candidates, or best swaps; of CLARA and CLARANS the sum over samples and searches.
     pub n_iter: usize,
@@ -21,7 +22,7 @@ pub struct Fit {
     /// Whether the method ended by itself, and not by `max_iter`.
     pub converged: bool,
     /// The average medoid silhouette, the mean of 1 - d1 / d2 of the nearest two medoids (1 where both are 0). `None` with
-    /// a single medoid, and where dissimilarities are negative.
+    /// a single medoid, and where dissimilarities are negative or infinite.
     pub silhouette: Option<f64>,
     /// Of [`Method::DynMsc`](super::Method::DynMsc): the numbers of medoids that were tried, with the silhouette of each.
     pub tried: Vec<(usize, f64)>,
@@ -45,10 +46,10 @@ pub struct Seconds {
 
 impl Fit {
     /// What a search found, with what its medoids mean for the objects.
-    pub(super) fn new(
+    pub(super) fn new<G: Units>(
         found: Found,
-        assignment: Assignment,
-        grid: Grid,
+        assignment: Assignment<G::Integer>,
+        grid: G,
         device: String,
         seconds: Seconds,
     ) -> Self {

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::columns::Columns;
 use super::entry::Entry;
+use super::integer::Integer;
 use super::objective::Objective;
 use crate::error::Result;
 
@@ -32,21 +33,21 @@ pub(super) struct State<T: Entry, O: Objective<T, R>, const R: usize> {
     /// Distances of each object to all medoids, object by object.
     distances: Vec<T>,
     /// Change of the sum where a medoid is removed, by place.
-    removal: Vec<i64>,
-    sum: i64,
+    removal: Vec<O::Integer>,
+    sum: O::Integer,
 }
 
 /// Room for one candidate's changes.
-pub(super) struct Scratch {
-    changes: Vec<i64>,
+pub(super) struct Scratch<I> {
+    changes: Vec<I>,
     hits: Vec<u32>,
 }
 
 /// A swap of the medoid at a place for a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Swap {
+pub(super) struct Swap<I> {
     /// What it changes the sum by; the least is the best.
-    pub change: i64,
+    pub change: I,
     pub candidate: usize,
     pub place: usize,
 }
@@ -84,10 +85,18 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
             })
             .collect();
         let limits = near.iter().map(|near| near.distances[R - 1]).collect();
-        let mut state =
-            Self { objective, medoids, is_medoid, near, limits, distances, removal: vec![0; count], sum: 0 };
+        let mut state = Self {
+            objective,
+            medoids,
+            is_medoid,
+            near,
+            limits,
+            distances,
+            removal: vec![O::Integer::ZERO; count],
+            sum: O::Integer::ZERO,
+        };
         for near in &state.near {
-            near.add_to(1, &mut state.sum, &mut state.removal, O::value, O::removal, O::AFFECTED);
+            near.add_to(true, &mut state.sum, &mut state.removal, O::value, O::removal, O::AFFECTED);
         }
         Ok(state)
     }
@@ -112,18 +121,23 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
     }
 
     /// The sum that is minimised.
-    pub fn sum(&self) -> i64 {
+    pub fn sum(&self) -> O::Integer {
         self.sum
     }
 
-    pub fn scratch(&self) -> Scratch {
-        Scratch { changes: vec![0; self.medoids.len()], hits: Vec::new() }
+    pub fn scratch(&self) -> Scratch<O::Integer> {
+        Scratch { changes: vec![O::Integer::ZERO; self.medoids.len()], hits: Vec::new() }
     }
 
     /// The best swap for a candidate, ties to the lowest place.
-    pub fn best_swap(&self, candidate: usize, column: &[T], scratch: &mut Scratch) -> Swap {
+    pub fn best_swap(
+        &self,
+        candidate: usize,
+        column: &[T],
+        scratch: &mut Scratch<O::Integer>,
+    ) -> Swap<O::Integer> {
         let all = self.collect(column, scratch);
-        let mut best = (i64::MAX, 0);
+        let mut best = (O::Integer::MAX, 0);
         for (place, &change) in scratch.changes.iter().enumerate() {
             if change < best.0 {
                 best = (change, place);
@@ -133,26 +147,25 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
     }
 
     /// What a given swap changes the sum by.
-    pub fn change(&self, place: usize, column: &[T], scratch: &mut Scratch) -> i64 {
+    pub fn change(&self, place: usize, column: &[T], scratch: &mut Scratch<O::Integer>) -> O::Integer {
         self.collect(column, scratch) + scratch.changes[place]
     }
 
     /// Adds up the corrections by place, and returns the change that all have in common.
-    fn collect(&self, column: &[T], scratch: &mut Scratch) -> i64 {
+    fn collect(&self, column: &[T], scratch: &mut Scratch<O::Integer>) -> O::Integer {
         scratch.changes.copy_from_slice(&self.removal);
         scratch.hits.clear();
         T::below(column, &self.limits, &mut scratch.hits);
-        let mut all = 0;
+        let mut all = O::Integer::ZERO;
         for &object in &scratch.hits {
             let near = &self.near[object as usize];
             let (change, corrections) =
                 self.objective.change(column[object as usize], &near.distances, &near.terms);
-            let weight = i64::from(near.weight);
-            all += weight * change;
+            all += change.times(near.weight);
             for (&place, correction) in near.places.iter().zip(corrections).take(O::AFFECTED) {
                 // With fewer medoids than terms take into account there is no such place.
                 if let Some(change) = scratch.changes.get_mut(place as usize) {
-                    *change += weight * correction;
+                    *change += correction.times(near.weight);
                 }
             }
         }
@@ -160,12 +173,12 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
     }
 
     /// What removing the medoid at a place changes the sum by.
-    pub fn removal(&self) -> &[i64] {
+    pub fn removal(&self) -> &[O::Integer] {
         &self.removal
     }
 
     /// Puts a candidate in the place of a medoid.
-    pub fn replace(&mut self, swap: Swap, column: &[T]) {
+    pub fn replace(&mut self, swap: Swap<O::Integer>, column: &[T]) {
         let Swap { candidate, place, .. } = swap;
         self.is_medoid[self.medoids[place]] = false;
         self.is_medoid[candidate] = true;
@@ -174,7 +187,7 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
         let near = self.near.par_chunks_mut(PART).zip(self.limits.par_chunks_mut(PART));
         let known = self.distances.par_chunks_mut(PART * count).zip(column.par_chunks(PART));
         let parts = near.zip(known).map(|((near, limits), (distances, column))| {
-            let (mut sum, mut removal) = (0, vec![0; count]);
+            let (mut sum, mut removal) = (O::Integer::ZERO, vec![O::Integer::ZERO; count]);
             let rows = distances.chunks_exact_mut(count).zip(column);
             for ((near, limit), (row, &d)) in near.iter_mut().zip(limits).zip(rows) {
                 row[place] = d;
@@ -182,18 +195,18 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
                     continue;
                 }
                 let before = near.distances;
-                near.add_to(-1, &mut sum, &mut removal, O::value, O::removal, O::AFFECTED);
+                near.add_to(false, &mut sum, &mut removal, O::value, O::removal, O::AFFECTED);
                 near.replace(place as u32, d, row);
                 if near.distances != before {
                     near.terms = objective.terms(&near.distances);
                     *limit = near.distances[R - 1];
                 }
-                near.add_to(1, &mut sum, &mut removal, O::value, O::removal, O::AFFECTED);
+                near.add_to(true, &mut sum, &mut removal, O::value, O::removal, O::AFFECTED);
             }
             (sum, removal)
         });
         let (sum, removal) = parts.reduce(
-            || (0, vec![0; count]),
+            || (O::Integer::ZERO, vec![O::Integer::ZERO; count]),
             |(sum, mut removal), (other, others)| {
                 removal.iter_mut().zip(others).for_each(|(removal, other)| *removal += other);
                 (sum + other, removal)
@@ -247,22 +260,22 @@ impl<T: Entry, Terms: Copy, const R: usize> Near<T, Terms, R> {
         }
     }
 
-    /// Adds the object's part of the sum and of the changes by removal, `sign` times.
+    /// Adds the object's part of the sum and of the changes by removal, or takes it away.
     #[inline(always)]
-    fn add_to(
+    fn add_to<I: Integer>(
         &self,
-        sign: i64,
-        sum: &mut i64,
-        removal: &mut [i64],
-        value: impl Fn(&Terms) -> i64,
-        changes: impl Fn(&Terms) -> [i64; 2],
+        adds: bool,
+        sum: &mut I,
+        removal: &mut [I],
+        value: impl Fn(&Terms) -> I,
+        changes: impl Fn(&Terms) -> [I; 2],
         affected: usize,
     ) {
-        let weight = sign * i64::from(self.weight);
-        *sum += weight * value(&self.terms);
+        let signed = |part: I| if adds { part.times(self.weight) } else { -part.times(self.weight) };
+        *sum += signed(value(&self.terms));
         for (&place, change) in self.places.iter().zip(changes(&self.terms)).take(affected) {
             if let Some(removal) = removal.get_mut(place as usize) {
-                *removal += weight * change;
+                *removal += signed(change);
             }
         }
     }

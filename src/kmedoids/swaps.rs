@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::columns::Columns;
 use super::entry::Entry;
+use super::integer::Integer;
 use super::objective::Objective;
 use super::results::SearchStats;
 use super::state::{Scratch, State, Swap};
@@ -39,11 +40,11 @@ pub(super) fn eager<T: Entry, O: Objective<T, R>, const R: usize>(
                 cancel.check()?;
                 let range = next..(next + together).min(count);
                 let column = |index: usize| &block[index * objects..][..objects];
-                let improving = |index: usize, scratch: &mut Scratch| {
+                let improving = |index: usize, scratch: &mut Scratch<O::Integer>| {
                     let candidate = first + index;
                     let swap = (!state.is_medoid(candidate))
                         .then(|| state.best_swap(candidate, column(index), scratch));
-                    swap.filter(|swap| swap.change < 0)
+                    swap.filter(|swap| swap.change < O::Integer::ZERO)
                 };
                 let found = if range.len() < SHARED {
                     let mut scratch = state.scratch();
@@ -75,11 +76,11 @@ pub(super) fn eager<T: Entry, O: Objective<T, R>, const R: usize>(
 }
 
 /// What `find` has first in a range, in order of the range; whatever is behind it is given up.
-fn first_of<S: Send>(
+fn first_of<S: Send, I: Integer>(
     range: std::ops::Range<usize>,
     scratch: impl Fn() -> S + Sync + Send,
-    find: impl Fn(usize, &mut S) -> Option<Swap> + Sync + Send,
-) -> Option<Swap> {
+    find: impl Fn(usize, &mut S) -> Option<Swap<I>> + Sync + Send,
+) -> Option<Swap<I>> {
     let piece = range.len().div_ceil(8 * rayon::current_num_threads()).max(2);
     let found = range
         .into_par_iter()
@@ -100,7 +101,7 @@ pub(super) fn steepest<T: Entry, O: Objective<T, R>, const R: usize>(
     let mut stats = SearchStats::default();
     while stats.iterations < max_iter {
         stats.iterations += 1;
-        let mut best: Option<Swap> = None;
+        let mut best: Option<Swap<O::Integer>> = None;
         columns.for_each_block(|first, block| {
             cancel.check()?;
             let candidates = block.par_chunks_exact(objects).enumerate();
@@ -115,7 +116,7 @@ pub(super) fn steepest<T: Entry, O: Objective<T, R>, const R: usize>(
             best = swaps.flatten().min().into_iter().chain(best).min();
             cancel.check()
         })?;
-        match best.filter(|swap| swap.change < 0) {
+        match best.filter(|swap| swap.change < O::Integer::ZERO) {
             Some(swap) => {
                 state.replace(swap, &columns.column(swap.candidate)?);
                 stats.swaps += 1;

@@ -15,10 +15,12 @@ use self::kernels::{
     exchange_kernel, gain_kernel,
 };
 use self::plan::Plan;
+use super::columns::Columns;
 use super::entry::Entry;
+use super::grid::Grid;
 use super::objective::Loss;
 use super::params::{Method, Params};
-use super::problem::{Found, Problem};
+use super::problem::Found;
 use super::results::SearchStats;
 use super::state::State;
 use crate::cancel::Cancel;
@@ -28,7 +30,7 @@ use crate::error::Result;
 /// Improves medoids on the device; `None` where it does not perform the method, the type or the size.
 pub(super) fn improve<T: Entry>(
     gpu: &Gpu,
-    problem: &Problem<T>,
+    (all, grid): (&Columns<T>, Grid),
     first: &[usize],
     params: &Params,
 ) -> Result<Option<Found>> {
@@ -36,15 +38,14 @@ pub(super) fn improve<T: Entry>(
         return Ok(None);
     }
     let is_eager = params.method == Method::FasterPam;
-    let Some(values) = problem.columns.whole().and_then(T::as_f32) else { return Ok(None) };
+    let Some(values) = all.whole().and_then(T::as_f32) else { return Ok(None) };
     let mut limits = gpu.limits();
     limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
-    let Some(plan) = Plan::new(problem.objects(), first.len(), gpu.is_software(), &limits) else {
+    let Some(plan) = Plan::new(all.objects(), first.len(), gpu.is_software(), &limits) else {
         return Ok(None);
     };
-    let state = State::new(Loss { grid: problem.grid }, &problem.columns, None, first.to_vec())?;
-    let mut search =
-        Search::new(gpu, plan, (values, problem.objects()), &state, problem.grid.unit(), is_eager)?;
+    let state = State::new(Loss { grid }, all, None, first.to_vec())?;
+    let mut search = Search::new(gpu, plan, (values, all.objects()), &state, grid.unit(), is_eager)?;
     let stats = if is_eager {
         search.eager(params.max_iter, &params.cancel)?
     } else {
@@ -80,7 +81,7 @@ impl Search {
         gpu: &Gpu,
         plan: Plan,
         (values, objects): (&[f32], usize),
-        state: &State<T, Loss, 2>,
+        state: &State<T, Loss<Grid>, 2>,
         unit: i32,
         is_eager: bool,
     ) -> Result<Self> {
