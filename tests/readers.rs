@@ -342,3 +342,29 @@ fn sift_is_read() {
     assert_eq!((all.iter().copied().fold(0.0, f64::max), all[[0, 8]]), (191.0, 13.0));
     assert_eq!(open(&path).columns(), 129);
 }
+
+/// What a comment holds never changes what is read; its lines keep their numbers.
+#[test]
+fn comments_are_lines_whatever_they_hold() {
+    let folder = Folder::new();
+    let rows = array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
+    let long = format!("# {}\n1,2\n3,4\n5,6\n", "\",a".repeat(10_000));
+    for (name, text) in [
+        ("x.txt", "1 2\n3 4\n# \"x\n5 6\n"),
+        ("x.csv", "# name,\"a\n1,2\n# other,\"b\"\n3,4\n5,6\n"),
+        ("x.csv", "#\"a,b\n1,2\n#\"\"\"\n3,4\n5,6\n# \"end"),
+        ("x.csv", "# \"note\nx,y\n1,2\n3,4\n5,6\n"),
+        ("x.csv", "\u{feff}# \"note, with; marks\nx,y\r\n1,2\r\n  #\"\r\n3,4\r\n5,6"),
+        ("x.csv", "\"x\n# \"\"y\",z\n1,2\n3,4\n# '\"\n5,6\n"),
+        ("x.csv", "\"#x\",#y\n1,2\n3,4\n5,6\n"),
+        ("x.tsv", "1\t2\n#\t\"\n3\t4\n5\t6\n"),
+        ("x.csv", &long),
+    ] {
+        let path = folder.file(name, text);
+        assert_eq!(values(&Table::open(&path).unwrap()), rows, "{text:?}");
+    }
+    let path = folder.file("weights.txt", "# \"weights\n1\n# it's \"\n2\n");
+    assert_eq!(read_vector_f64(path).unwrap(), [1.0, 2.0]);
+    let path = folder.file("x.csv", "# \"a\n1,2\n# \"b\n3,x\n");
+    assert!(Table::open(path).unwrap_err().to_string().contains("\"x\" in line 4"));
+}

@@ -174,7 +174,9 @@ fn damaged_text_is_refused_with_its_place() {
         ("a,b\n1,0x10\n", &["0x10"]),
         ("a;b\n1,5;2\n", &["1,5"]),
         ("1,two\n3,4\n", &["line 1", "header"]),
-        ("1,2\n\"3,4\n5,6\n", &["1 fields", "line 3"]),
+        ("1,2\n\"3,4\n5,6\n", &["a quote in line 2 that never closes"]),
+        ("1 2 # note\n3 4 # note\n", &["line 1"]),
+        ("1,2\n3,4 # note\n", &["\"4 # note\" in line 2"]),
         ("\n\n# only a note\n", &["0 rows"]),
         ("a,b\n1,\u{1b}[31m\n", &["line 2"]),
     ] {

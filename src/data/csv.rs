@@ -1,20 +1,18 @@
 //! Text: numbers between delimiters, one row per line.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::str::FromStr;
 
 use ::csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
 use super::ElementType;
+use super::lines::{BYTE_ORDER_MARK, Lines};
 use super::storage::{Storage, decode_error, excerpt, malformed, reserve};
 use super::table::{Layout, ReadOptions, Table};
 use crate::error::Result;
 
-/// The longest number is far shorter; a longer field means that the delimiter is wrong or the file is no text.
-const LONGEST_FIELD: usize = 4096;
-const MOST_FIELDS: usize = 1_000_000;
 /// The first line is looked at within this many bytes.
 const SNIFFED_BYTES: usize = 64 * 1024;
 
@@ -26,7 +24,6 @@ pub(super) fn read(path: &Path, file: File, extension: &str, options: &ReadOptio
         None if extension == "tsv" => b'\t',
         None => sniff(reader.fill_buf().map_err(|source| decode_error(path, "text", source))?),
     };
-    let limited = Limited { inner: reader, delimiter, field_bytes: 0, line_fields: 0, is_line_open: false };
     let records = ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
@@ -34,7 +31,7 @@ pub(super) fn read(path: &Path, file: File, extension: &str, options: &ReadOptio
         .flexible(true)
         // A carriage return before the line end is trimmed off with the blanks.
         .terminator(Terminator::Any(b'\n'))
-        .from_reader(limited);
+        .from_reader(Lines::new(reader, delimiter));
     let text = Text { path, records, delimiter, options };
     if options.single_precision {
         let Numbers { values, rows, columns } = text.numbers::<f32>()?;
@@ -48,6 +45,7 @@ pub(super) fn read(path: &Path, file: File, extension: &str, options: &ReadOptio
 /// The delimiter of the first line that is neither blank nor a comment. A semicolon goes before a comma, which may be a
 /// decimal sign next to it, and a comma before a space, which may be inside a name.
 fn sniff(start: &[u8]) -> u8 {
+    let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start);
     let mut lines = start.split(|&byte| byte == b'\n' || byte == b'\r').map(<[u8]>::trim_ascii);
     let first = lines.find(|line| !line.is_empty() && !line.starts_with(b"#")).unwrap_or_default();
     *b"\t;, ".iter().find(|delimiter| first.contains(delimiter)).unwrap_or(&b',')
@@ -84,7 +82,7 @@ impl<R: Read> Text<'_, R> {
             };
             let count = fields().count();
             let first = fields().next().unwrap_or_default();
-            if count <= 1 && first.is_empty() || first.starts_with(b"#") {
+            if count <= 1 && first.is_empty() {
                 continue;
             }
             let is_first = first_count.is_none();
@@ -129,7 +127,7 @@ impl<R: Read> Text<'_, R> {
 
     /// The last line of the record just read. (The record's own position lies before the blank lines that it follows.)
     fn line(&self) -> u64 {
-        // The position is behind the line end, which `Limited` adds to a last line that lacks it.
+        // The position is behind the line end, which `Lines` adds to a last line that lacks it.
         self.records.position().line().saturating_sub(1)
     }
 
@@ -154,42 +152,4 @@ impl<R: Read> Text<'_, R> {
 
 fn number<T: FromStr>(field: &[u8]) -> Option<T> {
     str::from_utf8(field).ok()?.parse().ok()
-}
-
-/// Stops a file whose fields or lines never end before they fill the memory, and ends the last line.
-struct Limited<R> {
-    inner: R,
-    delimiter: u8,
-    field_bytes: usize,
-    line_fields: usize,
-    is_line_open: bool,
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut count = self.inner.read(buffer)?;
-        if let (0, true, Some(byte)) = (count, self.is_line_open, buffer.first_mut()) {
-            *byte = b'\n';
-            count = 1;
-        }
-        for &byte in &buffer[..count] {
-            if byte == b'\n' || byte == b'\r' {
-                (self.field_bytes, self.line_fields) = (0, 0);
-            } else if byte == self.delimiter {
-                self.field_bytes = 0;
-                self.line_fields += 1;
-            } else {
-                self.field_bytes += 1;
-            }
-            if self.field_bytes > LONGEST_FIELD || self.line_fields > MOST_FIELDS {
-                let limits =
-                    format!("a field above {LONGEST_FIELD} bytes or a line above {MOST_FIELDS} fields");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, limits));
-            }
-        }
-        if let Some(last) = buffer[..count].last() {
-            self.is_line_open = *last != b'\n';
-        }
-        Ok(count)
-    }
 }

@@ -7,6 +7,7 @@ mod columns;
 mod csv;
 pub(crate) mod frame;
 mod idx;
+mod lines;
 pub(crate) mod memory;
 mod npy;
 mod npz;

@@ -13,7 +13,8 @@ impl Table {
     ///
     /// - `.npy`, versions 1.0 to 3.0, two dimensions, f2 f4 f8, signed and unsigned integers, b1 (as `u8`); any byte
     ///   order and axis order;
-    /// - `.csv`, `.tsv`, `.txt`: numbers as `f64`; lines that start with `#` are skipped;
+    /// - `.csv`, `.tsv`, `.txt`: numbers as `f64`; a line that starts with `#` is a comment whatever it holds, a `#` behind
+    ///   a number or between quotes is none, and a quote has to close;
     /// - `.fvecs`, `.bvecs`, `.ivecs`: each row preceded by its dimension;
     /// - IDX (`.idx`, `-ubyte`), also gzipped: the dimensions after the first are flattened.
     ///

@@ -1,11 +1,12 @@
-//! Small CSV files whose first line names their columns, in any order. Lines that begin with `#` are comments.
+//! Small CSV files whose first line names their columns, in any order. Comments are what `lines.rs` says.
 
 use std::fs::File;
 use std::path::Path;
 
 use ::csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::storage::{excerpt_of, file_error};
+use super::lines::Lines;
+use super::storage::{decode_error, excerpt_of, file_error};
 use crate::error::{Error, Result};
 
 /// The columns of a file: the last `optional` of them may be missing.
@@ -63,14 +64,17 @@ pub(crate) fn read_records<T>(
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
-        .comment(Some(b'#'))
         .trim(Trim::All)
-        .from_reader(file);
+        .from_reader(Lines::new(file, b','));
     let mut fields = StringRecord::new();
     let mut header: Option<(Vec<Option<usize>>, usize)> = None;
     let mut all = Vec::new();
     while reader.read_record(&mut fields).map_err(|error| unreadable(path, error))? {
-        let line = fields.position().map_or(0, ::csv::Position::line);
+        if fields.len() == 1 && fields[0].is_empty() {
+            continue;
+        }
+        // The position is behind the line end, which `Lines` adds to a last line that lacks it.
+        let line = reader.position().line().saturating_sub(1);
         match &header {
             None => header = Some((places(path, columns, &fields, line)?, fields.len())),
             Some((_, count)) if *count != fields.len() => {
@@ -114,7 +118,7 @@ fn malformed(path: &Path, expected: impl Into<String>, got: impl Into<String>) -
 fn unreadable(path: &Path, error: ::csv::Error) -> Error {
     let message = error.to_string();
     match error.into_kind() {
-        ::csv::ErrorKind::Io(source) => Error::File { path: path.into(), action: "reading", source },
+        ::csv::ErrorKind::Io(source) => decode_error(path, "lines of text", source),
         _ => malformed(path, "lines of text in UTF-8", excerpt_of(&message, 120)),
     }
 }

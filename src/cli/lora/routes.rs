@@ -113,6 +113,9 @@ mod tests {
             ("row,row,adapter\n", "\"row\" in line 1, column 2"),
             ("row,adapter\n0,1,2\n", "expected 2 fields, got 3 in line 2"),
             ("row,adapter\n0,1\n5,1\n", "0 to 4, got \"5\" in line 3, column row"),
+            ("row,adapter\n# \"a\n\n  # \"b\n5,1\n", "got \"5\" in line 5, column row"),
+            ("row,adapter\n0,1\n\"0,1\n1,1\n", "a quote in line 3 that never closes"),
+            ("row,adapter\n0,1 # note\n", "\"1 # note\" in line 2"),
             ("row,adapter\n-1,1\n", "\"-1\" in line 2, column row"),
             (
                 "row,adapter\n0,4\n",

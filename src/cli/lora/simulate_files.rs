@@ -78,7 +78,7 @@ mod tests {
         };
         let trace = Trace::new(vec![request(3, 0.1 + 0.2), request(0, 1e-300), request(1, 2e5)]).unwrap();
         assert_eq!(of_file(read_trace, trace.to_csv()).unwrap(), trace);
-        let text = "# by hand\nprompt_tokens, arrival_seconds,adapter,decode_steps\n5,2.5,1,0\n\n6,0,0,3\n";
+        let text = "# by \"hand\nprompt_tokens, arrival_seconds,adapter,decode_steps\n5,2.5,1,0\n\n# \"5,1\n  # \"\n6,0,0,3";
         let requests = of_file(read_trace, text).unwrap().requests().to_vec();
         assert_eq!((requests[0].prompt_tokens, requests[1].adapter, requests[1].id), (6, 1, 1));
     }

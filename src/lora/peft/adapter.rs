@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::config::{CONFIG_FILE, Config, Method};
 use super::folder::{folder, malformed};
+use super::patterns::Search;
 use super::selection::Selection;
 use super::tensors::TensorFile;
 use super::{lora, vera};
@@ -178,8 +179,9 @@ fn read(directory: &Path, inputs: &BTreeMap<&str, usize>) -> Result<PeftAdapter>
     if assembled.modules.is_empty() {
         return Err(malformed(&path, "the factors of at least 1 module", "no tensors"));
     }
+    let search = Search::new(&config.path);
     for module in &assembled.modules {
-        if config.selection.selects(&module.name, &config.path)? == Some(false) {
+        if config.selection.selects(&module.name, &search)? == Some(false) {
             let expected = format!("modules that {CONFIG_FILE} selects");
             return Err(malformed(&path, expected, module.input_tensor()));
         }
@@ -254,8 +256,9 @@ impl PeftAdapter {
                 ));
             }
         }
+        let search = Search::new(&self.config_path);
         for module in modules {
-            let is_selected = self.selection.selects(&module.name, &self.config_path)? == Some(true);
+            let is_selected = self.selection.selects(&module.name, &search)? == Some(true);
             if is_selected && !self.adapter.modules.contains_key(&module.name) {
                 let expected = format!("{PREFIX}{}, as {CONFIG_FILE} selects it", module.name);
                 return Err(malformed(&self.path, expected, "no tensors of it"));

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::folder::{malformed, read_text};
-use super::patterns::{InOrder, Patterns};
+use super::patterns::{InOrder, Patterns, Search};
 use super::refuse;
 use super::selection::Selection;
 use crate::error::Result;
@@ -95,9 +95,14 @@ impl Config {
     }
 
     /// Rank and alpha of `module`.
-    pub(super) fn rank_and_alpha(&self, scaling: &Scaling, module: &str) -> Result<(usize, f64)> {
-        let rank = scaling.ranks.first(module, &self.path)?.unwrap_or(self.rank);
-        let alpha = scaling.alphas.first(module, &self.path)?.unwrap_or(scaling.alpha);
+    pub(super) fn rank_and_alpha(
+        &self,
+        scaling: &Scaling,
+        module: &str,
+        search: &Search<'_>,
+    ) -> Result<(usize, f64)> {
+        let rank = scaling.ranks.first(module, search)?.unwrap_or(self.rank);
+        let alpha = scaling.alphas.first(module, search)?.unwrap_or(scaling.alpha);
         Ok((rank, alpha))
     }
 }

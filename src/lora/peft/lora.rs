@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::adapter::{Assembled, ModuleKind, PREFIX, PeftModule, TENSOR_FILE};
 use super::config::{CONFIG_FILE, Config, Scaling};
 use super::folder::malformed;
+use super::patterns::Search;
 use super::refuse;
 use super::tensors::{Tensor, Tensors};
 use crate::error::Result;
@@ -56,8 +57,9 @@ pub(super) fn assemble(config: &Config, scaling: &Scaling, tensors: &mut Tensors
         *(if is_a { &mut pair.a } else { &mut pair.b }) = Some(tensor);
     }
     let mut assembled = Assembled::default();
+    let search = Search::new(&config.path);
     for (name, pair) in pairs {
-        let (module, factors) = pair.factors(config, scaling, &name)?;
+        let (module, factors) = pair.factors(config, scaling, &name, &search)?;
         assembled.modules.push(module);
         assembled.adapter.modules.insert(name, factors);
     }
@@ -73,7 +75,13 @@ pub(super) fn assemble(config: &Config, scaling: &Scaling, tensors: &mut Tensors
 }
 
 impl Pair<'_> {
-    fn factors(self, config: &Config, scaling: &Scaling, name: &str) -> Result<(PeftModule, Factors)> {
+    fn factors(
+        self,
+        config: &Config,
+        scaling: &Scaling,
+        name: &str,
+        search: &Search<'_>,
+    ) -> Result<(PeftModule, Factors)> {
         let (a, b) = match (self.a, self.b) {
             (Some(a), Some(b)) => (a, b),
             (a, b) => {
@@ -87,7 +95,7 @@ impl Pair<'_> {
             }
         };
         let ([rank, inputs], [outputs, b_rank]) = (a.sizes()?, b.sizes()?);
-        let (expected_rank, alpha) = config.rank_and_alpha(scaling, name)?;
+        let (expected_rank, alpha) = config.rank_and_alpha(scaling, name, search)?;
         if rank != expected_rank {
             let expected = format!("{expected_rank} rows, the rank in {CONFIG_FILE}");
             return Err(a.wrong(expected, format!("{:?}", a.shape())));
@@ -108,7 +116,9 @@ impl Pair<'_> {
 
 /// A base weight belongs to a module that is adapted, and has its shape.
 fn check_base_weight(assembled: &Assembled, module: &str, tensor: &Tensor<'_>) -> Result<()> {
-    let Some(adapted) = assembled.modules.iter().find(|adapted| adapted.name == module) else {
+    // Modules are in the order of their names.
+    let found = assembled.modules.binary_search_by(|adapted| adapted.name.as_str().cmp(module));
+    let Some(adapted) = found.ok().map(|place| &assembled.modules[place]) else {
         return Err(tensor.wrong("base weights of adapted modules only", "a module without factors"));
     };
     let expected = match adapted.kind {

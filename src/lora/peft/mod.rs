@@ -11,6 +11,7 @@
 
 mod adapter;
 mod config;
+mod endings;
 mod folder;
 mod lora;
 mod patterns;

@@ -1,11 +1,12 @@
 //! Which modules an adapter says that it adapts.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
 use super::config::Fields;
-use super::patterns::Pattern;
+use super::endings::Endings;
+use super::patterns::{Compiler, Pattern, Search};
 use crate::error::Result;
 
 /// What `target_modules` stands for where it is no list and no expression.
@@ -23,14 +24,14 @@ pub(super) struct Selection {
 /// Names, or an expression for whole names.
 #[derive(Debug, Clone)]
 enum Names {
-    List(Vec<String>),
+    List(Endings, &'static str),
     Expression(Box<Pattern>, &'static str),
 }
 
 /// The layers of a model that are adapted.
 #[derive(Debug, Clone)]
 struct Layers {
-    numbers: Vec<i64>,
+    numbers: BTreeSet<i64>,
     /// What precedes the number of a layer.
     patterns: Vec<Pattern>,
 }
@@ -67,25 +68,25 @@ impl Selection {
         if patterns.is_empty() || patterns == [""] {
             patterns = vec![r"[^.]*".into()];
         }
-        let compile = |text: &String| {
-            Pattern::compiled(&format!(r"\A.*?\.{text}\.(\d+)\."), text, "layers_pattern", &fields.path)
-        };
-        let patterns = patterns.iter().map(compile).collect::<Result<_>>()?;
+        let mut compiler = Compiler::new("layers_pattern", &fields.path);
+        let mut compile = |text: &String| compiler.compiled(&format!(r"\A.*?\.{text}\.(\d+)\."), text);
+        let patterns = patterns.iter().map(&mut compile).collect::<Result<_>>()?;
+        let numbers = numbers.into_iter().collect();
         Ok(Self { targets, excluded, layers: Some(Layers { numbers, patterns }) })
     }
 
     /// Whether the adapter has weights for `module`; none where that cannot be told without the base model.
-    pub(super) fn selects(&self, module: &str, path: &Path) -> Result<Option<bool>> {
+    pub(super) fn selects(&self, module: &str, search: &Search<'_>) -> Result<Option<bool>> {
         if let Some(excluded) = &self.excluded
-            && excluded.contains(module, path)?
+            && excluded.contains(module, search)?
         {
             return Ok(Some(false));
         }
         let Some(targets) = &self.targets else { return Ok(None) };
-        let mut selected = targets.contains(module, path)?;
+        let mut selected = targets.contains(module, search)?;
         // PEFT looks at the layers of listed names only.
-        if let (true, Some(layers), Names::List(_)) = (selected, &self.layers, targets) {
-            selected = layers.contain(module, path)?;
+        if let (true, Some(layers), Names::List(..)) = (selected, &self.layers, targets) {
+            selected = layers.contain(module, search)?;
         }
         Ok(Some(selected))
     }
@@ -99,26 +100,30 @@ impl Names {
             None => None,
             Some(OneOrMany::One(text)) if text.eq_ignore_ascii_case(ALL_LINEAR) || text.is_empty() => None,
             Some(OneOrMany::One(text)) => {
-                Some(Self::Expression(Box::new(Pattern::full(&text, field, &fields.path)?), field))
+                Some(Self::Expression(Box::new(Compiler::new(field, &fields.path).full(&text)?), field))
             }
             Some(OneOrMany::Many(list)) if list.is_empty() => None,
-            Some(OneOrMany::Many(list)) => Some(Self::List(list)),
+            Some(OneOrMany::Many(list)) => {
+                Some(Self::List(Endings::new(list.into_iter().zip(0..), false), field))
+            }
         })
     }
 
-    fn contains(&self, module: &str, path: &Path) -> Result<bool> {
-        let ends = |name: &String| module.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.'));
+    fn contains(&self, module: &str, search: &Search<'_>) -> Result<bool> {
         match self {
-            Self::List(names) => Ok(names.iter().any(|name| module == name || ends(name))),
-            Self::Expression(pattern, field) => pattern.matches(module, field, path),
+            Self::List(names, field) => {
+                let found = names.first(module, |steps| search.spend(steps as u64, field))?;
+                Ok(found.is_some())
+            }
+            Self::Expression(pattern, field) => pattern.matches(module, field, search),
         }
     }
 }
 
 impl Layers {
-    fn contain(&self, module: &str, path: &Path) -> Result<bool> {
+    fn contain(&self, module: &str, search: &Search<'_>) -> Result<bool> {
         for pattern in &self.patterns {
-            if let Some(number) = pattern.number(module, "layers_pattern", path)? {
+            if let Some(number) = pattern.number(module, "layers_pattern", search)? {
                 return Ok(self.numbers.contains(&number));
             }
         }
