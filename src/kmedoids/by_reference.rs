@@ -9,6 +9,7 @@ use super::params::{Init, Method, Params};
 use super::problem::{Found, Problem};
 use super::reference::{self, Order};
 use super::results::{Fit, SearchStats, Seconds};
+use crate::cancel::Cancel;
 use crate::device::Backend;
 use crate::error::{Error, Result};
 use crate::random::Draws;
@@ -37,7 +38,7 @@ pub(super) fn cluster<T: Entry>(
         }
         _ => {
             let first = match &params.init {
-                Init::Build => reference::build(&matrix, params.n_clusters),
+                Init::Build => reference::build(&matrix, params.n_clusters, &params.cancel)?,
                 _ => problem.first(params, &mut draws)?,
             };
             improve(&matrix, first, params)?
@@ -73,16 +74,22 @@ fn wide<T: Entry>(problem: &Problem<T>) -> Result<Array2<f64>> {
 }
 
 fn improve(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, params: &Params) -> Result<Found> {
-    let most = params.max_iter;
+    let (most, cancel) = (params.max_iter, &params.cancel);
     let steps = match params.method {
-        Method::FasterPam => reference::swaps(matrix, &mut medoids, reference::loss, Order::Eager, most),
-        Method::FasterMsc => reference::swaps(matrix, &mut medoids, reference::ratios, Order::Eager, most),
-        Method::PamMedSil => reference::swaps(matrix, &mut medoids, reference::ratios, Order::Steepest, most),
-        Method::Alternating => reference::alternate(matrix, &mut medoids, most),
-        Method::DynMsc { fewest } => return Ok(fewer(matrix, medoids, fewest, most)),
-        _ => reference::swaps(matrix, &mut medoids, reference::loss, Order::Steepest, most),
+        Method::FasterPam => {
+            reference::swaps(matrix, &mut medoids, reference::loss, Order::Eager, most, cancel)
+        }
+        Method::FasterMsc => {
+            reference::swaps(matrix, &mut medoids, reference::ratios, Order::Eager, most, cancel)
+        }
+        Method::PamMedSil => {
+            reference::swaps(matrix, &mut medoids, reference::ratios, Order::Steepest, most, cancel)
+        }
+        Method::Alternating => reference::alternate(matrix, &mut medoids, most, cancel),
+        Method::DynMsc { fewest } => return fewer(matrix, medoids, fewest, most, cancel),
+        _ => reference::swaps(matrix, &mut medoids, reference::loss, Order::Steepest, most, cancel),
     };
-    Ok(Found::new(medoids, stats(steps)))
+    Ok(Found::new(medoids, stats(steps?)))
 }
 
 fn stats((iterations, swaps, converged): reference::Steps) -> SearchStats {
@@ -90,12 +97,18 @@ fn stats((iterations, swaps, converged): reference::Steps) -> SearchStats {
 }
 
 /// From many medoids to few, the best silhouette wins, the fewest medoids among equals.
-fn fewer(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, fewest: usize, most: usize) -> Found {
+fn fewer(
+    matrix: &ArrayView2<f64>,
+    mut medoids: Vec<usize>,
+    fewest: usize,
+    most: usize,
+    cancel: &Cancel,
+) -> Result<Found> {
     let mut best = (f64::INFINITY, Vec::new());
     let mut found =
         Found { stats: SearchStats { converged: true, ..SearchStats::default() }, ..Found::default() };
     loop {
-        let steps = reference::swaps(matrix, &mut medoids, reference::ratios, Order::Eager, most);
+        let steps = reference::swaps(matrix, &mut medoids, reference::ratios, Order::Eager, most, cancel)?;
         found.stats = found.stats.then(stats(steps));
         let sum = reference::ratios(matrix, &medoids);
         found.tried.push((medoids.len(), reference::silhouette(matrix, &medoids)));
@@ -105,6 +118,7 @@ fn fewer(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, fewest: usize, most:
         if medoids.len() == fewest {
             break;
         }
+        cancel.check()?;
         let without = |place: usize| {
             let others = medoids.iter().enumerate().filter(|(at, _)| *at != place);
             reference::ratios(matrix, &others.map(|(_, &medoid)| medoid).collect::<Vec<_>>())
@@ -113,5 +127,5 @@ fn fewer(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, fewest: usize, most:
         medoids.remove(missed_least.unwrap_or_default());
     }
     found.medoids = best.1;
-    found
+    Ok(found)
 }

@@ -12,6 +12,7 @@ use super::problem::Found;
 use super::random::distinct;
 use super::state::State;
 use super::swaps::eager;
+use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::random::Draws;
 
@@ -23,17 +24,18 @@ pub(super) fn search<T: Entry>(
     draws: &mut Draws,
 ) -> Result<Found> {
     let size = batch.len();
-    let weights = weights(&values, size);
+    let cancel = &params.cancel;
+    let weights = weights(&values, size, cancel)?;
     let largest = values.par_iter().map(|d| d.wide().abs()).reduce(|| 0.0, f64::max);
     let grid = Grid::new(largest, weights.iter().map(|&weight| u64::from(weight)).sum());
-    let columns = Columns::held(values.into(), size);
+    let columns = Columns::held(values.into(), size, cancel);
     let medoids = match &params.init {
         Init::Given(medoids) => medoids.clone(),
         Init::Random => distinct(columns.candidates(), params.n_clusters, draws),
         // The others choose among the objects that they measure.
         init if params.n_clusters <= size => {
             let values = columns.part(batch, &(0..size).collect::<Vec<_>>())?;
-            let sample = Columns::held(values.into(), size);
+            let sample = Columns::held(values.into(), size, cancel);
             let chosen = super::init::choose(&sample, grid, (init, params.n_clusters), params, draws)?;
             chosen.into_iter().map(|at| batch[at]).collect()
         }
@@ -45,7 +47,7 @@ pub(super) fn search<T: Entry>(
 }
 
 /// How many candidates each object of the sample is the nearest to, ties to the first.
-fn weights<T: Entry>(values: &[T], size: usize) -> Vec<u32> {
+fn weights<T: Entry>(values: &[T], size: usize, cancel: &Cancel) -> Result<Vec<u32>> {
     let nearest = |column: &[T]| {
         let mut best = (T::INFINITY, 0);
         for (at, &d) in column.iter().enumerate() {
@@ -56,12 +58,13 @@ fn weights<T: Entry>(values: &[T], size: usize) -> Vec<u32> {
         best.1
     };
     let count = |mut counts: Vec<u32>, column: &[T]| {
+        cancel.check()?;
         counts[nearest(column)] += 1;
-        counts
+        Ok(counts)
     };
     let add = |mut counts: Vec<u32>, others: Vec<u32>| {
         counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
-        counts
+        Ok(counts)
     };
-    values.par_chunks_exact(size).fold(|| vec![0; size], count).reduce(|| vec![0; size], add)
+    values.par_chunks_exact(size).try_fold(|| vec![0; size], count).try_reduce(|| vec![0; size], add)
 }

@@ -39,11 +39,11 @@ fn fit_matrix<T: Entry>(device: &Device, matrix: &ArrayView2<T>, params: &Params
     let values = match (matrix.as_slice_memory_order(), matrix.is_standard_layout()) {
         (Some(values), is_by_rows) if checked.is_symmetric || !is_by_rows => values,
         _ => {
-            turned = transposed(matrix);
+            turned = transposed(matrix, &params.cancel)?;
             turned.as_slice().unwrap_or_default()
         }
     };
-    let columns = Columns::held(values.into(), matrix.nrows());
+    let columns = Columns::held(values.into(), matrix.nrows(), &params.cancel);
     let seconds = Seconds { matrix: begin.elapsed().as_secs_f64(), ..Seconds::default() };
     cluster(device, columns, checked, params, seconds, None)
 }

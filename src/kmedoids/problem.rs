@@ -50,7 +50,7 @@ impl<T: Entry> Problem<'_, T> {
 
     /// What medoids mean for the objects.
     pub fn assign(&self, medoids: &[usize]) -> Result<Assignment> {
-        Ok(assign(&self.columns.of(medoids)?, self.objects(), self.grid))
+        assign(&self.columns.of(medoids)?, self.objects(), self.grid, self.columns.cancel())
     }
 
     /// Improves medoids on the processor.
@@ -161,7 +161,8 @@ impl<T: Entry> Problem<'_, T> {
     /// The problem of some of the objects alone.
     pub fn sample(&self, objects: &[usize]) -> Result<Problem<'static, T>> {
         let values = self.columns.part(objects, objects)?;
-        Ok(Problem { columns: Columns::held(values.into(), objects.len()), grid: self.grid })
+        let columns = Columns::held(values.into(), objects.len(), self.columns.cancel());
+        Ok(Problem { columns, grid: self.grid })
     }
 
     /// PAM on samples; the medoids with the smallest loss over all objects win.

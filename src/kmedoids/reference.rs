@@ -2,6 +2,9 @@
 
 use ndarray::ArrayView2;
 
+use crate::cancel::Cancel;
+use crate::error::Result;
+
 /// A sum over objects to minimise, of a matrix and medoids.
 pub(super) type Sum = fn(&ArrayView2<f64>, &[usize]) -> f64;
 
@@ -56,11 +59,12 @@ fn nearest_two(matrix: &ArrayView2<f64>, medoids: &[usize], object: usize) -> (f
 }
 
 /// BUILD: always the object with which the loss is smallest, ties to the lowest index.
-pub(super) fn build(matrix: &ArrayView2<f64>, count: usize) -> Vec<usize> {
+pub(super) fn build(matrix: &ArrayView2<f64>, count: usize, cancel: &Cancel) -> Result<Vec<usize>> {
     let mut medoids: Vec<usize> = Vec::new();
     while medoids.len() < count {
         let mut best = (f64::INFINITY, 0);
         for candidate in (0..matrix.nrows()).filter(|candidate| !medoids.contains(candidate)) {
+            cancel.check()?;
             let with: Vec<usize> = medoids.iter().copied().chain([candidate]).collect();
             let loss = loss(matrix, &with);
             if loss < best.0 {
@@ -69,7 +73,7 @@ pub(super) fn build(matrix: &ArrayView2<f64>, count: usize) -> Vec<usize> {
         }
         medoids.push(best.1);
     }
-    medoids
+    Ok(medoids)
 }
 
 /// Swaps medoids while that makes the sum smaller, at most `max_iter` passes (or best swaps).
@@ -79,7 +83,8 @@ pub(super) fn swaps(
     sum: Sum,
     order: Order,
     max_iter: usize,
-) -> Steps {
+    cancel: &Cancel,
+) -> Result<Steps> {
     let objects = matrix.nrows();
     let (mut swaps, mut since) = (0, 0);
     for iteration in 1..=max_iter {
@@ -95,6 +100,7 @@ pub(super) fn swaps(
             }
             let before = best.0;
             for place in (0..medoids.len()).filter(|_| !medoids.contains(&candidate)) {
+                cancel.check()?;
                 let mut swapped = medoids.to_vec();
                 swapped[place] = candidate;
                 let sum = sum(matrix, &swapped);
@@ -108,8 +114,8 @@ pub(super) fn swaps(
             }
         }
         match order {
-            Order::Eager if since == objects => return (iteration, swaps, true),
-            Order::Steepest if best.0 == current => return (iteration, swaps, true),
+            Order::Eager if since == objects => return Ok((iteration, swaps, true)),
+            Order::Steepest if best.0 == current => return Ok((iteration, swaps, true)),
             Order::Steepest => {
                 medoids[best.2] = best.1;
                 swaps += 1;
@@ -117,11 +123,16 @@ pub(super) fn swaps(
             Order::Eager => {}
         }
     }
-    (max_iter, swaps, false)
+    Ok((max_iter, swaps, false))
 }
 
 /// Assigns, then takes the best medoid within each cluster, until none is better.
-pub(super) fn alternate(matrix: &ArrayView2<f64>, medoids: &mut [usize], max_iter: usize) -> Steps {
+pub(super) fn alternate(
+    matrix: &ArrayView2<f64>,
+    medoids: &mut [usize],
+    max_iter: usize,
+    cancel: &Cancel,
+) -> Result<Steps> {
     let mut swaps = 0;
     for iteration in 1..=max_iter {
         let (labels, old) = (labels(matrix, medoids), medoids.to_vec());
@@ -130,6 +141,7 @@ pub(super) fn alternate(matrix: &ArrayView2<f64>, medoids: &mut [usize], max_ite
             let sum = |candidate| members().map(|object| matrix[[object, candidate]]).sum::<f64>();
             let mut best = sum(*medoid);
             for candidate in members().filter(|candidate| !old.contains(candidate)) {
+                cancel.check()?;
                 if sum(candidate) < best {
                     (best, *medoid) = (sum(candidate), candidate);
                 }
@@ -137,9 +149,9 @@ pub(super) fn alternate(matrix: &ArrayView2<f64>, medoids: &mut [usize], max_ite
         }
         let changed = medoids.iter().zip(&old).filter(|(new, old)| new != old).count();
         if changed == 0 {
-            return (iteration, swaps, true);
+            return Ok((iteration, swaps, true));
         }
         swaps += changed;
     }
-    (max_iter, swaps, false)
+    Ok((max_iter, swaps, false))
 }

@@ -15,6 +15,7 @@ use self::kernels::{
     exchange_kernel, gain_kernel,
 };
 use self::plan::Plan;
+use super::columns::Columns;
 use super::entry::Entry;
 use super::objective::Loss;
 use super::params::{Method, Params};
@@ -43,8 +44,7 @@ pub(super) fn improve<T: Entry>(
         return Ok(None);
     };
     let state = State::new(Loss { grid: problem.grid }, &problem.columns, None, first.to_vec())?;
-    let mut search =
-        Search::new(gpu, plan, (values, problem.objects()), &state, problem.grid.unit(), is_eager)?;
+    let mut search = Search::new(gpu, plan, &problem.columns, values, &state, problem.grid.unit(), is_eager)?;
     let stats = if is_eager {
         search.eager(params.max_iter, &params.cancel)?
     } else {
@@ -79,16 +79,17 @@ impl Search {
     fn new<T: Entry>(
         gpu: &Gpu,
         plan: Plan,
-        (values, objects): (&[f32], usize),
+        columns: &Columns<T>,
+        values: &[f32],
         state: &State<T, Loss, 2>,
         unit: i32,
         is_eager: bool,
     ) -> Result<Self> {
-        let places = state.medoids().len();
-
-        let windows = plan.windows(objects);
-        let windows =
-            windows.map(|(first, end)| gpu.filled("columns", &values[first * objects..end * objects]));
+        let (objects, places) = (columns.objects(), state.medoids().len());
+        let windows = plan.windows(objects).map(|(first, end)| {
+            columns.cancel().check()?;
+            gpu.filled("columns", &values[first * objects..end * objects])
+        });
         let windows = windows.collect::<Result<_>>()?;
         // A zero has one sign, as the kernels' own copies have.
         let bits = |d: T| (d.wide() as f32 + 0.0).to_bits();
