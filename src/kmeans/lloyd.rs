@@ -11,6 +11,7 @@ use super::finish;
 use super::params::{Control, Params, Progress};
 use super::problem::{Problem, SUM_BLOCK, Sums};
 use super::relocate;
+use crate::device::CpuPool;
 use crate::error::Result;
 use crate::simd::widest;
 use crate::tile::operands::columns::Columns;
@@ -41,7 +42,7 @@ impl Pass {
 }
 
 /// A device that labels rows and sums them by label.
-pub(crate) trait Passes {
+pub(crate) trait Passes: Send {
     /// Forgets all labels.
     fn reset(&mut self) -> Result<()>;
     /// Labels every row with its nearest centroid and brings the sums up to date.
@@ -133,66 +134,78 @@ pub(crate) struct Run {
     pub stopped: bool,
 }
 
-/// Runs Lloyd's iterations from a state to the end. `after` is called after each iteration.
+/// Runs Lloyd's iterations from a state to the end, on the threads of `pool`. `after` is called after each iteration. It and
+/// the callback run on the calling thread: where that is none of the pool's, whoever waits in them keeps no worker from others.
 pub(crate) fn run(
     problem: &Problem,
     params: &Params,
+    pool: &CpuPool,
     passes: &mut dyn Passes,
     mut state: State,
     mut after: impl FnMut(&State) -> Result<()>,
 ) -> Result<Run> {
-    passes.reset()?;
-    if let (Some(before), None) = (&state.before, state.ended) {
-        // A resumed run: the labels it had are those of the centroids before.
-        passes.assign(&Columns::new(before, problem.columns))?;
-    }
     let resumed_at_end = state.ended.is_some();
-    let tolerance = params.tol * problem.mean_variance;
+    pool.install(|| {
+        passes.reset()?;
+        if let (Some(before), None) = (&state.before, state.ended) {
+            // A resumed run: the labels it had are those of the centroids before.
+            passes.assign(&Columns::new(before, problem.columns))?;
+        }
+        Ok(())
+    })?;
     let mut stopped = false;
     while state.ended.is_none() && !stopped {
         params.cancel.check()?;
-        let first = state.before.is_none();
-        let pass = passes.assign(&Columns::new(&state.centroids, problem.columns))?;
-        let update = update(problem, params, passes, &state.centroids)?;
-        let scale = problem.frame.scale;
-        let scaled = match update.inertia {
-            Some(scaled) => scaled,
-            None => spread(problem, passes.sums(), &state.centroids).max(0.0),
-        };
-        let iteration = Iteration {
-            inertia: problem.inertia(scaled),
-            changed: pass.changed,
-            screened: pass.screened as f64 / problem.rows as f64,
-            rechecked: pass.rechecked as f64 / problem.rows as f64,
-            shift: update.shift / scale / scale,
-            products: pass.products,
-        };
-        state.history.push(iteration);
-        state.before = Some(std::mem::replace(&mut state.centroids, Arc::new(update.centroids)));
-        let strict = !first && pass.changed == 0;
-        state.settled = state.before.as_ref() == Some(&state.centroids);
-        if strict || update.shift <= tolerance {
-            state.ended = Some(true);
-        } else if state.history.len() >= params.max_iter {
-            state.ended = Some(false);
-        }
+        pool.install(|| iterate(problem, params, passes, &mut state))?;
         stopped = stops(params, &state);
         // What is saved has not ended by a stop: a later fit goes on from it.
         after(&state)?;
     }
-    if let (Some(before), true) = (&state.before, params.centroid_type.is_some()) {
-        if resumed_at_end {
-            passes.assign(&Columns::new(before, problem.columns))?;
+    pool.install(|| {
+        if let (Some(before), true) = (&state.before, params.centroid_type.is_some()) {
+            if resumed_at_end {
+                passes.assign(&Columns::new(before, problem.columns))?;
+            }
+            let finished = finish::centroids(problem, params, passes.labels()?, before, &state.centroids)?;
+            state.settled &= finished == *state.centroids;
+            state.centroids = Arc::new(finished);
         }
-        let finished = finish::centroids(problem, params, passes.labels()?, before, &state.centroids)?;
-        state.settled &= finished == *state.centroids;
-        state.centroids = Arc::new(finished);
+        if !state.settled || resumed_at_end {
+            // Labels belong to the returned centroids.
+            passes.assign(&Columns::new(&state.centroids, problem.columns))?;
+        }
+        end(problem, params, passes, state, stopped)
+    })
+}
+
+/// One iteration: labels, then new centroids, and whether the run ends with them.
+fn iterate(problem: &Problem, params: &Params, passes: &mut dyn Passes, state: &mut State) -> Result<()> {
+    let first = state.before.is_none();
+    let pass = passes.assign(&Columns::new(&state.centroids, problem.columns))?;
+    let update = update(problem, params, passes, &state.centroids)?;
+    let scale = problem.frame.scale;
+    let scaled = match update.inertia {
+        Some(scaled) => scaled,
+        None => spread(problem, passes.sums(), &state.centroids).max(0.0),
+    };
+    let iteration = Iteration {
+        inertia: problem.inertia(scaled),
+        changed: pass.changed,
+        screened: pass.screened as f64 / problem.rows as f64,
+        rechecked: pass.rechecked as f64 / problem.rows as f64,
+        shift: update.shift / scale / scale,
+        products: pass.products,
+    };
+    state.history.push(iteration);
+    state.before = Some(std::mem::replace(&mut state.centroids, Arc::new(update.centroids)));
+    let strict = !first && pass.changed == 0;
+    state.settled = state.before.as_ref() == Some(&state.centroids);
+    if strict || update.shift <= params.tol * problem.mean_variance {
+        state.ended = Some(true);
+    } else if state.history.len() >= params.max_iter {
+        state.ended = Some(false);
     }
-    if !state.settled || resumed_at_end {
-        // Labels belong to the returned centroids.
-        passes.assign(&Columns::new(&state.centroids, problem.columns))?;
-    }
-    end(problem, params, passes, state, stopped)
+    Ok(())
 }
 
 /// Whether the callback ends the fit after the last iteration.

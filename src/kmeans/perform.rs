@@ -16,7 +16,7 @@ use super::params::{Init, Params};
 use super::problem::{Problem, in_frame};
 use super::results::{Fit, Seconds};
 use crate::data::Points;
-use crate::device::{Backend, Device, Prediction};
+use crate::device::{Backend, CpuPool, Device, Prediction};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
@@ -119,27 +119,41 @@ impl<'a> Data<'a> {
         let flops = 2.0 * rows * columns * params.n_clusters as f64 * iterations;
         let backend = self.device.resolve(&Prediction { flops, upload_bytes: 4.0 * rows * columns });
         let mut seconds = Seconds { upload: self.prepare_seconds, ..Seconds::default() };
-        let (best, ran_on) = self.device.host_pool().install(|| match &backend {
+        let pool = self.device.host_pool();
+        let mut perform = || match &backend {
             Backend::Reference => {
                 let define = by_reference::runs(problem, params)?;
-                let best = best_run(problem, params, &mut seconds, &mut Memory::default(), None, define)?;
+                let mut memory = Memory::default();
+                let best = best_run(problem, params, &pool, &mut seconds, &mut memory, None, define)?;
                 Ok((best, backend.name()))
             }
-            Backend::Cpu(_) => Ok((self.fit_cpu(params, &mut seconds)?, backend.name())),
+            Backend::Cpu(_) => Ok((self.fit_cpu(params, &pool, &mut seconds)?, backend.name())),
             #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => self.fit_gpu(gpu, params, &mut seconds),
-        })?;
-        Ok(self.device.host_pool().install(|| result(problem, params, best, ran_on, seconds)))
+            Backend::Gpu(gpu) => self.fit_gpu(gpu, params, &pool, &mut seconds),
+        };
+        // A callback may wait for threads that use this pool too. So it runs on the calling thread, and only what lies
+        // between two calls of it takes a worker. Without one the whole fit moves to the pool, once.
+        let (best, ran_on) = match &params.callback {
+            Some(_) => perform(),
+            None => pool.install(&mut perform),
+        }?;
+        Ok(pool.install(|| result(problem, params, best, ran_on, seconds)))
     }
 
-    fn fit_cpu(&self, params: &Params, seconds: &mut Seconds) -> Result<Run> {
-        let mut cpu = Cpu::new(&self.problem, params);
-        fit_passes(&self.problem, params, &mut cpu, seconds, &mut Memory::default())
+    fn fit_cpu(&self, params: &Params, pool: &CpuPool, seconds: &mut Seconds) -> Result<Run> {
+        let mut cpu = pool.install(|| Cpu::new(&self.problem, params));
+        fit_passes(&self.problem, params, pool, &mut cpu, seconds, &mut Memory::default())
     }
 
     /// Runs on a GPU. An attempt that fails for want of the device or its memory goes on from its last iteration.
     #[cfg(feature = "gpu")]
-    fn fit_gpu(&self, gpu: &Gpu, params: &Params, seconds: &mut Seconds) -> Result<(Run, String)> {
+    fn fit_gpu(
+        &self,
+        gpu: &Gpu,
+        params: &Params,
+        pool: &CpuPool,
+        seconds: &mut Seconds,
+    ) -> Result<(Run, String)> {
         let mut memory = Memory::default();
         let mut gpu_seconds = *seconds;
         let attempt = |gpu: &Gpu, failures| {
@@ -147,12 +161,13 @@ impl<'a> Data<'a> {
                 *self.resident.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
             }
             let begin = Instant::now();
-            let mut passes = GpuPasses::new(gpu, &self.problem, params, &self.resident)?;
+            let mut passes = pool.install(|| GpuPasses::new(gpu, &self.problem, params, &self.resident))?;
             gpu_seconds.upload += begin.elapsed().as_secs_f64();
-            fit_passes(&self.problem, params, &mut passes, &mut gpu_seconds, &mut memory)
+            fit_passes(&self.problem, params, pool, &mut passes, &mut gpu_seconds, &mut memory)
         };
         let mut cpu_seconds = Seconds::default();
-        let outcome = self.device.on_gpu_or_cpu(gpu, attempt, || self.fit_cpu(params, &mut cpu_seconds));
+        let outcome =
+            self.device.on_gpu_or_cpu(gpu, attempt, || self.fit_cpu(params, pool, &mut cpu_seconds));
         *seconds = gpu_seconds;
         seconds.init += cpu_seconds.init;
         seconds.iterate += cpu_seconds.iterate;
@@ -165,6 +180,7 @@ impl<'a> Data<'a> {
 fn fit_passes(
     problem: &Problem,
     params: &Params,
+    pool: &CpuPool,
     passes: &mut dyn Passes,
     seconds: &mut Seconds,
     memory: &mut Memory,
@@ -175,11 +191,11 @@ fn fit_passes(
     }
     // A finished run only needs its labels again.
     let finished = match memory.best.clone() {
-        Some(state) => Some(lloyd::run(problem, params, passes, state, |_| Ok(()))?),
+        Some(state) => Some(lloyd::run(problem, params, pool, passes, state, |_| Ok(()))?),
         None => None,
     };
-    best_run(problem, params, seconds, memory, finished, |state, memory| {
-        lloyd::run(problem, params, passes, state, |state| {
+    best_run(problem, params, pool, seconds, memory, finished, |state, memory| {
+        lloyd::run(problem, params, pool, passes, state, |state| {
             match &mut memory.state {
                 Some(kept) => kept.copy_from(state),
                 None => memory.state = Some(state.clone()),
@@ -193,6 +209,7 @@ fn fit_passes(
 fn best_run(
     problem: &Problem,
     params: &Params,
+    pool: &CpuPool,
     seconds: &mut Seconds,
     memory: &mut Memory,
     mut best: Option<Run>,
@@ -204,7 +221,7 @@ fn best_run(
         let begin = Instant::now();
         let state = match resumed.take() {
             Some(state) => state,
-            None => State::new(run, first_of_run(problem, params, run)?),
+            None => State::new(run, pool.install(|| first_of_run(problem, params, run))?),
         };
         seconds.init += begin.elapsed().as_secs_f64();
         let begin = Instant::now();

@@ -26,7 +26,7 @@ pub(super) fn improve<T: Entry, G: Units>(
     while stats.iterations < max_iter && !stats.converged {
         stats.iterations += 1;
         let chosen = columns.of(medoids)?;
-        let labels = assign(&chosen, objects, grid).labels;
+        let labels = assign(&chosen, objects, grid, cancel)?.labels;
         let mut members = vec![Vec::new(); medoids.len()];
         labels.iter().enumerate().for_each(|(object, &label)| members[label as usize].push(object as u32));
         let sum_of = |column: &[T], place: usize| {
@@ -37,14 +37,18 @@ pub(super) fn improve<T: Entry, G: Units>(
         };
         let mut sums = Vec::with_capacity(objects);
         columns.for_each_block(|first, block| {
-            cancel.check()?;
             let block = block.par_chunks_exact(objects).enumerate();
-            sums.par_extend(block.map(|(index, column)| sum_of(column, labels[first + index] as usize)));
+            let of_block = block.map(|(index, column)| {
+                cancel.check()?;
+                Ok(sum_of(column, labels[first + index] as usize))
+            });
+            sums.extend(of_block.collect::<Result<Vec<_>>>()?);
             Ok(())
         })?;
         let old: Vec<usize> = medoids.to_vec();
         let mut swaps = 0;
         for (place, column) in chosen.chunks_exact(objects).enumerate() {
+            cancel.check()?;
             let others = members[place].iter().map(|&object| object as usize);
             let best =
                 others.filter(|object| !old.contains(object)).map(|object| (sums[object], object)).min();

@@ -6,6 +6,8 @@ use super::entry::Entry;
 use super::grid::Grid;
 use super::integer::{Integer, Units};
 use super::objective::Silhouette;
+use crate::cancel::Cancel;
+use crate::error::Result;
 
 /// Labels and sums for given medoids.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,11 +23,17 @@ pub(super) struct Assignment<I> {
 const PART: usize = 4096;
 
 /// Assigns every object; `columns` are those of the medoids, one after the other.
-pub(super) fn assign<T: Entry, G: Units>(columns: &[T], objects: usize, grid: G) -> Assignment<G::Integer> {
+pub(super) fn assign<T: Entry, G: Units>(
+    columns: &[T],
+    objects: usize,
+    grid: G,
+    cancel: &Cancel,
+) -> Result<Assignment<G::Integer>> {
     let count = columns.len() / objects;
     let silhouettes = Silhouette::<Grid>::of(objects);
     let mut labels = vec![0_u32; objects];
     let parts = labels.par_chunks_mut(PART).enumerate().map(|(part, labels)| {
+        cancel.check()?;
         let start = part * PART;
         let mut nearest = vec![T::INFINITY; labels.len()];
         let mut second = vec![T::INFINITY; labels.len()];
@@ -43,9 +51,9 @@ pub(super) fn assign<T: Entry, G: Units>(columns: &[T], objects: usize, grid: G)
         let loss: G::Integer = nearest.iter().map(|d| grid.integer(d.wide())).sum();
         let ratios =
             nearest.iter().zip(&second).map(|(&nearest, &second)| silhouettes.ratio(nearest, second));
-        (loss, ratios.sum::<i64>())
+        Ok((loss, ratios.sum::<i64>()))
     });
-    let (loss, sum) = parts.reduce(|| (G::Integer::ZERO, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    let (loss, sum) = parts.try_reduce(|| (G::Integer::ZERO, 0), |a, b| Ok((a.0 + b.0, a.1 + b.1)))?;
     let silhouette = (count > 1).then(|| silhouettes.mean(sum, objects));
-    Assignment { labels, loss, silhouette }
+    Ok(Assignment { labels, loss, silhouette })
 }

@@ -10,6 +10,7 @@ use super::params::{Init, Method, Params};
 use super::problem::{Found, Problem};
 use super::reference::{self, Number, Order};
 use super::results::{Fit, SearchStats, Seconds};
+use crate::cancel::Cancel;
 use crate::device::Backend;
 use crate::error::{Error, Result};
 use crate::random::Draws;
@@ -74,7 +75,7 @@ impl<S: Number, L: Fn(f64) -> S + Copy, R: Fn(f64) -> S + Copy> Numbers<L, R> {
             Method::Clara { samples, size } => {
                 let pam = Params { method: Method::Pam, ..params.clone() };
                 problem.clara((samples, size), params, &mut draws, |sample, first, _| {
-                    Ok(self.improve(&wide(sample)?.view(), first, &pam))
+                    self.improve(&wide(sample)?.view(), first, &pam)
                 })
             }
             Method::OneBatch { .. } | Method::Clarans { .. } => {
@@ -83,37 +84,45 @@ impl<S: Number, L: Fn(f64) -> S + Copy, R: Fn(f64) -> S + Copy> Numbers<L, R> {
             }
             _ => {
                 let first = match &params.init {
-                    Init::Build => reference::build(matrix, params.n_clusters, self.read),
+                    Init::Build => reference::build(matrix, params.n_clusters, self.read, &params.cancel)?,
                     _ => problem.first(params, &mut draws)?,
                 };
-                Ok(self.improve(matrix, first, params))
+                self.improve(matrix, first, params)
             }
         }
     }
 
-    fn improve(self, matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, params: &Params) -> Found {
-        let most = params.max_iter;
+    fn improve(self, matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, params: &Params) -> Result<Found> {
+        let (most, cancel) = (params.max_iter, &params.cancel);
         let loss = |medoids: &[usize]| reference::loss(matrix, medoids, self.read);
         let ratios = |medoids: &[usize]| reference::ratios(matrix, medoids, self.read_ratio);
         let steps = match params.method {
-            Method::FasterPam => reference::swaps(matrix, &mut medoids, loss, Order::Eager, most),
-            Method::FasterMsc => reference::swaps(matrix, &mut medoids, ratios, Order::Eager, most),
-            Method::PamMedSil => reference::swaps(matrix, &mut medoids, ratios, Order::Steepest, most),
-            Method::Alternating => reference::alternate(matrix, &mut medoids, most, self.read),
-            Method::DynMsc { fewest } => return self.fewer(matrix, medoids, fewest, most),
-            _ => reference::swaps(matrix, &mut medoids, loss, Order::Steepest, most),
+            Method::FasterPam => reference::swaps(matrix, &mut medoids, loss, Order::Eager, most, cancel),
+            Method::FasterMsc => reference::swaps(matrix, &mut medoids, ratios, Order::Eager, most, cancel),
+            Method::PamMedSil => {
+                reference::swaps(matrix, &mut medoids, ratios, Order::Steepest, most, cancel)
+            }
+            Method::Alternating => reference::alternate(matrix, &mut medoids, most, self.read, cancel),
+            Method::DynMsc { fewest } => return self.fewer(matrix, medoids, (fewest, most), cancel),
+            _ => reference::swaps(matrix, &mut medoids, loss, Order::Steepest, most, cancel),
         };
-        Found::new(medoids, stats(steps))
+        Ok(Found::new(medoids, stats(steps?)))
     }
 
     /// From many medoids to few, the best silhouette wins, the fewest medoids among equals.
-    fn fewer(self, matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, fewest: usize, most: usize) -> Found {
+    fn fewer(
+        self,
+        matrix: &ArrayView2<f64>,
+        mut medoids: Vec<usize>,
+        (fewest, most): (usize, usize),
+        cancel: &Cancel,
+    ) -> Result<Found> {
         let ratios = |medoids: &[usize]| reference::ratios(matrix, medoids, self.read_ratio);
         let mut best: Option<(S, Vec<usize>)> = None;
         let mut found =
             Found { stats: SearchStats { converged: true, ..SearchStats::default() }, ..Found::default() };
         loop {
-            let steps = reference::swaps(matrix, &mut medoids, ratios, Order::Eager, most);
+            let steps = reference::swaps(matrix, &mut medoids, ratios, Order::Eager, most, cancel)?;
             found.stats = found.stats.then(stats(steps));
             let sum = ratios(&medoids);
             found.tried.push((medoids.len(), reference::silhouette(matrix, &medoids)));
@@ -123,6 +132,7 @@ impl<S: Number, L: Fn(f64) -> S + Copy, R: Fn(f64) -> S + Copy> Numbers<L, R> {
             if medoids.len() == fewest {
                 break;
             }
+            cancel.check()?;
             let without = |place: usize| {
                 let others = medoids.iter().enumerate().filter(|(at, _)| *at != place);
                 ratios(&others.map(|(_, &medoid)| medoid).collect::<Vec<_>>())
@@ -133,7 +143,7 @@ impl<S: Number, L: Fn(f64) -> S + Copy, R: Fn(f64) -> S + Copy> Numbers<L, R> {
             medoids.remove(missed_least.unwrap_or_default());
         }
         found.medoids = best.map(|(_, medoids)| medoids).unwrap_or_default();
-        found
+        Ok(found)
     }
 }
 

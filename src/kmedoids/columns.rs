@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::dissimilarities::not_finite;
 use super::entry::Entry;
+use crate::cancel::Cancel;
 use crate::distance::RowMaker;
 use crate::error::{Error, Result};
 
@@ -20,20 +21,27 @@ const BLOCK_BYTES: usize = 64 << 20;
 /// Columns of dissimilarities.
 pub(super) enum Columns<'a, T: Entry> {
     /// All of them.
-    Held { values: Cow<'a, [T]>, objects: usize },
+    Held { values: Cow<'a, [T]>, objects: usize, cancel: Cancel },
     /// The rows of a symmetric metric, which are its columns.
-    Made { maker: Box<Mutex<RowMaker<'a>>>, objects: usize },
+    Made { maker: Box<Mutex<RowMaker<'a>>>, objects: usize, cancel: Cancel },
 }
 
 impl<'a, T: Entry> Columns<'a, T> {
-    /// Columns in memory, one after the other.
-    pub fn held(values: Cow<'a, [T]>, objects: usize) -> Self {
-        Self::Held { values, objects }
+    /// Columns in memory, one after the other, for work that `cancel` stops.
+    pub fn held(values: Cow<'a, [T]>, objects: usize, cancel: &Cancel) -> Self {
+        Self::Held { values, objects, cancel: cancel.clone() }
     }
 
     /// Columns that `maker` makes: as many as there are objects.
-    pub fn made(maker: RowMaker<'a>, objects: usize) -> Self {
-        Self::Made { maker: Box::new(Mutex::new(maker)), objects }
+    pub fn made(maker: RowMaker<'a>, objects: usize, cancel: &Cancel) -> Self {
+        Self::Made { maker: Box::new(Mutex::new(maker)), objects, cancel: cancel.clone() }
+    }
+
+    /// What stops the work: whoever goes over many columns polls it at each of them.
+    pub fn cancel(&self) -> &Cancel {
+        match self {
+            Self::Held { cancel, .. } | Self::Made { cancel, .. } => cancel,
+        }
     }
 
     /// Objects: entries of a column.
@@ -46,7 +54,7 @@ impl<'a, T: Entry> Columns<'a, T> {
     /// Candidates: columns.
     pub fn candidates(&self) -> usize {
         match self {
-            Self::Held { values, objects } => values.len() / objects,
+            Self::Held { values, objects, .. } => values.len() / objects,
             Self::Made { objects, .. } => *objects,
         }
     }
@@ -63,10 +71,11 @@ impl<'a, T: Entry> Columns<'a, T> {
     pub fn for_each_block(&self, mut visit: impl FnMut(usize, &[T]) -> Result<()>) -> Result<()> {
         match self {
             Self::Held { values, .. } => visit(0, values),
-            Self::Made { objects, .. } => {
+            Self::Made { objects, cancel, .. } => {
                 let count = (BLOCK_BYTES / size_of::<T>() / objects).clamp(1, *objects);
                 let mut block = Vec::new();
                 for first in (0..*objects).step_by(count) {
+                    cancel.check()?;
                     let count = count.min(objects - first);
                     block.resize(count * objects, T::default());
                     self.make(first, &mut block)?;
@@ -80,7 +89,9 @@ impl<'a, T: Entry> Columns<'a, T> {
     /// The column of one candidate.
     pub fn column(&self, candidate: usize) -> Result<Cow<'_, [T]>> {
         match self {
-            Self::Held { values, objects } => Ok(Cow::Borrowed(&values[candidate * objects..][..*objects])),
+            Self::Held { values, objects, .. } => {
+                Ok(Cow::Borrowed(&values[candidate * objects..][..*objects]))
+            }
             Self::Made { .. } => self.of(&[candidate]).map(Cow::Owned),
         }
     }
@@ -90,14 +101,16 @@ impl<'a, T: Entry> Columns<'a, T> {
         let objects = self.objects();
         let mut columns = vec![T::default(); candidates.len() * objects];
         match self {
-            Self::Held { values, .. } => {
+            Self::Held { values, cancel, .. } => {
                 let places = columns.par_chunks_exact_mut(objects).zip(candidates);
-                places.for_each(|(place, &candidate)| {
+                places.try_for_each(|(place, &candidate)| {
                     place.copy_from_slice(&values[candidate * objects..][..objects]);
-                });
+                    cancel.check()
+                })?;
             }
             Self::Made { .. } => {
                 for (place, &candidate) in columns.chunks_exact_mut(objects).zip(candidates) {
+                    self.cancel().check()?;
                     self.make(candidate, place)?;
                 }
             }
@@ -109,6 +122,7 @@ impl<'a, T: Entry> Columns<'a, T> {
     pub fn part(&self, candidates: &[usize], objects: &[usize]) -> Result<Vec<T>> {
         let mut part = vec![T::default(); candidates.len() * objects.len()];
         let fill = |(part, &candidate): (&mut [T], &usize)| {
+            self.cancel().check()?;
             let column = self.column(candidate)?;
             part.iter_mut().zip(objects).for_each(|(entry, &object)| *entry = column[object]);
             Ok(())
@@ -123,7 +137,7 @@ impl<'a, T: Entry> Columns<'a, T> {
     }
 
     fn make(&self, first: usize, block: &mut [T]) -> Result<()> {
-        let Self::Made { maker, objects } = self else {
+        let Self::Made { maker, objects, .. } = self else {
             return Err(Error::shape("columns", "columns that are made", "columns that are held"));
         };
         let count = block.len() / objects;
@@ -140,11 +154,12 @@ impl<'a, T: Entry> Columns<'a, T> {
 }
 
 /// A matrix with its rows as columns.
-pub(super) fn transposed<T: Entry>(matrix: &ArrayView2<T>) -> Array2<T> {
+pub(super) fn transposed<T: Entry>(matrix: &ArrayView2<T>, cancel: &Cancel) -> Result<Array2<T>> {
     let mut turned = Array2::from_elem((matrix.ncols(), matrix.nrows()), T::default());
     const BLOCK: usize = 32;
     let rows = turned.axis_chunks_iter_mut(ndarray::Axis(0), BLOCK).into_par_iter().enumerate();
-    rows.for_each(|(index, mut block)| {
+    rows.try_for_each(|(index, mut block)| {
+        cancel.check()?;
         for first in (0..matrix.nrows()).step_by(BLOCK) {
             let last = (first + BLOCK).min(matrix.nrows());
             for (row, mut out) in block.outer_iter_mut().enumerate() {
@@ -153,6 +168,7 @@ pub(super) fn transposed<T: Entry>(matrix: &ArrayView2<T>) -> Array2<T> {
                 }
             }
         }
-    });
-    turned
+        Ok(())
+    })?;
+    Ok(turned)
 }

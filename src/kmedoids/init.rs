@@ -40,8 +40,11 @@ fn column_sums<T: Entry, G: Units>(columns: &Columns<T>, grid: G) -> Result<Vec<
     let mut sums = Vec::with_capacity(columns.candidates());
     columns.for_each_block(|_, block| {
         let block = block.par_chunks_exact(columns.objects());
-        let of_block = block.map(|column| column.iter().map(|d| grid.integer(d.wide())).sum::<G::Integer>());
-        sums.par_extend(of_block);
+        let of_block = block.map(|column| {
+            columns.cancel().check()?;
+            Ok(column.iter().map(|d| grid.integer(d.wide())).sum::<G::Integer>())
+        });
+        sums.extend(of_block.collect::<Result<Vec<_>>>()?);
         Ok(())
     })?;
     Ok(sums)
@@ -125,25 +128,29 @@ fn gains<T: Entry, G: Units>(
     grid: G,
 ) -> Result<Vec<G::Integer>> {
     let objects = columns.objects();
+    let gain_of = |hits: &mut Vec<u32>, column: &[T]| {
+        columns.cancel().check()?;
+        Ok(gain(column, nearest, grid, hits))
+    };
     if let Some(values) = columns.whole() {
         let of = |hits: &mut Vec<u32>, &candidate: &usize| {
-            gain(&values[candidate * objects..][..objects], nearest, grid, hits)
+            gain_of(hits, &values[candidate * objects..][..objects])
         };
-        return Ok(candidates.par_iter().map_init(Vec::new, of).collect());
+        return candidates.par_iter().map_init(Vec::new, of).collect();
     }
     if candidates.len() + 1 >= columns.candidates() {
         // All of them: in the order in which they are made.
         let mut all = Vec::with_capacity(columns.candidates());
         columns.for_each_block(|_, block| {
             let block = block.par_chunks_exact(objects);
-            all.par_extend(block.map_init(Vec::new, |hits, column| gain(column, nearest, grid, hits)));
+            all.extend(block.map_init(Vec::new, gain_of).collect::<Result<Vec<_>>>()?);
             Ok(())
         })?;
         return Ok(candidates.iter().map(|&candidate| all[candidate]).collect());
     }
     let made = columns.of(candidates)?;
     let made = made.par_chunks_exact(objects);
-    Ok(made.map_init(Vec::new, |hits, column| gain(column, nearest, grid, hits)).collect())
+    made.map_init(Vec::new, gain_of).collect()
 }
 
 /// BUILD where each step looks at a sample of the candidates and measures gains on the same sample of the objects.

@@ -16,6 +16,7 @@ use super::problem::Found;
 use super::random::distinct;
 use super::state::State;
 use super::swaps::eager;
+use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::random::Draws;
 
@@ -27,14 +28,15 @@ pub(super) fn search<T: Entry>(
     draws: &mut Draws,
 ) -> Result<Found> {
     let size = batch.len();
-    let weights = weights(&values, size);
+    let cancel = &params.cancel;
+    let weights = weights(&values, size, cancel)?;
     let weight = weights.iter().map(|&weight| u64::from(weight)).sum();
     let largest = values.par_iter().map(|d| d.wide().abs()).reduce(|| 0.0, f64::max);
     let grid = Grid::new(largest, weight);
-    let sample = Sample { columns: Columns::held(values.into(), size), weights, batch };
+    let sample = Sample { columns: Columns::held(values.into(), size, cancel), weights, batch };
     let found = sample.search(grid, params, &mut draws.clone())?;
     let chosen = sample.columns.of(&found.medoids)?;
-    let labels = assign(&chosen, size, grid).labels;
+    let labels = assign(&chosen, size, grid, cancel)?.labels;
     let medoids: Vec<usize> = found.medoids.iter().map(|&medoid| sample.place_of(medoid)).collect();
     if digits::are_kept(digits::of_distances(&chosen, &labels, &medoids), medoids.len(), grid, largest) {
         return Ok(found);
@@ -67,7 +69,7 @@ impl<T: Entry> Sample<'_, T> {
             // The others choose among the objects that they measure.
             init if params.n_clusters <= size => {
                 let values = columns.part(batch, &(0..size).collect::<Vec<_>>())?;
-                let sample = Columns::held(values.into(), size);
+                let sample = Columns::held(values.into(), size, &params.cancel);
                 let chosen = super::init::choose(&sample, grid, (init, params.n_clusters), params, draws)?;
                 chosen.into_iter().map(|at| batch[at]).collect()
             }
@@ -80,7 +82,7 @@ impl<T: Entry> Sample<'_, T> {
 }
 
 /// How many candidates each object of the sample is the nearest to, ties to the first.
-fn weights<T: Entry>(values: &[T], size: usize) -> Vec<u32> {
+fn weights<T: Entry>(values: &[T], size: usize, cancel: &Cancel) -> Result<Vec<u32>> {
     let nearest = |column: &[T]| {
         let mut best = (T::INFINITY, 0);
         for (at, &d) in column.iter().enumerate() {
@@ -91,12 +93,13 @@ fn weights<T: Entry>(values: &[T], size: usize) -> Vec<u32> {
         best.1
     };
     let count = |mut counts: Vec<u32>, column: &[T]| {
+        cancel.check()?;
         counts[nearest(column)] += 1;
-        counts
+        Ok(counts)
     };
     let add = |mut counts: Vec<u32>, others: Vec<u32>| {
         counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
-        counts
+        Ok(counts)
     };
-    values.par_chunks_exact(size).fold(|| vec![0; size], count).reduce(|| vec![0; size], add)
+    values.par_chunks_exact(size).try_fold(|| vec![0; size], count).try_reduce(|| vec![0; size], add)
 }

@@ -49,11 +49,11 @@ fn fit_matrix<T: Entry>(device: &Device, matrix: &ArrayView2<T>, params: &Params
     let values = match (matrix.as_slice_memory_order(), matrix.is_standard_layout()) {
         (Some(values), is_by_rows) if checked.is_symmetric || !is_by_rows => values,
         _ => {
-            turned = transposed(matrix);
+            turned = transposed(matrix, &params.cancel)?;
             turned.as_slice().unwrap_or_default()
         }
     };
-    let columns = Columns::held(values.into(), matrix.nrows());
+    let columns = Columns::held(values.into(), matrix.nrows(), &params.cancel);
     let seconds = Seconds { matrix: begin.elapsed().as_secs_f64(), ..Seconds::default() };
     cluster(device, columns, checked, params, seconds, None)
 }
@@ -160,7 +160,7 @@ impl Task<'_> {
         };
         seconds.improve = begin.elapsed().as_secs_f64() - seconds.init;
         let chosen = problem.columns.of(&found.medoids)?;
-        let mut assignment = assign(&chosen, objects, problem.grid);
+        let mut assignment = assign(&chosen, objects, problem.grid, &params.cancel)?;
         let keeps_digits = self.keeps_digits(problem, &chosen, &found.medoids, &assignment.labels);
         assignment.silhouette = assignment.silhouette.filter(|_| has_silhouette);
         let device = match made_by.clone() {

@@ -17,6 +17,7 @@ use super::params::{Method, Params};
 use super::perform::{batch_size, cluster};
 use super::random::distinct;
 use super::results::{Fit, Seconds, performers};
+use crate::cancel::Cancel;
 use crate::data::memory::free_bytes;
 use crate::data::points::{Points, each_element};
 use crate::data::sparse::SparseRows;
@@ -78,11 +79,11 @@ fn fit_as<T: Entry>(device: &Device, points: &Points, params: &Params) -> Result
         let mut maker = maker(device)?;
         let mut matrix = zeros(objects, objects)?;
         maker.fill(0, T::place(matrix.view_mut()))?;
-        let largest = largest(&matrix.view())?;
+        let largest = largest(&matrix.view(), &params.cancel)?;
         if !is_symmetric {
-            matrix = transposed(&matrix.view());
+            matrix = transposed(&matrix.view(), &params.cancel)?;
         }
-        let columns = Columns::held(matrix.into_raw_vec_and_offset().0.into(), objects);
+        let columns = Columns::held(matrix.into_raw_vec_and_offset().0.into(), objects, &params.cancel);
         return cluster(device, columns, checked(largest), params, seconds(), Some(maker.device()));
     }
     if !is_symmetric {
@@ -95,7 +96,7 @@ fn fit_as<T: Entry>(device: &Device, points: &Points, params: &Params) -> Result
         let mut maker = maker(device)?;
         let made_by = Some(maker.device());
         let largest = farthest::<T>(&mut maker, objects, params)?;
-        let columns = Columns::<T>::made(maker, objects);
+        let columns = Columns::<T>::made(maker, objects, &params.cancel);
         cluster(device, columns, checked(largest), params, seconds(), made_by)
     })?;
     fit.device = after_failure.unwrap_or(fit.device);
@@ -112,8 +113,9 @@ fn measure(params: &Params) -> distance::Params {
 }
 
 /// The largest value; nothing but finite numbers.
-fn largest<T: Entry>(matrix: &ArrayView2<T>) -> Result<f64> {
+fn largest<T: Entry>(matrix: &ArrayView2<T>, cancel: &Cancel) -> Result<f64> {
     let rows = matrix.axis_iter(Axis(0)).into_par_iter().enumerate().map(|(row, values)| {
+        cancel.check()?;
         let largest = values.iter().fold(0.0_f64, |largest, d| largest.max(d.wide()));
         match values.iter().all(|d| d.wide().is_finite()) {
             true => Ok(largest),
@@ -142,7 +144,7 @@ fn farthest<T: Entry>(maker: &mut RowMaker, objects: usize, params: &Params) -> 
         let count = block.nrows().min(objects - first);
         let mut rows = block.slice_mut(ndarray::s![..count, ..]);
         maker.fill(first, T::place(rows.view_mut()))?;
-        farthest = farthest.max(largest(&rows.view())?);
+        farthest = farthest.max(largest(&rows.view(), &params.cancel)?);
         if let Some(reach) = reach {
             // Rounding of the values that are made later.
             return Ok(reach * farthest * 1.001);
@@ -183,13 +185,14 @@ fn fit_one_batch<T: Entry>(
     let device = if is_same_maker { device } else { format!("{device}; labels on {measured_by}") };
     let seconds = Seconds { matrix, init: 0.0, improve };
     let grid = Grid::new(largest, objects as u64);
-    let assignment = assign(&columns, objects, grid);
+    let assignment = assign(&columns, objects, grid, &params.cancel)?;
     let terms = digits::of_distances(&columns, &assignment.labels, &found.medoids);
     if digits::are_kept(terms, found.medoids.len(), grid, largest) {
         return Ok(Fit::new(found, assignment, grid, device, seconds));
     }
     let grid = T::widest(&Span::of(&columns).or_of_zeros(), objects as u64)?;
-    Ok(Fit::new(found, assign(&columns, objects, grid), grid, device, seconds))
+    let assignment = assign(&columns, objects, grid, &params.cancel)?;
+    Ok(Fit::new(found, assignment, grid, device, seconds))
 }
 
 /// For each candidate, one after the other, the distances of all objects to it as their medoid; also who made them.
@@ -203,7 +206,7 @@ fn columns_of<T: Entry>(
         made::<T>(device, candidates, objects, params)?
     } else {
         let (matrix, made_by) = made(device, objects, candidates, params)?;
-        (transposed(&matrix.view()), made_by)
+        (transposed(&matrix.view(), &params.cancel)?, made_by)
     };
     Ok((columns.into_raw_vec_and_offset().0, made_by))
 }
@@ -219,7 +222,7 @@ fn made<T: Entry>(device: &Device, x: &Points, y: &Points, params: &Params) -> R
     let mut matrix = zeros(x.rows(), y.rows())?;
     let place: MatrixViewMut = T::place(matrix.view_mut());
     maker.fill(0, place)?;
-    largest(&matrix.view())?;
+    largest(&matrix.view(), &params.cancel)?;
     Ok((matrix, maker.device()))
 }
 

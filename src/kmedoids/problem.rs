@@ -50,7 +50,7 @@ impl<T: Entry, G: Units> Problem<'_, T, G> {
 
     /// The loss of medoids.
     fn loss(&self, medoids: &[usize]) -> Result<G::Integer> {
-        Ok(assign(&self.columns.of(medoids)?, self.objects(), self.grid).loss)
+        Ok(assign(&self.columns.of(medoids)?, self.objects(), self.grid, self.columns.cancel())?.loss)
     }
 
     /// Improves medoids on the processor.
@@ -161,7 +161,8 @@ impl<T: Entry, G: Units> Problem<'_, T, G> {
     /// The problem of some of the objects alone.
     pub fn sample(&self, objects: &[usize]) -> Result<Problem<'static, T, G>> {
         let values = self.columns.part(objects, objects)?;
-        Ok(Problem { columns: Columns::held(values.into(), objects.len()), grid: self.grid })
+        let columns = Columns::held(values.into(), objects.len(), self.columns.cancel());
+        Ok(Problem { columns, grid: self.grid })
     }
 
     /// PAM on samples; the medoids with the smallest loss over all objects win.

@@ -6,6 +6,9 @@ use std::iter::Sum;
 
 use ndarray::ArrayView2;
 
+use crate::cancel::Cancel;
+use crate::error::Result;
+
 /// What sums are made of.
 pub(super) trait Number: Copy + PartialOrd + Sum {}
 
@@ -66,11 +69,13 @@ pub(super) fn build<S: Number>(
     matrix: &ArrayView2<f64>,
     count: usize,
     read: impl Fn(f64) -> S,
-) -> Vec<usize> {
+    cancel: &Cancel,
+) -> Result<Vec<usize>> {
     let mut medoids: Vec<usize> = Vec::new();
     while medoids.len() < count {
         let mut best: Option<(S, usize)> = None;
         for candidate in (0..matrix.nrows()).filter(|candidate| !medoids.contains(candidate)) {
+            cancel.check()?;
             let with: Vec<usize> = medoids.iter().copied().chain([candidate]).collect();
             let loss = loss(matrix, &with, &read);
             if best.is_none_or(|(least, _)| loss < least) {
@@ -79,7 +84,7 @@ pub(super) fn build<S: Number>(
         }
         medoids.extend(best.map(|(_, candidate)| candidate));
     }
-    medoids
+    Ok(medoids)
 }
 
 /// Swaps medoids while that makes the sum smaller, at most `max_iter` passes (or best swaps).
@@ -89,7 +94,8 @@ pub(super) fn swaps<S: Number>(
     sum: impl Fn(&[usize]) -> S,
     order: Order,
     max_iter: usize,
-) -> Steps {
+    cancel: &Cancel,
+) -> Result<Steps> {
     let objects = matrix.nrows();
     let (mut swaps, mut since) = (0, 0);
     for iteration in 1..=max_iter {
@@ -105,6 +111,7 @@ pub(super) fn swaps<S: Number>(
             }
             let before = best.0;
             for place in (0..medoids.len()).filter(|_| !medoids.contains(&candidate)) {
+                cancel.check()?;
                 let mut swapped = medoids.to_vec();
                 swapped[place] = candidate;
                 let sum = sum(&swapped);
@@ -118,8 +125,8 @@ pub(super) fn swaps<S: Number>(
             }
         }
         match order {
-            Order::Eager if since == objects => return (iteration, swaps, true),
-            Order::Steepest if best.0 == current => return (iteration, swaps, true),
+            Order::Eager if since == objects => return Ok((iteration, swaps, true)),
+            Order::Steepest if best.0 == current => return Ok((iteration, swaps, true)),
             Order::Steepest => {
                 medoids[best.2] = best.1;
                 swaps += 1;
@@ -127,7 +134,7 @@ pub(super) fn swaps<S: Number>(
             Order::Eager => {}
         }
     }
-    (max_iter, swaps, false)
+    Ok((max_iter, swaps, false))
 }
 
 /// Assigns, then takes the best medoid within each cluster, until none is better.
@@ -136,7 +143,8 @@ pub(super) fn alternate<S: Number>(
     medoids: &mut [usize],
     max_iter: usize,
     read: impl Fn(f64) -> S,
-) -> Steps {
+    cancel: &Cancel,
+) -> Result<Steps> {
     let mut swaps = 0;
     for iteration in 1..=max_iter {
         let (labels, old) = (labels(matrix, medoids), medoids.to_vec());
@@ -145,6 +153,7 @@ pub(super) fn alternate<S: Number>(
             let sum = |candidate| members().map(|object| read(matrix[[object, candidate]])).sum::<S>();
             let mut best = sum(*medoid);
             for candidate in members().filter(|candidate| !old.contains(candidate)) {
+                cancel.check()?;
                 if sum(candidate) < best {
                     (best, *medoid) = (sum(candidate), candidate);
                 }
@@ -152,9 +161,9 @@ pub(super) fn alternate<S: Number>(
         }
         let changed = medoids.iter().zip(&old).filter(|(new, old)| new != old).count();
         if changed == 0 {
-            return (iteration, swaps, true);
+            return Ok((iteration, swaps, true));
         }
         swaps += changed;
     }
-    (max_iter, swaps, false)
+    Ok((max_iter, swaps, false))
 }

@@ -65,13 +65,17 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
         let mut is_medoid = vec![false; columns.candidates()];
         medoids.iter().for_each(|&medoid| is_medoid[medoid] = true);
         let mut distances = vec![T::default(); objects * count];
-        distances.par_chunks_exact_mut(count).enumerate().for_each(|(object, row)| {
+        let cancel = columns.cancel();
+        distances.par_chunks_exact_mut(count).enumerate().try_for_each(|(object, row)| {
+            cancel.check()?;
             row.iter_mut().zip(chosen.iter().skip(object).step_by(objects)).for_each(|(to, &d)| *to = d);
-        });
+            Ok(())
+        })?;
         let near: Vec<Near<T, O::Terms, R>> = distances
             .par_chunks_exact(count)
             .enumerate()
             .map(|(object, row)| {
+                cancel.check()?;
                 let weight = weights.map_or(1, |weights| weights[object]);
                 let mut near = Near {
                     distances: [T::INFINITY; R],
@@ -81,9 +85,9 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
                 };
                 near.find(row);
                 near.terms = objective.terms(&near.distances);
-                near
+                Ok(near)
             })
-            .collect();
+            .collect::<Result<_>>()?;
         let limits = near.iter().map(|near| near.distances[R - 1]).collect();
         let mut state = Self {
             objective,

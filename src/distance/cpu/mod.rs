@@ -85,7 +85,8 @@ fn fill_here<T: Real>(
         },
     )?;
     if is_mirrored {
-        mirror::below_from_above(out);
+        mirror::below_from_above(out, cancel);
+        cancel.check()?;
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub(super) fn improve<T: Entry>(
         return Ok(None);
     };
     let state = State::new(Loss { grid }, all, None, first.to_vec())?;
-    let mut search = Search::new(gpu, plan, (values, all.objects()), &state, grid.unit(), is_eager)?;
+    let mut search = Search::new(gpu, plan, all, values, &state, grid.unit(), is_eager)?;
     let stats = if is_eager {
         search.eager(params.max_iter, &params.cancel)?
     } else {
@@ -80,16 +80,17 @@ impl Search {
     fn new<T: Entry>(
         gpu: &Gpu,
         plan: Plan,
-        (values, objects): (&[f32], usize),
+        columns: &Columns<T>,
+        values: &[f32],
         state: &State<T, Loss<Grid>, 2>,
         unit: i32,
         is_eager: bool,
     ) -> Result<Self> {
-        let places = state.medoids().len();
-
-        let windows = plan.windows(objects);
-        let windows =
-            windows.map(|(first, end)| gpu.filled("columns", &values[first * objects..end * objects]));
+        let (objects, cancel, places) = (columns.objects(), columns.cancel(), state.medoids().len());
+        let windows = plan.windows(objects).map(|(first, end)| {
+            cancel.check()?;
+            gpu.filled("columns", &values[first * objects..end * objects])
+        });
         let windows = windows.collect::<Result<_>>()?;
         // A zero has one sign, as the kernels' own copies have.
         let bits = |d: T| (d.wide() as f32 + 0.0).to_bits();
