@@ -21,6 +21,7 @@ mod distance_metrics;
 mod distance_rules;
 mod kmeans;
 mod kmeans_bits;
+mod kmeans_checkpoint;
 mod kmeans_exact;
 mod kmeans_faults;
 mod kmeans_inputs;

@@ -8,11 +8,13 @@ mod by_reference;
 mod checkpoint;
 mod codec;
 mod cpu;
+mod fingerprint;
 mod finish;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 mod init;
 mod lloyd;
+mod memory;
 mod model;
 mod params;
 mod perform;
