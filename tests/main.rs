@@ -25,6 +25,7 @@ mod kmeans_checkpoint;
 mod kmeans_exact;
 mod kmeans_faults;
 mod kmeans_inputs;
+mod kmeans_killed;
 mod kmeans_limits;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 mod kmeans_matrix;
