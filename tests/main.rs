@@ -22,10 +22,12 @@ mod distance_metrics;
 mod distance_rules;
 mod kmeans;
 mod kmeans_bits;
+mod kmeans_checkpoint;
 mod kmeans_digits;
 mod kmeans_exact;
 mod kmeans_faults;
 mod kmeans_inputs;
+mod kmeans_killed;
 mod kmeans_limits;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 mod kmeans_matrix;

@@ -1,8 +1,8 @@
 //! Runs of a fit by the reference, which has its own loop.
 
-use super::checkpoint::Memory;
 use super::finish;
 use super::lloyd::{Iteration, Run, State, stops};
+use super::memory::Memory;
 use super::params::Params;
 use super::problem::Problem;
 use super::reference::{self, Definition};

@@ -4,112 +4,107 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
+use super::fingerprint::Fingerprint;
 use super::lloyd::{Iteration, State};
-use super::params::{Init, Params};
+use super::memory::{Kept, Memory};
+use super::params::Params;
 use super::problem::Problem;
 use crate::error::{Error, Result};
 
-const KIND: Kind = Kind { tag: b"KMCP", name: "k-means checkpoint", version: 2 };
+const KIND: Kind =
+    Kind { tag: b"KMCP", name: "k-means checkpoint", version: 3, cure: "remove it to start afresh" };
 
 /// A checkpoint file of one fit.
 pub(super) struct Checkpoint {
     path: PathBuf,
-    fingerprint: Vec<f64>,
+    fingerprint: Fingerprint,
     /// Elements of the centroids.
     elements: usize,
     /// Number of runs.
     runs: usize,
-}
-
-/// Where a fit stands.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Memory {
-    /// The run that is going on.
-    pub state: Option<State>,
-    /// The best finished run.
-    pub best: Option<State>,
+    max_iter: usize,
 }
 
 impl Checkpoint {
-    /// The checkpoint of a fit at `path`.
-    pub fn new(path: &Path, problem: &Problem, params: &Params) -> Self {
-        Self {
+    /// The checkpoint of a fit at `path`. It reads all rows once.
+    pub fn new(path: &Path, problem: &Problem, params: &Params) -> Result<Self> {
+        Ok(Self {
             path: path.to_owned(),
-            fingerprint: fingerprint(problem, params),
+            fingerprint: Fingerprint::new(problem, params)?,
             elements: params.n_clusters * problem.columns,
             runs: params.runs(),
-        }
+            max_iter: params.max_iter,
+        })
     }
 
     /// What the file holds; nothing where there is no file.
     pub fn load(&self) -> Result<Memory> {
+        let mut memory = Memory { kept: Vec::new(), runs_may_go_on: true };
         if !self.path.exists() {
-            return Ok(Memory::default());
+            return Ok(memory);
         }
         let mut decoder = Decoder::open(&self.path, KIND)?;
-        let fingerprint = decoder.f64s()?;
-        let same = fingerprint.len() == self.fingerprint.len()
-            && fingerprint.iter().zip(&self.fingerprint).all(|(a, b)| a.to_bits() == b.to_bits());
-        if !same {
-            let expected =
-                "a checkpoint of this data with the same n_clusters, n_init, init, seed and weights";
-            let got = "one of other data or parameters; remove it to start afresh".to_owned();
-            return Err(Error::Format { path: self.path.clone(), expected: expected.to_owned(), got });
+        if let Some(difference) = self.fingerprint.difference(&Fingerprint::decode(&mut decoder)?) {
+            let expected = format!("a checkpoint of a fit with {}", difference.expected);
+            return Err(self.refused(expected, &format!("one with {}", difference.got)));
         }
-        let mut memory = Memory { state: decoder.state(self.elements)?, best: decoder.state(self.elements)? };
-        for state in [&mut memory.state, &mut memory.best].into_iter().flatten() {
-            decoder.products(&mut state.history)?;
-        }
-        if [&memory.state, &memory.best].into_iter().flatten().any(|state| state.run >= self.runs) {
+        let count = decoder.u64()?;
+        if count > self.runs as u64 {
             return Err(decoder.malformed("a run that does not exist"));
         }
+        for run in 0..count as usize {
+            memory.kept.push(decoder.kept(run, self.elements)?);
+        }
+        if !memory.is_complete() {
+            return Err(decoder.malformed("beaten runs without one that beat them"));
+        }
+        let longest = memory.kept.iter().map(Kept::n_iter).max().unwrap_or(0);
+        if longest > self.max_iter {
+            let expected = format!("a checkpoint within max_iter {}", self.max_iter);
+            let got = format!("one of {longest} iterations, which goes on under max_iter {longest} or more");
+            return Err(self.refused(expected, &got));
+        }
         Ok(memory)
+    }
+
+    fn refused(&self, expected: String, got: &str) -> Error {
+        Error::Format { path: self.path.clone(), expected, got: format!("{got}; {}", KIND.cure) }
     }
 
     /// Replaces the file.
     pub fn save(&self, memory: &Memory) -> Result<()> {
         let mut encoder = Encoder::default();
-        encoder.f64s(&self.fingerprint);
-        encoder.state(memory.state.as_ref());
-        encoder.state(memory.best.as_ref());
-        for state in [&memory.state, &memory.best].into_iter().flatten() {
-            state.history.iter().for_each(|iteration| encoder.u64(iteration.products));
-        }
+        self.fingerprint.encode(&mut encoder);
+        encoder.u64(memory.kept.len() as u64);
+        memory.kept.iter().for_each(|kept| encoder.kept(kept));
         encoder.write(&self.path, KIND)
     }
 }
 
-/// Numbers that differ when the data or the parameters differ.
-fn fingerprint(problem: &Problem, params: &Params) -> Vec<f64> {
-    let init = match &params.init {
-        Init::Centroids(centroids) => centroids.iter().flat_map(|c| c.to_bits().to_le_bytes()).collect(),
-        named => format!("{named:?}").into_bytes(),
-    };
-    let weights: f64 =
-        problem.weights.iter().flatten().enumerate().map(|(i, &w)| (i + 1) as f64 * f64::from(w)).sum();
-    let mut numbers = vec![
-        problem.rows as f64,
-        problem.columns as f64,
-        problem.frame.scale,
-        problem.total_square,
-        problem.mean_variance,
-        weights,
-        params.n_clusters as f64,
-        params.runs() as f64,
-        f64::from(crc32fast::hash(&init)),
-        f64::from(crc32fast::hash(bytemuck::cast_slice(&problem.norms))),
-        f64::from(crc32fast::hash(&params.seed.to_le_bytes())),
-        f64::from(u8::from(params.spherical)),
-    ];
-    numbers.extend(&problem.frame.offset);
-    numbers
-}
+const BEATEN: u64 = 0;
+const GOING_ON: u64 = 1;
+const FINISHED: u64 = 2;
 
 impl Encoder {
-    fn state(&mut self, state: Option<&State>) {
-        self.u64(u64::from(state.is_some()));
-        let Some(state) = state else { return };
-        self.u64(state.run as u64);
+    fn kept(&mut self, kept: &Kept) {
+        match kept {
+            Kept::Beaten { n_iter } => {
+                self.u64(BEATEN);
+                self.u64(*n_iter as u64);
+            }
+            Kept::Whole { state, inertia: None } => {
+                self.u64(GOING_ON);
+                self.state(state);
+            }
+            Kept::Whole { state, inertia: Some(inertia) } => {
+                self.u64(FINISHED);
+                self.f64(*inertia);
+                self.state(state);
+            }
+        }
+    }
+
+    fn state(&mut self, state: &State) {
         self.f64s(&state.centroids);
         self.f64s(state.before.as_deref().map_or(&[], Vec::as_slice));
         self.u64(match state.ended {
@@ -125,16 +120,29 @@ impl Encoder {
             self.f64(iteration.screened);
             self.f64(iteration.rechecked);
             self.f64(iteration.shift);
+            self.u64(iteration.products);
         }
     }
 }
 
 impl Decoder<'_> {
-    fn state(&mut self, elements: usize) -> Result<Option<State>> {
-        if self.u64()? == 0 {
-            return Ok(None);
+    fn kept(&mut self, run: usize, elements: usize) -> Result<Kept> {
+        match self.u64()? {
+            BEATEN => Ok(Kept::Beaten { n_iter: usize::try_from(self.u64()?).unwrap_or(usize::MAX) }),
+            GOING_ON => Ok(Kept::Whole { state: self.state(run, elements)?, inertia: None }),
+            FINISHED => {
+                let inertia = Some(self.f64()?);
+                let state = self.state(run, elements)?;
+                if state.ended.is_none() {
+                    return Err(self.malformed("an inertia of a run that goes on"));
+                }
+                Ok(Kept::Whole { state, inertia })
+            }
+            _ => Err(self.malformed("a run that neither goes on nor is finished")),
         }
-        let run = self.u64()? as usize;
+    }
+
+    fn state(&mut self, run: usize, elements: usize) -> Result<State> {
         let centroids = self.f64s()?;
         let before = Some(self.f64s()?).filter(|before| !before.is_empty());
         let usable = |values: &Vec<f64>| {
@@ -152,21 +160,10 @@ impl Decoder<'_> {
         for _ in 0..self.u64()? {
             let (inertia, changed) = (self.f64()?, self.u64()?);
             let (screened, rechecked, shift) = (self.f64()?, self.f64()?, self.f64()?);
-            history.push(Iteration { inertia, changed, screened, rechecked, shift, products: 0 });
+            let products = self.u64()?;
+            history.push(Iteration { inertia, changed, screened, rechecked, shift, products });
         }
         let (centroids, before) = (Arc::new(centroids), before.map(Arc::new));
-        Ok(Some(State { run, centroids, before, history, ended, settled }))
-    }
-
-    /// The products of each iteration. They stand behind everything else: files from before they were counted end there,
-    /// and older versions do not read that far.
-    fn products(&mut self, history: &mut [Iteration]) -> Result<()> {
-        for iteration in history {
-            if self.is_at_end() {
-                break;
-            }
-            iteration.products = self.u64()?;
-        }
-        Ok(())
+        Ok(State { run, centroids, before, history, ended, settled })
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Kind {
     pub name: &'static str,
     /// The newest version this code writes; it reads that version only.
     pub version: u32,
+    /// What to do about a file of another version, or a damaged one.
+    pub cure: &'static str,
 }
 
 /// Builds a payload.
@@ -31,6 +33,10 @@ pub(super) struct Encoder(Vec<u8>);
 
 impl Encoder {
     pub fn u64(&mut self, value: u64) {
+        self.0.extend(value.to_le_bytes());
+    }
+
+    pub fn u128(&mut self, value: u128) {
         self.0.extend(value.to_le_bytes());
     }
 
@@ -99,11 +105,12 @@ impl<'a> Decoder<'a> {
         }
         let version = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
         if version != self.kind.version {
-            return Err(self.malformed(&format!("version {version}")));
+            return Err(self.malformed(&format!("version {version}; {}", self.kind.cure)));
         }
         let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM_BYTES);
         if crc32fast::hash(content).to_le_bytes() != checksum {
-            return Err(self.malformed("a wrong checksum: the file is truncated or damaged"));
+            let damage = "a wrong checksum: the file is truncated or damaged";
+            return Err(self.malformed(&format!("{damage}; {}", self.kind.cure)));
         }
         Ok(())
     }
@@ -112,11 +119,6 @@ impl<'a> Decoder<'a> {
     pub fn malformed(&self, got: &str) -> Error {
         let expected = format!("a tilefold {} of version {}", self.kind.name, self.kind.version);
         Error::Format { path: self.path.to_owned(), expected, got: got.to_owned() }
-    }
-
-    /// Whether everything was read.
-    pub fn is_at_end(&self) -> bool {
-        self.at + CHECKSUM_BYTES >= self.bytes.len()
     }
 
     pub fn u64(&mut self) -> Result<u64> {
@@ -129,6 +131,10 @@ impl<'a> Decoder<'a> {
         word.copy_from_slice(bytes);
         self.at = end;
         Ok(u64::from_le_bytes(word))
+    }
+
+    pub fn u128(&mut self) -> Result<u128> {
+        Ok(u128::from(self.u64()?) | u128::from(self.u64()?) << 64)
     }
 
     pub fn f64(&mut self) -> Result<f64> {

@@ -16,7 +16,7 @@ use crate::error::Result;
 const CHUNK_ROWS: usize = 4096;
 
 /// Whether the input holds more than x' does, and the caller wants it.
-fn is_double(problem: &Problem, params: &Params) -> bool {
+pub(super) fn is_double(problem: &Problem, params: &Params) -> bool {
     params.centroid_type == Some(ElementType::F64)
         && problem.points.element_type() == ElementType::F64
         && !problem.frame.unit_rows

@@ -112,14 +112,6 @@ impl State {
         before.clone_from(&other.before);
         history.clone_from(&other.history);
     }
-
-    /// As it goes on from a file, perhaps under another `max_iter` than it was saved under.
-    pub fn resumed(mut self, max_iter: usize) -> Self {
-        if self.ended != Some(true) {
-            self.ended = (self.history.len() >= max_iter).then_some(false);
-        }
-        self
-    }
 }
 
 /// A finished run.

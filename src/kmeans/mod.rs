@@ -9,11 +9,13 @@ mod checkpoint;
 mod codec;
 mod cpu;
 mod fine;
+mod fingerprint;
 mod finish;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 mod init;
 mod lloyd;
+mod memory;
 mod model;
 mod params;
 mod perform;

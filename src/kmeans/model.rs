@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::simd::widest;
 use crate::tile::operands::columns::Columns;
 
-const KIND: Kind = Kind { tag: b"KMNS", name: "k-means model", version: 1 };
+const KIND: Kind = Kind { tag: b"KMNS", name: "k-means model", version: 1, cure: "fit and save it again" };
 
 /// Centroids in `f64`, relative to the offset of the training data.
 #[derive(Debug, Clone, PartialEq)]

@@ -106,8 +106,11 @@ pub struct Params {
     pub callback: Option<Callback>,
     /// Stops the fit from another thread.
     pub cancel: Cancel,
-    /// File that holds the state of the fit after each iteration; a fit of the same data that finds it there goes on
-    /// from it. `max_iter` and `tol` may differ then. The reference device, which is for small data, does not use it.
+    /// File that holds the state of the fit after each iteration; a fit of the same rows and weights with the same
+    /// parameters that finds it there goes on from it, to the bits of a fit afresh. `max_iter` may be larger then: all runs
+    /// that it ended go on. `prune`, the device, its threads and windows may differ, and so may the element type where
+    /// the values are equal; anything else is refused by name. The reference device, which is for small data, does not
+    /// use it.
     pub checkpoint: Option<PathBuf>,
     /// Exact pruning.
     pub prune: Prune,

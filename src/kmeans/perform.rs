@@ -7,10 +7,11 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::by_reference;
-use super::checkpoint::{Checkpoint, Memory};
+use super::checkpoint::Checkpoint;
 use super::cpu::Cpu;
 use super::init::{gather, parallel, plus_plus, random};
 use super::lloyd::{self, Iteration, Passes, Run, State};
+use super::memory::{Memory, Standing};
 use super::model::Model;
 use super::params::{Init, Params};
 use super::problem::{Problem, in_frame};
@@ -123,8 +124,7 @@ impl<'a> Data<'a> {
         let mut perform = || match &backend {
             Backend::Reference => {
                 let define = by_reference::runs(problem, params)?;
-                let mut memory = Memory::default();
-                let best = best_run(problem, params, &pool, &mut seconds, &mut memory, None, define)?;
+                let best = best_run(problem, params, &pool, &mut seconds, &mut Memory::default(), define)?;
                 Ok((best, backend.name()))
             }
             Backend::Cpu(_) => Ok((self.fit_cpu(params, &pool, &mut seconds)?, backend.name())),
@@ -185,58 +185,72 @@ fn fit_passes(
     seconds: &mut Seconds,
     memory: &mut Memory,
 ) -> Result<Run> {
-    let checkpoint = params.checkpoint.as_ref().map(|path| Checkpoint::new(path, problem, params));
-    if let (None, Some(checkpoint)) = (&memory.state, &checkpoint) {
-        *memory = checkpoint.load()?;
-    }
-    // A finished run only needs its labels again.
-    let finished = match memory.best.clone() {
-        Some(state) => Some(lloyd::run(problem, params, pool, passes, state, |_| Ok(()))?),
+    let checkpoint = match &params.checkpoint {
+        Some(path) => Some(pool.install(|| Checkpoint::new(path, problem, params))?),
         None => None,
     };
-    best_run(problem, params, pool, seconds, memory, finished, |state, memory| {
+    if let (true, Some(checkpoint)) = (memory.kept.is_empty(), &checkpoint) {
+        *memory = checkpoint.load()?;
+    }
+    best_run(problem, params, pool, seconds, memory, |state, memory| {
         lloyd::run(problem, params, pool, passes, state, |state| {
-            match &mut memory.state {
-                Some(kept) => kept.copy_from(state),
-                None => memory.state = Some(state.clone()),
-            }
+            memory.keep(state);
             checkpoint.as_ref().map_or(Ok(()), |checkpoint| checkpoint.save(memory))
         })
     })
 }
 
-/// Runs `n_init` times, from where `memory` stands, and keeps the run with the lowest inertia, `best` among them.
+/// A run that may be the best.
+struct Candidate {
+    run: usize,
+    inertia: f64,
+    /// With its labels, unless an earlier attempt or an earlier fit finished it.
+    finished: Option<Run>,
+}
+
+/// Runs `n_init` times, from where `memory` stands, and keeps the run with the lowest inertia, the first of equal ones.
 fn best_run(
     problem: &Problem,
     params: &Params,
     pool: &CpuPool,
     seconds: &mut Seconds,
     memory: &mut Memory,
-    mut best: Option<Run>,
     mut run_from: impl FnMut(State, &mut Memory) -> Result<Run>,
 ) -> Result<Run> {
-    let mut resumed = memory.state.clone().map(|state| state.resumed(params.max_iter));
-    let first = resumed.as_ref().map_or(0, |state| state.run);
-    for run in first..params.runs() {
+    let mut best: Option<Candidate> = None;
+    for run in 0..params.runs() {
         let begin = Instant::now();
-        let state = match resumed.take() {
-            Some(state) => state,
-            None => State::new(run, pool.install(|| first_of_run(problem, params, run))?),
+        let state = match memory.standing(run, params.max_iter) {
+            Standing::Beaten => continue,
+            Standing::Finished(inertia) => {
+                if best.as_ref().is_none_or(|best| inertia < best.inertia) {
+                    best = Some(Candidate { run, inertia, finished: None });
+                }
+                continue;
+            }
+            Standing::GoesOn(state) => state,
+            Standing::New => State::new(run, pool.install(|| first_of_run(problem, params, run))?),
         };
         seconds.init += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let finished = run_from(state, memory)?;
         seconds.iterate += begin.elapsed().as_secs_f64();
-        let stopped = finished.stopped;
-        if best.as_ref().is_none_or(|best| finished.inertia < best.inertia) {
-            memory.best = Some(finished.state.clone());
-            best = Some(finished);
+        let (inertia, stopped) = (finished.inertia, finished.stopped);
+        memory.finish(run, inertia);
+        if best.as_ref().is_none_or(|best| inertia < best.inertia) {
+            best = Some(Candidate { run, inertia, finished: Some(finished) });
         }
         if stopped {
             break;
         }
     }
-    best.ok_or_else(|| Error::parameter("n_init", "at least 1", 0))
+    let none = || Error::parameter("n_init", "at least 1", 0);
+    let best = best.ok_or_else(none)?;
+    match best.finished {
+        Some(finished) => Ok(finished),
+        // A finished run only needs its labels again.
+        None => run_from(memory.state(best.run).ok_or_else(none)?.clone(), memory),
+    }
 }
 
 /// The centroids that a run starts from, as rows of x' in `f64`: given ones, or chosen ones.
