@@ -7,7 +7,6 @@ mod columns;
 mod csv;
 pub(crate) mod frame;
 mod idx;
-pub(crate) mod memory;
 mod npy;
 mod npz;
 mod open;
@@ -17,6 +16,7 @@ pub(crate) mod records;
 pub(crate) mod sparse;
 pub(crate) mod storage;
 mod table;
+pub(crate) mod together;
 mod vecs;
 mod write;
 

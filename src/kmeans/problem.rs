@@ -12,6 +12,7 @@ use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{self, Frame, exponent_above, power_of_two};
 use crate::error::{Error, Result};
+use crate::memory::{self, area, collected, scratch, zeroed};
 use crate::simd::widest;
 pub(crate) use crate::tile::bound::f32::norm_above;
 
@@ -58,6 +59,7 @@ impl<'a> Problem<'a> {
         let scan = frame::scan("points", &points, cancel)?;
         let (rows, columns) = (points.rows(), points.columns());
         check_weights(weights, rows)?;
+        ask_for_rows(rows, columns)?;
         let (weights, weight_scale) = match weights {
             None => (None, 1.0),
             Some(weights) => {
@@ -78,7 +80,7 @@ impl<'a> Problem<'a> {
             columns,
             weights,
             weight_scale,
-            norms: vec![0.0; rows],
+            norms: zeroed("lengths of the rows", rows, 1)?,
             largest_norm: 0.0,
             total_square: 0.0,
             mean_variance: scan.mean_variance,
@@ -165,6 +167,13 @@ impl<'a> Problem<'a> {
     }
 }
 
+/// What a pass over the rows in blocks of [`SUM_BLOCK`] holds, and a few numbers of each column.
+pub(super) fn ask_for_rows(rows: usize, columns: usize) -> Result<()> {
+    let threads = rayon::current_num_threads().min(rows.div_ceil(SUM_BLOCK));
+    let at_work = scratch::<f32>(threads, SUM_BLOCK.min(rows).saturating_add(4), columns);
+    memory::ask(&format!("the work on rows with {columns} columns"), &[at_work, area::<f64>(8, columns)])
+}
+
 /// `|x|^2`, summed in eight interleaved parts and those in order.
 pub(crate) fn row_square(x: &[f32]) -> f64 {
     square(x)
@@ -211,7 +220,8 @@ fn normalised_weights(weights: &[f64]) -> Result<(Vec<f32>, f64)> {
         return Err(Error::parameter("weights", "at least one weight above 0", "all zero"));
     }
     let scale = power_of_two(exponent_above(largest).clamp(-1000, 1000));
-    Ok((weights.iter().map(|weight| (weight / scale) as f32).collect(), scale))
+    let scaled = weights.iter().map(|weight| (weight / scale) as f32);
+    Ok((collected("weights", scaled)?, scale))
 }
 
 /// Given centroids in the frame of the data.

@@ -5,6 +5,8 @@ use rayon::prelude::*;
 use super::entry::Entry;
 use super::grid::Grid;
 use super::objective::Silhouette;
+use crate::error::Result;
+use crate::memory::{self, area};
 
 /// Labels and sums for given medoids.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +20,11 @@ pub(super) struct Assignment {
 
 /// Objects of one part.
 const PART: usize = 4096;
+
+/// Asks for what [`assign`] hands out.
+pub(super) fn ask_for_assignment(objects: usize) -> Result<()> {
+    memory::ask("labels", &[area::<u32>(objects, 1)])
+}
 
 /// Assigns every object; `columns` are those of the medoids, one after the other.
 pub(super) fn assign<T: Entry>(columns: &[T], objects: usize, grid: Grid) -> Assignment {

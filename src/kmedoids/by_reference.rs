@@ -11,6 +11,7 @@ use super::reference::{self, Order};
 use super::results::{Fit, SearchStats, Seconds};
 use crate::device::Backend;
 use crate::error::{Error, Result};
+use crate::memory::{self, area, zeros};
 use crate::random::Draws;
 
 /// Clusters as the definition has it.
@@ -21,6 +22,7 @@ pub(super) fn cluster<T: Entry>(
     mut seconds: Seconds,
 ) -> Result<Fit> {
     let begin = Instant::now();
+    memory::ask("the reference's work", &[area::<f64>(problem.objects(), 8)])?;
     let matrix = wide(problem)?;
     let matrix = matrix.view();
     let mut draws = Draws::new(params.seed, 0);
@@ -62,7 +64,7 @@ pub(super) fn cluster<T: Entry>(
 /// The matrix in `f64`: entry (object, candidate).
 fn wide<T: Entry>(problem: &Problem<T>) -> Result<Array2<f64>> {
     let objects = problem.objects();
-    let mut matrix = Array2::zeros((objects, objects));
+    let mut matrix = zeros("the matrix in f64", objects, objects)?;
     problem.columns.for_each_block(|first, block| {
         for (index, column) in block.chunks_exact(objects).enumerate() {
             column.iter().enumerate().for_each(|(object, d)| matrix[[object, first + index]] = d.wide());

@@ -13,6 +13,7 @@ use super::dissimilarities::not_finite;
 use super::entry::Entry;
 use crate::distance::RowMaker;
 use crate::error::{Error, Result};
+use crate::memory::{zeroed, zeros};
 
 /// Most bytes of a block that is made anew.
 const BLOCK_BYTES: usize = 64 << 20;
@@ -65,10 +66,10 @@ impl<'a, T: Entry> Columns<'a, T> {
             Self::Held { values, .. } => visit(0, values),
             Self::Made { objects, .. } => {
                 let count = (BLOCK_BYTES / size_of::<T>() / objects).clamp(1, *objects);
-                let mut block = Vec::new();
+                let mut block = zeroed("columns of distances", count, *objects)?;
                 for first in (0..*objects).step_by(count) {
                     let count = count.min(objects - first);
-                    block.resize(count * objects, T::default());
+                    block.truncate(count * objects);
                     self.make(first, &mut block)?;
                     visit(first, &block)?;
                 }
@@ -88,7 +89,7 @@ impl<'a, T: Entry> Columns<'a, T> {
     /// Columns of these candidates, one after the other.
     pub fn of(&self, candidates: &[usize]) -> Result<Vec<T>> {
         let objects = self.objects();
-        let mut columns = vec![T::default(); candidates.len() * objects];
+        let mut columns = zeroed("columns of candidates", candidates.len(), objects)?;
         match self {
             Self::Held { values, .. } => {
                 let places = columns.par_chunks_exact_mut(objects).zip(candidates);
@@ -107,7 +108,7 @@ impl<'a, T: Entry> Columns<'a, T> {
 
     /// The entries of some objects in the columns of some candidates, column by column.
     pub fn part(&self, candidates: &[usize], objects: &[usize]) -> Result<Vec<T>> {
-        let mut part = vec![T::default(); candidates.len() * objects.len()];
+        let mut part = zeroed("columns of a sample", candidates.len(), objects.len())?;
         let fill = |(part, &candidate): (&mut [T], &usize)| {
             let column = self.column(candidate)?;
             part.iter_mut().zip(objects).for_each(|(entry, &object)| *entry = column[object]);
@@ -140,8 +141,8 @@ impl<'a, T: Entry> Columns<'a, T> {
 }
 
 /// A matrix with its rows as columns.
-pub(super) fn transposed<T: Entry>(matrix: &ArrayView2<T>) -> Array2<T> {
-    let mut turned = Array2::from_elem((matrix.ncols(), matrix.nrows()), T::default());
+pub(super) fn transposed<T: Entry>(matrix: &ArrayView2<T>) -> Result<Array2<T>> {
+    let mut turned = zeros("the matrix by columns", matrix.ncols(), matrix.nrows())?;
     const BLOCK: usize = 32;
     let rows = turned.axis_chunks_iter_mut(ndarray::Axis(0), BLOCK).into_par_iter().enumerate();
     rows.for_each(|(index, mut block)| {
@@ -154,5 +155,5 @@ pub(super) fn transposed<T: Entry>(matrix: &ArrayView2<T>) -> Array2<T> {
             }
         }
     });
-    turned
+    Ok(turned)
 }

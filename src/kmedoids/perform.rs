@@ -6,7 +6,7 @@ use ndarray::ArrayView2;
 
 use super::by_reference;
 use super::columns::{Columns, transposed};
-use super::dissimilarities::{Checked, Dissimilarities, Values, check};
+use super::dissimilarities::{Checked, Dissimilarities, Values, check, too_large};
 use super::entry::Entry;
 #[cfg(feature = "gpu")]
 use super::gpu;
@@ -24,6 +24,7 @@ pub(crate) fn fit(device: &Device, given: &Dissimilarities, params: &Params) -> 
     device.host_pool().install(|| match &given.values {
         Values::F32(matrix) => fit_matrix(device, &matrix.view(), params),
         Values::F64(matrix) => fit_matrix(device, &matrix.view(), params),
+        Values::TooLarge { objects, bytes } => Err(too_large(*objects, *bytes)),
     })
 }
 
@@ -39,7 +40,7 @@ fn fit_matrix<T: Entry>(device: &Device, matrix: &ArrayView2<T>, params: &Params
     let values = match (matrix.as_slice_memory_order(), matrix.is_standard_layout()) {
         (Some(values), is_by_rows) if checked.is_symmetric || !is_by_rows => values,
         _ => {
-            turned = transposed(matrix);
+            turned = transposed(matrix)?;
             turned.as_slice().unwrap_or_default()
         }
     };

@@ -1,7 +1,7 @@
 //! One clustering: columns, the grid of their sums, and the methods that are the same for all devices.
 
 use super::alternate;
-use super::assignment::{Assignment, assign};
+use super::assignment::{Assignment, ask_for_assignment, assign};
 use super::columns::Columns;
 use super::entry::Entry;
 use super::grid::Grid;
@@ -50,7 +50,9 @@ impl<T: Entry> Problem<'_, T> {
 
     /// What medoids mean for the objects.
     pub fn assign(&self, medoids: &[usize]) -> Result<Assignment> {
-        Ok(assign(&self.columns.of(medoids)?, self.objects(), self.grid))
+        let columns = self.columns.of(medoids)?;
+        ask_for_assignment(self.objects())?;
+        Ok(assign(&columns, self.objects(), self.grid))
     }
 
     /// Improves medoids on the processor.

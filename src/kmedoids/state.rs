@@ -6,6 +6,7 @@ use super::columns::Columns;
 use super::entry::Entry;
 use super::objective::Objective;
 use crate::error::Result;
+use crate::memory::{self, area, zeroed};
 
 /// Objects of one part when medoids are replaced.
 const PART: usize = 8192;
@@ -61,9 +62,11 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
     ) -> Result<Self> {
         let (objects, count) = (columns.objects(), medoids.len());
         let chosen = columns.of(&medoids)?;
+        let known = area::<(Near<T, O::Terms, R>, T, bool)>(objects.max(columns.candidates()), 1);
+        memory::ask("what objects know of their medoids", &[known, area::<i64>(count, 64)])?;
         let mut is_medoid = vec![false; columns.candidates()];
         medoids.iter().for_each(|&medoid| is_medoid[medoid] = true);
-        let mut distances = vec![T::default(); objects * count];
+        let mut distances = zeroed("distances to medoids", objects, count)?;
         distances.par_chunks_exact_mut(count).enumerate().for_each(|(object, row)| {
             row.iter_mut().zip(chosen.iter().skip(object).step_by(objects)).for_each(|(to, &d)| *to = d);
         });
