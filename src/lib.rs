@@ -19,6 +19,7 @@ pub mod kmeans;
 pub mod kmedoids;
 pub mod lora;
 pub mod measure;
+mod memory;
 pub mod neighbours;
 mod random;
 mod setters;

@@ -180,6 +180,10 @@ fn import_violations(path: &str, text: &str, slices: &BTreeSet<String>) -> Vec<S
         if in_slice && matches!(named.module_below_root(), Some("measure" | "shaders" | "cli")) {
             complain("a slice knows nothing of what measures, lists or calls it");
         }
+        let is_made = |pair: &[String]| pair[0] == "Array2" && matches!(&*pair[1], "zeros" | "from_elem");
+        if in_slice && file_name != "tests.rs" && named.segments.windows(2).any(is_made) {
+            complain("src/memory.rs makes the matrices of a slice: one that is too large is an error");
+        }
     }
     violations
 }
@@ -318,6 +322,11 @@ fn planted_imports_are_caught() {
     planted("src/kmeans/gpu/kernels.rs", "fn f() { crate::shaders::variant(); }", 1);
     planted("src/measure/mod.rs", "pub use tilefold_simulate::Trace;", 1);
     planted("crates/simulate/src/lib.rs", "use tilefold::{Device, Points};", 2);
+    planted(
+        "src/kmeans/model.rs",
+        "fn f() { ndarray::Array2::zeros((2, 2)); Array2::from_elem((1, 1), 0); }",
+        2,
+    );
     planted("src/kmeans/mod.rs", "use crate::{cli::run_with, measure::on_gpu::large_bytes};", 2);
 }
 
@@ -337,6 +346,7 @@ fn honest_imports_pass() {
     planted("src/lib.rs", "pub use device::Device; pub fn from_wgpu() {}", 0);
     planted("src/tile/choice/shape.rs", "use crate::device::Limits;", 0);
     planted("src/shaders.rs", "use crate::{kmeans, measure};", 0);
+    planted("src/kmeans/gpu/tests.rs", "fn f() { Array2::zeros((2, 2)); }", 0);
     planted("src/cli/lora/simulate.rs", "use tilefold_simulate::Trace; use crate::random::Stream;", 0);
     planted("crates/simulate/src/lib.rs", "use crate::trace::Trace; use tilefold_simulate::Trace;", 0);
 }

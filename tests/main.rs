@@ -67,6 +67,7 @@ mod measure_bench;
 mod measure_report;
 mod measure_roofs;
 mod measure_verify;
+mod memory;
 mod neighbours;
 mod neighbours_cli;
 mod neighbours_estimates;

@@ -1,5 +1,6 @@
 //! Distance matrices into NumPy arrays, and the nearest row of each row.
 
+use ndarray::Array2;
 use numpy::{
     Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2, PyReadwriteArray2, PyUntypedArray,
     PyUntypedArrayMethods,
@@ -13,6 +14,7 @@ use tilefold::{Cancel, ElementType};
 use crate::arrays::Rows;
 use crate::errors::to_python;
 use crate::guard::guarded;
+use crate::memory::collected;
 use crate::{devices, nearest, work};
 
 /// Fills `out` (`f32` or `f64`, any strides) with the distances of the rows of x and y, of x with itself for `None`,
@@ -90,7 +92,11 @@ pub(crate) fn with_parameters(mut params: Params, given: &Bound<'_, PyDict>) -> 
             "weights" => params.weights(value.extract()?),
             "variances" => params.variances(value.extract()?),
             "inverse_covariance" => {
-                params.inverse_covariance(value.extract::<PyReadonlyArray2<'_, f64>>()?.as_array().to_owned())
+                let array = value.extract::<PyReadonlyArray2<'_, f64>>()?;
+                let view = array.as_array();
+                let values = collected("inverse_covariance", view.iter().copied())?;
+                let matrix = Array2::from_shape_vec(view.dim(), values);
+                params.inverse_covariance(matrix.map_err(|error| PyValueError::new_err(error.to_string()))?)
             }
             other => {
                 return Err(PyValueError::new_err(format!(

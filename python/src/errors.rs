@@ -38,6 +38,9 @@ pub(crate) fn to_python(error: tilefold::Error) -> PyErr {
             PyValueError::new_err(text)
         }
         Error::TooLarge { .. } => PyMemoryError::new_err(text),
+        Error::File { source, .. } if source.kind() == std::io::ErrorKind::OutOfMemory => {
+            PyMemoryError::new_err(text)
+        }
         Error::File { source, path, .. } => match source.raw_os_error() {
             // With its number Python chooses the subclass, such as FileNotFoundError.
             Some(number) => PyOSError::new_err((number, text, path)),

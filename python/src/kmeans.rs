@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array1, Array2};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tilefold::kmeans::{self, Control, Init, Params, Progress};
@@ -13,6 +14,7 @@ use crate::arrays::Table;
 use crate::devices::device;
 use crate::errors::to_python;
 use crate::guard::guarded;
+use crate::memory::{ask, collected, mapped};
 use crate::work;
 
 /// A fitted model: centroids and their frame, host memory alone.
@@ -50,7 +52,12 @@ struct Request<'py> {
 }
 
 impl Request<'_> {
-    fn params(&self, weights: Option<&PyReadonlyArray1<f64>>, is_single: bool, cancel: &Cancel) -> Params {
+    fn params(
+        &self,
+        weights: Option<&PyReadonlyArray1<f64>>,
+        is_single: bool,
+        cancel: &Cancel,
+    ) -> PyResult<Params> {
         let params = Params::new(self.n_clusters)
             .n_init(self.n_init)
             .max_iter(self.max_iter)
@@ -58,10 +65,10 @@ impl Request<'_> {
             .seed(self.seed)
             .cancel(cancel.clone())
             .centroid_type(if is_single { ElementType::F32 } else { ElementType::F64 });
-        match weights {
-            Some(weights) => params.weights(weights.as_array().to_vec()),
+        Ok(match weights {
+            Some(weights) => params.weights(copied_weights(weights)?),
             None => params,
-        }
+        })
     }
 }
 
@@ -80,7 +87,7 @@ pub(crate) fn fit<'py>(
     guarded(|| {
         let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
         let request: Request = request.extract()?;
-        let mut params = request.params(weights.as_ref(), table.is_single(), &cancel);
+        let mut params = request.params(weights.as_ref(), table.is_single(), &cancel)?;
         let raised = Arc::new(Mutex::new(None));
         if let Some(callback) = callback {
             params.callback = Some(reporter(callback, Arc::clone(&raised)));
@@ -88,7 +95,8 @@ pub(crate) fn fit<'py>(
         let starts: Option<Vec<Array2<f64>>> = request
             .starts
             .as_ref()
-            .map(|starts| starts.iter().map(|start| start.as_array().to_owned()).collect());
+            .map(|starts| starts.iter().map(start).collect::<PyResult<_>>())
+            .transpose()?;
         let points = table.points()?;
         let outcome = work::run(py, &cancel, || best_fit(&device, points, &params, starts));
         if let Some(error) = raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -96,6 +104,18 @@ pub(crate) fn fit<'py>(
         }
         handed_over(py, outcome?)
     })
+}
+
+/// First centroids, copied.
+fn start(start: &PyReadonlyArray2<'_, f64>) -> PyResult<Array2<f64>> {
+    let view = start.as_array();
+    let values = collected("init", view.iter().copied())?;
+    Array2::from_shape_vec(view.dim(), values)
+        .map_err(|error| PyValueError::new_err(format!("init: {error}")))
+}
+
+fn copied_weights(weights: &PyReadonlyArray1<'_, f64>) -> PyResult<Vec<f64>> {
+    collected("sample_weight", weights.as_array().iter().copied())
 }
 
 /// One run after the other from given first centroids, of which the best is kept, or all runs of the library.
@@ -149,7 +169,7 @@ fn reporter(callback: Py<PyAny>, raised: Arc<Mutex<Option<PyErr>>>) -> kmeans::C
 fn handed_over(py: Python<'_>, fit: kmeans::Fit) -> PyResult<Fit> {
     let last = fit.history.last();
     Ok(Fit {
-        labels: labels(py, fit.labels.view()).unbind(),
+        labels: labels(py, &fit.labels)?.unbind(),
         inertia: fit.inertia,
         n_iter: fit.n_iter,
         converged: fit.converged,
@@ -161,8 +181,9 @@ fn handed_over(py: Python<'_>, fit: kmeans::Fit) -> PyResult<Fit> {
 }
 
 /// Labels as scikit-learn has them; there are fewer clusters than an int32 can count.
-fn labels<'py>(py: Python<'py>, labels: ArrayView1<u32>) -> Bound<'py, PyArray1<i32>> {
-    labels.mapv(|label| label as i32).into_pyarray(py)
+fn labels<'py>(py: Python<'py>, labels: &Array1<u32>) -> PyResult<Bound<'py, PyArray1<i32>>> {
+    let labels = labels.as_slice().unwrap_or_default();
+    Ok(collected("labels", labels.iter().map(|&label| label as i32))?.into_pyarray(py))
 }
 
 /// The first centroids of k-means++ that a fit with this seed starts from.
@@ -178,10 +199,18 @@ pub(crate) fn first_centroids<'py>(
     guarded(|| {
         let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
         let mut params = Params::new(n_clusters).seed(seed).cancel(cancel.clone());
-        params.weights = weights.map(|weights| weights.as_array().to_vec());
+        params.weights = weights.as_ref().map(copied_weights).transpose()?;
         let points = table.points()?;
         Ok(work::run(py, &cancel, || kmeans::first_centroids(&device, points, &params))?.into_pyarray(py))
     })
+}
+
+impl Model {
+    /// Whether there is room for the centroids as they are handed out, or for their bytes while those are put together.
+    fn ask_for_copies(&self) -> PyResult<()> {
+        let bytes = self.0.n_clusters().saturating_add(1).saturating_mul(self.0.columns()).saturating_mul(8);
+        ask("a copy of the centroids", bytes.saturating_mul(4))
+    }
 }
 
 #[pymethods]
@@ -209,7 +238,10 @@ impl Model {
 
     /// The model in a form that any process can read.
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        guarded(|| Ok(PyBytes::new(py, &self.0.to_bytes())))
+        guarded(|| {
+            self.ask_for_copies()?;
+            Ok(PyBytes::new(py, &self.0.to_bytes()))
+        })
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
@@ -218,7 +250,10 @@ impl Model {
 
     /// Centroids in input units.
     fn centroids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        guarded(|| Ok(self.0.centroids().into_pyarray(py)))
+        guarded(|| {
+            self.ask_for_copies()?;
+            Ok(self.0.centroids().into_pyarray(py))
+        })
     }
 
     /// Labels, and what they were computed on.
@@ -232,7 +267,7 @@ impl Model {
             let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
             let points = table.points()?;
             let found = work::run(py, &cancel, || self.0.predict_with(&device, points, &cancel))?;
-            Ok((labels(py, found.labels.view()), found.device))
+            Ok((labels(py, &found.labels)?, found.device))
         })
     }
 
@@ -249,8 +284,8 @@ impl Model {
             let points = table.points()?;
             let transform = || self.0.transform_with(&device, points, &cancel);
             if single {
-                let distances = work::run(py, &cancel, || Ok(transform()?.mapv(|distance| distance as f32)))?;
-                return Ok(distances.into_pyarray(py).into_any());
+                let narrow = || Ok(mapped("distances", &transform()?, |distance| distance as f32));
+                return Ok(work::run(py, &cancel, narrow)??.into_pyarray(py).into_any());
             }
             Ok(work::run(py, &cancel, transform)?.into_pyarray(py).into_any())
         })
@@ -266,7 +301,7 @@ impl Model {
     ) -> PyResult<f64> {
         guarded(|| {
             let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
-            let weights = weights.map(|weights| weights.as_array().to_vec());
+            let weights = weights.as_ref().map(copied_weights).transpose()?;
             let points = table.points()?;
             work::run(py, &cancel, || self.0.score_with(&device, points, weights.as_deref(), &cancel))
         })

@@ -12,6 +12,7 @@ use crate::arrays::Table;
 use crate::distance::with_parameters;
 use crate::errors::to_python;
 use crate::guard::guarded;
+use crate::memory::collected;
 use crate::{devices, work};
 
 /// What a clustering found.
@@ -117,8 +118,8 @@ pub(crate) fn fit_medoids<'py>(
             None => kmedoids::fit(&device, Dissimilarities::from(points), &params),
         })?;
         // Rows and clusters are fewer than an int32 can count.
-        let labels = found.labels.iter().map(|&label| label as i32).collect::<Vec<_>>();
-        let medoids = found.medoids.iter().map(|&medoid| medoid as i64).collect::<Vec<_>>();
+        let labels = collected("labels", found.labels.iter().map(|&label| label as i32))?;
+        let medoids = collected("medoids", found.medoids.iter().map(|&medoid| medoid as i64))?;
         Ok(MedoidsFit {
             medoids: medoids.into_pyarray(py).unbind(),
             labels: labels.into_pyarray(py).unbind(),

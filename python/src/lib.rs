@@ -12,6 +12,7 @@ mod guard;
 mod kmeans;
 mod kmedoids;
 mod lora;
+mod memory;
 mod nearest;
 mod neighbours;
 mod work;

@@ -10,6 +10,7 @@ use tilefold::lora::{self, Factors, Group, Module, PoolParams, Precision, Routes
 
 use crate::errors::to_python;
 use crate::guard::guarded;
+use crate::memory::filled;
 use crate::{devices, work};
 
 /// The routes of each row: (slot, scale), added in this order.
@@ -62,9 +63,8 @@ impl LoraAdapter {
                     "module: expected one that the adapter updates, got {module:?}"
                 ))
             })?;
-            let a = ndarray::Array2::from_shape_fn((update.rank(), update.inputs()), |(r, i)| update.a(r, i));
-            let b =
-                ndarray::Array2::from_shape_fn((update.outputs(), update.rank()), |(o, r)| update.b(o, r));
+            let a = filled("A", (update.rank(), update.inputs()), |r, i| update.a(r, i))?;
+            let b = filled("B", (update.outputs(), update.rank()), |o, r| update.b(o, r))?;
             Ok([PyArray2::from_owned_array(py, a), PyArray2::from_owned_array(py, b)])
         })
     }

@@ -8,7 +8,7 @@
 
 use ndarray::{ArrayView2, Axis};
 use tilefold::distance::{MatrixView, Metric, Params, stream};
-use tilefold::{Cancel, Device, ElementType, Points, Result};
+use tilefold::{Cancel, Device, ElementType, Error, Points, Result};
 
 /// What [`search`] finds, one entry per row of x.
 pub(crate) struct Nearest {
@@ -29,7 +29,7 @@ pub(crate) fn search(
 ) -> Result<Nearest> {
     let params = Params::new(metric).cancel(cancel.clone());
     let band = Band::of(metric, x, y);
-    let mut found: Vec<(i64, f64)> = Vec::with_capacity(x.rows());
+    let mut found: Vec<(i64, f64)> = room(x.rows())?;
     let filled = stream(device, x.view(), Some(y.view()), &params, |block| {
         let judge = Judge { metric, x, y, band: &band, first_row: block.first_row };
         match &block.values {
@@ -38,8 +38,23 @@ pub(crate) fn search(
         }
         Ok(())
     })?;
-    let (indices, distances) = found.into_iter().unzip();
+    let (mut indices, mut distances) = (room(found.len())?, room(found.len())?);
+    for (index, distance) in found {
+        indices.push(index);
+        distances.push(distance);
+    }
     Ok(Nearest { indices, distances, device: filled.device })
+}
+
+/// Room for something of each of `rows` rows.
+fn room<T>(rows: usize) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(rows).map_err(|_| {
+        let needed_bytes = (rows as u64).saturating_mul(size_of::<T>() as u64);
+        let what = format!("the nearest rows of {rows} rows");
+        Error::TooLarge { what, needed_bytes, limit_bytes: needed_bytes.saturating_sub(1) }
+    })?;
+    Ok(values)
 }
 
 /// How far above the least distance of a row another one may lie and still be the least in truth.

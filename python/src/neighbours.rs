@@ -1,7 +1,6 @@
 //! The nearest rows of each row, and all within a radius.
 
 use numpy::{PyArray1, PyArray2};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tilefold::Cancel;
@@ -12,6 +11,7 @@ use crate::arrays::Table;
 use crate::distance::with_parameters;
 use crate::errors::to_python;
 use crate::guard::guarded;
+use crate::memory::{collected, mapped};
 use crate::{devices, work};
 
 /// Indices, distances, and the device in words.
@@ -44,7 +44,7 @@ pub(crate) fn nearest_neighbours<'py>(
             Some(queries) => nearest(&device, points, queries, &params),
             None => nearest_of_each(&device, points, &params),
         })?;
-        let indices = PyArray2::from_owned_array(py, found.indices.mapv(i64::from));
+        let indices = PyArray2::from_owned_array(py, mapped("indices", &found.indices, i64::from)?);
         let distances = match found.distances {
             Matrix::F32(distances) => PyArray2::from_owned_array(py, distances).into_any(),
             Matrix::F64(distances) => PyArray2::from_owned_array(py, distances).into_any(),
@@ -81,13 +81,9 @@ pub(crate) fn neighbours_within<'py>(
             Some(queries) => within(&device, points, queries, &params),
             None => within_of_each(&device, points, &params),
         })?;
-        let offsets: Vec<i64> = found
-            .offsets
-            .iter()
-            .map(|&offset| i64::try_from(offset))
-            .collect::<Result<_, _>>()
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let indices = found.indices.iter().map(|&index| i64::from(index)).collect();
+        // No memory holds more neighbours than an int64 can count.
+        let offsets = collected("offsets", found.offsets.iter().map(|&offset| offset as i64))?;
+        let indices = collected("indices", found.indices.iter().map(|&index| i64::from(index)))?;
         let distances = match found.distances {
             Values::F32(distances) => PyArray1::from_vec(py, distances).into_any(),
             Values::F64(distances) => PyArray1::from_vec(py, distances).into_any(),

@@ -90,6 +90,8 @@ fn code(error: &Error) -> u8 {
             | ErrorKind::InvalidInput
             | ErrorKind::InvalidFilename
             | ErrorKind::ReadOnlyFilesystem => USAGE,
+            // As what does not fit the memory elsewhere.
+            ErrorKind::OutOfMemory => USAGE,
             _ => WORK,
         },
         _ => USAGE,

@@ -9,12 +9,14 @@ use super::failure::Failure;
 use crate::data::frame::raw_row;
 use crate::data::{Points, ReadOptions, Table};
 use crate::device::Device;
+use crate::error::Result;
+use crate::memory;
 
 /// More threads than any machine has cores.
 const MOST_THREADS: usize = 4096;
 
 /// Opens a table; `argument` names it in errors.
-pub(super) fn table(argument: &'static str, path: &Path, read: &Read) -> Result<Table, Failure> {
+pub(super) fn table(argument: &'static str, path: &Path, read: &Read) -> std::result::Result<Table, Failure> {
     let mut options = ReadOptions::default();
     if let Some(columns) = read.columns.clone() {
         options = options.columns(columns);
@@ -29,7 +31,7 @@ pub(super) fn table(argument: &'static str, path: &Path, read: &Read) -> Result<
 }
 
 /// The device with its threads and caps.
-pub(super) fn device(run: &Run) -> Result<Device, Failure> {
+pub(super) fn device(run: &Run) -> std::result::Result<Device, Failure> {
     if let Some(threads) = run.threads {
         if threads == 0 || threads > MOST_THREADS {
             return Err(Failure::usage("--threads", &format!("1 to {MOST_THREADS}"), threads));
@@ -52,10 +54,10 @@ pub(super) fn device(run: &Run) -> Result<Device, Failure> {
 }
 
 /// Some rows of a table in `f64`.
-pub(super) fn rows_as_f64(points: &Points, rows: &[usize]) -> Array2<f64> {
-    let mut wide = Array2::zeros((rows.len(), points.columns()));
+pub(super) fn rows_as_f64(points: &Points, rows: &[usize]) -> Result<Array2<f64>> {
+    let mut wide = memory::zeros("rows in f64", rows.len(), points.columns())?;
     for (mut wide, &row) in wide.outer_iter_mut().zip(rows) {
         wide.assign(&Array1::from(raw_row(points, row)));
     }
-    wide
+    Ok(wide)
 }

@@ -196,7 +196,7 @@ fn first_centroids(path: &Path) -> Result<ndarray::Array2<f64>, Failure> {
     let as_it_is = Read { columns: None, delimiter: None, header: None };
     let table = input::table("--init", path, &as_it_is)?;
     let all: Vec<usize> = (0..table.rows()).collect();
-    Ok(input::rows_as_f64(&table.points(), &all))
+    Ok(input::rows_as_f64(&table.points(), &all)?)
 }
 
 /// A bar on stderr where that is a terminal, else nothing.
@@ -218,6 +218,7 @@ fn progress(arguments: &Kmeans) -> ProgressBar {
 struct Outputs {
     labels: Option<ArrayFile>,
     centroids: Option<ArrayFile>,
+    model: Option<AtomicFile>,
     plot: Option<AtomicFile>,
     top: Option<TopFiles>,
 }
@@ -225,11 +226,14 @@ struct Outputs {
 impl Outputs {
     fn create(arguments: &Kmeans) -> Result<Self, Failure> {
         let labels = arguments.labels.as_ref().filter(|path| !output::is_stdout(Some(path)));
-        output::probe("--model", arguments.model.as_ref())?;
         output::probe("--checkpoint", arguments.checkpoint.as_ref())?;
         Ok(Self {
             labels: ArrayFile::create("--labels", labels)?,
             centroids: ArrayFile::create("--centroids", arguments.centroids.as_ref())?,
+            model: match &arguments.model {
+                Some(path) => Some(output::create_any("--model", path)?),
+                None => None,
+            },
             plot: arguments.plot.as_ref().map(|path| output::create("--plot", path, "svg")).transpose()?,
             top: TopFiles::create(&arguments.top, arguments.n_clusters)?,
         })
@@ -254,13 +258,12 @@ impl Outputs {
         if let Some(file) = self.centroids {
             files.push(file.write(fit.model.centroids().view())?);
         }
-        if let Some(mut file) = self.plot {
-            let drawn = file.write_all(plot::draw(fit, &table.points()).as_bytes());
-            drawn.map_err(|source| {
-                let path = file.path().to_owned();
-                Failure::about("--plot")(crate::Error::File { path, action: "writing", source })
-            })?;
-            files.push(file);
+        if let Some(file) = self.model {
+            fit.model.ask_for_bytes()?;
+            files.push(output::write("--model", file, &fit.model.to_bytes())?);
+        }
+        if let Some(file) = self.plot {
+            files.push(output::write("--plot", file, plot::draw(fit, &table.points())?.as_bytes())?);
         }
         output::flush(&mut files)?;
         if output::is_stdout(arguments.labels.as_ref()) {
@@ -269,9 +272,6 @@ impl Outputs {
         if arguments.run.json {
             let object = summary::as_json(fit, table, read_seconds);
             output::print(|stdout| writeln!(stdout, "{object:#}"))?;
-        }
-        if let Some(path) = &arguments.model {
-            fit.model.save(path).map_err(Failure::about("--model"))?;
         }
         output::commit(files)?;
         if !arguments.run.json && !arguments.run.quiet {

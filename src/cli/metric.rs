@@ -64,5 +64,5 @@ fn numbers(argument: &'static str, path: &Path) -> Result<Array2<f64>, Failure> 
     let plain = Read { columns: None, delimiter: None, header: None };
     let table = input::table(argument, path, &plain)?;
     let rows: Vec<usize> = (0..table.rows()).collect();
-    Ok(input::rows_as_f64(&table.points(), &rows))
+    Ok(input::rows_as_f64(&table.points(), &rows)?)
 }

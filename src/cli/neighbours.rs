@@ -18,6 +18,7 @@ use crate::data::{AtomicFile, CompressedRows, Points, write_csr_npz_to};
 use crate::device::Device;
 use crate::distance::{self, Matrix};
 use crate::error::Error;
+use crate::memory;
 use crate::neighbours::{
     Graph, Neighbours as Found, Params, RadiusParams, Symmetry, Values, nearest, nearest_of_each, within,
     within_of_each,
@@ -201,6 +202,7 @@ fn near(
         });
     }
     if let Some(file) = files.graph.take() {
+        ask_for_graph(found.indices.len())?;
         let symmetry = if arguments.symmetric { Symmetry::Either } else { Symmetry::Directed };
         files.done.push(write_graph(file, &Graph::of_neighbours(&found, columns, symmetry))?);
     }
@@ -230,9 +232,15 @@ fn around(
         None => within_of_each(device, points, &params),
     }?;
     if let Some(file) = files.graph.take() {
+        ask_for_graph(found.indices.len())?;
         files.done.push(write_graph(file, &Graph::of_within(&found, columns))?);
     }
     Ok((found.indices.len(), found.device))
+}
+
+/// Asks for the edges of a graph, there and back, as they are sorted and written.
+fn ask_for_graph(edges: usize) -> crate::Result<()> {
+    memory::ask(&format!("a graph of {edges} neighbours"), &[memory::area::<u8>(edges, 96)])
 }
 
 fn write_graph(mut file: AtomicFile, graph: &Graph) -> Result<AtomicFile, Failure> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{ArrayView, Dimension};
 
 use super::failure::{Failure, WORK};
+use crate::data::together::commit_all;
 use crate::data::{AtomicFile, NpyElement, write_csv_to, write_npy_to};
 
 /// Prints to stdout. A reader that went away has seen enough: that is no failure.
@@ -87,18 +88,23 @@ pub(super) fn flush(files: &mut [AtomicFile]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes `text` to a file that [`create`] made for `argument`, and gives it its name.
-pub(super) fn finish_text(argument: &str, mut file: AtomicFile, text: &str) -> Result<(), Failure> {
-    file.write_all(text.as_bytes()).map_err(|source| Failure {
+/// Writes bytes to a file that [`create`] made for `argument`; the file still waits for its name.
+pub(super) fn write(argument: &str, mut file: AtomicFile, bytes: &[u8]) -> Result<AtomicFile, Failure> {
+    file.write_all(bytes).map_err(|source| Failure {
         message: format!("{argument} {}: writing failed: {source}", file.path().display()),
         code: WORK,
     })?;
-    commit(vec![file])
+    Ok(file)
 }
 
-/// Gives all files their names.
+/// Writes `text` to a file that [`create`] made for `argument`, and gives it its name.
+pub(super) fn finish_text(argument: &str, file: AtomicFile, text: &str) -> Result<(), Failure> {
+    commit(vec![write(argument, file, text.as_bytes())?])
+}
+
+/// Gives all files their names, or none.
 pub(super) fn commit(files: Vec<AtomicFile>) -> Result<(), Failure> {
-    Ok(files.into_iter().try_for_each(AtomicFile::commit)?)
+    Ok(commit_all(files)?)
 }
 
 /// Refuses an output that is an input or another output: one would destroy the other.

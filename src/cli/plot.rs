@@ -7,7 +7,9 @@ use tilefold_report::{Clusters, draw_clusters};
 use super::input::rows_as_f64;
 use super::principal::Plane;
 use crate::data::Points;
+use crate::error::Result;
 use crate::kmeans::Fit;
+use crate::memory;
 
 /// Rows drawn at most, evenly chosen.
 const MOST_ROWS: usize = 10_000;
@@ -15,16 +17,19 @@ const MOST_ROWS: usize = 10_000;
 const MOST_ELEMENTS: usize = 1 << 24;
 
 /// The picture of a fit of these points, as SVG.
-pub(super) fn draw(fit: &Fit, points: &Points) -> String {
+pub(super) fn draw(fit: &Fit, points: &Points) -> Result<String> {
     let drawn = points.rows().min(MOST_ROWS).min((MOST_ELEMENTS / points.columns()).max(1));
     let chosen: Vec<usize> =
         (0..drawn).map(|at| (at as u128 * points.rows() as u128 / drawn as u128) as usize).collect();
-    let mut rows = rows_as_f64(points, &chosen);
+    // Those rows, centred and not, the directions of the plane, and the centroids.
+    let rows = chosen.len().saturating_mul(3).saturating_add(fit.model.n_clusters()).saturating_add(32);
+    memory::ask("the rows of the plot", &[memory::area::<f64>(rows, points.columns())])?;
+    let mut rows = rows_as_f64(points, &chosen)?;
     if fit.model.spherical() {
         scale_to_unit_length(&mut rows);
     }
     let plane = Plane::new(rows.view());
-    draw_clusters(&Clusters {
+    Ok(draw_clusters(&Clusters {
         rows: points.rows(),
         columns: points.columns(),
         spots: plane.project(rows.view()),
@@ -35,7 +40,7 @@ pub(super) fn draw(fit: &Fit, points: &Points) -> String {
         history: fit.history.iter().map(|iteration| iteration.inertia).collect(),
         iterations: fit.n_iter,
         converged: fit.converged,
-    })
+    }))
 }
 
 fn scale_to_unit_length(rows: &mut Array2<f64>) {
@@ -62,7 +67,7 @@ mod tests {
             });
             let params = crate::kmeans::Params::new(k);
             let fit = crate::kmeans::fit(&crate::Device::cpu(), data.view(), &params).expect("a fit");
-            let page = draw(&fit, &Points::from(data.view()));
+            let page = draw(&fit, &Points::from(data.view())).expect("memory for a small page");
             assert!(page.starts_with("<svg") && page.ends_with("</svg>\n"));
             assert!(!page.contains("NaN") && !page.contains("inf\""), "{rows} x {columns}");
             let marks = page.matches("fill=\"#").count();

@@ -14,6 +14,7 @@ use super::points::Element;
 use super::points::{Points, each_element};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+use crate::memory::{self, area, scratch};
 use crate::simd::widest;
 
 /// Rows per block of the passes below; sums are taken per block, then over blocks in order.
@@ -227,6 +228,7 @@ pub(crate) fn scan_all(tables: &[(&'static str, &Points)], cancel: &Cancel) -> R
     for (argument, points) in tables {
         points.check_not_empty(argument)?;
     }
+    ask_for_scan(tables)?;
     let pivot = tables.first().map_or(Vec::new(), |(_, points)| raw_row(points, 0));
     let rows = tables.iter().map(|(_, points)| points.rows()).sum::<usize>() as f64;
     let total = scan_in_unit(tables, &pivot, 1.0, cancel)?;
@@ -237,6 +239,16 @@ pub(crate) fn scan_all(tables: &[(&'static str, &Points)], cancel: &Cancel) -> R
     let unit = power_of_two((-exponent_above(widest)).clamp(-1000, 1000));
     let total = scan_in_unit(tables, &pivot, unit, cancel)?;
     Ok(choose(&total, &pivot, rows, unit))
+}
+
+/// What a scan holds: a summary of each column for each block of rows, and some rows in `f64` per thread.
+fn ask_for_scan(tables: &[(&'static str, &Points)]) -> Result<()> {
+    let columns = tables.first().map_or(0, |(_, points)| points.columns());
+    let blocks = tables.iter().map(|(_, points)| points.rows().div_ceil(BLOCK_ROWS)).max().unwrap_or(0);
+    let threads = rayon::current_num_threads().min(blocks);
+    let summaries = area::<Column>(blocks.saturating_add(2), columns);
+    let parts = [summaries, scratch::<f64>(threads, 12, columns), area::<f64>(4, columns)];
+    memory::ask(&format!("the scan of rows with {columns} columns"), &parts)
 }
 
 fn scan_in_unit(

@@ -8,7 +8,6 @@ mod csv;
 pub(crate) mod frame;
 mod idx;
 mod lines;
-pub(crate) mod memory;
 mod npy;
 mod npz;
 mod open;
@@ -18,6 +17,7 @@ pub(crate) mod records;
 pub(crate) mod sparse;
 pub(crate) mod storage;
 mod table;
+pub(crate) mod together;
 mod vecs;
 mod write;
 

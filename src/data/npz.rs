@@ -3,6 +3,7 @@
 use super::npy::header_bytes;
 use super::write::{AtomicFile, NpyElement};
 use crate::error::{Error, Result};
+use crate::memory::{self, area};
 
 /// Bytes that the 32-bit fields of an archive can count.
 const MOST_BYTES: u64 = u32::MAX as u64;
@@ -31,6 +32,9 @@ pub struct CompressedRows<'a, T> {
 /// [`Error::File`] if the disk is full or fails; [`Error::TooLarge`] for arrays of more than 4 GiB.
 pub fn write_csr_npz_to<T: NpyElement>(file: &mut AtomicFile, matrix: CompressedRows<'_, T>) -> Result<()> {
     let CompressedRows { rows, columns, offsets, indices, values } = matrix;
+    // Indices in another type, and all arrays as bytes.
+    let parts = [area::<[u64; 3]>(indices.len(), 1), area::<[u64; 2]>(offsets.len(), 1)];
+    memory::ask("the arrays of a sparse matrix", &parts)?;
     let last = offsets.last().copied().unwrap_or(0).max(columns as u64);
     let (index, offset) = if last <= i32::MAX as u64 {
         let indices: Vec<i32> = indices.iter().map(|&index| index as i32).collect();

@@ -8,6 +8,7 @@ use std::path::Path;
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// The bytes behind a table.
 pub(crate) enum Storage {
@@ -28,7 +29,10 @@ impl Storage {
             // SAFETY: the map is read-only and private to its reader. Another process could still change the file
             // under it; `Table::open` and the readers of adapters document that the file must stay as it is, and
             // `in_memory` avoids the map.
-            let map = unsafe { Mmap::map(&file) }.map_err(|source| file_error(path, "mapping", source))?;
+            let map = unsafe { Mmap::map(&file) }.map_err(|source| match source.kind() {
+                ErrorKind::OutOfMemory => too_large(path, length),
+                _ => file_error(path, "mapping", source),
+            })?;
             return Ok(Self::Mapped(map));
         }
         let mut copy = AlignedBytes::zeroed(length, path)?;
@@ -58,9 +62,7 @@ impl AlignedBytes {
     pub(super) fn zeroed(length: u64, path: &Path) -> Result<Self> {
         let bytes = usize::try_from(length).map_err(|_| too_large(path, length))?;
         let word_count = bytes.div_ceil(size_of::<u64>());
-        let mut words = Vec::new();
-        words.try_reserve_exact(word_count).map_err(|_| too_large(path, length))?;
-        words.resize(word_count, 0);
+        let words = memory::zeroed(&rows_of(path), word_count, 1)?;
         Ok(Self { words, length: bytes })
     }
 
@@ -115,10 +117,13 @@ pub(super) fn reserve<T>(values: &mut Vec<T>, additional: usize, path: &Path) ->
     })
 }
 
+fn rows_of(path: &Path) -> String {
+    format!("rows of {}", path.display())
+}
+
 /// The allocator refused `needed_bytes`: all that is known of the limit is that it lies below.
 pub(super) fn too_large(path: &Path, needed_bytes: u64) -> Error {
-    let what = format!("rows of {}, refused by the allocator", path.display());
-    Error::TooLarge { what, needed_bytes, limit_bytes: needed_bytes.saturating_sub(1) }
+    memory::refused(&rows_of(path), needed_bytes)
 }
 
 /// An [`Error::Format`]; the texts are cut so that no file can make a message long.

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::npy::header_bytes;
 use super::storage::{file_error, malformed};
+use super::together::commit_all;
 use crate::error::{Error, Result};
 
 /// A file that is written next to its place and renamed when it is committed.
@@ -34,10 +35,7 @@ impl AtomicFile {
         let target = existing_target(path)?.unwrap_or_else(|| path.into());
         let invalid = || file_error(path, "creating", io::ErrorKind::InvalidInput.into());
         let name = target.file_name().ok_or_else(invalid)?;
-        let folder = match target.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(&target);
         // Long names would make the temporary one exceed the system's limit.
         let prefix: String = format!(".{}", name.to_string_lossy()).chars().take(32).collect();
         let mut builder = tempfile::Builder::new();
@@ -60,12 +58,15 @@ impl AtomicFile {
     /// # Errors
     /// [`Error::File`] if the disk is full or the rename is refused; nothing is left behind then.
     pub fn commit(self) -> Result<()> {
+        commit_all(vec![self])
+    }
+
+    /// Writes what is buffered to the disk; the file still waits for its name.
+    pub(super) fn onto_disk(self) -> Result<(NamedTempFile, PathBuf)> {
         let Self { writer, target } = self;
         let file = writer.into_inner().map_err(|error| file_error(&target, "writing", error.into_error()))?;
         file.as_file().sync_all().map_err(|source| file_error(&target, "writing", source))?;
-        file.persist(&target).map_err(|error| file_error(&target, "renaming", error.error))?;
-        sync_folder(&target);
-        Ok(())
+        Ok((file, target))
     }
 
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
@@ -84,7 +85,7 @@ impl Write for AtomicFile {
 }
 
 /// What `path` leads to, if it exists. A pipe or a device must not be replaced by a file.
-fn existing_target(path: &Path) -> Result<Option<PathBuf>> {
+pub(super) fn existing_target(path: &Path) -> Result<Option<PathBuf>> {
     match fs::metadata(path) {
         Ok(attributes) if !attributes.is_file() => Err(malformed(
             path,
@@ -97,6 +98,14 @@ fn existing_target(path: &Path) -> Result<Option<PathBuf>> {
         Ok(_) => fs::canonicalize(path).map(Some).map_err(|source| file_error(path, "creating", source)),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(file_error(path, "creating", source)),
+    }
+}
+
+/// The folder that a file is in.
+pub(super) fn folder_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
     }
 }
 
@@ -113,12 +122,9 @@ fn default_permissions() -> Option<Permissions> {
 
 /// Makes the new name itself survive a power cut. Some file systems refuse to sync a folder; the file is complete either
 /// way, so that is no error.
-fn sync_folder(target: &Path) {
+pub(super) fn sync_folder(target: &Path) {
     #[cfg(unix)]
-    if let Some(folder) = target.parent() {
-        let folder = if folder == Path::new("") { Path::new(".") } else { folder };
-        let _synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-    }
+    let _synced = fs::File::open(folder_of(target)).and_then(|folder| folder.sync_all());
     #[cfg(not(unix))]
     let _ = target;
 }

@@ -1,10 +1,11 @@
 //! Rows of packed bits, as words of 32.
 
 use super::metric::Metric;
-use super::tables::{Tables, zeroed};
+use super::tables::Tables;
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::error::{Error, Result};
+use crate::memory::zeroed;
 
 /// Both tables as words. Bytes fill words from the lowest on; the last word of a row is padded with zeros.
 #[derive(Debug)]

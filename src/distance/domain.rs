@@ -7,6 +7,7 @@ use crate::cancel::Cancel;
 use crate::data::frame::widen_row;
 use crate::data::{ElementType, Points};
 use crate::error::{Error, Result};
+use crate::memory::{self, scratch};
 
 /// Rows that one thread checks at a time.
 const BLOCK_ROWS: usize = 1024;
@@ -42,6 +43,8 @@ pub(crate) fn check(metric: Metric, tables: &[(&'static str, &Points)], cancel: 
             Domain::Bits => "0 or 1",
             Domain::Places => "a latitude within pi/2 and a longitude within 2 pi of 0, in radians",
         };
+        let rows_at_work = scratch::<f64>(rayon::current_num_threads(), 1, points.columns());
+        memory::ask("the check of rows", &[rows_at_work])?;
         check_values(points, cancel, |column, value| {
             let is_good = match domain {
                 Domain::Bits => value == 0.0 || value == 1.0,

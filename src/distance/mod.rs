@@ -70,6 +70,7 @@ use ndarray::{Array2, ArrayViewMut2};
 use crate::data::Points;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::memory::zeros;
 use blocks::Shape;
 pub use matrix::{Distances, Filled, Matrix, MatrixView, MatrixViewMut, RowBlock};
 pub(crate) use metric::Domain;
@@ -81,7 +82,6 @@ use real::Real;
 pub(crate) use row_maker::RowMaker;
 use tables::Tables;
 pub use tables::needs_f64;
-pub(crate) use tables::zeros;
 
 /// The matrix of X (n x D) with itself: n x n.
 ///
@@ -213,7 +213,7 @@ fn whole(device: &Device, tables: &Tables, params: &Params) -> Result<Distances>
 fn whole_of<T: Real>(device: &Device, tables: &Tables, params: &Params) -> Result<(Array2<T>, String)> {
     let shape = tables.shape();
     shape.matrix_bytes(size_of::<T>(), params.max_bytes)?;
-    let mut array = zeros(shape.rows, shape.columns)?;
+    let mut array = zeros("distances", shape.rows, shape.columns)?;
     let filled = fill(device, tables, params, array.view_mut())?;
     Ok((array, filled.device))
 }
@@ -249,12 +249,12 @@ fn stream_of<T: Real>(
     let shape = tables.shape();
     let block_rows = shape.block_rows(size_of::<T>(), params.max_bytes)?;
     let mut engine = Engine::new(device, tables, params)?;
-    let mut block: Array2<T> = zeros(block_rows, shape.columns)?;
+    let mut block: Array2<T> = zeros("a block of distances", block_rows, shape.columns)?;
     for first_row in (0..shape.rows).step_by(block_rows) {
         params.cancel.check()?;
         let rows = block_rows.min(shape.rows - first_row);
         if rows < block_rows {
-            block = zeros(rows, shape.columns)?;
+            block = zeros("a block of distances", rows, shape.columns)?;
         }
         engine.fill(first_row, block.view_mut())?;
         sink(first_row, &block)?;

@@ -27,12 +27,13 @@ use super::metric::{Form, Metric, is_direction, is_root};
 use super::params::Constants;
 use super::real::{Real, is_result, refused_result};
 use super::rows::{Centring, Side, around_origin, checked_rows, plain, ratio_scale};
-use super::tables::{Tables, zeroed};
+use super::tables::Tables;
 use super::transform::{self, Transform};
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{self, power_of_two, raw_row, widen_row};
 use crate::error::{Error, Result};
+use crate::memory::zeroed;
 
 /// Most features that `f32` counts without rounding.
 const MOST_COUNTED: usize = 1 << 24;

@@ -3,6 +3,7 @@
 use ndarray::ArrayViewMut2;
 
 use super::bits::{self, Bits};
+use super::blocks::Shape;
 #[cfg(feature = "gpu")]
 use super::gpu_or_cpu::GpuOrCpu;
 use super::matrix::Filled;
@@ -19,6 +20,7 @@ use crate::device::{Backend, CpuPool, Device, Prediction};
 #[cfg(feature = "gpu")]
 use crate::error::Error;
 use crate::error::Result;
+use crate::memory::{self, area, scratch};
 
 /// One prepared call.
 pub(crate) struct Engine<'a, T: Real> {
@@ -83,6 +85,7 @@ impl<'a, T: Real> Engine<'a, T> {
         let host = device.host_pool();
         let metric = params.metric;
         let constants = params.constants(shape.depth)?;
+        ask_for_rows::<T>(&shape, matches!(backend, Backend::Reference), host.threads())?;
         let prepared = host.install(|| {
             domain::check(metric, &tables.named(), &params.cancel)?;
             Prepared::<T>::new(metric, &constants, tables, &params.cancel)
@@ -146,6 +149,16 @@ impl<'a, T: Real> Engine<'a, T> {
     pub(crate) fn filled(self) -> Filled {
         self.filled
     }
+}
+
+/// What a call holds beside the prepared tables: rows at work, numbers of rows and columns, and the tables once more for the
+/// reference.
+fn ask_for_rows<T: Real>(shape: &Shape, is_reference: bool, threads: usize) -> Result<()> {
+    let rows = shape.rows.saturating_add(shape.columns);
+    let at_work = scratch::<f64>(threads, 8, shape.depth);
+    let defined = if is_reference { area::<f64>(rows, shape.depth) } else { 0 };
+    let what = format!("the work on rows with {} columns", shape.depth);
+    memory::ask(&what, &[at_work, area::<f64>(rows, 2), area::<f64>(16, shape.depth), defined])
 }
 
 impl Definition {

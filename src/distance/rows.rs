@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::tables::{Tables, zeroed};
+use super::tables::Tables;
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{self, exponent_above, power_of_two, raw_row, widen_row};
 use crate::error::{Error, Result};
+use crate::memory::zeroed;
 
 /// Rows that one thread prepares at a time.
 const BLOCK_ROWS: usize = 256;

@@ -1,6 +1,4 @@
-//! The input of every call, what its results are held in, and the memory for those.
-
-use ndarray::Array2;
+//! The input of every call, and what its results are held in.
 
 use super::blocks::Shape;
 use super::metric::{Domain, Metric};
@@ -62,29 +60,4 @@ pub fn needs_f64(metric: Metric, x: &Points<'_>, y: Option<&Points<'_>>) -> bool
     }
     let is_wide = |element| matches!(element, F64 | U32 | I32 | U64 | I64);
     is_wide(x.element_type()) || y.is_some_and(|y| is_wide(y.element_type()))
-}
-
-/// Zeros, or an error where the system has no memory for them. Their pages are touched by whoever writes them first: by
-/// all threads, not by this one.
-pub(super) fn zeroed<T: bytemuck::Zeroable>(what: &str, rows: usize, columns: usize) -> Result<Vec<T>> {
-    let needed_bytes = (rows as u64).saturating_mul(columns as u64).saturating_mul(size_of::<T>() as u64);
-    let refused = || Error::TooLarge {
-        what: format!("{what} ({rows} x {columns}), which the system's memory does not hold"),
-        needed_bytes,
-        limit_bytes: isize::MAX as u64,
-    };
-    if needed_bytes > isize::MAX as u64 {
-        return Err(refused());
-    }
-    match bytemuck::allocation::try_zeroed_slice_box(rows * columns) {
-        Ok(values) => Ok(values.into_vec()),
-        Err(()) => Err(refused()),
-    }
-}
-
-/// The same as an array.
-pub(crate) fn zeros<T: bytemuck::Zeroable>(rows: usize, columns: usize) -> Result<Array2<T>> {
-    let values = zeroed("distances", rows, columns)?;
-    Array2::from_shape_vec((rows, columns), values)
-        .map_err(|error| Error::shape("result", format!("{rows} x {columns}"), error))
 }

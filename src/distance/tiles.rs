@@ -8,6 +8,7 @@ use super::gpu::{GpuEngine, Most};
 use super::operands::Operands;
 use super::params::Constants;
 use super::perform::Prepared;
+use super::real::Real;
 use super::tables::Tables;
 use crate::cancel::Cancel;
 use crate::data::Points;
@@ -69,16 +70,16 @@ impl<'a> Tiles<'a> {
         columns: (usize, usize),
         tools: &mut Tools,
         mut visit: impl FnMut(usize, &mut [f32]),
-    ) {
+    ) -> Result<()> {
         let Tools { single, double, rounded } = tools;
         match &self.0 {
             Kind::Single(operands) => {
-                let scratch = single.get_or_insert_with(|| Scratch::new(operands));
+                let scratch = made(single, operands)?;
                 scratch.tile(operands, rows, columns);
                 (0..rows.1).for_each(|row| visit(row, scratch.values_mut(row, columns.1)));
             }
             Kind::Double(operands) => {
-                let scratch = double.get_or_insert_with(|| Scratch::new(operands));
+                let scratch = made(double, operands)?;
                 scratch.tile(operands, rows, columns);
                 for row in 0..rows.1 {
                     rounded.clear();
@@ -95,7 +96,16 @@ impl<'a> Tiles<'a> {
                 }
             }
         }
+        Ok(())
     }
+}
+
+/// What a thread had, or has from now on.
+fn made<'s, T: Real>(kept: &'s mut Option<Scratch<T>>, operands: &Operands<T>) -> Result<&'s mut Scratch<T>> {
+    Ok(match kept {
+        Some(scratch) => scratch,
+        none => none.insert(Scratch::new(operands)?),
+    })
 }
 
 /// The same on a GPU, in `f32`.

@@ -7,11 +7,11 @@ use rayon::prelude::*;
 use super::metric::Metric;
 use super::params::Constants;
 use super::real::Real;
-use super::tables::zeroed;
 use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{exponent_above, power_of_two, widen_row};
 use crate::error::{Error, Result};
+use crate::memory::zeroed;
 
 /// Rows that one thread transforms at a time.
 const BLOCK_ROWS: usize = 256;

@@ -7,13 +7,16 @@ use super::params::Params;
 use super::problem::Problem;
 use super::reference::{self, Definition};
 use crate::error::{Error, Result};
+use crate::memory::{self, area, zeroed};
 
 /// What runs the reference from first centroids to the end.
 pub(super) fn runs(
     problem: &Problem,
     params: &Params,
 ) -> Result<impl FnMut(State, &mut Memory) -> Result<Run>> {
-    let mut x = vec![0.0_f32; problem.rows * problem.columns];
+    let wide = area::<f64>(problem.rows, problem.columns.saturating_add(4));
+    memory::ask("the rows in f64", &[wide, area::<f32>(problem.rows, problem.columns)])?;
+    let mut x: Vec<f32> = zeroed("the rows", problem.rows, problem.columns)?;
     problem.load(0, &mut x)?;
     let x: Vec<f64> = x.into_iter().map(f64::from).collect();
     let weights: Vec<f64> = (0..problem.rows).map(|row| problem.exact_weight(row)).collect();

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::data::AtomicFile;
 use crate::data::frame::Frame;
 use crate::error::{Error, Result};
+use crate::memory;
 
 const MAGIC: &[u8; 8] = b"TILEFOLD";
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8;
@@ -146,7 +147,11 @@ impl<'a> Decoder<'a> {
         if count > (self.bytes.len() / 8) as u64 {
             return Err(self.malformed("fewer values than it claims"));
         }
-        (0..count).map(|_| self.f64()).collect()
+        let mut values = memory::room("the values of a file", count as usize)?;
+        for _ in 0..count {
+            values.push(self.f64()?);
+        }
+        Ok(values)
     }
 }
 

@@ -11,6 +11,7 @@ use super::relocate;
 use crate::data::ElementType;
 use crate::data::frame::widen_row;
 use crate::error::Result;
+use crate::memory::{self, area};
 
 /// Rows of a cluster whose sum is one task.
 const CHUNK_ROWS: usize = 4096;
@@ -41,6 +42,9 @@ pub(super) fn centroids(
 /// Means of the input's rows by label, empty clusters filled as in an iteration.
 fn means(problem: &Problem, params: &Params, mut labels: Vec<u32>, before: &[f64]) -> Result<Vec<f64>> {
     let n_clusters = params.n_clusters;
+    let parts = problem.rows.div_ceil(CHUNK_ROWS).saturating_add(n_clusters);
+    let sums = area::<f64>(parts.saturating_add(n_clusters), problem.columns.saturating_add(16));
+    memory::ask("sums of the input's rows", &[sums, area::<u64>(problem.rows, 1)])?;
     let mut occupied = vec![false; n_clusters];
     for (row, &label) in labels.iter().enumerate() {
         occupied[label as usize] |= problem.exact_weight(row) != 0.0;

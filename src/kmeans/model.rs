@@ -17,6 +17,7 @@ use crate::data::frame::{Frame, scan};
 use crate::device::Gpu;
 use crate::device::{Backend, Device, Prediction};
 use crate::error::{Error, Result};
+use crate::memory::{self, area, scratch, zeros};
 use crate::simd::widest;
 use crate::tile::operands::columns::Columns;
 
@@ -49,6 +50,7 @@ impl Model {
     /// ```
     pub fn from_centroids(device: &Device, centroids: ArrayView2<f64>) -> Result<Self> {
         let points = Points::from(centroids);
+        memory::ask("centroids", &[area::<f64>(centroids.nrows(), centroids.ncols().saturating_mul(2))])?;
         let scan = device.host_pool().install(|| scan("centroids", &points, &Cancel::new()))?;
         let framed = in_frame(&scan.frame, centroids.outer_iter().map(|row| row.to_vec()))?;
         Ok(Self { frame: scan.frame, centroids: framed, inertia: 0.0, n_iter: 0, converged: false })
@@ -154,6 +156,17 @@ impl Model {
         Ok(())
     }
 
+    /// What results of so many bytes take beside the centroids' operands and some rows in `f64` per thread.
+    fn ask_for_rows(&self, rows: usize, result_bytes: u64) -> Result<()> {
+        let (count, columns) = (self.n_clusters(), self.columns());
+        let at_work = scratch::<f64>(rayon::current_num_threads(), 8, columns);
+        let operands = area::<f64>(count, columns.saturating_add(16)).saturating_mul(2);
+        memory::ask(
+            &format!("the work on {rows} rows with {count} centroids of {columns} columns"),
+            &[result_bytes, operands, at_work],
+        )
+    }
+
     fn rows<'a, 'd>(&'a self, points: &'a Points<'d>, cancel: &'a Cancel) -> Rows<'a, 'd> {
         Rows { argument: "points", points, frame: &self.frame, cancel }
     }
@@ -184,6 +197,7 @@ impl Model {
     ) -> Result<Labels> {
         let points = points.into();
         self.check(&points)?;
+        self.ask_for_rows(points.rows(), area::<u32>(points.rows(), 3))?;
         let rows = self.rows(&points, cancel);
         let backend = device.resolve(&self.predicted(&points));
         let ((labels, pass), ran_on) = device.host_pool().install(|| match &backend {
@@ -213,6 +227,7 @@ impl Model {
     ) -> Result<Nearest> {
         let points = points.into();
         self.check(&points)?;
+        self.ask_for_rows(points.rows(), area::<[u32; 3]>(points.rows(), count.min(LARGEST_TOP)))?;
         let book = self.codebook();
         let most = LARGEST_TOP.min(book.len());
         if count == 0 || count > most {
@@ -259,7 +274,8 @@ impl Model {
         let points = points.into();
         self.check(&points)?;
         let columns = self.columns();
-        let mut distances = Array2::zeros((points.rows(), self.n_clusters()));
+        self.ask_for_rows(points.rows(), 0)?;
+        let mut distances = zeros("distances to centroids", points.rows(), self.n_clusters())?;
         device.host_pool().install(|| {
             distances.outer_iter_mut().into_par_iter().enumerate().try_for_each(|(row, mut distances)| {
                 cancel.check()?;
@@ -295,6 +311,7 @@ impl Model {
     ) -> Result<f64> {
         let points = points.into();
         check_weights(weights, points.rows())?;
+        self.ask_for_rows(points.rows(), 0)?;
         let labels = self.predict_with(device, points.view(), cancel)?.labels;
         let columns = self.columns();
         let blocks: Vec<Result<f64>> = device.host_pool().install(|| {
@@ -337,7 +354,9 @@ impl Model {
             let (screened, rechecked) = (labelled.screened as u64, labelled.rechecked as u64);
             pass.plus(Pass { screened, rechecked, ..Pass::default() })
         });
-        Ok((blocks.into_iter().flat_map(|block| block.0).collect(), pass))
+        let mut labels = memory::room("labels", rows.points.rows())?;
+        blocks.into_iter().for_each(|block| labels.extend(block.0));
+        Ok((labels, pass))
     }
 
     fn predict_reference(&self, rows: &Rows) -> Result<Vec<u32>> {
@@ -366,12 +385,19 @@ impl Model {
     /// Writes the model: parameters, offset, `f64` centroids, version and checksum. The file appears whole or not at
     /// all, and its bytes do not depend on the device.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.ask_for_bytes()?;
         self.encoder().write(path.as_ref(), KIND)
     }
 
     /// What [`Model::save`] writes.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.encoder().finish(KIND)
+    }
+
+    /// Asks for what [`Model::to_bytes`] gives, twice, as it is put together.
+    pub(crate) fn ask_for_bytes(&self) -> Result<()> {
+        let bytes = area::<f64>(self.n_clusters().saturating_add(1), self.columns());
+        memory::ask("the bytes of a model", &[bytes.saturating_mul(3)])
     }
 
     fn encoder(&self) -> Encoder {

@@ -19,6 +19,7 @@ use super::results::{Fit, Seconds};
 use crate::data::Points;
 use crate::device::{Backend, CpuPool, Device, Prediction};
 use crate::error::{Error, Result};
+use crate::memory::{self, area};
 use crate::random::Stream;
 
 #[cfg(feature = "gpu")]
@@ -62,6 +63,7 @@ pub fn first_centroids<'a>(
     params.check(points.rows(), points.columns())?;
     let data = Data::new(device, points, params)?;
     let problem = &data.problem;
+    ask_for_centroids(params.n_clusters, problem.columns)?;
     let chosen = device.host_pool().install(|| first_of_run(problem, params, 0))?;
     let frame = &problem.frame;
     Ok(Array2::from_shape_fn((params.n_clusters, problem.columns), |(cluster, column)| {
@@ -115,6 +117,7 @@ impl<'a> Data<'a> {
             let rule = format!("{}, as the data was prepared", problem.frame.unit_rows);
             return Err(Error::parameter("spherical", rule, params.spherical));
         }
+        ask_for_centroids(params.n_clusters, problem.columns)?;
         let (rows, columns) = (problem.rows as f64, problem.columns as f64);
         let iterations = params.max_iter.min(20) as f64 * params.runs() as f64;
         let flops = 2.0 * rows * columns * params.n_clusters as f64 * iterations;
@@ -141,7 +144,7 @@ impl<'a> Data<'a> {
     }
 
     fn fit_cpu(&self, params: &Params, pool: &CpuPool, seconds: &mut Seconds) -> Result<Run> {
-        let mut cpu = pool.install(|| Cpu::new(&self.problem, params));
+        let mut cpu = pool.install(|| Cpu::new(&self.problem, params))?;
         fit_passes(&self.problem, params, pool, &mut cpu, seconds, &mut Memory::default())
     }
 
@@ -265,6 +268,16 @@ fn first_of_run(problem: &Problem, params: &Params, run: usize) -> Result<Vec<f6
         Init::Parallel => return parallel::centroids(problem, params, run),
     };
     gather(problem, &rows)
+}
+
+/// What the host holds of centroids, whatever the device: those of this iteration, of the last and of the best run, their
+/// sums, their operands, and what a file takes of them.
+fn ask_for_centroids(n_clusters: usize, columns: usize) -> Result<()> {
+    let all = area::<f64>(n_clusters, columns).saturating_mul(10);
+    memory::ask(
+        &format!("{n_clusters} centroids with {columns} columns"),
+        &[all, area::<u64>(n_clusters, 32)],
+    )
 }
 
 /// Number of rows with each label.

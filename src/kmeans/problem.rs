@@ -13,6 +13,7 @@ use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::{self, Frame, exponent_above, power_of_two};
 use crate::error::{Error, Result};
+use crate::memory::{self, area, collected, scratch, zeroed};
 use crate::simd::widest;
 pub(crate) use crate::tile::bound::f32::norm_above;
 
@@ -63,6 +64,7 @@ impl<'a> Problem<'a> {
         let scan = frame::scan("points", &points, cancel)?;
         let (rows, columns) = (points.rows(), points.columns());
         check_weights(weights, rows)?;
+        ask_for_rows(rows, columns)?;
         let (weights, fine_weights, weight_scale) = match weights {
             None => (None, None, 1.0),
             Some(weights) => {
@@ -85,7 +87,7 @@ impl<'a> Problem<'a> {
             fine_weights,
             weight_scale,
             may_lose_digits: false,
-            norms: vec![0.0; rows],
+            norms: zeroed("lengths of the rows", rows, 1)?,
             largest_norm: 0.0,
             total_square: 0.0,
             mean_variance: scan.mean_variance,
@@ -186,6 +188,13 @@ impl<'a> Problem<'a> {
     }
 }
 
+/// What a pass over the rows in blocks of [`SUM_BLOCK`] holds, and a few numbers of each column.
+pub(super) fn ask_for_rows(rows: usize, columns: usize) -> Result<()> {
+    let threads = rayon::current_num_threads().min(rows.div_ceil(SUM_BLOCK));
+    let at_work = scratch::<f32>(threads, SUM_BLOCK.min(rows).saturating_add(4), columns);
+    memory::ask(&format!("the work on rows with {columns} columns"), &[at_work, area::<f64>(8, columns)])
+}
+
 /// `|x|^2`, summed in eight interleaved parts and those in order.
 pub(crate) fn row_square(x: &[f32]) -> f64 {
     square(x)
@@ -236,9 +245,12 @@ fn normalised_weights(weights: &[f64]) -> Result<(Vec<f32>, Option<Vec<f64>>, f6
     let scale = power_of_two(exponent_above(largest).clamp(-1000, 1000));
     let is_small = |weight: f64| weight > 0.0 && weight < f64::from(f32::MIN_POSITIVE);
     let fine = |weight: f64| if is_small(weight) { weight } else { f64::from(weight as f32) };
-    let fine_weights = weights.iter().any(|weight| is_small(weight / scale));
-    let fine_weights = fine_weights.then(|| weights.iter().map(|weight| fine(weight / scale)).collect());
-    Ok((weights.iter().map(|weight| (weight / scale) as f32).collect(), fine_weights, scale))
+    let fine_weights = match weights.iter().any(|weight| is_small(weight / scale)) {
+        true => Some(collected("weights", weights.iter().map(|weight| fine(weight / scale)))?),
+        false => None,
+    };
+    let narrow = collected("weights", weights.iter().map(|weight| (weight / scale) as f32))?;
+    Ok((narrow, fine_weights, scale))
 }
 
 /// Given centroids in the frame of the data.

@@ -9,6 +9,7 @@ use super::integer::Units;
 use super::results::SearchStats;
 use crate::cancel::Cancel;
 use crate::error::Result;
+use crate::memory::{self, area};
 
 /// Improves medoids in place.
 ///
@@ -22,6 +23,7 @@ pub(super) fn improve<T: Entry, G: Units>(
     cancel: &Cancel,
 ) -> Result<SearchStats> {
     let objects = columns.objects();
+    memory::ask("clusters and their sums", &[area::<u64>(objects, 4)])?;
     let mut stats = SearchStats::default();
     while stats.iterations < max_iter && !stats.converged {
         stats.iterations += 1;

@@ -8,6 +8,7 @@ use super::integer::{Integer, Units};
 use super::objective::Silhouette;
 use crate::cancel::Cancel;
 use crate::error::Result;
+use crate::memory::{self, area};
 
 /// Labels and sums for given medoids.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,11 @@ pub(super) struct Assignment<I> {
 
 /// Objects of one part.
 const PART: usize = 4096;
+
+/// Asks for what [`assign`] hands out.
+pub(super) fn ask_for_assignment(objects: usize) -> Result<()> {
+    memory::ask("labels", &[area::<u32>(objects, 1)])
+}
 
 /// Assigns every object; `columns` are those of the medoids, one after the other.
 pub(super) fn assign<T: Entry, G: Units>(

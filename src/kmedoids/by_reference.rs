@@ -13,6 +13,7 @@ use super::results::{Fit, SearchStats, Seconds};
 use crate::cancel::Cancel;
 use crate::device::Backend;
 use crate::error::{Error, Result};
+use crate::memory::{self, area, zeros};
 use crate::random::Draws;
 
 /// Clusters as the definition has it: by sums of `f64`, or by exact ones where the problem's units are exact.
@@ -23,6 +24,7 @@ pub(super) fn cluster<T: Entry, G: Units>(
     mut seconds: Seconds,
 ) -> Result<Fit> {
     let begin = Instant::now();
+    memory::ask("the reference's work", &[area::<f64>(problem.objects(), 8)])?;
     let matrix = wide(problem)?;
     let (matrix, grid) = (matrix.view(), problem.grid);
     let (found, loss) = match grid.grid() {
@@ -154,7 +156,7 @@ fn stats((iterations, swaps, converged): reference::Steps) -> SearchStats {
 /// The matrix in `f64`: entry (object, candidate).
 fn wide<T: Entry, G: Units>(problem: &Problem<T, G>) -> Result<Array2<f64>> {
     let objects = problem.objects();
-    let mut matrix = Array2::zeros((objects, objects));
+    let mut matrix = zeros("the matrix in f64", objects, objects)?;
     problem.columns.for_each_block(|first, block| {
         for (index, column) in block.chunks_exact(objects).enumerate() {
             column.iter().enumerate().for_each(|(object, d)| matrix[[object, first + index]] = d.wide());

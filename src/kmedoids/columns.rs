@@ -14,6 +14,7 @@ use super::entry::Entry;
 use crate::cancel::Cancel;
 use crate::distance::RowMaker;
 use crate::error::{Error, Result};
+use crate::memory::{zeroed, zeros};
 
 /// Most bytes of a block that is made anew.
 const BLOCK_BYTES: usize = 64 << 20;
@@ -73,11 +74,11 @@ impl<'a, T: Entry> Columns<'a, T> {
             Self::Held { values, .. } => visit(0, values),
             Self::Made { objects, cancel, .. } => {
                 let count = (BLOCK_BYTES / size_of::<T>() / objects).clamp(1, *objects);
-                let mut block = Vec::new();
+                let mut block = zeroed("columns of distances", count, *objects)?;
                 for first in (0..*objects).step_by(count) {
                     cancel.check()?;
                     let count = count.min(objects - first);
-                    block.resize(count * objects, T::default());
+                    block.truncate(count * objects);
                     self.make(first, &mut block)?;
                     visit(first, &block)?;
                 }
@@ -99,7 +100,7 @@ impl<'a, T: Entry> Columns<'a, T> {
     /// Columns of these candidates, one after the other.
     pub fn of(&self, candidates: &[usize]) -> Result<Vec<T>> {
         let objects = self.objects();
-        let mut columns = vec![T::default(); candidates.len() * objects];
+        let mut columns = zeroed("columns of candidates", candidates.len(), objects)?;
         match self {
             Self::Held { values, cancel, .. } => {
                 let places = columns.par_chunks_exact_mut(objects).zip(candidates);
@@ -120,7 +121,7 @@ impl<'a, T: Entry> Columns<'a, T> {
 
     /// The entries of some objects in the columns of some candidates, column by column.
     pub fn part(&self, candidates: &[usize], objects: &[usize]) -> Result<Vec<T>> {
-        let mut part = vec![T::default(); candidates.len() * objects.len()];
+        let mut part = zeroed("columns of a sample", candidates.len(), objects.len())?;
         let fill = |(part, &candidate): (&mut [T], &usize)| {
             self.cancel().check()?;
             let column = self.column(candidate)?;
@@ -155,7 +156,7 @@ impl<'a, T: Entry> Columns<'a, T> {
 
 /// A matrix with its rows as columns.
 pub(super) fn transposed<T: Entry>(matrix: &ArrayView2<T>, cancel: &Cancel) -> Result<Array2<T>> {
-    let mut turned = Array2::from_elem((matrix.ncols(), matrix.nrows()), T::default());
+    let mut turned = zeros("the matrix by columns", matrix.ncols(), matrix.nrows())?;
     const BLOCK: usize = 32;
     let rows = turned.axis_chunks_iter_mut(ndarray::Axis(0), BLOCK).into_par_iter().enumerate();
     rows.try_for_each(|(index, mut block)| {

@@ -8,6 +8,7 @@ use crate::cancel::Cancel;
 use crate::data::Points;
 use crate::data::frame::widen_row;
 use crate::error::{Error, Result};
+use crate::memory::{area, collected, filled, refused, zeros};
 
 /// Dissimilarities of n objects: entry (i, j) is what object i costs where object j is its medoid. They need not be
 /// symmetric, keep the triangle inequality or be 0 on the diagonal. Negative ones are taken by all methods but those that
@@ -35,6 +36,30 @@ pub struct Dissimilarities<'a> {
 pub(super) enum Values<'a> {
     F32(Matrix<'a, f32>),
     F64(Matrix<'a, f64>),
+    /// A matrix that there is no memory for: so many bytes.
+    TooLarge {
+        objects: usize,
+        bytes: u64,
+    },
+}
+
+impl Values<'_> {
+    fn too_large(objects: usize, columns: usize) -> Self {
+        Self::TooLarge { objects, bytes: area::<f64>(objects, columns) }
+    }
+}
+
+/// The error of a matrix that there was no memory for.
+pub(super) fn too_large(objects: usize, bytes: u64) -> Error {
+    refused(&format!("a matrix of {objects} objects in another type"), bytes)
+}
+
+/// A matrix in another type.
+fn widened<T: Copy, U>(view: &ArrayView2<T>, wide: impl Fn(T) -> U) -> Result<Array2<U>> {
+    let values = collected("a matrix in another type", view.iter().map(|&value| wide(value)))?;
+    let failed =
+        |error| Error::shape("dissimilarities", format!("{} x {}", view.nrows(), view.ncols()), error);
+    Array2::from_shape_vec(view.dim(), values).map_err(failed)
 }
 
 /// A matrix of the caller's or one of ours.
@@ -68,12 +93,13 @@ impl<'a> From<ArrayView2<'a, f64>> for Dissimilarities<'a> {
 impl From<ArrayView2<'_, i32>> for Dissimilarities<'_> {
     fn from(view: ArrayView2<'_, i32>) -> Self {
         // 24 bits of a number are what f32 holds.
-        let values = if view.iter().all(|value| value.unsigned_abs() <= 1 << 24) {
-            Values::F32(Matrix::Owned(view.mapv(|value| value as f32)))
+        let is_short = view.iter().all(|value| value.unsigned_abs() <= 1 << 24);
+        let values = if is_short {
+            widened(&view, |value| value as f32).map(|wide| Values::F32(Matrix::Owned(wide)))
         } else {
-            Values::F64(Matrix::Owned(view.mapv(f64::from)))
+            widened(&view, f64::from).map(|wide| Values::F64(Matrix::Owned(wide)))
         };
-        Self { values }
+        Self { values: values.unwrap_or_else(|_| Values::too_large(view.nrows(), view.ncols())) }
     }
 }
 
@@ -87,7 +113,9 @@ impl<'a> From<Points<'a>> for Dissimilarities<'a> {
             Points::I32(view) => view.into(),
             table => {
                 let is_wide = matches!(table.element_type(), F64 | I32 | I64 | U32 | U64);
-                let mut wide = Array2::zeros((table.rows(), table.columns()));
+                let Ok(mut wide) = zeros("a matrix", table.rows(), table.columns()) else {
+                    return Self { values: Values::too_large(table.rows(), table.columns()) };
+                };
                 for (row, mut out) in wide.outer_iter_mut().enumerate() {
                     if let Some(out) = out.as_slice_mut() {
                         widen_row(&table, row, out);
@@ -96,7 +124,10 @@ impl<'a> From<Points<'a>> for Dissimilarities<'a> {
                 let values = if is_wide {
                     Values::F64(Matrix::Owned(wide))
                 } else {
-                    Values::F32(Matrix::Owned(wide.mapv(|value| value as f32)))
+                    widened(&wide.view(), |value| value as f32).map_or_else(
+                        |_| Values::too_large(table.rows(), table.columns()),
+                        |narrow| Values::F32(Matrix::Owned(narrow)),
+                    )
                 };
                 Self { values }
             }
@@ -133,7 +164,7 @@ impl Dissimilarities<'_> {
     /// with zeros on the diagonal.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there are n (n - 1) / 2 values.
+    /// [`Error::Shape`] unless there are n (n - 1) / 2 values; [`Error::TooLarge`] beyond the memory.
     pub fn lower_triangle<T: Number>(objects: usize, values: &[T]) -> Result<Self> {
         let needed = objects.checked_mul(objects.saturating_sub(1)).map(|twice| twice / 2);
         if needed != Some(values.len()) {
@@ -141,7 +172,9 @@ impl Dissimilarities<'_> {
             let expected = format!("{needed} values, n (n - 1) / 2 for {objects} objects");
             return Err(Error::shape("dissimilarities", expected, format!("{} values", values.len())));
         }
-        let mut square = Array2::from_elem((objects, objects), T::default());
+        let square = filled("the square matrix", objects * objects, T::default())?;
+        let mut square = Array2::from_shape_vec((objects, objects), square)
+            .map_err(|error| Error::shape("dissimilarities", format!("{objects} x {objects}"), error))?;
         let mut rest = values;
         for row in 0..objects {
             let (entries, after) = rest.split_at(row);
@@ -159,6 +192,7 @@ impl Dissimilarities<'_> {
         match &self.values {
             Values::F32(matrix) => matrix.view().nrows(),
             Values::F64(matrix) => matrix.view().nrows(),
+            Values::TooLarge { objects, .. } => *objects,
         }
     }
 }

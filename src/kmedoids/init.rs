@@ -12,6 +12,7 @@ use super::params::{Init, Params};
 use super::random::distinct;
 use crate::cancel::Cancel;
 use crate::error::Result;
+use crate::memory::{self, area};
 use crate::random::Draws;
 
 /// Candidates of BUILD whose gains are brought up to date together.
@@ -25,6 +26,9 @@ pub(super) fn choose<T: Entry, G: Units>(
     params: &Params,
     draws: &mut Draws,
 ) -> Result<Vec<usize>> {
+    // Sums, gains and bounds of candidates, distances of objects.
+    let objects = columns.objects().max(columns.candidates());
+    memory::ask("the choice of first medoids", &[area::<u64>(objects, 12)])?;
     match init {
         Init::Given(medoids) => Ok(medoids.clone()),
         Init::Random => Ok(distinct(columns.candidates(), count, draws)),

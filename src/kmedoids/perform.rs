@@ -8,7 +8,7 @@ use super::assignment::assign;
 use super::by_reference;
 use super::columns::{Columns, transposed};
 use super::digits;
-use super::dissimilarities::{Checked, Dissimilarities, Values, check};
+use super::dissimilarities::{Checked, Dissimilarities, Values, check, too_large};
 use super::entry::Entry;
 use super::exact::{Exact, FEW, Span};
 #[cfg(feature = "gpu")]
@@ -28,6 +28,7 @@ pub(crate) fn fit(device: &Device, given: &Dissimilarities, params: &Params) -> 
     device.host_pool().install(|| match &given.values {
         Values::F32(matrix) => fit_matrix(device, &matrix.view(), params),
         Values::F64(matrix) => fit_matrix(device, &matrix.view(), params),
+        Values::TooLarge { objects, bytes } => Err(too_large(*objects, *bytes)),
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use super::assignment::assign;
+use super::assignment::{ask_for_assignment, assign};
 use super::columns::{Columns, transposed};
 use super::digits;
 use super::dissimilarities::{Checked, not_finite};
@@ -18,12 +18,12 @@ use super::perform::{batch_size, cluster};
 use super::random::distinct;
 use super::results::{Fit, Seconds, performers};
 use crate::cancel::Cancel;
-use crate::data::memory::free_bytes;
 use crate::data::points::{Points, each_element};
 use crate::data::sparse::SparseRows;
 use crate::device::{Backend, Device};
-use crate::distance::{self, MatrixViewMut, Metric, RowMaker, domain, needs_f64, zeros};
+use crate::distance::{self, MatrixViewMut, Metric, RowMaker, domain, needs_f64};
 use crate::error::{Error, Result};
+use crate::memory::{self, free_bytes, zeros};
 use crate::random::Draws;
 
 /// Bytes for a matrix where the system does not say what is free.
@@ -77,7 +77,7 @@ fn fit_as<T: Entry>(device: &Device, points: &Points, params: &Params) -> Result
     let seconds = || Seconds { matrix: begin.elapsed().as_secs_f64(), ..Seconds::default() };
     if matrix_bytes <= most && !(is_sampled && is_symmetric) {
         let mut maker = maker(device)?;
-        let mut matrix = zeros(objects, objects)?;
+        let mut matrix = zeros("the matrix of distances", objects, objects)?;
         maker.fill(0, T::place(matrix.view_mut()))?;
         let largest = largest(&matrix.view(), &params.cancel)?;
         if !is_symmetric {
@@ -137,7 +137,7 @@ fn farthest<T: Entry>(maker: &mut RowMaker, objects: usize, params: &Params) -> 
         _ => None,
     };
     let count = if reach.is_some() { 1 } else { (64 << 20) / size_of::<T>() / objects };
-    let mut block = zeros::<T>(count.clamp(1, objects), objects)?;
+    let mut block = zeros::<T>("a block of distances", count.clamp(1, objects), objects)?;
     let mut farthest = 0.0_f64;
     for first in (0..objects).step_by(block.nrows()) {
         params.cancel.check()?;
@@ -181,6 +181,7 @@ fn fit_one_batch<T: Entry>(
     // They differ where a GPU failed in between, or where the device chooses by the size.
     let is_same_maker = made_by == measured_by;
     let largest = columns.par_iter().map(|d| d.wide()).reduce(|| 0.0, f64::max);
+    ask_for_assignment(objects)?;
     let device = performers(made_by, &Backend::Cpu(&device.host_pool()).name());
     let device = if is_same_maker { device } else { format!("{device}; labels on {measured_by}") };
     let seconds = Seconds { matrix, init: 0.0, improve };
@@ -219,7 +220,7 @@ fn made<T: Entry>(device: &Device, x: &Points, y: &Points, params: &Params) -> R
         return Err(Error::TooLarge { what, needed_bytes: bytes, limit_bytes });
     }
     let mut maker = RowMaker::new(device, x, Some(y), &measure(params))?;
-    let mut matrix = zeros(x.rows(), y.rows())?;
+    let mut matrix = zeros("distances", x.rows(), y.rows())?;
     let place: MatrixViewMut = T::place(matrix.view_mut());
     maker.fill(0, place)?;
     largest(&matrix.view(), &params.cancel)?;
@@ -228,11 +229,17 @@ fn made<T: Entry>(device: &Device, x: &Points, y: &Points, params: &Params) -> R
 
 /// Hands out a copy of some rows, in the table's own type.
 fn with_rows<R>(points: &Points, rows: &[usize], visit: impl FnOnce(&Points) -> Result<R>) -> Result<R> {
+    // Compressed rows are widened first.
+    let bytes = if matches!(points, Points::Sparse(_)) { 16 } else { points.element_type().size_bytes() };
+    memory::ask(
+        "a copy of some rows",
+        &[memory::area::<u8>(rows.len(), points.columns()).saturating_mul(bytes as u64)],
+    )?;
     macro_rules! copy {
         ($($variant:ident($type:ty, $name:literal)),* $(,)?) => {
             match points {
                 Points::Sparse(sparse) => {
-                    let dense = dense_rows(sparse, rows);
+                    let dense = dense_rows(sparse, rows)?;
                     if sparse.is_double() {
                         visit(&dense.view().into())
                     } else {
@@ -246,10 +253,10 @@ fn with_rows<R>(points: &Points, rows: &[usize], visit: impl FnOnce(&Points) -> 
     each_element!(copy)
 }
 
-fn dense_rows(sparse: &SparseRows, rows: &[usize]) -> Array2<f64> {
-    let mut dense = Array2::zeros((rows.len(), sparse.columns()));
+fn dense_rows(sparse: &SparseRows, rows: &[usize]) -> Result<Array2<f64>> {
+    let mut dense = zeros("a copy of some rows", rows.len(), sparse.columns())?;
     for (mut out, &row) in dense.outer_iter_mut().zip(rows) {
         sparse.stored(row).for_each(|(column, value)| out[column] = value);
     }
-    dense
+    Ok(dense)
 }

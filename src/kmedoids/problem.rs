@@ -1,7 +1,7 @@
 //! One clustering: columns, the grid of their sums, and the methods that are the same for all devices.
 
 use super::alternate;
-use super::assignment::assign;
+use super::assignment::{ask_for_assignment, assign};
 use super::columns::Columns;
 use super::entry::Entry;
 use super::init;
@@ -50,7 +50,9 @@ impl<T: Entry, G: Units> Problem<'_, T, G> {
 
     /// The loss of medoids.
     fn loss(&self, medoids: &[usize]) -> Result<G::Integer> {
-        Ok(assign(&self.columns.of(medoids)?, self.objects(), self.grid, self.columns.cancel())?.loss)
+        let columns = self.columns.of(medoids)?;
+        ask_for_assignment(self.objects())?;
+        Ok(assign(&columns, self.objects(), self.grid, self.columns.cancel())?.loss)
     }
 
     /// Improves medoids on the processor.

@@ -7,6 +7,7 @@ use super::entry::Entry;
 use super::integer::Integer;
 use super::objective::Objective;
 use crate::error::Result;
+use crate::memory::{self, area, zeroed};
 
 /// Objects of one part when medoids are replaced.
 const PART: usize = 8192;
@@ -62,9 +63,11 @@ impl<T: Entry, O: Objective<T, R>, const R: usize> State<T, O, R> {
     ) -> Result<Self> {
         let (objects, count) = (columns.objects(), medoids.len());
         let chosen = columns.of(&medoids)?;
+        let known = area::<(Near<T, O::Terms, R>, T, bool)>(objects.max(columns.candidates()), 1);
+        memory::ask("what objects know of their medoids", &[known, area::<i64>(count, 64)])?;
         let mut is_medoid = vec![false; columns.candidates()];
         medoids.iter().for_each(|&medoid| is_medoid[medoid] = true);
-        let mut distances = vec![T::default(); objects * count];
+        let mut distances = zeroed("distances to medoids", objects, count)?;
         let cancel = columns.cancel();
         distances.par_chunks_exact_mut(count).enumerate().try_for_each(|(object, row)| {
             cancel.check()?;

@@ -7,6 +7,7 @@ use ndarray::ArrayView2;
 
 use super::values::{Precision, Scalar, Values};
 use crate::error::{Error, Result};
+use crate::memory::collected;
 
 /// Largest rank that is accepted.
 pub const MAX_RANK: usize = 512;
@@ -150,15 +151,16 @@ impl Factors {
     ///
     /// # Errors
     /// [`Error::Shape`] where the ranks disagree, [`Error::Parameter`] for a rank above [`MAX_RANK`], no inputs or
-    /// outputs, or a scale that is not finite, [`Error::Value`] for NaN and infinity.
+    /// outputs, or a scale that is not finite, [`Error::Value`] for NaN and infinity, [`Error::TooLarge`] beyond the memory.
     pub fn new<T: Scalar>(a: ArrayView2<'_, T>, b: ArrayView2<'_, T>, scale: f32) -> Result<Self> {
         if a.nrows() != b.ncols() {
             let expected = format!("{} columns, the rows of A", a.nrows());
             return Err(Error::shape("B", expected, format!("{} columns", b.ncols())));
         }
         let sizes = Sizes { rank: a.nrows(), inputs: a.ncols(), outputs: b.nrows() };
-        let values = |array: ArrayView2<'_, T>| Values::new(array.iter().copied().collect());
-        Self::from_values(sizes, values(a), values(b), scale)
+        let values =
+            |name: &str, array: ArrayView2<'_, T>| Ok(Values::new(collected(name, array.iter().copied())?));
+        Self::from_values(sizes, values("a copy of A", a)?, values("a copy of B", b)?, scale)
     }
 
     /// From row-major values: A `[rank, inputs]`, B `[outputs, rank]`, of any types.
@@ -195,7 +197,7 @@ impl Factors {
             return Err(Error::shape("b_index", expected, format!("{} rows", b_index.nrows())));
         }
         let side = |name, pool: &Arc<Shards>, index: ArrayView2<'_, u32>| {
-            let index: Vec<u32> = index.iter().copied().collect();
+            let index: Vec<u32> = collected(name, index.iter().copied())?;
             match index.iter().find(|&&shard| shard as usize >= pool.count()) {
                 Some(shard) => Err(Error::parameter(name, format!("shards below {}", pool.count()), shard)),
                 None => Ok(Side::Shards { pool: Arc::clone(pool), index }),

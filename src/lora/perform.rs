@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use super::factors::Factors;
+use super::factors::{Factors, MAX_RANK};
 use super::pool::{Lease, Operand};
 use super::routes::Routes;
 use super::segments::Segments;
@@ -12,6 +12,7 @@ use super::values::Scalar;
 use super::{cpu, reference, route_order};
 use crate::device::Backend;
 use crate::error::{Error, Result};
+use crate::memory::{self, area, zeroed};
 #[cfg(feature = "gpu")]
 use {
     super::gpu::plan::{self, BatchPlan},
@@ -91,6 +92,8 @@ impl Step {
     pub(crate) fn new(lease: &Lease, routes: &Routes, is_counted: bool) -> Result<Self> {
         routes.check(lease.slots())?;
         let rows = routes.rows();
+        // The routes once more, and in the order of their adapters.
+        memory::ask("the routes of a batch", &[area::<u64>(routes.count(), 6), area::<u64>(rows, 3)])?;
         let mut step = Self { lease: lease.clone(), routes: routes.clone(), windows: Vec::new() };
         #[cfg(feature = "gpu")]
         if let Some(bank) = lease.bank() {
@@ -165,6 +168,7 @@ impl Step {
         self.check_outputs(group, y)?;
         match self.lease.backend() {
             Backend::Reference => {
+                self.ask_for_reference(group)?;
                 let shrunk = self.shrink_reference(group, &x);
                 self.expand_reference(group, &shrunk, y);
                 Ok(())
@@ -184,9 +188,10 @@ impl Step {
     /// As [`Step::apply`].
     pub fn shrink<X: Scalar>(&self, group: usize, x: ArrayView2<'_, X>) -> Result<Shrunk> {
         self.check_inputs(group, x.dim())?;
-        let mut shrunk = self.empty_shrunk(group);
+        let mut shrunk = self.empty_shrunk(group)?;
         match self.lease.backend() {
             Backend::Reference => {
+                self.ask_for_reference(group)?;
                 let values = self.shrink_reference(group, &x);
                 shrunk.values = values.into_iter().flatten().flatten().map(|value| value as f32).collect();
             }
@@ -215,7 +220,7 @@ impl Step {
         y: &mut [ArrayViewMut2<'_, Y>],
     ) -> Result<()> {
         self.check_outputs(group, y)?;
-        let expected = self.empty_shrunk(group);
+        let expected = self.empty_shrunk(group)?;
         if shrunk.group != group
             || shrunk.starts != expected.starts
             || shrunk.row_starts != expected.row_starts
@@ -226,13 +231,14 @@ impl Step {
         }
         match self.lease.backend() {
             Backend::Reference => {
+                self.ask_for_reference(group)?;
                 self.expand_reference(group, &route_order::by_module(shrunk, self, group), y);
                 Ok(())
             }
             Backend::Cpu(pool) => {
                 let segments = &self.windows[0].segments;
                 let parts =
-                    route_order::scatter(shrunk, segments, self.module_ranks(group), &self.operands(group));
+                    route_order::scatter(shrunk, segments, self.module_ranks(group), &self.operands(group))?;
                 cpu::expand(pool, segments, &parts, &mut self.targets(group, y))
             }
             #[cfg(feature = "gpu")]
@@ -271,7 +277,10 @@ impl Step {
         move |slot| &self.lease.members()[slot].ranks[group]
     }
 
-    fn empty_shrunk(&self, group: usize) -> Shrunk {
+    fn empty_shrunk(&self, group: usize) -> Result<Shrunk> {
+        let (rows, routes) = (self.routes.rows(), self.routes.count());
+        // Both lists may grow to twice what they hold.
+        memory::ask("the places of the first product", &[area::<usize>(2, rows), area::<usize>(2, routes)])?;
         let mut shrunk = Shrunk { group, starts: vec![0], row_starts: vec![0], values: Vec::new() };
         let mut end = 0;
         for row in 0..self.routes.rows() {
@@ -281,8 +290,8 @@ impl Step {
             }
             shrunk.row_starts.push(shrunk.starts.len() - 1);
         }
-        shrunk.values = vec![0.0; end];
-        shrunk
+        shrunk.values = zeroed("the first product", end, 1)?;
+        Ok(shrunk)
     }
 
     /// The updates of module `module`, by slot.
@@ -310,6 +319,18 @@ impl Step {
             y: array.view_mut(),
         };
         y.iter_mut().zip(operands).map(one).collect()
+    }
+
+    /// What the reference holds: x, an output before and after, and what lies between them, in `f64`.
+    fn ask_for_reference(&self, group: usize) -> Result<()> {
+        let about = self.lease.group(group)?;
+        let widest = about.modules.iter().map(|module| module.outputs).max().unwrap_or(0);
+        let ranks = MAX_RANK.saturating_mul(2 * about.modules.len());
+        let parts = [
+            area::<f64>(self.routes.rows(), about.inputs().saturating_add(2 * widest)),
+            area::<f64>(self.routes.count(), ranks),
+        ];
+        memory::ask("the reference's rows", &parts)
     }
 
     /// By route, by module.

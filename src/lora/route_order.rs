@@ -3,6 +3,7 @@
 use super::cpu;
 use super::perform::{Shrunk, Step};
 use super::segments::Segments;
+use crate::error::Result;
 
 /// The segment of each position.
 pub(crate) fn segments_of(segments: &Segments) -> Vec<usize> {
@@ -41,9 +42,10 @@ pub(crate) fn scatter<'r>(
     segments: &Segments,
     ranks: impl Fn(usize) -> &'r [u32],
     operands: &[Vec<Option<cpu::Operand<'_>>>],
-) -> Vec<cpu::Shrunk> {
+) -> Result<Vec<cpu::Shrunk>> {
     let of = segments_of(segments);
-    let mut parts: Vec<_> = operands.iter().map(|operands| cpu::Shrunk::new(segments, operands)).collect();
+    let parts = operands.iter().map(|operands| cpu::Shrunk::new(segments, operands));
+    let mut parts = parts.collect::<Result<Vec<_>>>()?;
     let mut end = 0;
     for &position in &segments.by_row {
         let (position, segment) = (position as usize, of[position as usize]);
@@ -54,7 +56,7 @@ pub(crate) fn scatter<'r>(
             end += rank;
         }
     }
-    parts
+    Ok(parts)
 }
 
 /// Values by route and module, for the reference.

@@ -20,6 +20,7 @@ use crate::device::{Backend, Stage};
 use crate::distance::Metric;
 use crate::error::{Error, Result};
 use crate::lora::Precision;
+use crate::memory;
 
 /// Most repetitions: beyond them is a typing error.
 const MOST_REPETITIONS: usize = 10_000;
@@ -157,6 +158,7 @@ impl Benchmark {
 /// Those of [`Benchmark::check`], of the workload and of the device; [`Error::WrongResult`] where the result is wrong.
 pub fn run(device: &Device, benchmark: &Benchmark, ceilings: &Ceilings, cancel: &Cancel) -> Result<Run> {
     benchmark.check(None)?;
+    memory::ask("the rows and results of the benchmark", &[benchmark.host_bytes()])?;
     let mut run = match benchmark.workload {
         Workload::Kmeans => kmeans::run(device, benchmark, cancel)?,
         Workload::Distance => products::run(device, benchmark, benchmark.metric, cancel)?,

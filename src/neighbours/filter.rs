@@ -1,6 +1,7 @@
 //! Which points a query may have: one filter per group of queries, as multi-tenant search needs it.
 
 use crate::error::{Error, Result};
+use crate::memory::{self, area};
 
 /// The points that a group of queries may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,9 @@ impl Filters {
     /// [`Error::Shape`] for a bitmap or a list of filters' indices of the wrong length, [`Error::Parameter`] for an
     /// index that does not exist.
     pub(super) fn groups(&self, queries: usize, points: usize) -> Result<Vec<Group>> {
+        // Lists of unknown length grow to twice what they hold.
+        let parts = [area::<[u64; 6]>(self.filters.len(), 2), area::<u32>(queries, 3)];
+        memory::ask("the queries of each filter", &parts)?;
         let mut members: Vec<Vec<u32>> = vec![Vec::new(); self.filters.len()];
         match &self.of_query {
             None => members[0] = (0..queries as u32).collect(),
@@ -93,7 +97,10 @@ impl Filter {
                     return Err(Error::shape("filters", expected, format!("{} bytes", bytes.len())));
                 }
                 let is_set = |index: &u32| bytes[*index as usize / 8] >> (index % 8) & 1 == 1;
-                Ok((0..count as u32).filter(is_set).collect())
+                let set = bytes.iter().map(|byte| byte.count_ones() as usize).sum();
+                let mut ids = memory::room("the points of a filter", set)?;
+                ids.extend((0..count as u32).filter(is_set));
+                Ok(ids)
             }
             Self::Ids(ids) => {
                 if let Some(id) = ids.iter().find(|&&id| id as usize >= count) {
@@ -103,7 +110,7 @@ impl Filter {
                         id,
                     ));
                 }
-                let mut ids = ids.clone();
+                let mut ids = memory::copied("the points of a filter", ids)?;
                 ids.sort_unstable();
                 ids.dedup();
                 Ok(ids)

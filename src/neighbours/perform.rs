@@ -13,12 +13,12 @@ use super::grid::Grid;
 use super::params::{Params, RadiusParams};
 #[cfg(feature = "gpu")]
 use super::plan::Pace;
-use super::plan::result_bytes;
+use super::plan::{Cut, result_bytes};
 #[cfg(feature = "gpu")]
 use super::problem::Selection;
 use super::problem::{Part, Problem};
 use super::reference::{self, Neighbour};
-use super::results::{Counts, Neighbours, Room, Within, zeros};
+use super::results::{Counts, Neighbours, Room, Within};
 use super::screening::Screening;
 use crate::data::Points;
 #[cfg(feature = "gpu")]
@@ -26,6 +26,8 @@ use crate::device::Gpu;
 use crate::device::{Backend, Device, Prediction};
 use crate::distance::bound::Arithmetic;
 use crate::error::{Error, Result};
+use crate::memory::{self, area, scratch, zeroed};
+use crate::tile::product::cpu::ROW_GROUP;
 
 /// The nearest of every query, or the last of those alone.
 pub(crate) fn nearest(
@@ -44,7 +46,7 @@ pub(crate) fn nearest(
     let is_f64 = problem.needs_f64();
     let total = (rows as u64).saturating_mul(count as u64);
     result_bytes("neighbours", total, element_bytes(is_f64), params.max_bytes)?;
-    let mut indices: Vec<u32> = zeros(rows * count)?;
+    let mut indices: Vec<u32> = zeroed("neighbours", rows, count)?;
     let mut room = Room::new(is_f64, rows * count)?;
     let fold = Best { count: params.count };
     let searched = search(device, &problem, &parts, &fold, |query, found| {
@@ -82,14 +84,15 @@ pub(crate) fn within(
 ) -> Result<Within> {
     let (problem, parts) = radius_problem(points, queries, params)?;
     let counted = count_parts(device, &problem, &parts, params)?;
+    ask_for_answers(&problem, &parts, &counted.counts)?;
     let is_f64 = problem.needs_f64();
     result_bytes("neighbours within the radius", counted.total, element_bytes(is_f64), params.max_bytes)?;
-    let mut offsets = Vec::with_capacity(counted.counts.len() + 1);
+    let mut offsets = memory::room("offsets of queries", counted.counts.len() + 1)?;
     offsets.push(0_u64);
     for &count in &counted.counts {
         offsets.push(offsets[offsets.len() - 1] + count);
     }
-    let mut indices: Vec<u32> = zeros(counted.total as usize)?;
+    let mut indices: Vec<u32> = zeroed("neighbours within the radius", counted.total as usize, 1)?;
     let mut room = Room::new(is_f64, counted.total as usize)?;
     let order = problem.order();
     let fold = WithinFold { shell: params.shell() };
@@ -134,7 +137,7 @@ fn radius_problem<'a>(
 }
 
 fn count_parts(device: &Device, problem: &Problem, parts: &[Part], params: &RadiusParams) -> Result<Counts> {
-    let mut counts = vec![0; problem.queries().rows()];
+    let mut counts: Vec<u64> = zeroed("counts of neighbours", problem.queries().rows(), 1)?;
     let fold = Count { shell: params.shell() };
     let Searched { device, .. } = search(device, problem, parts, &fold, |query, count| {
         counts[query as usize] = count;
@@ -142,6 +145,45 @@ fn count_parts(device: &Device, problem: &Problem, parts: &[Part], params: &Radi
     })?;
     let total = counts.iter().sum();
     Ok(Counts { counts, total, device })
+}
+
+/// What a search holds beside its results: numbers of rows, lists and answers of the queries that meet a window in turn, the
+/// window, a grid of few columns, and rows at work.
+fn ask_for_search(problem: &Problem, parts: &[Part], count: Option<usize>, threads: usize) -> Result<()> {
+    let points = parts.iter().map(|part| part.points.len()).max().unwrap_or(0);
+    let queries = problem.queries().rows();
+    let depth = problem.points.columns();
+    let count = count.unwrap_or(0);
+    let cut = Cut::new(depth, count, ROW_GROUP).with_window(problem.window);
+    let is_mirrored = problem.other_queries().is_none() && cut.keeps(queries);
+    let listed = if is_mirrored { queries } else { queries.min(cut.queries) };
+    let window = points.min(cut.window);
+    let grid = if depth <= 3 { area::<f64>(points, 10) } else { 0 };
+    memory::ask(
+        &format!("the search of {queries} queries among {points} points"),
+        &[
+            area::<u32>(points.saturating_add(queries), 4),
+            area::<f32>(listed, depth),
+            area::<Neighbour>(listed, 2 * count + 8),
+            area::<f64>(window, depth.saturating_mul(2)),
+            grid,
+            scratch::<f64>(threads, 8, depth),
+        ],
+    )
+}
+
+/// What the answers of those queries hold that meet a window in turn, of which so many have each query as theirs.
+fn ask_for_answers(problem: &Problem, parts: &[Part], counts: &[u64]) -> Result<()> {
+    let cut = Cut::new(problem.points.columns(), 0, ROW_GROUP).with_window(problem.window);
+    let of = |queries: Vec<u32>| queries.iter().map(|&query| counts[query as usize]).sum::<u64>();
+    let largest = parts.iter().map(|part| {
+        let total = part.queries.len();
+        let starts = (0..total).step_by(cut.queries);
+        starts.map(|start| of(part.queries.range(start, cut.queries.min(total - start)))).max().unwrap_or(0)
+    });
+    // Lists of unknown length grow to twice what they hold.
+    let found = usize::try_from(largest.max().unwrap_or(0)).unwrap_or(usize::MAX);
+    memory::ask("neighbours within the radius, before they are sorted", &[area::<Neighbour>(found, 2)])
 }
 
 /// Who performed a search.
@@ -166,6 +208,7 @@ fn search<F: Fold>(
     let predicted = Prediction { flops: 2.0 * products, upload_bytes: 4.0 * elements as f64 };
     let backend = device.resolve(&predicted);
     let host = device.host_pool();
+    ask_for_search(problem, parts, fold.count(), host.threads())?;
     let screening = host.install(|| Screening::new(problem, &arithmetics(&backend, problem)))?;
     let name = match &backend {
         Backend::Reference => {
@@ -278,6 +321,8 @@ fn define<F: Fold>(
     fold: &F,
     visit: &mut impl FnMut(u32, F::Answer) -> Result<()>,
 ) -> Result<()> {
+    let wide = area::<f64>(problem.points.rows(), problem.points.columns());
+    memory::ask("the points in f64", &[wide, area::<Neighbour>(problem.points.rows(), 2)])?;
     let points: Vec<Vec<f64>> =
         (0..problem.points.rows()).map(|row| problem.wide_row(&problem.points, row)).collect();
     let judge = problem.judge();

@@ -7,6 +7,7 @@ use super::reference::Neighbour;
 use crate::distance::real::{rounded_f32, rounded_f64};
 use crate::distance::{Domain, Matrix};
 use crate::error::{Error, Result};
+use crate::memory::zeroed;
 
 /// The nearest points of every query.
 #[derive(Debug, Clone)]
@@ -90,7 +91,11 @@ pub(super) enum Room {
 impl Room {
     /// `count` zeros.
     pub fn new(is_f64: bool, count: usize) -> Result<Self> {
-        Ok(if is_f64 { Self::F64(zeros(count)?) } else { Self::F32(zeros(count)?) })
+        Ok(if is_f64 {
+            Self::F64(zeroed("distances of neighbours", count, 1)?)
+        } else {
+            Self::F32(zeroed("distances of neighbours", count, 1)?)
+        })
     }
 
     /// Rounds the values of one query of `problem` into places from `start` on; refuses what the type cannot hold, but for the
@@ -138,16 +143,4 @@ fn put<T>(
         *place = rounded(query as usize, rank, neighbour.value)?;
     }
     Ok(())
-}
-
-/// Zeros, or an error where the system has no memory for them.
-pub(super) fn zeros<T: bytemuck::Zeroable + Clone>(count: usize) -> Result<Vec<T>> {
-    let mut values: Vec<T> = Vec::new();
-    values.try_reserve_exact(count).map_err(|_| Error::TooLarge {
-        what: format!("{count} neighbours, which the system's memory does not hold"),
-        needed_bytes: (count as u64).saturating_mul(size_of::<T>() as u64),
-        limit_bytes: isize::MAX as u64,
-    })?;
-    values.resize(count, T::zeroed());
-    Ok(values)
 }

@@ -80,7 +80,8 @@ def blocks(table):
 def zero_rows(table):
     """Indices of the rows that hold nothing but zeros."""
     if issparse(table):
-        return np.flatnonzero(np.asarray(abs(table).sum(axis=1)).ravel() == 0)
+        rows = np.repeat(np.arange(table.shape[0]), np.diff(table.indptr))
+        return np.flatnonzero(np.bincount(rows[table.data != 0], minlength=table.shape[0]) == 0)
     return np.flatnonzero(~np.any(table, axis=1))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.sparse import issparse
 
+from .._sparse import narrowed
 from ._input import blocks, result_type, with_ones, zero_rows
 
 LONGEST_OF_FLOAT32 = 65_536
@@ -18,12 +19,15 @@ def matrix(X, Y, metric, engine, parameters=None, *, wide=False):
     wide = wide or metric.bits
     if not wide and X.shape[1] > LONGEST_OF_FLOAT32:
         return matrix(X, Y, metric, engine, parameters, wide=True).astype(kind, copy=False)
+    itself = Y is X
+    X, Y = narrowed(metric.core, parameters or {}, X, None if itself else Y)
+    Y = X if itself else Y
     out = np.empty((X.shape[0], Y.shape[0]), dtype=np.float64 if wide else kind)
     if metric.core == "cosine":
         _cosine(X, Y, engine, out)
     else:
         _fill(X, Y, metric.core, engine, out, parameters or {})
-    if Y is X and metric.core == "russellrao":
+    if itself and metric.core == "russellrao":
         # Equal rows have the share of their zeros, but scikit-learn leaves the diagonal out where X is alone.
         np.fill_diagonal(out, 0)
     return out

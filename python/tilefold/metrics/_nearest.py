@@ -5,6 +5,7 @@ from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
 from .._profile import measured
+from .._sparse import narrowed
 from . import _scikit_learn as original
 from ._engine import Engine
 from ._input import BLOCK_BYTES, blocks, checked, length, result_type, taken, with_ones, zero_rows
@@ -107,6 +108,7 @@ def _nearest_of_matrix(X, Y, metric, engine, given):
 def _nearest(X, Y, core, engine):
     if not issparse(X) and not issparse(Y):
         return engine.nearest(X, Y, core)
+    X, Y = narrowed(core, {}, X, Y)
     indices = np.zeros(length(X), dtype=np.int64)
     distances = np.full(length(X), np.inf)
     for rows, x in blocks(X):

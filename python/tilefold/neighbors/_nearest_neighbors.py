@@ -11,6 +11,7 @@ from .. import _core
 from .._devices import run_on
 from .._profile import measured
 from .._rows import validated
+from .._sparse import narrowed
 from ..metrics._prepare import parameters
 from ..metrics._table import TABLE
 
@@ -111,11 +112,11 @@ class NearestNeighbors(BaseEstimator):
             rule = "n_neighbors < n_samples_fit" if X is None else "n_neighbors <= n_samples_fit"
             got = f"n_neighbors = {count}, n_samples_fit = {self.n_samples_fit_}"
             raise ValueError(f"Expected {rule}, but {got}, n_samples = {self._count(X)}")
-        queries = self._queries(X)
+        points, queries = self._tables(X)
 
         def work(selector):
             indices, distances, device = _core.nearest_neighbours(
-                self._fit_X, queries, int(count), self._core_metric, selector, self._core_parameters
+                points, queries, int(count), self._core_metric, selector, self._core_parameters
             )
             return (distances, indices), device
 
@@ -158,11 +159,11 @@ class NearestNeighbors(BaseEstimator):
     def _within(self, X, radius, is_sorted):
         check_is_fitted(self)
         radius = self.radius if radius is None else radius
-        queries = self._queries(X)
+        points, queries = self._tables(X)
 
         def work(selector):
             offsets, indices, distances, device = _core.neighbours_within(
-                self._fit_X,
+                points,
                 queries,
                 float(radius),
                 self._core_metric,
@@ -181,6 +182,10 @@ class NearestNeighbors(BaseEstimator):
             if failure is not None:
                 entry.reason = failure
         return result
+
+    def _tables(self, X):
+        """The fitted rows and the queries, None for those rows themselves."""
+        return narrowed(self._core_metric, self._core_parameters, self._fit_X, self._queries(X))
 
     def _queries(self, X):
         if X is None:

@@ -18,6 +18,7 @@ use super::simulate_output::{
 use crate::cli::failure::Failure;
 use crate::cli::output;
 use crate::measure::lora::Workload;
+use crate::memory::{self, area};
 use crate::random::Stream;
 
 /// Runs the subcommand.
@@ -104,6 +105,9 @@ fn made_up(
     arrivals: Arrivals,
 ) -> Result<Trace, Failure> {
     let lengths = lengths(&requests.lengths)?;
+    // Requests as they come, wait and are reported, and the adapters' shares.
+    let parts = [area::<[u64; 24]>(requests.requests, 1), area::<[u64; 24]>(adapters.unwrap_or(0), 1)];
+    memory::ask("requests to simulate", &parts)?;
     let adapters = workload.adapter_of_each(requests.requests, adapters, requests.seed)?;
     let random = |stream, index| Stream::new(requests.seed, stream).bits(index);
     Ok(TraceBuilder::new(adapters).arrivals(arrivals).lengths(lengths).build(&random)?)
@@ -185,6 +189,7 @@ fn lora_cost(costs: &Costs) -> Result<Option<Adapters>, Failure> {
 
 fn simulation(arguments: &Simulate) -> Result<Simulation, Failure> {
     let machine = &arguments.machine;
+    memory::ask("devices to simulate", &[area::<[u64; 64]>(machine.devices, 1)])?;
     let cache = CacheLimits {
         budget_bytes: machine.cache_bytes,
         bytes_per_second: machine.copy_rate,

@@ -31,6 +31,7 @@ use super::rows::Side;
 use crate::cancel::Cancel;
 use crate::device::CpuPool;
 use crate::error::Result;
+use crate::memory::zeroed;
 
 /// Rows of a tile.
 pub(super) const TILE_ROWS: usize = 128;
@@ -57,8 +58,8 @@ fn fill_here<T: Real>(
     cancel: &Cancel,
 ) -> Result<()> {
     // One scratch per thread: tasks hold no lock while they wait for others.
-    let workers: Vec<Mutex<Scratch<T>>> =
-        (0..rayon::current_num_threads()).map(|_| Mutex::new(Scratch::new(operands))).collect();
+    let scratch = (0..rayon::current_num_threads()).map(|_| Ok(Mutex::new(Scratch::new(operands)?)));
+    let workers: Vec<Mutex<Scratch<T>>> = scratch.collect::<Result<_>>()?;
     let is_mirrored = operands.is_with_itself() && operands.metric.is_symmetric() && out.is_square();
     out.axis_chunks_iter_mut(Axis(0), TILE_ROWS).into_par_iter().enumerate().try_for_each(
         |(band, mut out)| {
@@ -111,23 +112,24 @@ pub(super) struct Scratch<T> {
 }
 
 impl<T: Real> Scratch<T> {
-    pub(super) fn new(operands: &Operands<T>) -> Self {
+    /// Rows that pad a tile are asked for one by one: most of them are never touched.
+    pub(super) fn new(operands: &Operands<T>) -> Result<Self> {
         let depth = operands.depth;
         let tile = vec![T::ZERO; TILE_ROWS * TILE_COLUMNS];
         let more = |is_used: bool| if is_used { tile.clone() } else { Vec::new() };
         let is_paired = steps::is_paired(operands.metric);
         let weights =
             if operands.weights.is_empty() { vec![T::ONE; depth] } else { operands.weights.clone() };
-        Self {
+        Ok(Self {
             total: [tile.clone(), more(is_paired)],
             chunk: [tile.clone(), more(is_paired)],
-            x: vec![T::ZERO; TILE_ROWS * depth],
-            y: vec![T::ZERO; TILE_COLUMNS * depth],
+            x: zeroed("the rows of a tile", TILE_ROWS, depth)?,
+            y: zeroed("the columns of a tile", TILE_COLUMNS, depth)?,
             packed: vec![T::ZERO; CHUNK.min(depth) * TILE_COLUMNS],
             weights,
             scales: more(operands.metric == Metric::Minkowski),
             lost: Vec::with_capacity(TILE_COLUMNS),
-        }
+        })
     }
 
     /// Measures a tile of at most [`TILE_ROWS`] x [`TILE_COLUMNS`]: rows and columns are the first, and how many.

@@ -8,6 +8,7 @@ use crate::data::Points;
 use crate::data::frame::Frame;
 use crate::error::Result;
 use crate::kmeans::problem::{norm_above, row_square};
+use crate::memory::{self, area, scratch};
 use crate::tile::collect::cpu::{self as collect, Packed, Sums};
 use crate::tile::nearest::cpu::{Labelled, NearestTile, Scratch};
 use crate::tile::operands::columns::Columns;
@@ -41,12 +42,23 @@ pub(crate) struct Block<'a> {
     pub labelled: Labelled,
 }
 
+/// What all threads hold, and the centroids as panels.
+fn ask_for_blocks(book: &Columns) -> Result<()> {
+    let columns = book.depth;
+    let at_work = scratch::<f32>(rayon::current_num_threads(), 2 * block_rows(columns) + 32, columns);
+    memory::ask(
+        &format!("the work on rows with {columns} columns"),
+        &[at_work, area::<f64>(book.len(), columns.saturating_add(8))],
+    )
+}
+
 /// Labels all rows; `visit` turns each block into a result, and those come back in order.
 pub(crate) fn blocks<R: Send>(
     rows: &Rows,
     book: &Columns,
     visit: impl Fn(Block) -> R + Sync,
 ) -> Result<Vec<R>> {
+    ask_for_blocks(book)?;
     let chain = Panels::chain(book.depth);
     let screen = book.screen(chain);
     let panels = Panels::new(book, &screen.half_norms);
@@ -94,6 +106,10 @@ pub(crate) struct Top {
 
 /// The `count` nearest of the distinct centroids of each row: lists hold those that may be, `f64` decides.
 pub(crate) fn top(rows: &Rows, book: &Columns, count: usize) -> Result<Vec<Top>> {
+    ask_for_blocks(book)?;
+    let of_row = size_of::<Top>() + 2 * size_of::<(f64, u32)>() * count + 64;
+    let found = area::<u8>(rows.points.rows(), of_row);
+    memory::ask("the nearest centroids of each row", &[found.saturating_mul(2)])?;
     let chain = Panels::chain(book.depth);
     let screen = book.screen(chain);
     let packed = Packed::Single(Panels::new(book, &screen.half_norms));

@@ -15,9 +15,10 @@ use self::prune::Pruning;
 use self::prune::ball::Balls;
 use super::lloyd::{Pass, Passes};
 use super::params::{Params, Prune};
-use super::problem::{Problem, Sums};
+use super::problem::{Problem, SUM_BLOCK, Sums};
 use crate::cancel::Cancel;
 use crate::error::Result;
+use crate::memory::{self, area, copied, filled, scratch};
 use crate::tile::bound::f32::Bound;
 use crate::tile::nearest::cpu::{NearestTile, Reach, Scratch};
 use crate::tile::operands::columns::{Columns, Screen};
@@ -81,7 +82,8 @@ struct Prepared<'a> {
 
 impl<'p, 'd> Cpu<'p, 'd> {
     /// To be created and used inside the thread pool it runs on.
-    pub fn new(problem: &'p Problem<'d>, params: &Params) -> Self {
+    pub fn new(problem: &'p Problem<'d>, params: &Params) -> Result<Self> {
+        ask_for_passes(problem, params)?;
         let (rows, columns, n_clusters) = (block_rows(problem.columns), problem.columns, params.n_clusters);
         let worker = |_| {
             Mutex::new(Worker {
@@ -94,9 +96,9 @@ impl<'p, 'd> Cpu<'p, 'd> {
                 balls: None,
             })
         };
-        Self {
+        Ok(Self {
             problem,
-            labels: vec![u32::MAX; problem.rows],
+            labels: filled("labels", problem.rows, u32::MAX)?,
             sums: Sums::new(n_clusters, columns),
             workers: (0..rayon::current_num_threads()).map(worker).collect(),
             panels: Panels::empty(columns),
@@ -105,7 +107,7 @@ impl<'p, 'd> Cpu<'p, 'd> {
             by_bytes: bytes_pay(problem.rows, n_clusters, columns)
                 .then(|| Trials::new(REST_OF_BYTES, REST_OF_BYTES)),
             pruning: if params.prune == Prune::Never { None } else { Pruning::new(problem, params) },
-        }
+        })
     }
 
     /// All rows with all centroids.
@@ -192,8 +194,25 @@ impl Passes for Cpu<'_, '_> {
     }
 
     fn labels(&mut self) -> Result<Vec<u32>> {
-        Ok(self.labels.clone())
+        copied("labels", &self.labels)
     }
+}
+
+/// What all threads hold: blocks of rows, sums of their own, and values of a group of rows. And bounds of the rows where
+/// there is pruning, labels, and the centroids as panels.
+fn ask_for_passes(problem: &Problem, params: &Params) -> Result<()> {
+    let (threads, columns, n_clusters) = (rayon::current_num_threads(), problem.columns, params.n_clusters);
+    let blocks = if params.prune == Prune::Never { 2 } else { 5 };
+    let rows = blocks * block_rows(columns) + SUM_BLOCK.min(problem.rows);
+    memory::ask(
+        &format!("{n_clusters} clusters of {} rows with {columns} columns", problem.rows),
+        &[
+            scratch::<f32>(threads, rows, columns),
+            scratch::<i64>(threads, n_clusters, columns.saturating_add(16)),
+            area::<u32>(problem.rows, 8),
+            area::<f64>(n_clusters, columns),
+        ],
+    )
 }
 
 /// The worker of the calling thread. A poisoned one means that another block panicked; its buffers are still valid to

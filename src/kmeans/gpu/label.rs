@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::kmeans::cpu::label::{self, Rows, Top};
 use crate::kmeans::lloyd::Pass;
 use crate::kmeans::problem::{norm_above, row_square};
+use crate::memory::{room, zeroed};
 use crate::tile::choice::choose::Task as TileTask;
 use crate::tile::choice::family::Fold;
 use crate::tile::choice::tune::cache::table_of;
@@ -24,7 +25,7 @@ pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Columns, n_clusters: usize)
     let device_columns = labeller.columns(book)?;
     let labels = gpu.buffer("labels", 4 * plan.window_rows as u64)?;
     forget(gpu, &labels, plan.window_rows)?;
-    let (mut result, mut pass) = (vec![0; shape.rows], Pass::default());
+    let (mut result, mut pass) = (zeroed("labels", shape.rows, 1)?, Pass::default());
     each_window(gpu, rows, &plan, |window, largest| {
         let load =
             |row: usize, x: &mut [f32]| rows.frame.load(rows.argument, rows.points, window.start + row, x);
@@ -60,7 +61,7 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Columns, count: usize) -> Resul
         collect::Columns::single(gpu, first, y, &terms[window])
     };
     let all = if columns <= sizes.window { Some(upload(0)?) } else { None };
-    let mut result = Vec::with_capacity(total);
+    let mut result = room("the nearest centroids of each row", total)?;
     for start in (0..total).step_by(sizes.rows) {
         rows.cancel.check()?;
         let mut x = vec![0.0; sizes.rows.min(total - start) * depth];

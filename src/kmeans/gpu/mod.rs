@@ -21,6 +21,7 @@ use super::problem::Problem;
 use super::problem::Sums;
 use crate::device::{DeviceBuffer, Gpu, Limits, Stage};
 use crate::error::{Error, Result};
+use crate::memory::zeroed;
 use crate::tile::choice::tune::cache::table_of;
 use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
 use crate::tile::operands::columns::Columns;
@@ -400,7 +401,7 @@ impl Passes for GpuPasses<'_, '_> {
     }
 
     fn labels(&mut self) -> Result<Vec<u32>> {
-        let mut labels = vec![0; self.problem.rows];
+        let mut labels = zeroed("labels", self.problem.rows, 1)?;
         let windows = self.plan.windows(self.problem.rows);
         for ((start, rows), window) in windows.zip(&self.labels) {
             read_labels(&self.gpu, window, self.sums.weights.len(), &mut labels[start..start + rows])?;

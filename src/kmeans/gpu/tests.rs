@@ -63,7 +63,7 @@ fn passes(device: &Device, points: &Array2<f32>, k: usize, weights: Option<&[f64
     let params = Params::new(k);
     let slot = ResidentSlot::default();
     let mut on_gpu = GpuPasses::new(gpu, &problem, &params, &slot).unwrap();
-    let mut on_cpu = Cpu::new(&problem, &params);
+    let mut on_cpu = Cpu::new(&problem, &params).unwrap();
     on_gpu.reset().unwrap();
     on_cpu.reset().unwrap();
     let mut anchors = vec![0.0_f32; k * columns];

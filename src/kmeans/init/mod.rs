@@ -12,10 +12,12 @@ mod screen;
 
 use super::problem::Problem;
 use crate::error::Result;
+use crate::memory;
 
 /// Rows of x' in `f64`.
 pub(super) fn gather(problem: &Problem, rows: &[usize]) -> Result<Vec<f64>> {
-    let mut centroids = Vec::with_capacity(rows.len() * problem.columns);
+    let count = rows.len().saturating_mul(problem.columns);
+    let mut centroids = memory::room("centroids", count)?;
     let mut x = vec![0.0; problem.columns];
     for &row in rows {
         problem.load(row, &mut x)?;

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::kmeans::cpu::label::{self, Rows};
 use crate::kmeans::params::Params;
 use crate::kmeans::problem::Problem;
+use crate::memory::{self, area};
 use crate::random::Stream;
 use crate::tile::operands::columns::Columns;
 
@@ -24,6 +25,10 @@ const WEIGHT_UNITS: f64 = (1_u64 << 30) as f64;
 pub(in crate::kmeans) fn centroids(problem: &Problem, params: &Params, run: usize) -> Result<Vec<f64>> {
     let (count, run) = (params.n_clusters, run as u64);
     let stream = &Stream::new(params.seed, run);
+    // What is closest, of one round and of all, and the candidates of all rounds.
+    let drawn = count.saturating_mul((OVERSAMPLING as usize) * ROUNDS as usize + 1);
+    let candidates = area::<f64>(drawn, problem.columns.saturating_mul(3));
+    memory::ask("the candidates of k-means||", &[area::<f64>(problem.rows, 3), candidates])?;
     let mut candidates = random::rows(problem, 1, stream)?;
     let mut closest = vec![f32::MAX; problem.rows];
     nearer(problem, params, &candidates, &mut closest)?;

@@ -21,6 +21,7 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::kmeans::cpu::is_worth;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, row_square};
+use crate::memory::{self, area, scratch};
 use crate::random::Stream;
 use crate::simd::widest;
 use crate::tile::product::cpu::bytes::BytePanels;
@@ -97,6 +98,7 @@ pub(in crate::kmeans) fn rows(
     cancel: &Cancel,
 ) -> Result<Vec<usize>> {
     let trials = (2 + (count as f64).ln() as usize).min(LANES);
+    ask_for_choice(problem, count)?;
     let mut choice = Choice::new(problem, ByteScreen::new(problem, count, cancel)?);
     let mut draw = 0;
     let mut next = || {
@@ -110,6 +112,21 @@ pub(in crate::kmeans) fn rows(
         choice.take(&best, cancel)?;
     }
     Ok(choice.rows)
+}
+
+/// What the choice of `count` rows holds: what each row knows, lists of rows, the rows chosen, and some rows per thread.
+fn ask_for_choice(problem: &Problem, count: usize) -> Result<()> {
+    let (rows, columns) = (problem.rows, problem.columns);
+    let at_work = scratch::<f32>(rayon::current_num_threads(), SUM_BLOCK.min(rows) + 4, columns);
+    memory::ask(
+        &format!("the choice of {count} first centroids among {rows} rows"),
+        &[
+            area::<f64>(rows, 5),
+            area::<f32>(count, columns.saturating_add(32)),
+            at_work,
+            area::<Lanes>(columns, 4),
+        ],
+    )
 }
 
 fn random_row(problem: &Problem, unit: f64) -> usize {

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::kmeans::problem::Problem;
+use crate::memory::{self, area};
 use crate::random::Stream;
 
 /// Draws in a row that may hit rows already taken before those are removed from the weights.
@@ -14,6 +15,8 @@ pub(in crate::kmeans) fn rows(problem: &Problem, count: usize, stream: &Stream) 
         let rule = format!("at least n_clusters = {count} weights above 0, one for each first centroid");
         return Err(Error::parameter("weights", rule, positive));
     }
+    // Running sums, made anew now and then, and marks.
+    memory::ask("the draw of rows", &[area::<f64>(problem.rows, 3)])?;
     let mut taken = vec![false; problem.rows];
     let mut sums = running_sums(problem, &taken);
     let (mut rows, mut misses) = (Vec::with_capacity(count), 0);

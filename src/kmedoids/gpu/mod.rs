@@ -26,6 +26,7 @@ use super::state::State;
 use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline};
 use crate::error::Result;
+use crate::memory::{self, area};
 
 /// Improves medoids on the device; `None` where it does not perform the method, the type or the size.
 pub(super) fn improve<T: Entry>(
@@ -87,6 +88,7 @@ impl Search {
         is_eager: bool,
     ) -> Result<Self> {
         let (objects, cancel, places) = (columns.objects(), columns.cancel(), state.medoids().len());
+        memory::ask("what goes to the device", &[area::<u32>(objects, places.saturating_add(8))])?;
         let windows = plan.windows(objects).map(|(first, end)| {
             cancel.check()?;
             gpu.filled("columns", &values[first * objects..end * objects])

@@ -154,7 +154,8 @@ fn shrink_at<X: Scalar>(
     let width = x.ncols();
     check::rows("x", segments, x.nrows())?;
     projections.iter().try_for_each(|operands| check::inputs(segments, operands, width))?;
-    let mut shrunk: Vec<_> = projections.iter().map(|operands| Shrunk::new(segments, operands)).collect();
+    let shrunk = projections.iter().map(|operands| Shrunk::new(segments, operands));
+    let mut shrunk = shrunk.collect::<Result<Vec<_>>>()?;
     let mut tasks = Vec::new();
     let parts = |slot| projections.iter().map(|operands| rank(operands, slot)).sum();
     let shape = |slot| Shape { parts: parts(slot), depth: width };

@@ -6,6 +6,7 @@ use crate::device::CpuPool;
 use crate::error::Result;
 use crate::lora::rows::Rows;
 use crate::lora::segments::Segments;
+use crate::memory::zeroed;
 use crate::simd::Level;
 
 /// The update of one slot for one projection.
@@ -39,7 +40,7 @@ pub(crate) struct Shrunk {
 
 impl Shrunk {
     /// Zeros in the shape that these segments and operands give.
-    pub(crate) fn new(segments: &Segments, operands: &[Option<Operand>]) -> Self {
+    pub(crate) fn new(segments: &Segments, operands: &[Option<Operand>]) -> Result<Self> {
         let mut starts = Vec::with_capacity(segments.segments.len() + 1);
         starts.push(0);
         let mut end = 0;
@@ -47,7 +48,7 @@ impl Shrunk {
             end += segment.positions.len() * rank(operands, segment.slot);
             starts.push(end);
         }
-        Self { values: vec![0.0; end], starts }
+        Ok(Self { values: zeroed("the first product", end, 1)?, starts })
     }
 }
 

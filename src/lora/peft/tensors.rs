@@ -12,6 +12,7 @@ use super::folder::malformed;
 use crate::data::storage::{Storage, open_file};
 use crate::error::{Error, Result};
 use crate::lora::values::Values;
+use crate::memory;
 
 /// Bytes before the header: its length.
 const LENGTH_BYTES: usize = 8;
@@ -188,13 +189,6 @@ impl<'a> Tensor<'a> {
     fn elements<T, const SIZE: usize>(&self, element: fn([u8; SIZE]) -> T) -> Result<Vec<T>> {
         let bytes = self.view.data();
         let (chunks, _) = bytes.as_chunks::<SIZE>();
-        let mut elements = Vec::new();
-        elements.try_reserve_exact(chunks.len()).map_err(|_| Error::TooLarge {
-            what: format!("tensor {}, refused by the allocator", self.name),
-            needed_bytes: bytes.len() as u64,
-            limit_bytes: (bytes.len() as u64).saturating_sub(1),
-        })?;
-        elements.extend(chunks.iter().map(|&chunk| element(chunk)));
-        Ok(elements)
+        memory::collected(&format!("tensor {}", self.name), chunks.iter().map(|&chunk| element(chunk)))
     }
 }

@@ -14,6 +14,7 @@ use super::tensors::{Tensor, Tensors};
 use crate::error::{Error, Result};
 use crate::lora::factors::{Factors, Sizes};
 use crate::lora::values::Values;
+use crate::memory;
 
 /// The shared matrices: A `[rank, widest inputs]`, B `[widest outputs, rank]`.
 pub(super) const SHARED_A: &str = "base_model.vera_A";
@@ -137,11 +138,11 @@ fn fold(
     let scaled = |shared: &Shared, row: usize, column: usize, factor: &Values| {
         factor.get(row) * shared.values.get(row * shared.columns + column)
     };
-    let mut folded_a = Vec::with_capacity(rank * inputs);
+    let mut folded_a = memory::room("A unfolded", rank * inputs)?;
     for i in 0..rank {
         folded_a.extend((0..inputs).map(|column| scaled(a, i, column, &d_values)));
     }
-    let mut folded_b = Vec::with_capacity(outputs * rank);
+    let mut folded_b = memory::room("B unfolded", outputs * rank)?;
     for j in 0..outputs {
         folded_b.extend((0..rank).map(|column| scaled(b, j, column, &b_values)));
     }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::lora::factors::{Adapter, Factors, Shards};
 use crate::lora::rows::{Held, Rows};
 use crate::lora::values::Precision;
+use crate::memory::{self, area};
 
 /// One update, by rank vectors.
 #[derive(Debug)]
@@ -64,6 +65,11 @@ impl Image {
                         format!("{} inputs, {} outputs", got.0, got.1),
                     ));
                 }
+                // B is turned, where it is not made of shards.
+                memory::ask(
+                    "an adapter by rank",
+                    &[area::<f32>(factors.rank(), factors.outputs().saturating_add(8))],
+                )?;
                 let [a, b] = Rows::of(factors);
                 for rows in [&a, &b] {
                     check_rows(rows, &module.name, layout)?;

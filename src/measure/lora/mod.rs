@@ -26,6 +26,7 @@ use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
 use crate::lora::apply::pool_of;
 use crate::lora::{Factors, Precision, Routes, Scalar, Sizes, Step, Values};
+use crate::memory::{self, area};
 use crate::random::Stream;
 
 /// Most rows, repetitions and bytes of weights and activations that are measured: beyond them is a typing error.
@@ -133,6 +134,9 @@ pub fn measure(device: &Device, batch: &Measurement, cancel: &Cancel) -> Result<
         let what = "a batch to measure".to_owned();
         return Err(Error::TooLarge { what, needed_bytes, limit_bytes: MOST_BYTES });
     }
+    // Weights and activations as they are made, as they are held, and as results are checked.
+    let adapters = area::<[u64; 4]>(batch.adapters.unwrap_or(0), 1);
+    memory::ask("a batch to measure", &[needed_bytes.saturating_mul(2), adapters])?;
     match batch.precision {
         Precision::F32 => measure_as::<f32>(device, batch, cancel),
         Precision::F16 => measure_as::<f16>(device, batch, cancel),

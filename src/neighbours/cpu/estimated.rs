@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::{Call, QueryBlock};
 use crate::distance::tiles::{TILE_COLUMNS, TILE_ROWS, Tiles, Tools};
 use crate::error::Result;
+use crate::memory::{self, area};
 use crate::neighbours::estimate::{Estimate, RowSubset};
 use crate::neighbours::fold::Fold;
 use crate::neighbours::judge::Scratch;
@@ -32,6 +33,11 @@ pub(crate) fn search<F: Fold>(
     fold: &F,
     cut: Cut,
 ) -> Result<Vec<F::Answer>> {
+    let rows = queries.len().saturating_add(cut.prepared.min(part.points.len()));
+    memory::ask(
+        "copies of queries and points",
+        &[area::<f64>(rows, problem.points.columns().saturating_add(1))],
+    )?;
     let call = Call { problem, judge: problem.judge(), fold, cut };
     let band = cut.band(queries.len(), rayon::current_num_threads(), TILE_ROWS);
     let mut blocks: Vec<QueryBlock<F::Answer>> = queries
@@ -74,7 +80,7 @@ impl Window<'_> {
             tiles.tile((first_row, rows), columns, tools, |row, values| {
                 estimate.order(values);
                 block.block.take(row, numbers, values, call.fold.count());
-            });
+            })?;
             block.decide(call, call.cut.entries, scratch);
         }
         block.decide(call, 0, scratch);
