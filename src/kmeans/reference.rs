@@ -128,11 +128,7 @@ fn means(definition: &Definition, nearest: &[(u32, f64)], old: &[f64]) -> Vec<f6
     let mut new = old.to_vec();
     for cluster in 0..weights.len() {
         let sum = &sums[cluster * columns..(cluster + 1) * columns];
-        let length = if definition.unit_rows {
-            sum.iter().map(|s| s * s).sum::<f64>().sqrt()
-        } else {
-            weights[cluster]
-        };
+        let length = if definition.unit_rows { length(sum) } else { weights[cluster] };
         if weights[cluster] > 0.0 && length > 0.0 {
             for d in 0..columns {
                 new[cluster * columns + d] = sum[d] / length;
@@ -151,6 +147,16 @@ fn means(definition: &Definition, nearest: &[(u32, f64)], old: &[f64]) -> Vec<f6
         }
     }
     new
+}
+
+/// The length of a vector; where its squares are no numbers of an `f64`, from those of its shares of the largest.
+fn length(vector: &[f64]) -> f64 {
+    let square = vector.iter().map(|v| v * v).sum::<f64>();
+    let peak = vector.iter().fold(0.0_f64, |peak, v| peak.max(v.abs()));
+    if square > 1e-280 || peak == 0.0 {
+        return square.sqrt();
+    }
+    peak * vector.iter().map(|v| (v / peak) * (v / peak)).sum::<f64>().sqrt()
 }
 
 /// Which row each empty cluster takes: the farthest first, ties to the highest row, none at distance 0 or weight 0.

@@ -1,5 +1,6 @@
 //! A clustering on the reference device: the definitions of `reference`, in the order that `params` asks for.
 
+use std::convert::identity;
 use std::time::Instant;
 
 use ndarray::{Array2, ArrayView2};
@@ -29,9 +30,9 @@ pub(super) fn cluster<T: Entry, G: Units>(
     let (matrix, grid) = (matrix.view(), problem.grid);
     let (found, loss) = match grid.grid() {
         Some(_) => {
-            let numbers = Numbers { read: f64::from, read_ratio: f64::from };
+            let numbers = Numbers { read: identity, read_ratio: identity };
             let found = numbers.find(problem, &matrix, params)?;
-            let loss = reference::loss(&matrix, &found.medoids, f64::from);
+            let loss = reference::loss(&matrix, &found.medoids, identity);
             (found, loss)
         }
         None => {

@@ -6,7 +6,7 @@
 //! chosen, and of that of the nearer half of each cluster, which decides where a few objects are far from all others.
 //! Distances as large as the largest, such as a number that stands for "not connected", are left out of the sums of
 //! clusters: they cancel between candidates. Sums only fall in a search, so those it ends with are the ones that most was
-//! lost in.
+//! lost in. A loss of 0 is the least there is, whatever was lost on the way to it.
 
 use super::entry::Entry;
 use super::exact::Span;

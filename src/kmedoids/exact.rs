@@ -8,6 +8,8 @@ use std::cmp::Ordering;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg, Sub};
 
+use rayon::prelude::*;
+
 use super::columns::Columns;
 use super::entry::Entry;
 use super::grid::Grid;
@@ -228,8 +230,8 @@ fn parts(value: f64) -> Option<(u64, i32)> {
         return None;
     }
     let bits = value.to_bits();
-    let (stored, fraction) = ((bits >> 52 & 0x7ff) as i32, bits & ((1 << 52) - 1));
-    let mantissa = if stored == 0 { fraction } else { fraction | 1 << 52 };
+    let (stored, fraction) = (((bits >> 52) & 0x7ff) as i32, bits & ((1 << 52) - 1));
+    let mantissa = if stored == 0 { fraction } else { fraction | (1 << 52) };
     let zeros = mantissa.trailing_zeros();
     Some((mantissa >> zeros, stored.max(1) - 1075 + zeros as i32))
 }
@@ -266,7 +268,6 @@ impl Span {
 
     /// That of all columns.
     pub fn of_columns<T: Entry>(columns: &Columns<T>) -> Result<Self> {
-        use rayon::prelude::*;
         let mut span = Self::NOTHING;
         columns.for_each_block(|_, block| {
             let parts = block.par_chunks(columns.objects()).map(Self::of);

@@ -42,7 +42,7 @@ pub(super) fn ratios<S: Number>(matrix: &ArrayView2<f64>, medoids: &[usize], rea
 
 /// The mean of 1 - d1 / d2.
 pub(super) fn silhouette(matrix: &ArrayView2<f64>, medoids: &[usize]) -> f64 {
-    1.0 - ratios(matrix, medoids, f64::from) / matrix.nrows() as f64
+    1.0 - ratios(matrix, medoids, |ratio| ratio) / matrix.nrows() as f64
 }
 
 /// The place of the nearest medoid of each object, ties to the lowest.
