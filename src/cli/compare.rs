@@ -1,5 +1,6 @@
 //! `tilefold compare`: the same runs in two files of results, and whether the second ones are slower.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -64,12 +65,10 @@ fn runs(argument: &'static str, path: &Path) -> Result<Vec<(Key, Run)>, Failure>
 pub(super) fn run(arguments: &Compare) -> Result<(), Failure> {
     let before = runs("BEFORE", &arguments.before)?;
     let after = runs("AFTER", &arguments.after)?;
-    let pairs: Vec<(&Key, &Run, &Run)> = after
-        .iter()
-        .filter_map(|(key, after)| {
-            before.iter().find(|(other, _)| other == key).map(|(_, before)| (key, before, after))
-        })
-        .collect();
+    // The first of runs with the same key counts.
+    let by_key: HashMap<&Key, &Run> = before.iter().rev().map(|(key, run)| (key, run)).collect();
+    let pairs: Vec<(&Key, &Run, &Run)> =
+        after.iter().filter_map(|(key, after)| by_key.get(key).map(|&before| (key, before, after))).collect();
     if pairs.is_empty() {
         let message = "AFTER: expected a run that BEFORE has too, got none".to_owned();
         return Err(Failure { message, code: USAGE });

@@ -33,6 +33,9 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "test-hooks")]
+pub use lora::hooks;
+
 use args::EXIT_CODES;
 use failure::{Failure, USAGE};
 use process::{cancel_on_interrupt, show_warnings};

@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 /// Largest file of results that is read: beyond it is something else.
 const MOST_BYTES: u64 = 64 << 20;
 
+/// Most objects in it: a run has five. An object of three bytes may stand for a run of hundreds.
+const MOST_OBJECTS: usize = 200_000;
+
 /// One object of results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -233,6 +236,10 @@ pub fn read(path: &Path) -> Result<Vec<Record>> {
         return format("results of at most 64 MiB", format!("{bytes} bytes"));
     }
     let text = std::fs::read(path).map_err(file("reading"))?;
+    let objects = text.iter().filter(|&&byte| byte == b'{').count();
+    if objects > MOST_OBJECTS {
+        return format(&format!("results of at most {MOST_OBJECTS} objects"), objects.to_string());
+    }
     let mut records = Vec::new();
     for value in serde_json::Deserializer::from_slice(&text).into_iter::<Value>() {
         let values = match value {

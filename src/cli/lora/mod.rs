@@ -3,6 +3,8 @@
 mod apply;
 mod bench;
 mod folder;
+#[cfg(feature = "test-hooks")]
+pub mod hooks;
 mod inspect;
 mod routes;
 mod simulate;

@@ -208,4 +208,25 @@ mod tests {
         store(&file, &key(), &table(1000)).unwrap();
         assert_eq!(load(&file, &key()), Some(table(1000)), "replaced");
     }
+
+    /// Whatever stands behind a right checksum is a table that chooses, or none.
+    #[test]
+    fn changed_content_behind_a_right_checksum_is_survived() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(key().file_name());
+        store(&file, &key(), &table(1000)).unwrap();
+        let Loaded::Whole(whole) = FILE.load(&file) else { panic!("not whole") };
+        let mut loaded = 0;
+        for at in 0..whole.len() {
+            for byte in *b"09-e\"{" {
+                let mut changed = whole.clone();
+                changed[at] = byte;
+                FILE.store(&file, &changed).unwrap();
+                let Some(found) = load(&file, &key()) else { continue };
+                loaded += 1;
+                let _some = found.shape(&task(1000), &Limits::for_tests());
+            }
+        }
+        assert!(loaded > 100, "{loaded}");
+    }
 }
