@@ -18,6 +18,7 @@ pub(crate) mod sparse;
 pub(crate) mod storage;
 mod table;
 mod vecs;
+pub(crate) mod whole;
 mod write;
 
 pub use npz::{CompressedRows, write_csr_npz_to};

@@ -116,7 +116,7 @@ pub(super) fn reserve<T>(values: &mut Vec<T>, additional: usize, path: &Path) ->
 }
 
 /// The allocator refused `needed_bytes`: all that is known of the limit is that it lies below.
-pub(super) fn too_large(path: &Path, needed_bytes: u64) -> Error {
+pub(crate) fn too_large(path: &Path, needed_bytes: u64) -> Error {
     let what = format!("rows of {}, refused by the allocator", path.display());
     Error::TooLarge { what, needed_bytes, limit_bytes: needed_bytes.saturating_sub(1) }
 }

@@ -7,6 +7,7 @@ use super::codec::{Decoder, Encoder, Kind, LARGEST_CENTROID};
 use super::lloyd::{Iteration, State};
 use super::params::{Init, Params};
 use super::problem::Problem;
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 
 const KIND: Kind = Kind { tag: b"KMCP", name: "k-means checkpoint", version: 2 };
@@ -42,11 +43,11 @@ impl Checkpoint {
     }
 
     /// What the file holds; nothing where there is no file.
-    pub fn load(&self) -> Result<Memory> {
+    pub fn load(&self, cancel: &Cancel) -> Result<Memory> {
         if !self.path.exists() {
             return Ok(Memory::default());
         }
-        let mut decoder = Decoder::open(&self.path, KIND)?;
+        let mut decoder = Decoder::open(&self.path, KIND, cancel)?;
         let fingerprint = decoder.f64s()?;
         let same = fingerprint.len() == self.fingerprint.len()
             && fingerprint.iter().zip(&self.fingerprint).all(|(a, b)| a.to_bits() == b.to_bits());

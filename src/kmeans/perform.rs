@@ -61,7 +61,7 @@ pub fn first_centroids<'a>(
     params.check(points.rows(), points.columns())?;
     let data = Data::new(device, points, params)?;
     let problem = &data.problem;
-    let chosen = device.host_pool().install(|| first_of_run(problem, params, 0))?;
+    let chosen = device.host_pool()?.install(|| first_of_run(problem, params, 0))?;
     let frame = &problem.frame;
     Ok(Array2::from_shape_fn((params.n_clusters, problem.columns), |(cluster, column)| {
         chosen[cluster * problem.columns + column] / frame.scale + frame.offset[column]
@@ -95,7 +95,7 @@ impl<'a> Data<'a> {
         let begin = Instant::now();
         let points = points.into();
         let problem = device
-            .host_pool()
+            .host_pool()?
             .install(|| Problem::new(points, params.weights.as_deref(), params.spherical, &params.cancel))?;
         Ok(Self {
             device: device.clone(),
@@ -119,7 +119,7 @@ impl<'a> Data<'a> {
         let flops = 2.0 * rows * columns * params.n_clusters as f64 * iterations;
         let backend = self.device.resolve(&Prediction { flops, upload_bytes: 4.0 * rows * columns });
         let mut seconds = Seconds { upload: self.prepare_seconds, ..Seconds::default() };
-        let pool = self.device.host_pool();
+        let pool = self.device.host_pool()?;
         let mut perform = || match &backend {
             Backend::Reference => {
                 let define = by_reference::runs(problem, params)?;
@@ -187,7 +187,7 @@ fn fit_passes(
 ) -> Result<Run> {
     let checkpoint = params.checkpoint.as_ref().map(|path| Checkpoint::new(path, problem, params));
     if let (None, Some(checkpoint)) = (&memory.state, &checkpoint) {
-        *memory = checkpoint.load()?;
+        *memory = checkpoint.load(&params.cancel)?;
     }
     // A finished run only needs its labels again.
     let finished = match memory.best.clone() {

@@ -19,7 +19,7 @@ use crate::cancel::Cancel;
 use crate::data::memory::free_bytes;
 use crate::data::points::{Points, each_element};
 use crate::data::sparse::SparseRows;
-use crate::device::{Backend, Device};
+use crate::device::Device;
 use crate::distance::{self, MatrixViewMut, Metric, RowMaker, domain, needs_f64, zeros};
 use crate::error::{Error, Result};
 use crate::random::Draws;
@@ -36,7 +36,7 @@ pub(super) fn fit(device: &Device, points: &Points, params: &Params) -> Result<F
         let rule = "a dissimilarity (cosine is the one that belongs to inner products)";
         return Err(Error::parameter("metric", rule, metric));
     }
-    let fit = device.host_pool().install(|| {
+    let fit = device.host_pool()?.install(|| {
         if needs_f64(metric, points, None) {
             fit_as::<f64>(device, points, params)
         } else {
@@ -181,7 +181,7 @@ fn fit_one_batch<T: Entry>(
     let largest = columns.par_iter().map(|d| d.wide()).reduce(|| 0.0, f64::max);
     let grid = Grid::new(largest, objects as u64);
     let assignment = assign(&columns, objects, grid, &params.cancel)?;
-    let device = performers(made_by, &Backend::Cpu(&device.host_pool()).name());
+    let device = performers(made_by, &device.processor().name());
     let device = if is_same_maker { device } else { format!("{device}; labels on {measured_by}") };
     Ok(Fit::new(found, assignment, grid, device, Seconds { matrix, init: 0.0, improve }))
 }

@@ -87,8 +87,8 @@ pub(super) fn run(arguments: &Apply, cancel: &Cancel) -> std::result::Result<(),
         let expected = format!("{} x {outputs}, the rows of -x and the outputs of the module", x.rows());
         return Err(Failure::usage("-y", &expected, format!("{} x {}", y.rows(), y.columns())));
     }
-    let listed =
-        Listed::read(&arguments.routes, &slots.names, x.rows()).map_err(Failure::about("--routes"))?;
+    let listed = Listed::read(&arguments.routes, &slots.names, x.rows(), cancel)
+        .map_err(Failure::about("--routes"))?;
     let read = begin.elapsed().as_secs_f64();
     let file = output::create("--output", &arguments.output, "npy")?;
     slots.warn_of_absent(&arguments.module);
