@@ -41,6 +41,8 @@ mod kmedoids_bits;
 mod kmedoids_cli;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 mod kmedoids_faults;
+#[cfg(feature = "test-hooks")]
+mod kmedoids_stop;
 mod lora;
 mod lora_cli;
 mod lora_inputs;
