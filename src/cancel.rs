@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// assert!(token.is_cancelled());
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<AtomicBool>, #[cfg(feature = "test-hooks")] Arc<std::sync::atomic::AtomicUsize>);
 
 impl Cancel {
     /// A token that is not set.
@@ -29,7 +29,22 @@ impl Cancel {
 
     /// Whether the token was set.
     pub fn is_cancelled(&self) -> bool {
+        #[cfg(feature = "test-hooks")]
+        self.1.fetch_add(1, Ordering::Relaxed);
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// How often this token was polled: for tests of how long work goes on after a stop.
+    #[cfg(feature = "test-hooks")]
+    #[doc(hidden)]
+    pub fn polls(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    /// The flag itself, for what can set nothing else.
+    #[cfg(all(feature = "cli", unix))]
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
     }
 
     /// [`Error::Cancelled`] once the token was set.

@@ -112,3 +112,92 @@ fn a_closed_pipe_is_no_panic_and_a_full_one_is_a_failure() {
         assert!(!out.exists(), "nothing appears when the result could not be told");
     }
 }
+
+/// A command's program and its first arguments.
+#[cfg(unix)]
+fn words_of(command: &std::process::Command) -> Vec<std::ffi::OsString> {
+    std::iter::once(command.get_program()).chain(command.get_args()).map(ToOwned::to_owned).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_read_that_waits_for_a_pipe_ends_at_the_first_ctrl_c() {
+    let folder = Folder::new();
+    let (pipe, x, out) = (folder.path("pipe"), table(&folder, "x.npy", 8, 4), folder.path("out.npy"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (pipe, x, out) = (as_str(&pipe), as_str(&x), as_str(&out));
+    let commands: [&[&str]; 5] = [
+        &["predict", x, "--model", pipe, "--labels", out, "--device", "cpu"],
+        &["compare", pipe, pipe],
+        &["report", pipe, "--output", out],
+        &["lora", "simulate", "--trace", pipe],
+        &["lora", "simulate", "--lora-cost", pipe],
+    ];
+    for words in commands {
+        let mut command = tilefold();
+        command.args(words).stderr(Stdio::piped()).stdout(Stdio::piped());
+        let mut running = Running(command.spawn().unwrap());
+        // Long enough for the handler to be there; one that is not ends the process just as well.
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(running.0.try_wait().unwrap().is_none(), "{words:?} did not wait");
+        let process = running.0.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
+        let begin = Instant::now();
+        while running.0.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < Duration::from_secs(5), "{words:?} did not hear Ctrl-C");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!Path::new(out).exists());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn endless_files_are_refused() {
+    let folder = Folder::new();
+    let x = table(&folder, "x.npy", 8, 4);
+    let zeros = "/dev/zero";
+    for words in [
+        &["predict", as_str(&x), "--model", zeros, "--device", "cpu"][..],
+        &["compare", zeros, zeros],
+        &["lora", "simulate", "--trace", "/dev"],
+    ] {
+        refused(words, &run(words), "");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_beyond_the_limit_is_a_failed_write() {
+    let folder = Folder::new();
+    let (x, out) = (table(&folder, "x.npy", 4000, 8), folder.path("out.npy"));
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -f 8; exec \"$@\"", "sh"]).args(words_of(&tilefold()));
+    limited.args(["distance", as_str(&x), "--output", as_str(&out), "--device", "cpu"]);
+    let output = limited.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("too large"), "{}", text(&output.stderr));
+    assert_eq!(names_in(&folder), ["x.npy"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_may_start_no_thread_says_so() {
+    let folder = Folder::new();
+    let x = table(&folder, "x.npy", 100, 4);
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(x.parent().unwrap(), open).unwrap();
+    // A limit holds for users other than root alone; without setpriv, or in a sandbox, there is nothing to see.
+    let limited = ["--reuid=65534", "--regid=65534", "--clear-groups", "prlimit", "--nproc=1"];
+    let with_limit = |words: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(limited).args(words_of(&tilefold())).args(words).output()
+    };
+    if !with_limit(&["--version"]).is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    for device in ["cpu", "cpu:3"] {
+        let words = ["kmeans", as_str(&x), "-k", "3", "--device", device];
+        refused(&words, &with_limit(&words).unwrap(), "threads that can be started");
+    }
+}

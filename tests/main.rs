@@ -46,6 +46,8 @@ mod kmedoids_cli;
 mod kmedoids_digits;
 #[cfg(all(feature = "gpu", feature = "test-hooks"))]
 mod kmedoids_faults;
+#[cfg(feature = "test-hooks")]
+mod kmedoids_stop;
 mod lora;
 mod lora_cli;
 mod lora_inputs;

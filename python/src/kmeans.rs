@@ -1,6 +1,6 @@
 //! k-means: fits, and models that predict without a device of their own.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ndarray::{Array1, Array2};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
@@ -15,7 +15,7 @@ use crate::devices::device;
 use crate::errors::to_python;
 use crate::guard::guarded;
 use crate::memory::{ask, collected, mapped};
-use crate::work;
+use crate::work::{self, Desk};
 
 /// A fitted model: centroids and their frame, host memory alone.
 #[pyclass(frozen, module = "tilefold._core")]
@@ -88,9 +88,10 @@ pub(crate) fn fit<'py>(
         let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
         let request: Request = request.extract()?;
         let mut params = request.params(weights.as_ref(), table.is_single(), &cancel)?;
-        let raised = Arc::new(Mutex::new(None));
-        if let Some(callback) = callback {
-            params.callback = Some(reporter(callback, Arc::clone(&raised)));
+        let desk = Desk::new();
+        if callback.is_some() {
+            let desk = Arc::clone(&desk);
+            params.callback = Some(Arc::new(move |progress: &Progress| desk.ask(*progress)));
         }
         let starts: Option<Vec<Array2<f64>>> = request
             .starts
@@ -98,11 +99,10 @@ pub(crate) fn fit<'py>(
             .map(|starts| starts.iter().map(start).collect::<PyResult<_>>())
             .transpose()?;
         let points = table.points()?;
-        let outcome = work::run(py, &cancel, || best_fit(&device, points, &params, starts));
-        if let Some(error) = raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(error);
-        }
-        handed_over(py, outcome?)
+        let answer =
+            |progress| callback.as_ref().map_or(Ok(Control::Stop), |told| tell(told.bind(py), &progress));
+        let work = || best_fit(&device, points, &params, starts);
+        handed_over(py, work::run_answering(py, &cancel, &desk, answer, Control::Stop, work)?)
     })
 }
 
@@ -149,21 +149,11 @@ fn best_fit(
     best.ok_or(tilefold::Error::Cancelled)
 }
 
-/// The library's callback from Python's; an exception stops the fit and is kept.
-fn reporter(callback: Py<PyAny>, raised: Arc<Mutex<Option<PyErr>>>) -> kmeans::Callback {
-    Arc::new(move |progress: &Progress| {
-        let Progress { run, iteration, inertia, changed, shift, .. } = *progress;
-        let answer =
-            Python::attach(|py| callback.call1(py, (run, iteration, inertia, changed, shift))?.is_truthy(py));
-        match answer {
-            Ok(false) => Control::Continue,
-            Ok(true) => Control::Stop,
-            Err(error) => {
-                *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                Control::Stop
-            }
-        }
-    })
+/// Tells Python's callback, and says what it wants.
+fn tell(callback: &Bound<'_, PyAny>, progress: &Progress) -> PyResult<Control> {
+    let Progress { run, iteration, inertia, changed, shift, .. } = *progress;
+    let stops = callback.call1((run, iteration, inertia, changed, shift))?.is_truthy()?;
+    Ok(if stops { Control::Stop } else { Control::Continue })
 }
 
 fn handed_over(py: Python<'_>, fit: kmeans::Fit) -> PyResult<Fit> {

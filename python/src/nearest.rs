@@ -129,13 +129,19 @@ impl Judge<'_, '_, '_> {
             let workers: Vec<_> = rows
                 .axis_chunks_iter(Axis(0), share)
                 .enumerate()
-                .map(|(part, rows)| scope.spawn(move || self.part(part * share, &rows)))
+                .map(|(part, rows)| {
+                    let here = rows.clone();
+                    let work = move || self.part(part * share, &rows);
+                    // Where no thread can be started, this one does its part.
+                    let started = std::thread::Builder::new().spawn_scoped(scope, work);
+                    started.map_err(|_| self.part(part * share, &here))
+                })
                 .collect();
             // A panic of a worker goes on in this thread, which its caller guards.
-            workers
-                .into_iter()
-                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
+            let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().map(|worker| worker.map_or_else(|part| part, join)).collect()
         });
         found.extend(parts.into_iter().flatten());
     }

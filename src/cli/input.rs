@@ -6,6 +6,7 @@ use ndarray::{Array1, Array2};
 
 use super::args::{Read, Run, YesNo};
 use super::failure::Failure;
+use super::process;
 use crate::data::frame::raw_row;
 use crate::data::{Points, ReadOptions, Table};
 use crate::device::Device;
@@ -17,7 +18,7 @@ const MOST_THREADS: usize = 4096;
 
 /// Opens a table; `argument` names it in errors.
 pub(super) fn table(argument: &'static str, path: &Path, read: &Read) -> std::result::Result<Table, Failure> {
-    let mut options = ReadOptions::default();
+    let mut options = ReadOptions::default().cancel(process::interrupt());
     if let Some(columns) = read.columns.clone() {
         options = options.columns(columns);
     }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,7 +11,7 @@ use super::args::{EXIT_CODES, Read, Run};
 use super::failure::{CANCELLED, Failure};
 use super::output::{self, ArrayFile};
 use super::top::{Top, TopFiles};
-use super::{input, plot, summary};
+use super::{input, plot, process, summary};
 use crate::cancel::Cancel;
 use crate::data::{AtomicFile, Table, read_vector_f64};
 use crate::device::Device;
@@ -210,7 +210,7 @@ fn progress(arguments: &Kmeans) -> ProgressBar {
         bar.set_style(style);
     }
     bar.set_message("preparing");
-    bar.enable_steady_tick(Duration::from_millis(120));
+    process::turn(&bar);
     bar
 }
 

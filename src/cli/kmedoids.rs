@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
@@ -11,7 +11,7 @@ use super::args::{EXIT_CODES, Read, Run, size};
 use super::failure::Failure;
 use super::metric::MetricParameters;
 use super::output::{self, ArrayFile};
-use super::{input, kmedoids_summary};
+use super::{input, kmedoids_summary, process};
 use crate::cancel::Cancel;
 use crate::data::{Table, read_vector_f64};
 use crate::kmedoids::{Dissimilarities, Fit, Init, Method, Params, fit, fit_points};
@@ -234,7 +234,7 @@ fn progress(arguments: &Kmedoids) -> ProgressBar {
     }
     let bar = ProgressBar::new_spinner();
     bar.set_message(format!("{} medoids, {}", arguments.n_clusters, arguments.method.name()));
-    bar.enable_steady_tick(Duration::from_millis(120));
+    process::turn(&bar);
     bar
 }
 

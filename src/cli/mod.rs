@@ -38,7 +38,7 @@ pub use lora::hooks;
 
 use args::EXIT_CODES;
 use failure::{Failure, USAGE};
-use process::{cancel_on_interrupt, show_warnings};
+use process::{cancel_on_interrupt, outlive_file_limits, show_warnings};
 
 /// Clusters vectors on any GPU and on the CPU: labels equal to f64, the same bits on every device.
 #[derive(Debug, Parser)]
@@ -88,6 +88,7 @@ pub fn run_with(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
+    outlive_file_limits();
     match run(arguments.command) {
         Ok(()) => 0,
         Err(failure) => {

@@ -57,14 +57,14 @@ pub(super) fn run(arguments: &Predict, cancel: &Cancel) -> Result<(), Failure> {
     )?;
     let device = input::device(&arguments.run)?;
     let begin = Instant::now();
-    let model = Model::load(&arguments.model).map_err(Failure::about("--model"))?;
+    let model = Model::load_with(&arguments.model, cancel).map_err(Failure::about("--model"))?;
     let table = input::table("INPUT", &arguments.input, &arguments.read)?;
     let read = begin.elapsed().as_secs_f64();
     let file = ArrayFile::create("--labels", path)?;
     let top = TopFiles::create(&arguments.top, model.n_clusters())?;
 
     let begin = Instant::now();
-    let labelled = model.predict(&device, table.points())?;
+    let labelled = model.predict_with(&device, table.points(), cancel)?;
     let predict = begin.elapsed().as_secs_f64();
     let mut files = match top {
         Some(top) => top.write(&model, &device, table.points())?,

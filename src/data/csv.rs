@@ -116,6 +116,7 @@ impl<R: Read> Text<'_, R> {
     }
 
     fn next(&mut self, record: &mut ByteRecord) -> Result<bool> {
+        self.options.cancel.check()?;
         self.records.read_byte_record(record).map_err(|error| {
             let message = error.to_string();
             match error.into_kind() {

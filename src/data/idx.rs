@@ -10,11 +10,14 @@ use flate2::bufread::MultiGzDecoder;
 use super::ElementType;
 use super::storage::{AlignedBytes, Storage, decode_error, malformed};
 use super::table::{Layout, Table};
+use crate::cancel::Cancel;
 use crate::error::Result;
 
 /// Deflate packs at most 1032 to 1; a header that claims more than this lies.
 const LARGEST_RATIO: u64 = 1100;
 const MOST_DIMENSIONS: u8 = 4;
+/// Bytes that are unpacked between two looks at the token.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// What the header says; the dimensions after the first are columns.
 struct Header {
@@ -95,7 +98,7 @@ pub(super) fn read(path: &Path, storage: Storage) -> Result<Table> {
 }
 
 /// Unpacks a gzipped IDX file into memory.
-pub(super) fn read_gzip(path: &Path, file: File, packed_bytes: u64) -> Result<Table> {
+pub(super) fn read_gzip(path: &Path, file: File, packed_bytes: u64, cancel: &Cancel) -> Result<Table> {
     let mut unpacked = MultiGzDecoder::new(BufReader::new(file));
     let header = read_header(path, &mut unpacked)?;
     if header.data_bytes > packed_bytes.saturating_mul(LARGEST_RATIO) {
@@ -105,7 +108,10 @@ pub(super) fn read_gzip(path: &Path, file: File, packed_bytes: u64) -> Result<Ta
     }
     let mut values = AlignedBytes::zeroed(header.data_bytes, path)?;
     let expected = format!("{} bytes of data in a whole gzip file", header.data_bytes);
-    unpacked.read_exact(values.bytes_mut()).map_err(|source| decode_error(path, &expected, source))?;
+    for piece in values.bytes_mut().chunks_mut(PIECE_BYTES) {
+        cancel.check()?;
+        unpacked.read_exact(piece).map_err(|source| decode_error(path, &expected, source))?;
+    }
     // Reading past the end also makes the decoder compare its checksum.
     let excess = unpacked.read(&mut [0]).map_err(|source| decode_error(path, &expected, source))?;
     if excess != 0 {

@@ -19,6 +19,7 @@ pub(crate) mod storage;
 mod table;
 pub(crate) mod together;
 mod vecs;
+pub(crate) mod whole;
 mod write;
 
 pub use npz::{CompressedRows, write_csr_npz_to};

@@ -75,7 +75,9 @@ fn read(path: &Path, options: &ReadOptions) -> Result<Opened> {
     let is_npy = mark.starts_with(npy::MAGIC);
     let is_gzip = mark.starts_with(&[0x1f, 0x8b, 0x08]);
     if vector_element.is_none() && is_gzip {
-        return idx::read_gzip(path, file, length)?.select(options.columns.as_ref()).map(Opened::from);
+        return idx::read_gzip(path, file, length, &options.cancel)?
+            .select(options.columns.as_ref())
+            .map(Opened::from);
     }
     if vector_element.is_none() && is_text && !is_npy {
         return csv::read(path, file, &extension, options).map(Opened::from);

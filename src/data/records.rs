@@ -1,13 +1,17 @@
 //! Small CSV files whose first line names their columns, in any order. Comments are what `lines.rs` says.
 
-use std::fs::File;
 use std::path::Path;
 
 use ::csv::{ReaderBuilder, StringRecord, Trim};
 
 use super::lines::Lines;
-use super::storage::{decode_error, excerpt_of, file_error};
+use super::storage::{decode_error, excerpt_of};
+use super::whole::Whole;
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+
+/// Largest file that is read: ten million lines and more.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// The columns of a file: the last `optional` of them may be missing.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +53,7 @@ impl Record<'_> {
     }
 }
 
-/// Reads all lines of `path` but the first with `each`.
+/// Reads all lines of `path` but the first with `each`, unless `cancel` is set meanwhile.
 ///
 /// # Errors
 /// [`Error::File`] where it cannot be read; [`Error::Format`] with line and column for a missing, unknown or repeated
@@ -57,19 +61,21 @@ impl Record<'_> {
 pub(crate) fn read_records<T>(
     path: &Path,
     columns: Columns<'_>,
+    cancel: &Cancel,
     mut each: impl FnMut(&Record<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
     // Not only regular files: a list may come from a pipe.
-    let file = File::open(path).map_err(|source| file_error(path, "opening", source))?;
+    let bytes = Whole { what: "a list", mark: b"", most_bytes: MOST_BYTES }.read(path, cancel)?;
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .trim(Trim::All)
-        .from_reader(Lines::new(file, b','));
+        .from_reader(Lines::new(bytes.as_slice(), b','));
     let mut fields = StringRecord::new();
     let mut header: Option<(Vec<Option<usize>>, usize)> = None;
     let mut all = Vec::new();
     while reader.read_record(&mut fields).map_err(|error| unreadable(path, error))? {
+        cancel.check()?;
         if fields.len() == 1 && fields[0].is_empty() {
             continue;
         }

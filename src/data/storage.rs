@@ -122,7 +122,7 @@ fn rows_of(path: &Path) -> String {
 }
 
 /// The allocator refused `needed_bytes`: all that is known of the limit is that it lies below.
-pub(super) fn too_large(path: &Path, needed_bytes: u64) -> Error {
+pub(crate) fn too_large(path: &Path, needed_bytes: u64) -> Error {
     memory::refused(&rows_of(path), needed_bytes)
 }
 

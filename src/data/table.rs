@@ -10,6 +10,7 @@ use ndarray::{ArrayView2, ShapeBuilder};
 use super::points::each_element;
 use super::storage::{AlignedBytes, Storage, malformed};
 use super::{ElementType, Points};
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 
 /// How a file is read. The defaults fit most files.
@@ -26,6 +27,7 @@ pub struct ReadOptions {
     pub(super) header: Option<bool>,
     pub(super) single_precision: bool,
     pub(super) in_memory: bool,
+    pub(super) cancel: Cancel,
 }
 
 impl ReadOptions {
@@ -58,6 +60,12 @@ impl ReadOptions {
     /// Copies the file into memory instead of mapping it: for files that others may shorten meanwhile.
     pub fn in_memory(mut self, in_memory: bool) -> Self {
         self.in_memory = in_memory;
+        self
+    }
+
+    /// The token that stops reading text and packed files from another thread.
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
         self
     }
 

@@ -4,8 +4,9 @@
 //! where the device may fall back. A slice hands out results only of what is done: a window, a query, a whole block. What an
 //! attempt left undone is done by the next one, or by the CPU.
 
+use std::error::Error as _;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{Choice, Device};
 use crate::error::{Error, Result};
@@ -75,7 +76,6 @@ impl Device {
     }
 
     /// This device's processor, whatever performs its work.
-    #[cfg(feature = "gpu")]
     pub(crate) fn processor(&self) -> Backend<'_> {
         Backend::Cpu(&self.pool)
     }
@@ -94,9 +94,17 @@ impl Device {
         Ok((outcome?, None))
     }
 
-    /// The threads that do the host's part of any work.
-    pub(crate) fn host_pool(&self) -> CpuPool {
-        self.pool.clone()
+    /// The threads that do the host's part of any work. Each entry to work asks here first: later nothing could tell that
+    /// none can be started.
+    pub(crate) fn host_pool(&self) -> Result<CpuPool> {
+        match &self.pool.own {
+            None if !is_in_a_pool() => match shared() {
+                Shared::Global => Ok(CpuPool::default()),
+                Shared::Fewer(pool) => Ok(CpuPool { own: Some(Arc::clone(pool)) }),
+                Shared::Nothing(reason) => Err(no_threads("cpu".into(), reason.clone())),
+            },
+            _ => Ok(self.pool.clone()),
+        }
     }
 
     /// Whether this is the definition of every result.
@@ -189,7 +197,51 @@ impl Prediction {
     }
 }
 
-/// A pool of its own, or rayon's global one.
+/// What does the work of pools without threads of their own.
+enum Shared {
+    /// Rayon's global pool.
+    Global,
+    /// A smaller pool: the system started no more threads.
+    Fewer(Arc<rayon::ThreadPool>),
+    /// Why the system starts no thread at all.
+    Nothing(String),
+}
+
+/// Starts the shared threads at the first need. Rayon would do so too, and panic where a thread cannot be started; after
+/// a failure its global pool can never be used.
+fn shared() -> &'static Shared {
+    static SHARED: OnceLock<Shared> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let reason = match rayon::ThreadPoolBuilder::new().build_global() {
+            // The process has set it up before, or just now.
+            Ok(()) => return Shared::Global,
+            Err(error) if error.source().is_none() => return Shared::Global,
+            Err(error) => error.to_string(),
+        };
+        let mut threads = std::thread::available_parallelism().map_or(1, usize::from);
+        loop {
+            threads = threads.div_ceil(2);
+            if let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+                tracing::warn!(threads, reason, "the system starts no more threads");
+                return Shared::Fewer(Arc::new(pool));
+            }
+            if threads == 1 {
+                return Shared::Nothing(reason);
+            }
+        }
+    })
+}
+
+/// Whether the calling thread belongs to a pool, whose threads then do what it asks for.
+fn is_in_a_pool() -> bool {
+    rayon::current_thread_index().is_some()
+}
+
+fn no_threads(selector: String, reason: String) -> Error {
+    Error::Device { selector, expected: "threads that can be started".into(), got: reason }
+}
+
+/// A pool of its own, or the shared one: rayon's global pool wherever that can be started.
 #[derive(Clone, Default)]
 pub(crate) struct CpuPool {
     own: Option<Arc<rayon::ThreadPool>>,
@@ -203,11 +255,7 @@ impl CpuPool {
         }
         let named = |at| format!("tilefold-{at}");
         let built = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(named).build();
-        let pool = built.map_err(|error| Error::Device {
-            selector: format!("cpu:{threads}"),
-            expected: "threads that can be started".into(),
-            got: error.to_string(),
-        })?;
+        let pool = built.map_err(|error| no_threads(format!("cpu:{threads}"), error.to_string()))?;
         Ok(Self { own: Some(Arc::new(pool)) })
     }
 
@@ -221,14 +269,26 @@ impl CpuPool {
 
     /// How many threads work.
     pub(crate) fn threads(&self) -> usize {
-        self.own.as_ref().map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads())
+        match &self.own {
+            Some(pool) => pool.current_num_threads(),
+            None if is_in_a_pool() => rayon::current_num_threads(),
+            None => match shared() {
+                Shared::Global => rayon::current_num_threads(),
+                Shared::Fewer(pool) => pool.current_num_threads(),
+                Shared::Nothing(_) => 1,
+            },
+        }
     }
 
     /// Runs `work` where rayon's parallel calls use these threads.
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.own {
             Some(pool) => install(pool, work),
-            None => work(),
+            None if is_in_a_pool() => work(),
+            None => match shared() {
+                Shared::Fewer(pool) => install(pool, work),
+                _ => work(),
+            },
         }
     }
 }

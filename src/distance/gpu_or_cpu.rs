@@ -38,7 +38,7 @@ impl<'a> GpuOrCpu<'a> {
         mut out: ArrayViewMut2<'_, f32>,
         cancel: &Cancel,
     ) -> Result<()> {
-        let pool = self.device.host_pool();
+        let pool = self.device.host_pool()?;
         if self.rest.is_none() {
             match pool.install(|| self.engine.fill(first_row, out.view_mut(), cancel)) {
                 Err(error) if self.device.falls_back_after(&error) => {

@@ -82,7 +82,7 @@ impl<'a, T: Real> Engine<'a, T> {
         let moved = (rows + columns) * depth + rows * columns;
         let predicted = Prediction { flops: 2.0 * rows * columns * depth, upload_bytes: 4.0 * moved };
         let backend = device.resolve(&predicted);
-        let host = device.host_pool();
+        let host = device.host_pool()?;
         let metric = params.metric;
         let constants = params.constants(shape.depth)?;
         ask_for_rows::<T>(&shape, matches!(backend, Backend::Reference), host.threads())?;

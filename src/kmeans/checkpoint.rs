@@ -9,6 +9,7 @@ use super::lloyd::{Iteration, State};
 use super::memory::{Kept, Memory};
 use super::params::Params;
 use super::problem::Problem;
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 
 const KIND: Kind =
@@ -38,12 +39,12 @@ impl Checkpoint {
     }
 
     /// What the file holds; nothing where there is no file.
-    pub fn load(&self) -> Result<Memory> {
+    pub fn load(&self, cancel: &Cancel) -> Result<Memory> {
         let mut memory = Memory { kept: Vec::new(), runs_may_go_on: true };
         if !self.path.exists() {
             return Ok(memory);
         }
-        let mut decoder = Decoder::open(&self.path, KIND)?;
+        let mut decoder = Decoder::open(&self.path, KIND, cancel)?;
         if let Some(difference) = self.fingerprint.difference(&Fingerprint::decode(&mut decoder)?) {
             let expected = format!("a checkpoint of a fit with {}", difference.expected);
             return Err(self.refused(expected, &format!("one with {}", difference.got)));

@@ -1,17 +1,21 @@
 //! The frame of our small binary files: magic, kind, version, length, payload, checksum. Little-endian throughout.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
+use crate::cancel::Cancel;
 use crate::data::AtomicFile;
 use crate::data::frame::Frame;
+use crate::data::whole::Whole;
 use crate::error::{Error, Result};
 use crate::memory;
+use crate::memory::free_bytes;
 
 const MAGIC: &[u8; 8] = b"TILEFOLD";
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8;
 const CHECKSUM_BYTES: usize = 4;
+/// Most bytes of a file where the system does not say what is free.
+const USUAL_BYTES: u64 = 16 << 30;
 /// Largest magnitude of a centroid in its frame: what first centroids are held to, and means stay within.
 pub(super) const LARGEST_CENTROID: f64 = (1_u64 << 40) as f64;
 
@@ -81,12 +85,11 @@ pub(super) struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Reads and verifies a file.
-    pub fn open(path: &'a Path, kind: Kind) -> Result<Self> {
-        let failed = |source| Error::File { path: path.to_owned(), action: "reading", source };
-        let mut bytes = Vec::new();
-        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed)?;
-        Self::of(path, bytes, kind)
+    /// Reads and verifies a file, unless `cancel` is set meanwhile.
+    pub fn open(path: &'a Path, kind: Kind, cancel: &Cancel) -> Result<Self> {
+        let most_bytes = free_bytes().unwrap_or(USUAL_BYTES);
+        let whole = Whole { what: kind.name, mark: MAGIC, most_bytes };
+        Self::of(path, whole.read(path, cancel)?, kind)
     }
 
     /// Verifies what a file held; `path` names it in errors.

@@ -51,7 +51,7 @@ impl Model {
     pub fn from_centroids(device: &Device, centroids: ArrayView2<f64>) -> Result<Self> {
         let points = Points::from(centroids);
         memory::ask("centroids", &[area::<f64>(centroids.nrows(), centroids.ncols().saturating_mul(2))])?;
-        let scan = device.host_pool().install(|| scan("centroids", &points, &Cancel::new()))?;
+        let scan = device.host_pool()?.install(|| scan("centroids", &points, &Cancel::new()))?;
         let framed = in_frame(&scan.frame, centroids.outer_iter().map(|row| row.to_vec()))?;
         Ok(Self { frame: scan.frame, centroids: framed, inertia: 0.0, n_iter: 0, converged: false })
     }
@@ -200,7 +200,7 @@ impl Model {
         self.ask_for_rows(points.rows(), area::<u32>(points.rows(), 3))?;
         let rows = self.rows(&points, cancel);
         let backend = device.resolve(&self.predicted(&points));
-        let ((labels, pass), ran_on) = device.host_pool().install(|| match &backend {
+        let ((labels, pass), ran_on) = device.host_pool()?.install(|| match &backend {
             Backend::Reference => Ok(((self.predict_reference(&rows)?, Pass::default()), backend.name())),
             Backend::Cpu(_) => Ok((self.predict_cpu(&rows)?, backend.name())),
             #[cfg(feature = "gpu")]
@@ -240,7 +240,7 @@ impl Model {
         let cancel = Cancel::new();
         let rows = self.rows(&points, &cancel);
         let backend = device.resolve(&self.predicted(&points));
-        let (top, ran_on) = device.host_pool().install(|| match &backend {
+        let (top, ran_on) = device.host_pool()?.install(|| match &backend {
             Backend::Reference => Ok((self.nearest_reference(&points, count)?, backend.name())),
             Backend::Cpu(_) => Ok((label::top(&rows, &book, count)?, backend.name())),
             #[cfg(feature = "gpu")]
@@ -276,7 +276,7 @@ impl Model {
         let columns = self.columns();
         self.ask_for_rows(points.rows(), 0)?;
         let mut distances = zeros("distances to centroids", points.rows(), self.n_clusters())?;
-        device.host_pool().install(|| {
+        device.host_pool()?.install(|| {
             distances.outer_iter_mut().into_par_iter().enumerate().try_for_each(|(row, mut distances)| {
                 cancel.check()?;
                 let x = self.frame.load_row("points", &points, row)?;
@@ -314,7 +314,7 @@ impl Model {
         self.ask_for_rows(points.rows(), 0)?;
         let labels = self.predict_with(device, points.view(), cancel)?.labels;
         let columns = self.columns();
-        let blocks: Vec<Result<f64>> = device.host_pool().install(|| {
+        let blocks: Vec<Result<f64>> = device.host_pool()?.install(|| {
             let starts: Vec<usize> = (0..points.rows()).step_by(SUM_BLOCK).collect();
             let block = |start: usize| {
                 cancel.check()?;
@@ -412,7 +412,12 @@ impl Model {
 
     /// Reads a model written by [`Model::save`]. A damaged file, or one of another version, is an error.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        Self::decode(Decoder::open(path.as_ref(), KIND)?)
+        Self::load_with(path, &Cancel::new())
+    }
+
+    /// [`Model::load`] that another thread can stop, from a pipe that stays silent too. Errors: also [`Error::Cancelled`].
+    pub fn load_with(path: impl AsRef<Path>, cancel: &Cancel) -> Result<Self> {
+        Self::decode(Decoder::open(path.as_ref(), KIND, cancel)?)
     }
 
     /// A model from the bytes that [`Model::to_bytes`] gave. Errors: as [`Model::load`].

@@ -69,7 +69,8 @@ pub struct Progress {
     pub shift: f64,
 }
 
-/// A function called after each iteration.
+/// A function called after each iteration, on the thread that called the fit. It may use this library: it holds no thread
+/// of the device's pool.
 pub type Callback = Arc<dyn Fn(&Progress) -> Control + Send + Sync>;
 
 /// Parameters of [`fit`](super::fit). The defaults are scikit-learn's.

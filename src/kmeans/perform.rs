@@ -64,7 +64,7 @@ pub fn first_centroids<'a>(
     let data = Data::new(device, points, params)?;
     let problem = &data.problem;
     ask_for_centroids(params.n_clusters, problem.columns)?;
-    let chosen = device.host_pool().install(|| first_of_run(problem, params, 0))?;
+    let chosen = device.host_pool()?.install(|| first_of_run(problem, params, 0))?;
     let frame = &problem.frame;
     Ok(Array2::from_shape_fn((params.n_clusters, problem.columns), |(cluster, column)| {
         chosen[cluster * problem.columns + column] / frame.scale + frame.offset[column]
@@ -98,7 +98,7 @@ impl<'a> Data<'a> {
         let begin = Instant::now();
         let points = points.into();
         let problem = device
-            .host_pool()
+            .host_pool()?
             .install(|| Problem::new(points, params.weights.as_deref(), params.spherical, &params.cancel))?;
         Ok(Self {
             device: device.clone(),
@@ -123,7 +123,7 @@ impl<'a> Data<'a> {
         let flops = 2.0 * rows * columns * params.n_clusters as f64 * iterations;
         let backend = self.device.resolve(&Prediction { flops, upload_bytes: 4.0 * rows * columns });
         let mut seconds = Seconds { upload: self.prepare_seconds, ..Seconds::default() };
-        let pool = self.device.host_pool();
+        let pool = self.device.host_pool()?;
         let mut perform = || match &backend {
             Backend::Reference => {
                 let define = by_reference::runs(problem, params)?;
@@ -193,7 +193,7 @@ fn fit_passes(
         None => None,
     };
     if let (true, Some(checkpoint)) = (memory.kept.is_empty(), &checkpoint) {
-        *memory = checkpoint.load()?;
+        *memory = checkpoint.load(&params.cancel)?;
     }
     best_run(problem, params, pool, seconds, memory, |state, memory| {
         lloyd::run(problem, params, pool, passes, state, |state| {

@@ -25,7 +25,7 @@ use crate::random::Draws;
 
 /// Medoids of given dissimilarities.
 pub(crate) fn fit(device: &Device, given: &Dissimilarities, params: &Params) -> Result<Fit> {
-    device.host_pool().install(|| match &given.values {
+    device.host_pool()?.install(|| match &given.values {
         Values::F32(matrix) => fit_matrix(device, &matrix.view(), params),
         Values::F64(matrix) => fit_matrix(device, &matrix.view(), params),
         Values::TooLarge { objects, bytes } => Err(too_large(*objects, *bytes)),
@@ -135,7 +135,7 @@ impl Task<'_> {
         }
         let objects = problem.objects();
         let mut draws = Draws::new(params.seed, 0);
-        let mut swaps = Swaps { ran_on: Backend::Cpu(&device.host_pool()).name(), fell_back: false };
+        let mut swaps = Swaps { ran_on: device.processor().name(), fell_back: false };
         let begin = Instant::now();
         let found = match params.method {
             Method::Clara { samples, size } => {
@@ -223,7 +223,7 @@ fn improve<T: Entry, G: Units>(
     }
     #[cfg(not(feature = "gpu"))]
     let _ = backend;
-    let swaps = Swaps { ran_on: Backend::Cpu(&device.host_pool()).name(), fell_back: false };
+    let swaps = Swaps { ran_on: device.processor().name(), fell_back: false };
     Ok((problem.improve(first, params, draws)?, swaps))
 }
 

@@ -20,7 +20,7 @@ use super::results::{Fit, Seconds, performers};
 use crate::cancel::Cancel;
 use crate::data::points::{Points, each_element};
 use crate::data::sparse::SparseRows;
-use crate::device::{Backend, Device};
+use crate::device::Device;
 use crate::distance::{self, MatrixViewMut, Metric, RowMaker, domain, needs_f64};
 use crate::error::{Error, Result};
 use crate::memory::{self, free_bytes, zeros};
@@ -38,7 +38,7 @@ pub(super) fn fit(device: &Device, points: &Points, params: &Params) -> Result<F
         let rule = "a dissimilarity (cosine is the one that belongs to inner products)";
         return Err(Error::parameter("metric", rule, metric));
     }
-    let fit = device.host_pool().install(|| {
+    let fit = device.host_pool()?.install(|| {
         if needs_f64(metric, points, None) {
             fit_as::<f64>(device, points, params)
         } else {
@@ -182,7 +182,7 @@ fn fit_one_batch<T: Entry>(
     let is_same_maker = made_by == measured_by;
     let largest = columns.par_iter().map(|d| d.wide()).reduce(|| 0.0, f64::max);
     ask_for_assignment(objects)?;
-    let device = performers(made_by, &Backend::Cpu(&device.host_pool()).name());
+    let device = performers(made_by, &device.processor().name());
     let device = if is_same_maker { device } else { format!("{device}; labels on {measured_by}") };
     let seconds = Seconds { matrix, init: 0.0, improve };
     let grid = Grid::new(largest, objects as u64);

@@ -42,7 +42,7 @@ pub(super) fn eager<T: Entry, O: Objective<T, R>, const R: usize>(
                 let column = |index: usize| &block[index * objects..][..objects];
                 let improving = |index: usize, scratch: &mut Scratch<O::Integer>| {
                     let candidate = first + index;
-                    let swap = (!state.is_medoid(candidate))
+                    let swap = (!cancel.is_cancelled() && !state.is_medoid(candidate))
                         .then(|| state.best_swap(candidate, column(index), scratch));
                     swap.filter(|swap| swap.change < O::Integer::ZERO)
                 };
@@ -52,6 +52,8 @@ pub(super) fn eager<T: Entry, O: Objective<T, R>, const R: usize>(
                 } else {
                     first_of(range.clone(), || state.scratch(), improving)
                 };
+                // What was passed over after a stop was not looked at.
+                cancel.check()?;
                 match found {
                     Some(swap) => {
                         let index = swap.candidate - first;

@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use super::machine::{DeviceFacts, Machine};
 use super::roofs::Roofs;
+use crate::cancel::Cancel;
+use crate::data::whole::Whole;
 use crate::error::{Error, Result};
 
 /// Largest file of results that is read: beyond it is something else.
@@ -227,15 +229,10 @@ pub struct Check {
 /// # Errors
 /// [`Error::File`] where it cannot be read, [`Error::Format`] with the file's name where it holds anything else.
 pub fn read(path: &Path) -> Result<Vec<Record>> {
-    let file = |action| move |source| Error::File { path: path.to_owned(), action, source };
     let format = |expected: &str, got: String| {
         Err(Error::Format { path: path.to_owned(), expected: expected.to_owned(), got })
     };
-    let bytes = std::fs::metadata(path).map_err(file("opening"))?.len();
-    if bytes > MOST_BYTES {
-        return format("results of at most 64 MiB", format!("{bytes} bytes"));
-    }
-    let text = std::fs::read(path).map_err(file("reading"))?;
+    let text = Whole { what: "results", mark: b"", most_bytes: MOST_BYTES }.read(path, &Cancel::new())?;
     let objects = text.iter().filter(|&&byte| byte == b'{').count();
     if objects > MOST_OBJECTS {
         return format(&format!("results of at most {MOST_OBJECTS} objects"), objects.to_string());

@@ -58,7 +58,7 @@ pub fn roofs(device: &Device) -> Result<Roofs> {
     match device.resolve(&LARGE) {
         #[cfg(feature = "gpu")]
         Backend::Gpu(gpu) => super::on_gpu::roofs(gpu),
-        backend => of_cpu(backend.name(), &device.host_pool()),
+        backend => of_cpu(backend.name(), &device.host_pool()?),
     }
 }
 

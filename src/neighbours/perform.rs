@@ -207,7 +207,7 @@ fn search<F: Fold>(
     let elements = (problem.points.rows() + problem.queries().rows()) * problem.points.columns();
     let predicted = Prediction { flops: 2.0 * products, upload_bytes: 4.0 * elements as f64 };
     let backend = device.resolve(&predicted);
-    let host = device.host_pool();
+    let host = device.host_pool()?;
     ask_for_search(problem, parts, fold.count(), host.threads())?;
     let screening = host.install(|| Screening::new(problem, &arithmetics(&backend, problem)))?;
     let name = match &backend {

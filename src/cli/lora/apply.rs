@@ -87,8 +87,8 @@ pub(super) fn run(arguments: &Apply, cancel: &Cancel) -> std::result::Result<(),
         let expected = format!("{} x {outputs}, the rows of -x and the outputs of the module", x.rows());
         return Err(Failure::usage("-y", &expected, format!("{} x {}", y.rows(), y.columns())));
     }
-    let listed =
-        Listed::read(&arguments.routes, &slots.names, x.rows()).map_err(Failure::about("--routes"))?;
+    let listed = Listed::read(&arguments.routes, &slots.names, x.rows(), cancel)
+        .map_err(Failure::about("--routes"))?;
     let read = begin.elapsed().as_secs_f64();
     let file = output::create("--output", &arguments.output, "npy")?;
     slots.warn_of_absent(&arguments.module);
@@ -322,7 +322,7 @@ mod tests {
             Slots::read(&[adapter()], MODULE, 8).unwrap_or_else(|failure| panic!("{}", failure.message));
         let lines = folder.path().join("routes.csv");
         std::fs::write(&lines, "row,adapter,scale\n6,0,1\n0,0,2\n3,plain,-1\n6,0,0.5\n").unwrap();
-        let listed = Listed::read(&lines, &slots.names, 7).unwrap();
+        let listed = Listed::read(&lines, &slots.names, 7, &Cancel::new()).unwrap();
         let x = Array2::from_shape_fn((7, 8), |(row, column)| (row * 8 + column) as f32 / 7.0);
         // Columns lie one after the other, as a file in Fortran's order has them.
         let y = Array2::from_shape_fn((8, 7), |(column, row)| f16::from_f32((row + column) as f32));

@@ -17,7 +17,7 @@ fn refused(path: &Path) -> impl Fn(Failure) -> Error {
 /// How many routes the file of `--routes` holds, for 8 rows and the adapters `en`, `de` and `0`.
 pub fn read_routes(path: &Path) -> Result<usize> {
     let names = ["en", "de", "0"].map(str::to_owned);
-    routes::Listed::read(path, &names, 8).map(|listed| listed.count())
+    routes::Listed::read(path, &names, 8, &crate::cancel::Cancel::new()).map(|listed| listed.count())
 }
 
 /// The trace of `--trace`, as it is written.

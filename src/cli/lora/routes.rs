@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use crate::cancel::Cancel;
 use crate::data::records::{Columns, read_records};
 use crate::error::Result;
 use crate::lora::Routes;
@@ -23,10 +24,10 @@ struct Entry {
 impl Listed {
     /// Reads a CSV file with the columns row, adapter and, if wanted, scale, in any order. `names` are those of the
     /// adapters: a field names one by its position or by its name.
-    pub fn read(path: &Path, names: &[String], rows: usize) -> Result<Self> {
+    pub fn read(path: &Path, names: &[String], rows: usize, cancel: &Cancel) -> Result<Self> {
         let columns = Columns { names: &["row", "adapter", "scale"], optional: 1 };
         let number = |text: &str| text.parse().ok().filter(|scale: &f32| scale.is_finite());
-        let mut routes = read_records(path, columns, |record| {
+        let mut routes = read_records(path, columns, cancel, |record| {
             // A table has at least one row.
             let expected = format!("a row of x, 0 to {}", rows - 1);
             let row = record.field(0, expected, |text| text.parse().ok().filter(|&row| row < rows))?;
@@ -85,7 +86,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("routes.csv");
         std::fs::write(&path, text).unwrap();
-        Listed::read(&path, &["en".into(), "de".into(), "de".into(), "0".into()], rows)
+        Listed::read(&path, &["en".into(), "de".into(), "de".into(), "0".into()], rows, &Cancel::new())
     }
 
     #[test]

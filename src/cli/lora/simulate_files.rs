@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tilefold_simulate::{MeasuredPoint, Request, Trace};
 
+use crate::cancel::Cancel;
 use crate::cli::failure::Failure;
 use crate::data::records::{Columns, read_records};
 use crate::measure::lora::MOST_ADAPTERS;
@@ -12,7 +13,7 @@ use crate::measure::lora::MOST_ADAPTERS;
 /// if wanted, `priority`, in any order. Lines that begin with `#` are comments.
 pub(super) fn read_trace(path: &Path) -> Result<Trace, Failure> {
     let names = ["adapter", "prompt_tokens", "decode_steps", "arrival_seconds", "priority"];
-    let requests = read_records(path, Columns { names: &names, optional: 1 }, |record| {
+    let requests = read_records(path, Columns { names: &names, optional: 1 }, &Cancel::new(), |record| {
         let whole = |least: u32, most: u32| {
             move |text: &str| text.parse().ok().filter(|count| (least..=most).contains(count))
         };
@@ -40,7 +41,7 @@ pub(super) fn read_trace(path: &Path) -> Result<Trace, Failure> {
 /// `seconds`, in any order. Lines that begin with `#` are comments.
 pub(super) fn read_points(path: &Path) -> Result<Vec<MeasuredPoint>, Failure> {
     let names = ["rows", "segments", "total_rank_rows", "total_rank", "seconds"];
-    let points = read_records(path, Columns { names: &names, optional: 0 }, |record| {
+    let points = read_records(path, Columns { names: &names, optional: 0 }, &Cancel::new(), |record| {
         let count = |column: usize| record.field(column, "a whole number", |text| text.parse::<u64>().ok());
         let positive =
             |text: &str| text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && seconds.is_finite());

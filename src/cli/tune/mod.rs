@@ -105,7 +105,7 @@ pub(super) fn run(arguments: &Tune, cancel: &Cancel) -> Result<(), Failure> {
     };
     talk(&format!("measuring what {} can do at most", gpu.name()));
     let roofs = roofs(&device)?;
-    let threads = gpu.is_software().then(|| device.host_pool().threads());
+    let threads = gpu.is_software().then(|| device.host_pool()).transpose()?.map(|pool| pool.threads());
     let speeds =
         Speeds::new(roofs.fma_flops_per_second, roofs.copy_bytes_per_second, roofs.launch_seconds, threads);
     let tasks = match given {

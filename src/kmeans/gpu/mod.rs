@@ -294,13 +294,15 @@ pub(crate) fn limits_beside(gpu: &Gpu, held_bytes: u64, shape: &Shape) -> Result
 
 /// The rows on the device: those of an earlier fit, or fresh copies.
 fn resident(gpu: &Gpu, problem: &Problem, plan: &Plan, slot: &ResidentSlot) -> Result<Arc<Resident>> {
-    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(resident) = &*slot
+    let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(resident) = &*held
         && resident.serves(plan, problem.columns)
     {
         return Ok(Arc::clone(resident));
     }
-    *slot = None;
+    *held = None;
+    drop(held);
+    // No lock is held while rows are loaded: a thread that waits for others in there may take up another fit of this data.
     let mut resident = Resident { window_rows: plan.window_rows, windows: Vec::new(), weights: Vec::new() };
     for (start, rows) in plan.windows(problem.rows) {
         let mut window = Window::new(gpu, rows, problem.columns, plan.matrix.as_ref())?;
@@ -310,7 +312,7 @@ fn resident(gpu: &Gpu, problem: &Problem, plan: &Plan, slot: &ResidentSlot) -> R
         resident.weights.extend(upload_weights(gpu, problem, start, rows)?);
     }
     let resident = Arc::new(resident);
-    *slot = Some(Arc::clone(&resident));
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&resident));
     Ok(resident)
 }
 

@@ -85,6 +85,7 @@ impl Pool {
     /// [`Error::TooLarge`] where the budget holds no page or the device cannot give it.
     pub fn new(device: &Device, params: PoolParams) -> Result<Self> {
         params.check()?;
+        device.host_pool()?;
         let backend = backend(device);
         let limits = match &backend {
             #[cfg(feature = "gpu")]

@@ -214,7 +214,7 @@ fn time<T: Scalar>(
     for _ in 0..repetitions {
         cancel.check()?;
         if let Some(flusher) = &mut flusher {
-            flusher.flush(&device.host_pool());
+            flusher.flush(&device.host_pool()?);
         }
         let begin = Instant::now();
         step.apply(0, x.view(), &mut [y.view_mut()])?;
