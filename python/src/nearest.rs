@@ -130,11 +130,10 @@ impl Judge<'_, '_, '_> {
                 .axis_chunks_iter(Axis(0), share)
                 .enumerate()
                 .map(|(part, rows)| {
-                    let here = rows.clone();
                     let work = move || self.part(part * share, &rows);
                     // Where no thread can be started, this one does its part.
                     let started = std::thread::Builder::new().spawn_scoped(scope, work);
-                    started.map_err(|_| self.part(part * share, &here))
+                    started.map_err(|_| self.part(part * share, &rows))
                 })
                 .collect();
             // A panic of a worker goes on in this thread, which its caller guards.
