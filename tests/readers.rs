@@ -356,6 +356,7 @@ fn comments_are_lines_whatever_they_hold() {
         ("x.csv", "# \"note\nx,y\n1,2\n3,4\n5,6\n"),
         ("x.csv", "\u{feff}# \"note, with; marks\nx,y\r\n1,2\r\n  #\"\r\n3,4\r\n5,6"),
         ("x.csv", "\"x\n# \"\"y\",z\n1,2\n3,4\n# '\"\n5,6\n"),
+        ("x.csv", "\u{feff}\"x\n#1\",y\n1,2\n3,4\n5,6\n"),
         ("x.csv", "\"#x\",#y\n1,2\n3,4\n5,6\n"),
         ("x.tsv", "1\t2\n#\t\"\n3\t4\n5\t6\n"),
         ("x.csv", &long),

@@ -38,8 +38,8 @@ pub(super) struct Lines<R> {
     place: Place,
     field_bytes: usize,
     line_fields: usize,
-    /// Bytes read so far, up to the length of a byte order mark.
-    read_bytes: usize,
+    /// Bytes of a byte order mark so far; all of them once there is none to come.
+    mark_bytes: usize,
     /// The line that is being read, from 1, and the one where the last quote opened.
     line: u64,
     quote_line: u64,
@@ -55,7 +55,7 @@ impl<R: Read> Lines<R> {
             place: Place::Start,
             field_bytes: 0,
             line_fields: 0,
-            read_bytes: 0,
+            mark_bytes: 0,
             line: 1,
             quote_line: 0,
             is_line_open: false,
@@ -68,11 +68,16 @@ impl<R: Read> Lines<R> {
         let is_end = byte == b'\n' || byte == b'\r';
         self.line += u64::from(byte == b'\n');
         self.field_bytes += 1;
-        if self.read_bytes < BYTE_ORDER_MARK.len() {
-            self.read_bytes += 1;
-            if byte == BYTE_ORDER_MARK[self.read_bytes - 1] {
+        if let Some(&mark) = BYTE_ORDER_MARK.get(self.mark_bytes) {
+            if byte == mark {
+                self.mark_bytes += 1;
+                self.field_bytes *= usize::from(self.mark_bytes < BYTE_ORDER_MARK.len());
                 return true;
             }
+            if self.mark_bytes > 0 {
+                self.place = Place::Field;
+            }
+            self.mark_bytes = BYTE_ORDER_MARK.len();
         }
         if self.place == Place::Quoted {
             if byte == b'"' {
@@ -119,7 +124,6 @@ impl<R: Read> Lines<R> {
         }
         let reason = match self.place {
             Place::Quoted | Place::Quote if self.field_bytes <= LONGEST_QUOTE => return Ok(()),
-            Place::Comment if self.line_fields <= MOST_FIELDS => return Ok(()),
             Place::Quoted | Place::Quote => {
                 format!(
                     "a quote in line {} that does not close within {LONGEST_QUOTE} bytes",
@@ -196,6 +200,7 @@ mod tests {
             ("# a\r\n1,2\r\n#\r\n", "\r\n1,2\r\n\r\n"),
             ("#a\r1,2\r#\"\r3,4", "\r1,2\r\r3,4\n"),
             ("\u{feff}# \"\n1,2\n", "\u{feff}\n1,2\n"),
+            ("\u{feff}\"a\n# b\",1\n", "\u{feff}\"a\n# b\",1\n"),
             ("\"a\n# b\",1\n# \"\n", "\"a\n# b\",1\n\n"),
             ("\"a\"\"\n# b\",1\n", "\"a\"\"\n# b\",1\n"),
             ("\"# a\",1\n", "\"# a\",1\n"),

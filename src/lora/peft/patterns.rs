@@ -106,11 +106,11 @@ impl<'p> Compiler<'p> {
             return Err(malformed(path, expected, format!("{classes}")));
         }
         let pieces = most_pieces(text);
-        let mut refused = String::new();
         for bytes in COMPILED_BYTES {
             if self.bytes + bytes * pieces > MOST_COMPILED_BYTES {
-                let expected =
-                    format!("{field}: expressions that compile to at most {MOST_COMPILED_BYTES} bytes");
+                let expected = format!(
+                    "{field}: expressions that compile to at most {MOST_COMPILED_BYTES} bytes in all"
+                );
                 return Err(malformed(path, expected, text));
             }
             let mut builder = RegexBuilder::new(expression);
@@ -122,15 +122,15 @@ impl<'p> Compiler<'p> {
                     let steps_per_name = if pieces > 1 { LOOK_AROUND_STEPS } else { 1 };
                     return Ok(Pattern { regex, steps_per_byte, steps_per_name });
                 }
+                Err(error) if is_too_large(&error) => {}
                 Err(error) => {
-                    refused = error.to_string();
-                    if !is_too_large(&error) {
-                        break;
-                    }
+                    let expected = format!("{field}: a regular expression ({error})");
+                    return Err(malformed(path, expected, text));
                 }
             }
         }
-        Err(malformed(path, format!("{field}: a regular expression ({refused})"), text))
+        let most = COMPILED_BYTES[COMPILED_BYTES.len() - 1];
+        Err(malformed(path, format!("{field}: an expression that compiles to at most {most} bytes"), text))
     }
 }
 
