@@ -67,7 +67,7 @@ def _found(function, X, Y, axis, metric, metric_kwargs, device):
         reason = "norms of the caller's"
     if reason is not None:
         options = {"axis": axis, "metric": metric, "metric_kwargs": metric_kwargs}
-        work = lambda: getattr(original, function)(taken(X), taken(Y), **options)  # noqa: E731
+        work = lambda: getattr(original, function)(taken(X), taken(Y, "Y"), **options)  # noqa: E731
         return call.by_scikit_learn(reason, work) if ours else work()
     X, Y = _checked(metric, X, Y)
     if axis == 0:

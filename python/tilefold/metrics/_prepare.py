@@ -28,7 +28,7 @@ def tables(name, X, Y):
 def _bits(name, X, Y):
     itself = Y is None or Y is X
     X = as_array(taken(X))
-    Y = X if itself else as_array(taken(Y))
+    Y = X if itself else as_array(taken(Y, "Y"))
     if X.dtype != bool or Y.dtype != bool:
         warnings.warn(f"Data was converted to boolean for metric {name}", DataConversionWarning, stacklevel=4)
     X, Y = check_pairwise_arrays(X, Y, dtype=bool)
