@@ -4,6 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import validate_data
 
+from ._exact import check_exact
 from ._sparse import check_sparse
 
 
@@ -22,9 +23,12 @@ def as_array_like(X):
     return X
 
 
-def validated(estimator, X, *, reset, accept_sparse="csr", ensure_all_finite=True):
-    """X as float32 or float64 in C order, or as CSR whose columns ascend; copied only where it must be converted."""
+def validated(estimator, X, *, reset, accept_sparse="csr", ensure_all_finite=True, exact=False):
+    """X as float32 or float64 in C order, or as CSR whose columns ascend; copied only where it must be converted. With
+    `exact` integers that float64 would round are refused."""
     X = as_array_like(X)
+    if exact:
+        check_exact("X", X)
     # Sums that overflow are part of the check for values that are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
         X = validate_data(

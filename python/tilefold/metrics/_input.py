@@ -5,6 +5,7 @@ from scipy.sparse import csr_matrix, issparse
 from sklearn.metrics.pairwise import check_pairwise_arrays
 from sklearn.utils.validation import check_array
 
+from .._exact import check_exact
 from .._sparse import check_sparse
 
 BLOCK_BYTES = 32 << 20
@@ -26,9 +27,13 @@ def result_type(array):
     return np.float64 if array.dtype == np.float64 else np.float32
 
 
-def checked(X, Y, **options):
-    """Both tables as NumPy arrays or CSR; `Y` is `X` where it was, or where there was none."""
+def checked(X, Y, *, exact=True, **options):
+    """Both tables as NumPy arrays or CSR; `Y` is `X` where it was, or where there was none. With `exact` integers that
+    `float64` would round are refused."""
     X, Y = taken(X), None if Y is None or Y is X else taken(Y, "Y")
+    for name, table in (("X", X), ("Y", Y)):
+        if exact and table is not None:
+            check_exact(name, table)
     X, Y = as_array(X), None if Y is None else as_array(Y)
     kind = float_type(X) if Y is None else float_type(X, Y)
     return check_pairwise_arrays(X, Y, dtype=kind, **options)

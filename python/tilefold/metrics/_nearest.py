@@ -88,7 +88,7 @@ def _found(function, X, Y, axis, metric, metric_kwargs, device):
 def _checked(metric, X, Y):
     """As for a matrix, but that sparse rows are taken: scikit-learn's search takes them too."""
     if TABLE[metric].bounded:
-        return checked(X, Y)
+        return checked(X, Y, exact=metric != "cosine")
     return tables(metric, X, Y)
 
 

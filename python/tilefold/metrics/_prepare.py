@@ -19,7 +19,7 @@ def tables(name, X, Y):
         raise TypeError("scipy distance metrics do not support sparse matrices.")
     if metric.bits:
         return _bits(name, X, Y)
-    X, Y = checked(X, Y, ensure_all_finite="allow-nan" if metric.missing else True)
+    X, Y = checked(X, Y, exact=name != "cosine", ensure_all_finite="allow-nan" if metric.missing else True)
     if name == "haversine" and X.shape[1] != 2:
         raise ValueError("Haversine distance only valid in 2 dimensions")
     return X, Y
