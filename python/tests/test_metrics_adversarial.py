@@ -409,3 +409,14 @@ def test_integers_of_data_frames_are_refused_by_column():
     frame = pandas.DataFrame({"a": [0.5, 1.5], "b": [1, LARGE]})
     with pytest.raises(ValueError, match=rf"^X: .*, got {LARGE} in row 1, column 1$"):
         metrics.pairwise_distances(frame, metric="hamming")
+
+
+@pytest.mark.parametrize("metric", ["jaccard", "dice", "yule", "hamming", "euclidean", "manhattan"])
+def test_bools_of_other_bytes_are_true(metric, device):
+    bits = np.random.default_rng(3).integers(0, 2, (12, 9)).astype(np.uint8)
+    odd = np.where(bits == 0, bits, np.arange(108, dtype=np.uint8).reshape(12, 9) + 2).view(bool)
+    expected = metrics.pairwise_distances(bits.astype(bool), metric=metric, device=device)
+    assert (metrics.pairwise_distances(odd, metric=metric, device=device) == expected).all()
+    assert (metrics.pairwise_distances(odd, bits.astype(bool), metric=metric, device=device) == expected).all()
+    nearest = metrics.pairwise_distances_argmin(odd, odd, metric=metric, device=device)
+    assert (nearest == metrics.pairwise_distances_argmin(bits.astype(bool), bits.astype(bool), metric=metric)).all()

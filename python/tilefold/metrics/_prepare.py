@@ -32,8 +32,14 @@ def _bits(name, X, Y):
     if X.dtype != bool or Y.dtype != bool:
         warnings.warn(f"Data was converted to boolean for metric {name}", DataConversionWarning, stacklevel=4)
     X, Y = check_pairwise_arrays(X, Y, dtype=bool)
-    x = X.view(np.uint8)
-    return x, x if itself else Y.view(np.uint8)
+    x = _zeros_and_ones(X)
+    return x, x if itself else _zeros_and_ones(Y)
+
+
+def _zeros_and_ones(table):
+    """A bool array as bytes: a view, unless some that are true hold another byte than 1."""
+    bits = table.view(np.uint8)
+    return bits if bits.max(initial=0) <= 1 else table.astype(np.uint8)
 
 
 def parameters(name, X, Y, given):
