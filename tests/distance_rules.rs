@@ -11,7 +11,7 @@ use crate::support::backends::on_every_backend;
 on_every_backend! {
     values_at_the_edges_are_the_documented_ones, values_outside_the_domain_are_refused,
     parameters_are_refused, missing_values_are_left_out, packed_input_is_checked,
-    infinite_results_are_refused
+    infinite_results_are_refused, integers_that_f64_would_round_are_refused
 }
 
 const BITS: [Metric; 7] = [
@@ -178,4 +178,34 @@ fn infinite_results_are_refused(device: &Device) {
     );
     let x = array![[0.5_f32, -0.25], [-0.5, 0.25]];
     refused(pairwise(device, x.view(), &Params::new(Metric::BrayCurtis)), "result", [0, 1], "sums to 0");
+}
+
+/// Beyond 2^53 rows that differ would be equal, and differences wrong.
+fn integers_that_f64_would_round_are_refused(device: &Device) {
+    let large = (1_i64 << 53) + 1;
+    let x = array![[large, 5], [large - 1, 5]];
+    let whole = x.mapv(|value| value - (1 << 53));
+    for metric in Metric::ALL {
+        let found = pairwise(device, x.view(), &Params::new(metric));
+        match metric {
+            Metric::Cosine | Metric::InnerProduct => assert!(found.is_ok(), "{metric}"),
+            // They have no value without their parameters.
+            Metric::StandardizedEuclidean | Metric::Mahalanobis | Metric::Minkowski => {}
+            _ => {
+                let text = found.unwrap_err().to_string();
+                let got = "got 9007199254740993 in row 0, column 0";
+                assert!(
+                    text.starts_with("x: expected integers that f64 holds") && text.ends_with(got),
+                    "{text}"
+                );
+            }
+        }
+    }
+    let hamming = Params::new(Metric::Hamming);
+    let error = between(device, whole.view(), x.mapv(|value| value as u64).view(), &hamming).unwrap_err();
+    assert!(matches!(error, Error::Parameter { name: "y", .. }), "{error}");
+    let found = pairwise(device, whole.view(), &hamming).unwrap();
+    assert_eq!(found.matrix.as_f64().unwrap()[[0, 1]], 0.5);
+    let found = pairwise(device, array![[1_i64 << 62, 5], [(1 << 62) + 1024, 5]].view(), &hamming).unwrap();
+    assert_eq!(found.matrix.as_f64().unwrap()[[0, 1]], 0.5, "numbers of 53 bits are exact");
 }

@@ -207,3 +207,22 @@ fn bad_input_of_kmedoids_is_refused_by_name() {
         assert_eq!(names_in(&folder), before, "{arguments:?} wrote something");
     }
 }
+
+#[test]
+fn integers_that_f64_would_round_are_refused() {
+    let folder = Folder::new();
+    let (path, large) = (folder.path("x.npy"), (1_i64 << 53) + 1);
+    write_npy(&path, array![[0_i64, large], [large - 1, 0]].view()).unwrap();
+    for extra in
+        [&["--precomputed"][..], &["--metric", "hamming"], &["--method", "onebatch", "--sample-size", "1"]]
+    {
+        let output = run(&[&["kmedoids", as_str(&path), "-k", "1"], extra].concat());
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        let got = "got 9007199254740993 in row 0, column 1\n";
+        assert!(
+            message.contains("INPUT: expected integers that f64 holds") && message.ends_with(got),
+            "{message}"
+        );
+    }
+}

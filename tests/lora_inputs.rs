@@ -18,6 +18,7 @@ on_every_backend!(
     shrunk_of_another_batch_is_refused,
     a_step_refuses_wrong_arrays,
     routes_beyond_the_slots_are_refused,
+    scales_whose_product_is_infinite_are_refused,
     a_call_refuses_wrong_sizes,
     a_pool_refuses_wrong_groups,
     a_pool_refuses_wrong_adapters,
@@ -157,6 +158,54 @@ fn routes_beyond_the_slots_are_refused(device: &Device) {
         let text = refused(routes.push_scaled(&[(0, 1.0), (1, scale)]));
         assert_eq!(text, format!("route scale: expected a finite number (row 1), got {scale}"));
         assert_eq!((routes.rows(), routes.count()), (1, 0));
+    }
+}
+
+fn scales_whose_product_is_infinite_are_refused(device: &Device) {
+    let sizes = Sizes { rank: 1, inputs: 2, outputs: 2 };
+    let ones = || Values::new(vec![1.0_f32; 2]);
+    let factors = Factors::from_values(sizes, ones(), ones(), -1e20).unwrap();
+    let (x, mut y) = (Array2::<f32>::zeros((2, 2)), Array2::<f32>::ones((2, 2)));
+    let mut routes = Routes::of_slots([Some(0)]);
+    routes.push_scaled(&[(0, 3e18)]).unwrap();
+    apply(device, &[&factors], &routes, x.view(), y.view_mut()).unwrap();
+    assert_eq!(y, Array2::<f32>::ones((2, 2)), "-3e38 is a number that f32 holds");
+    let mut routes = Routes::of_slots([Some(0)]);
+    routes.push_scaled(&[(0, 1.0), (0, 4e18)]).unwrap();
+    let text = refused(apply(device, &[&factors], &routes, x.view(), y.view_mut()));
+    let rule = "a number whose product with the adapter's scale f32 holds (row 1)";
+    assert_eq!(text, format!("route scale: expected {rule}, got 4e18 times 1e20"));
+}
+
+/// The largest numbers that round down to the largest of the type are kept, the next ones refused.
+#[test]
+fn a_cast_that_would_make_weights_infinite_is_refused() {
+    let sizes = Sizes { rank: 2, inputs: 3, outputs: 2 };
+    let bf16_edge = f32::from_bits(0x7f7f_7fff);
+    for (precision, kept, beyond, rule) in [
+        (Precision::F16, 65519.996, 65520.0, "f16 holds, at most 65504 in magnitude"),
+        (Precision::Bf16, bf16_edge, bf16_edge.next_up(), "bf16 holds, at most 3.3895314e38 in magnitude"),
+    ] {
+        for (side, at, place) in
+            [("A", 4, "[1, 1]"), ("B", 3, "[1, 1]"), ("A", 2, "[0, 2]"), ("B", 2, "[1, 0]")]
+        {
+            let factors = |value: f32| {
+                let mut values = [vec![1.0_f32; 6], vec![1.0_f32; 4]];
+                values[usize::from(side == "B")][at] = value;
+                let [a, b] = values.map(Values::new);
+                Factors::from_values(sizes, a, b, 1.0).unwrap()
+            };
+            assert_eq!(factors(-kept).cast(precision).unwrap().precisions(), [precision; 2]);
+            assert_eq!(factors(beyond).cast(Precision::F32).unwrap(), factors(beyond));
+            let text = refused(factors(-beyond).cast(precision));
+            assert_eq!(
+                text,
+                format!("{side}{place}: expected a number that {rule}, got {:?}", -f64::from(beyond))
+            );
+            let text = refused(Adapter::single("q", factors(beyond)).cast(precision));
+            let got = format!("{:?} at {side}{place} of \"q\"", f64::from(beyond));
+            assert_eq!(text, format!("adapter: expected a number that {rule}, got {got}"));
+        }
     }
 }
 

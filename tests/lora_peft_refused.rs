@@ -190,6 +190,47 @@ fn malformed_configurations_are_refused() {
     refusal(read(&folder), &["UTF-8"]);
 }
 
+/// Python takes the last, others the first.
+#[test]
+fn keys_that_come_twice_are_refused() {
+    let folder = saved(&lora(2), &pair("q", 2, 2, 2));
+    let rewritten = |file: &str, old: &str, new: &str| {
+        let before = std::fs::read_to_string(folder.path(file)).unwrap();
+        assert!(before.contains(old), "{before}");
+        folder.file(file, before.replacen(old, new, 1));
+        let message = refusal(read(&folder), &["twice"]);
+        folder.file(file, before);
+        message
+    };
+    let config = "adapter_config.json";
+    let text = rewritten(config, "\"r\":2", "\"r\":4,\"r\":2");
+    assert!(text.contains("expected a JSON object, got the key \"r\" twice"), "{text}");
+    for field in ["rank_pattern", "alpha_pattern"] {
+        let pattern = format!("\"{field}\":{{\"q\":2,\"k\":8,\"q\":2}},\"r\":2");
+        let text = rewritten(config, "\"r\":2", &pattern);
+        assert!(text.contains(field) && text.contains("got the key \"q\" twice"), "{text}");
+    }
+    assert!(read(&folder).is_ok(), "the folder is as it was");
+    let name = "base_model.model.q.lora_A.weight";
+    let claim = r#"{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}"#;
+    folder.file(
+        "adapter_model.safetensors",
+        with_header(&format!(r#"{{"{name}":{claim},"{name}":{claim}}}"#), 16),
+    );
+    refusal(read(&folder), &["a safetensors header", "lora_A", "twice"]);
+    let folder = saved_shards(&shard_table(), &shard_tensors());
+    let before = std::fs::read_to_string(folder.path("shards.json")).unwrap();
+    let entry = r#"{"a_index":"x","b_index":"y","scale":1.0}"#;
+    for (old, new, part) in [
+        ("\"modules\":{", format!("\"modules\":{{\"m\":{entry},\"m\":{entry},"), "the key \"m\" twice"),
+        ("\"a_pool\":", "\"a_pool\":\"z\",\"a_pool\":".to_owned(), "duplicate field `a_pool`"),
+    ] {
+        assert!(before.contains(old), "{before}");
+        folder.file("shards.json", before.replacen(old, &new, 1));
+        refusal(read_shards(folder.path("")), &[part]);
+    }
+}
+
 #[test]
 fn expressions_that_take_for_ever_are_given_up() {
     let config = with(lora(2), "rank_pattern", json!({"(?:(?=a)a|(?=a)aa)+b": 2}));

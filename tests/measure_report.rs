@@ -172,3 +172,16 @@ fn unusable_files_end_with_one_line_that_names_them() {
     let over = run(&["report", &good, "-o", &good]);
     assert_eq!(over.status.code(), Some(2), "the page must not replace its input");
 }
+
+#[test]
+fn results_that_say_a_key_twice_are_refused() {
+    let folder = Folder::new();
+    let before = record("bench", "cpu", json!([fit("tilefold", "x", [1000, 64, 16], 1e-3)])).to_string();
+    assert!(before.contains("\"d\":64"), "{before}");
+    let path = folder.file("twice.json", before.replacen("\"d\":64", "\"d\":64,\"d\":32", 1));
+    let page = folder.path("page.html");
+    let output = run(&["report", as_str(&path), "-o", as_str(&page)]);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("twice.json") && message.contains("the key \"d\" twice"), "{message}");
+}

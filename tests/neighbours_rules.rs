@@ -18,7 +18,8 @@ on_every_backend!(
     wrong_input_is_named,
     too_large_results_are_refused,
     cancelling_ends_a_search,
-    overflow_is_an_error
+    overflow_is_an_error,
+    integers_that_f64_would_round_are_refused
 );
 
 fn filters_are_kept(device: &Device) {
@@ -154,4 +155,21 @@ fn overflow_is_an_error(device: &Device) {
     }
     let wide = points.mapv(f64::from);
     assert!(nearest_of_each(device, wide.view(), &params).is_ok());
+}
+
+fn integers_that_f64_would_round_are_refused(device: &Device) {
+    let points = ndarray::array![[0_u64], [1], [3]];
+    let queries = ndarray::array![[2_u64], [(1 << 53) + 1]];
+    for metric in [Metric::Hamming, Metric::Euclidean, Metric::Manhattan] {
+        let text =
+            nearest(device, points.view(), queries.view(), &Params::new(metric, 1)).unwrap_err().to_string();
+        let got = "got 9007199254740993 in row 1, column 0";
+        assert!(
+            text.starts_with("queries: expected integers that f64 holds") && text.ends_with(got),
+            "{text}"
+        );
+        let error =
+            within(device, queries.view(), points.view(), &RadiusParams::new(metric, 1.0)).unwrap_err();
+        assert!(matches!(error, Error::Parameter { name: "points", .. }), "{error}");
+    }
 }

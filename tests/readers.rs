@@ -158,6 +158,22 @@ fn npy_of_every_type_and_layout_is_read() {
     });
 }
 
+/// NumPy takes every byte but 0 for true.
+#[test]
+fn bools_of_other_bytes_are_true() {
+    let folder = Folder::new();
+    for (order, bytes) in [("False", [0_u8, 1, 2, 255, 0, 128]), ("True", [0, 255, 1, 0, 2, 128])] {
+        let path = folder.file("x.npy", npy("'|b1'", order, "(2, 3)", 1, &bytes));
+        for in_memory in [false, true] {
+            let table = Table::open_with(&path, &ReadOptions::default().in_memory(in_memory)).unwrap();
+            assert_eq!(values(&table), array![[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]], "{order}");
+            assert_eq!((table.element_type(), table.is_mapped()), (ElementType::U8, false));
+        }
+        let table = Table::open_with(&path, &ReadOptions::default().columns(1..2)).unwrap();
+        assert_eq!(values(&table), array![[1.0], [0.0]], "{order}");
+    }
+}
+
 #[test]
 fn npy_versions_with_long_headers_are_read() {
     let folder = Folder::new();

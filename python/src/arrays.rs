@@ -153,6 +153,13 @@ impl<'py> Integers<'py> {
         })
     }
 
+    fn len(&self) -> usize {
+        match self {
+            Self::I32(array) => array.as_array().len(),
+            Self::I64(array) => array.as_array().len(),
+        }
+    }
+
     fn get(&self) -> PyResult<Indices<'_>> {
         let flat = |_| PyValueError::new_err("indices: expected contiguous arrays");
         Ok(match self {
@@ -164,13 +171,17 @@ impl<'py> Integers<'py> {
 
 impl<'py> Csr<'py> {
     fn take(object: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let (_, columns): (usize, usize) = object.getattr("shape")?.extract()?;
+        let (rows, columns): (usize, usize) = object.getattr("shape")?.extract()?;
         let data = object.getattr("data")?;
         let values =
             one(&data).map(Values::F32).or_else(|| one(&data).map(Values::F64)).ok_or_else(|| {
                 PyTypeError::new_err("data: expected a one-dimensional array of float32 or float64")
             })?;
         let (starts, indices) = (Integers::take("indptr", object)?, Integers::take("indices", object)?);
+        if starts.len() != rows + 1 {
+            let text = format!("indptr: expected {} offsets for {rows} rows, got {}", rows + 1, starts.len());
+            return Err(PyValueError::new_err(text));
+        }
         Ok(Self { columns, starts, indices, values })
     }
 

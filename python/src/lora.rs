@@ -44,7 +44,7 @@ impl LoraAdapter {
 
     /// The same with weights of 16 bits (`float16`, `bfloat16`) or of `float32`.
     fn cast(&self, precision: &str) -> PyResult<Self> {
-        guarded(|| Ok(Self(self.0.cast(precision_of(precision)?))))
+        guarded(|| Ok(Self(self.0.cast(precision_of(precision)?).map_err(to_python)?)))
     }
 
     /// Module, rank, inputs, outputs and scale of each update.

@@ -163,3 +163,14 @@ def test_a_group_that_the_pool_lacks(device):
             step.apply("up", np.zeros((1, 4), np.float32), {"other": np.zeros((1, 3), np.float32)})
         with pytest.raises(ValueError, match="routes: expected an adapter"):
             lease.step(["yours"])
+
+
+def test_a_cast_that_would_make_weights_infinite_is_refused():
+    ones = np.ones((3, 1), "f4")
+    large = np.array([[1, 1e5, 1, 1]], "f4")
+    with pytest.raises(ValueError, match=r"f16 holds, at most 65504 in magnitude, got 100000.0 at A\[0, 1\] of \"m\""):
+        lora.Adapter({"m": (large, ones)}).cast("float16")
+    assert (lora.Adapter({"m": (large, ones)}).cast("bfloat16").weights("m")[0] < np.inf).all()
+    largest = np.full((1, 4), np.finfo("f4").max)
+    with pytest.raises(ValueError, match=r"bf16 holds, at most 3.3895314e38 in magnitude, got 3.40\d+e38 at A\[0, 0\]"):
+        lora.Adapter({"m": (largest, ones)}).cast("bfloat16")

@@ -360,3 +360,63 @@ class OnlyArrow:
 
     def __arrow_c_stream__(self, requested_schema=None):
         return self._table.__arrow_c_stream__(requested_schema)
+
+
+# Types
+
+
+LARGE = 2**53 + 1
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, ">i8"])
+def test_integers_that_float64_would_round_are_refused(kind):
+    from tilefold.cluster import KMeans, KMedoids
+    from tilefold.neighbors import NearestNeighbors
+
+    whole = np.array([[1, 2], [LARGE - 1, 3], [2**62, 2**62 + 1024], [5, 6]]).astype(kind)
+    rounded = whole.copy()
+    rounded[2, 1] = LARGE
+    rule = rf"expected integers that float64 holds.*, got {LARGE} in row 2, column 1$"
+    calls = [
+        lambda x: metrics.pairwise_distances(x, metric="hamming"),
+        lambda x: metrics.pairwise_distances(x),
+        lambda x: metrics.pairwise_distances(x, metric="manhattan"),
+        lambda x: metrics.pairwise_distances_argmin(x, x),
+        lambda x: metrics.euclidean_distances(x),
+        lambda x: KMedoids(2, metric="hamming").fit(x),
+        lambda x: NearestNeighbors(n_neighbors=2, metric="hamming").fit(x),
+        lambda x: NearestNeighbors(n_neighbors=2).fit(whole).kneighbors(x),
+    ]
+    for call in calls:
+        call(whole)
+        for form in (rounded, rounded.tolist(), np.asfortranarray(rounded)):
+            with pytest.raises(ValueError, match="^X: " + rule):
+                call(form)
+    with pytest.raises(ValueError, match="^Y: " + rule):
+        metrics.pairwise_distances(whole, rounded)
+    for form in (scipy.sparse.csr_matrix, scipy.sparse.csc_matrix, scipy.sparse.coo_matrix):
+        with pytest.raises(ValueError, match="^X: " + rule):
+            metrics.pairwise_distances(form(rounded.astype(np.int64)))
+    # Cosine subtracts nothing, and k-means rounds as NumPy does.
+    assert np.isfinite(metrics.cosine_distances(rounded)).all()
+    assert KMeans(2, random_state=0).fit(rounded).inertia_ >= 0
+    assert metrics.pairwise_distances(np.array([[LARGE - 1], [LARGE - 2]]), metric="hamming")[0, 1] == 1
+
+
+def test_integers_of_data_frames_are_refused_by_column():
+    pandas = pytest.importorskip("pandas")
+    # As one array these columns would be float64 already.
+    frame = pandas.DataFrame({"a": [0.5, 1.5], "b": [1, LARGE]})
+    with pytest.raises(ValueError, match=rf"^X: .*, got {LARGE} in row 1, column 1$"):
+        metrics.pairwise_distances(frame, metric="hamming")
+
+
+@pytest.mark.parametrize("metric", ["jaccard", "dice", "yule", "hamming", "euclidean", "manhattan"])
+def test_bools_of_other_bytes_are_true(metric, device):
+    bits = np.random.default_rng(3).integers(0, 2, (12, 9)).astype(np.uint8)
+    odd = np.where(bits == 0, bits, np.arange(108, dtype=np.uint8).reshape(12, 9) + 2).view(bool)
+    expected = metrics.pairwise_distances(bits.astype(bool), metric=metric, device=device)
+    assert (metrics.pairwise_distances(odd, metric=metric, device=device) == expected).all()
+    assert (metrics.pairwise_distances(odd, bits.astype(bool), metric=metric, device=device) == expected).all()
+    nearest = metrics.pairwise_distances_argmin(odd, odd, metric=metric, device=device)
+    assert (nearest == metrics.pairwise_distances_argmin(bits.astype(bool), bits.astype(bool), metric=metric)).all()

@@ -13,6 +13,7 @@ use super::metric::MetricParameters;
 use super::output::{self, ArrayFile};
 use super::{input, kmedoids_summary, process};
 use crate::cancel::Cancel;
+use crate::data::exact::check_exact;
 use crate::data::{Table, read_vector_f64};
 use crate::kmedoids::{Dissimilarities, Fit, Init, Method, Params, fit, fit_points};
 
@@ -146,6 +147,9 @@ pub(super) fn run(arguments: &Kmedoids, cancel: &Cancel) -> Result<(), Failure> 
     let labels = ArrayFile::create("--labels", labels)?;
     let medoids = ArrayFile::create("--medoids", arguments.medoids.as_ref())?;
     let bar = progress(arguments);
+    if arguments.precomputed {
+        check_exact("dissimilarities", &table.points())?;
+    }
     let fitted = if arguments.precomputed {
         fit(&device, Dissimilarities::from(table.points()), &params)
     } else {

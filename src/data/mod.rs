@@ -5,6 +5,7 @@
 
 mod columns;
 mod csv;
+pub(crate) mod exact;
 pub(crate) mod frame;
 mod idx;
 mod lines;

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::ElementType;
-use super::storage::{Storage, malformed};
+use super::storage::{AlignedBytes, Storage, malformed};
 use super::table::{Layout, Opened, Table};
 use crate::error::Result;
 
@@ -29,6 +29,7 @@ struct Header {
 struct Descr {
     element: ElementType,
     reversed: bool,
+    is_bool: bool,
 }
 
 /// The header of a file that holds `shape` elements of type `descr`, row by row; the data follows at once.
@@ -70,6 +71,7 @@ pub(super) fn read(path: &Path, storage: Storage) -> Result<Opened> {
             format!("{} bytes of data", claimed.map_or("2^64 or more".into(), |claim| claim.to_string()));
         return Err(malformed(path, expected, format!("{held} bytes after the header")));
     }
+    let (storage, start) = if descr.is_bool { truths(path, storage, start)? } else { (storage, start) };
     let mut layout = Layout::row_major(descr.element, start, rows, columns);
     layout.reversed = descr.reversed;
     if header.fortran_order {
@@ -77,6 +79,17 @@ pub(super) fn read(path: &Path, storage: Storage) -> Result<Opened> {
     }
     let table = Table::new(path, storage, layout)?;
     Ok(Opened { table, is_vector: header.shape.len() == 1 })
+}
+
+/// Bytes from `start` on as 0 and 1, and where they begin: whatever is not 0 is true, as in NumPy.
+fn truths(path: &Path, storage: Storage, start: usize) -> Result<(Storage, usize)> {
+    let bytes = &storage.bytes()[start..];
+    if bytes.iter().all(|&byte| byte <= 1) {
+        return Ok((storage, start));
+    }
+    let mut copy = AlignedBytes::copy_of(bytes, 1, false, path)?;
+    copy.bytes_mut().iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+    Ok((Storage::Memory(copy), 0))
 }
 
 /// The header's text and the byte where the data begins; otherwise what was expected and what came.
@@ -129,7 +142,7 @@ fn parse_descr(descr: &str) -> std::result::Result<Descr, String> {
         Some('|') if single_byte => false,
         _ => return Err(format!("dtype '{descr}' without a byte order")),
     };
-    Ok(Descr { element, reversed: reversed && !single_byte })
+    Ok(Descr { element, reversed: reversed && !single_byte, is_bool: kind == "b1" })
 }
 
 /// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, each key once, in any order.

@@ -121,7 +121,8 @@ impl Points<'_> {
     }
 }
 
-/// A number that widens to `f64`. 64-bit integers beyond 2^53 round to the nearest `f64`, as NumPy does.
+/// A number that widens to `f64`. 64-bit integers beyond 2^53 round to the nearest `f64`, as NumPy does: who compares or
+/// subtracts them asks [`super::exact`] first.
 pub(crate) trait Element: Copy + Send + Sync + 'static {
     /// The value in `f64`.
     fn widen(self) -> f64;

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::metric::{Domain, Metric};
 use crate::cancel::Cancel;
+use crate::data::exact::check_exact;
 use crate::data::frame::widen_row;
 use crate::data::{ElementType, Points};
 use crate::error::{Error, Result};
@@ -17,11 +18,15 @@ const ROUNDING: f64 = 1e-6;
 /// Refuses what the metric does not take, beyond NaN and infinity, which the scan of the frame refuses.
 ///
 /// # Errors
+/// [`Error::Parameter`] for an integer that `f64` would round, where values are compared or subtracted;
 /// [`Error::Shape`] for a table that is not of packed bits or of two columns where it has to be; [`Error::Value`] with
 /// the first offending element.
 pub(crate) fn check(metric: Metric, tables: &[(&'static str, &Points)], cancel: &Cancel) -> Result<()> {
     let domain = metric.domain();
     for (argument, points) in tables {
+        if !matches!(metric, Metric::InnerProduct | Metric::Cosine) {
+            check_exact(argument, points)?;
+        }
         let element = points.element_type();
         match domain {
             Domain::Packed if !matches!(element, ElementType::U8 | ElementType::U32) => {

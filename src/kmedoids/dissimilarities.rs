@@ -104,7 +104,7 @@ impl From<ArrayView2<'_, i32>> for Dissimilarities<'_> {
 }
 
 impl<'a> From<Points<'a>> for Dissimilarities<'a> {
-    /// A table that holds a matrix, such as one read from a file.
+    /// A table that holds a matrix, such as one read from a file. Integers beyond 2^53 round to the nearest `f64`.
     fn from(table: Points<'a>) -> Self {
         use crate::data::ElementType::{F64, I32, I64, U32, U64};
         match table {

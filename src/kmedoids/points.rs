@@ -52,6 +52,7 @@ pub(super) fn fit(device: &Device, points: &Points, params: &Params) -> Result<F
         Error::Shape { argument: "x" | "y", expected, got } => {
             Error::Shape { argument: "points", expected, got }
         }
+        Error::Parameter { name: "x" | "y", rule, got } => Error::Parameter { name: "points", rule, got },
         error => error,
     })
 }

@@ -278,13 +278,32 @@ impl Factors {
     }
 
     /// The same update with its weights in another type: the nearest values, ties to even. Shards stay as they are.
-    pub fn cast(&self, precision: Precision) -> Self {
-        let cast = |side: &Side| match side {
-            Side::ByRank(values) => Side::ByRank(Arc::new(values.cast(precision))),
-            Side::ByFeature(values) => Side::ByFeature(Arc::new(values.cast(precision))),
-            Side::Shards { .. } => side.clone(),
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a weight whose nearest value is infinite: `f16` ends at 65504, `bf16` at 3.39e38.
+    pub fn cast(&self, precision: Precision) -> Result<Self> {
+        let cast = |argument, values: &Values, columns: usize| {
+            let cast = values.cast(precision);
+            match cast.first_not_finite() {
+                None => Ok(Arc::new(cast)),
+                Some(at) => Err(Error::Value {
+                    argument,
+                    row: at / columns,
+                    column: at % columns,
+                    expected: precision.held(),
+                    got: f64::from(values.get(at)),
+                }),
+            }
         };
-        Self { a: cast(&self.a), b: cast(&self.b), ..*self }
+        let side = |argument, side: &Side, width: usize| {
+            Ok(match side {
+                Side::ByRank(values) => Side::ByRank(cast(argument, values, width)?),
+                Side::ByFeature(values) => Side::ByFeature(cast(argument, values, self.rank.max(1))?),
+                Side::Shards { .. } => side.clone(),
+            })
+        };
+        let (a, b) = (side("A", &self.a, self.inputs)?, side("B", &self.b, self.outputs)?);
+        Ok(Self { a, b, ..*self })
     }
 
     /// The same update with plain factors: what shards assemble to.
@@ -337,8 +356,17 @@ impl Adapter {
     }
 
     /// The same adapter with its weights in another type, as [`Factors::cast`].
-    pub fn cast(&self, precision: Precision) -> Self {
-        let cast = |(name, factors): (&String, &Factors)| (name.clone(), factors.cast(precision));
-        Self { modules: self.modules.iter().map(cast).collect() }
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] with the module and the weight where that would make it infinite.
+    pub fn cast(&self, precision: Precision) -> Result<Self> {
+        let cast = |(name, factors): (&String, &Factors)| match factors.cast(precision) {
+            Err(Error::Value { argument, row, column, expected, got }) => {
+                let got = format!("{got:?} at {argument}[{row}, {column}] of {name:?}");
+                Err(Error::parameter("adapter", expected, got))
+            }
+            cast => Ok((name.clone(), cast?)),
+        };
+        Ok(Self { modules: self.modules.iter().map(cast).collect::<Result<_>>()? })
     }
 }

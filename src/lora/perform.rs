@@ -82,15 +82,35 @@ impl Lease {
     /// Prepares a batch: `routes` name the adapters by their slot in the lease.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a slot beyond the last, and whatever the device says while the tables are sent.
+    /// [`Error::Parameter`] for a slot beyond the last and for a route whose scale times that of its adapter is infinite,
+    /// and whatever the device says while the tables are sent.
     pub fn step(&self, routes: &Routes) -> Result<Step> {
         Step::new(self, routes, false)
     }
 }
 
+/// Kernels multiply both scales in `f32`: an infinite product would make rows infinite or NaN.
+fn check_scales(lease: &Lease, routes: &Routes) -> Result<()> {
+    for row in 0..routes.rows() {
+        for route in routes.of_row(row) {
+            let own = lease.members()[route.slot as usize].largest_scale;
+            if !(route.scale * own).is_finite() {
+                let rule = format!("a number whose product with the adapter's scale f32 holds (row {row})");
+                return Err(Error::parameter(
+                    "route scale",
+                    rule,
+                    format!("{:?} times {own:?}", route.scale),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Step {
     pub(crate) fn new(lease: &Lease, routes: &Routes, is_counted: bool) -> Result<Self> {
         routes.check(lease.slots())?;
+        check_scales(lease, routes)?;
         let rows = routes.rows();
         // The routes once more, and in the order of their adapters.
         memory::ask("the routes of a batch", &[area::<u64>(routes.count(), 6), area::<u64>(rows, 3)])?;

@@ -30,6 +30,15 @@ impl Precision {
         }
     }
 
+    /// The rule for a number that the type can hold.
+    pub(crate) fn held(self) -> &'static str {
+        match self {
+            Self::F32 => "a number that f32 holds, at most 3.4028235e38 in magnitude",
+            Self::F16 => "a number that f16 holds, at most 65504 in magnitude",
+            Self::Bf16 => "a number that bf16 holds, at most 3.3895314e38 in magnitude",
+        }
+    }
+
     /// Bytes of one element.
     pub fn size_bytes(self) -> usize {
         match self {
@@ -165,7 +174,8 @@ impl Values {
         }
     }
 
-    /// The values as another type: the nearest, ties to even.
+    /// The values as another type: the nearest, ties to even; infinite beyond its range, which [`Factors`](super::Factors)
+    /// and [`Shards`](super::Shards) refuse.
     pub fn cast(&self, precision: Precision) -> Self {
         fn all<T: Scalar>(values: &Values) -> Values {
             Values::new(with_values!(values, v => v.iter().map(|value| T::narrow(value.widen())).collect()))

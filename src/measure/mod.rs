@@ -5,6 +5,7 @@
 
 mod benchmark;
 mod data;
+mod json;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;
 mod kmeans;

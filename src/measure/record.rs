@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::json::EachOnce;
 use super::machine::{DeviceFacts, Machine};
 use super::roofs::Roofs;
 use crate::cancel::Cancel;
@@ -238,10 +239,10 @@ pub fn read(path: &Path) -> Result<Vec<Record>> {
         return format(&format!("results of at most {MOST_OBJECTS} objects"), objects.to_string());
     }
     let mut records = Vec::new();
-    for value in serde_json::Deserializer::from_slice(&text).into_iter::<Value>() {
+    for value in serde_json::Deserializer::from_slice(&text).into_iter::<EachOnce>() {
         let values = match value {
-            Ok(Value::Array(values)) => values,
-            Ok(value) => vec![value],
+            Ok(EachOnce(Value::Array(values))) => values,
+            Ok(EachOnce(value)) => vec![value],
             Err(error) => return format("JSON", error.to_string()),
         };
         for value in values {

@@ -22,6 +22,7 @@ from .._config import get_config
 from .._devices import FallbackWarning, run_on
 from .._profile import measured
 from .._rows import validated
+from .._sparse import check_sparse
 from ._progress import Progress
 
 try:
@@ -240,6 +241,7 @@ class KMeans(
             first = X[rows]
         elif callable(init):
             first = init(X, n_clusters, random_state=random_state)
+            check_sparse("init", first)
             if not sp.issparse(first):
                 first = check_array(first, dtype=X.dtype, copy=False, order="C")
             self._check_centers(first, X, n_clusters)

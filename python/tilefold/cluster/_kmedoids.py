@@ -242,6 +242,7 @@ class KMedoids(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, 
             reset=reset,
             accept_sparse=self.__sklearn_tags__().input_tags.sparse and "csr",
             ensure_all_finite="allow-nan" if self.__sklearn_tags__().input_tags.allow_nan else True,
+            exact=self.metric != "cosine",
         )
 
     def _check_sample_size(self, rows):

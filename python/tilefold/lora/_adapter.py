@@ -45,7 +45,8 @@ class Adapter:
         return tuple(self._adapter.weights(module))
 
     def cast(self, weights):
-        """The same adapter with weights rounded to "float32", "float16" or "bfloat16"."""
+        """The same adapter with weights rounded to "float32", "float16" or "bfloat16"; `ValueError` where one would become
+        infinite."""
         return self._of(self._adapter.cast(weights))
 
     def __repr__(self):

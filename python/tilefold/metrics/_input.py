@@ -5,6 +5,9 @@ from scipy.sparse import csr_matrix, issparse
 from sklearn.metrics.pairwise import check_pairwise_arrays
 from sklearn.utils.validation import check_array
 
+from .._exact import check_exact
+from .._sparse import check_sparse
+
 BLOCK_BYTES = 32 << 20
 """Most bytes of a block of sparse rows once it is dense, unless a single row has more."""
 
@@ -24,16 +27,22 @@ def result_type(array):
     return np.float64 if array.dtype == np.float64 else np.float32
 
 
-def checked(X, Y, **options):
-    """Both tables as NumPy arrays or CSR; `Y` is `X` where it was, or where there was none."""
-    X, Y = taken(X), None if Y is None or Y is X else taken(Y)
+def checked(X, Y, *, exact=True, **options):
+    """Both tables as NumPy arrays or CSR; `Y` is `X` where it was, or where there was none. With `exact` integers that
+    `float64` would round are refused."""
+    X, Y = taken(X), None if Y is None or Y is X else taken(Y, "Y")
+    for name, table in (("X", X), ("Y", Y)):
+        if exact and table is not None:
+            check_exact(name, table)
     X, Y = as_array(X), None if Y is None else as_array(Y)
     kind = float_type(X) if Y is None else float_type(X, Y)
     return check_pairwise_arrays(X, Y, dtype=kind, **options)
 
 
-def taken(table):
-    """What only speaks DLPack (tensors of the host) or only Arrow (tables) as NumPy arrays; the rest as it is."""
+def taken(table, name="X"):
+    """What only speaks DLPack (tensors of the host) or only Arrow (tables) as NumPy arrays; the rest as it is. Sparse
+    matrices whose arrays contradict each other are refused."""
+    check_sparse(name, table)
     if table is None or hasattr(table, "__array__") or issparse(table):
         return table
     if hasattr(table, "__dlpack__"):

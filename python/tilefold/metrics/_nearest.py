@@ -68,7 +68,7 @@ def _found(function, X, Y, axis, metric, metric_kwargs, device):
         reason = "norms of the caller's"
     if reason is not None:
         options = {"axis": axis, "metric": metric, "metric_kwargs": metric_kwargs}
-        work = lambda: getattr(original, function)(taken(X), taken(Y), **options)  # noqa: E731
+        work = lambda: getattr(original, function)(taken(X), taken(Y, "Y"), **options)  # noqa: E731
         return call.by_scikit_learn(reason, work) if ours else work()
     X, Y = _checked(metric, X, Y)
     if axis == 0:
@@ -89,7 +89,7 @@ def _found(function, X, Y, axis, metric, metric_kwargs, device):
 def _checked(metric, X, Y):
     """As for a matrix, but that sparse rows are taken: scikit-learn's search takes them too."""
     if TABLE[metric].bounded:
-        return checked(X, Y)
+        return checked(X, Y, exact=metric != "cosine")
     return tables(metric, X, Y)
 
 

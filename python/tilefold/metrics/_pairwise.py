@@ -53,11 +53,12 @@ def pairwise_distances(X, Y=None, metric="euclidean", *, n_jobs=None, ensure_all
     reason = call.reason_against(X, Y)
     options = {"n_jobs": n_jobs, "ensure_all_finite": ensure_all_finite, **kwds}
     if reason is not None:
-        return call.by_scikit_learn(reason, lambda: original.pairwise_distances(taken(X), taken(Y), metric, **options))
+        work = lambda: original.pairwise_distances(taken(X), taken(Y, "Y"), metric, **options)  # noqa: E731
+        return call.by_scikit_learn(reason, work)
     with measured(call.title) as entry:
         if metric == "precomputed":
             entry.device = "none"
-            return original.pairwise_distances(taken(X), taken(Y), metric, **options)
+            return original.pairwise_distances(taken(X), taken(Y, "Y"), metric, **options)
         if kwds and TABLE[metric].core == "euclidean":
             return _euclidean(X, Y, Engine(device, entry), **kwds)
         X, Y = tables(metric, X, Y)
@@ -105,7 +106,7 @@ def cosine_distances(X, Y=None, *, device=None):
     ndarray of shape (n_samples_X, n_samples_Y)
     """
     with measured("cosine_distances") as entry:
-        return matrix(*checked(X, Y), TABLE["cosine"], Engine(device, entry))
+        return matrix(*checked(X, Y, exact=False), TABLE["cosine"], Engine(device, entry))
 
 
 def pairwise_distances_chunked(
@@ -133,11 +134,11 @@ def pairwise_distances_chunked(
         # Norms belong to whole tables, not to blocks of rows.
         reason = "norms of the caller's"
     if reason is not None or metric == "precomputed":
-        work = lambda: original.pairwise_distances_chunked(taken(X), taken(Y), **options)  # noqa: E731
+        work = lambda: original.pairwise_distances_chunked(taken(X), taken(Y, "Y"), **options)  # noqa: E731
         return work() if metric == "precomputed" else call.by_scikit_learn(reason, work)
     if not (reduce_func is None or callable(reduce_func)):
         # scikit-learn knows how to say what is wrong.
-        return original.pairwise_distances_chunked(taken(X), taken(Y), **options)
+        return original.pairwise_distances_chunked(taken(X), taken(Y, "Y"), **options)
     X, Y = tables(metric, X, Y)
     return _chunks(X, Y, call, parameters(metric, X, Y, kwds), reduce_func, working_memory, device)
 

@@ -19,7 +19,7 @@ def tables(name, X, Y):
         raise TypeError("scipy distance metrics do not support sparse matrices.")
     if metric.bits:
         return _bits(name, X, Y)
-    X, Y = checked(X, Y, ensure_all_finite="allow-nan" if metric.missing else True)
+    X, Y = checked(X, Y, exact=name != "cosine", ensure_all_finite="allow-nan" if metric.missing else True)
     if name == "haversine" and X.shape[1] != 2:
         raise ValueError("Haversine distance only valid in 2 dimensions")
     return X, Y
@@ -28,12 +28,18 @@ def tables(name, X, Y):
 def _bits(name, X, Y):
     itself = Y is None or Y is X
     X = as_array(taken(X))
-    Y = X if itself else as_array(taken(Y))
+    Y = X if itself else as_array(taken(Y, "Y"))
     if X.dtype != bool or Y.dtype != bool:
         warnings.warn(f"Data was converted to boolean for metric {name}", DataConversionWarning, stacklevel=4)
     X, Y = check_pairwise_arrays(X, Y, dtype=bool)
-    x = X.view(np.uint8)
-    return x, x if itself else Y.view(np.uint8)
+    x = _zeros_and_ones(X)
+    return x, x if itself else _zeros_and_ones(Y)
+
+
+def _zeros_and_ones(table):
+    """A bool array as bytes: a view, unless some that are true hold another byte than 1."""
+    bits = table.view(np.uint8)
+    return bits if bits.max(initial=0) <= 1 else table.astype(np.uint8)
 
 
 def parameters(name, X, Y, given):

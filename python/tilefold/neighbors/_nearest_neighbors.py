@@ -88,7 +88,7 @@ class NearestNeighbors(BaseEstimator):
             _check_count(self.n_neighbors)
         if self.algorithm not in ("auto", "brute", "ball_tree", "kd_tree"):
             raise ValueError(f"algorithm: expected auto, brute, ball_tree or kd_tree, got {self.algorithm!r}")
-        X = validated(self, X, reset=True, ensure_all_finite=self._finite())
+        X = validated(self, X, reset=True, ensure_all_finite=self._finite(), exact=self._is_exact())
         self._fit_X = X
         self._core_metric = TABLE[self.effective_metric_].core
         self._core_parameters = parameters(self.effective_metric_, X, None, self.effective_metric_params_)
@@ -190,7 +190,7 @@ class NearestNeighbors(BaseEstimator):
     def _queries(self, X):
         if X is None:
             return None
-        return validated(self, X, reset=False, ensure_all_finite=self._finite())
+        return validated(self, X, reset=False, ensure_all_finite=self._finite(), exact=self._is_exact())
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -201,6 +201,10 @@ class NearestNeighbors(BaseEstimator):
     def _finite(self):
         """What scikit-learn's check of rows is to say of NaN."""
         return "allow-nan" if TABLE[self.effective_metric_].missing else True
+
+    def _is_exact(self):
+        """Whether integers that float64 would round are refused: cosine alone compares and subtracts none."""
+        return self.effective_metric_ != "cosine"
 
     def _count(self, X):
         return self.n_samples_fit_ if X is None else X.shape[0] if hasattr(X, "shape") else len(X)

@@ -152,15 +152,21 @@ impl Fields {
     fn read(path: PathBuf) -> Result<Self> {
         let text = read_text(&path)?;
         let parsed = serde_json::from_str(&text);
-        let rest = parsed.map_err(|error| malformed(&path, "a JSON object", error.to_string()))?;
-        Ok(Self { path, rest })
+        let all: InOrder<Box<RawValue>> =
+            parsed.map_err(|error| malformed(&path, "a JSON object", error.to_string()))?;
+        Ok(Self { path, rest: all.0.into_iter().collect() })
     }
 
     /// The field's value; none where it is missing or null.
     pub(super) fn take<T: DeserializeOwned>(&mut self, field: &str, expected: &str) -> Result<Option<T>> {
         let Some(value) = self.rest.remove(field) else { return Ok(None) };
         let parsed = serde_json::from_str(value.get());
-        parsed.map_err(|_| malformed(&self.path, format!("{field}: {expected}"), value.get()))
+        parsed.map_err(|error| {
+            // What is wrong about the text is seen in it, but for a key that may be far from its twin.
+            let message = error.to_string();
+            let got = if message.starts_with("the key ") { &message } else { value.get() };
+            malformed(&self.path, format!("{field}: {expected}"), got)
+        })
     }
 
     fn warn_of_the_rest(&self) {

@@ -1,10 +1,11 @@
 //! Regular expressions of configurations: Python's, so with look-around.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::path::Path;
 
 use fancy_regex::{CompileError, Regex, RegexBuilder};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::endings::Endings;
 use super::folder::malformed;
@@ -239,7 +240,7 @@ impl<T: Copy> Patterns<T> {
     }
 }
 
-/// A JSON object in the order of the file.
+/// A JSON object in the order of the file; a key that it says twice is refused, since readers differ in which one counts.
 pub(super) struct InOrder<T>(pub(super) Vec<(String, T)>);
 
 impl<T> Default for InOrder<T> {
@@ -260,8 +261,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<InOrder<T>, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                let mut known = HashSet::new();
+                while let Some((key, value)) = map.next_entry::<String, T>()? {
+                    if !known.insert(key.clone()) {
+                        return Err(A::Error::custom(format!("the key {key:?} twice")));
+                    }
+                    entries.push((key, value));
                 }
                 Ok(InOrder(entries))
             }

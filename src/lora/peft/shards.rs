@@ -1,7 +1,6 @@
 //! Adapters as index tables into shared shards (Mixture of Shards, Wang et al., ICLR 2025). No format for these is
 //! published, so this one is ours.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use ndarray::Array2;
 use serde::Deserialize;
 
 use super::folder::{folder, malformed, read_text};
+use super::patterns::InOrder;
 use super::tensors::{TensorFile, Tensors};
 use crate::error::Result;
 use crate::lora::factors::{Adapter, Factors, MAX_RANK, Shards};
@@ -23,7 +23,7 @@ struct Table {
     format: String,
     a_pool: String,
     b_pool: String,
-    modules: BTreeMap<String, Entry>,
+    modules: InOrder<Entry>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +64,7 @@ pub fn read_shards(directory: impl AsRef<Path>) -> Result<Adapter> {
     if table.format != FORMAT {
         return Err(malformed(&table_path, format!("format {FORMAT:?}"), format!("{:?}", table.format)));
     }
-    if table.modules.is_empty() {
+    if table.modules.0.is_empty() {
         return Err(malformed(&table_path, "at least 1 module", "none"));
     }
     let file = TensorFile::open(folder.join(TENSOR_FILE))?;
@@ -72,7 +72,7 @@ pub fn read_shards(directory: impl AsRef<Path>) -> Result<Adapter> {
     let a = pool(&mut tensors, &table.a_pool)?;
     let b = if table.b_pool == table.a_pool { Arc::clone(&a) } else { pool(&mut tensors, &table.b_pool)? };
     let mut adapter = Adapter::default();
-    for (name, entry) in table.modules {
+    for (name, entry) in table.modules.0 {
         let a_index = index(&mut tensors, &entry.a_index, &a)?;
         let b_index = index(&mut tensors, &entry.b_index, &b)?;
         let factors = Factors::from_shards(&a, a_index.view(), &b, b_index.view(), entry.scale);

@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 
 use super::folder::malformed;
+use super::patterns::InOrder;
 use crate::data::storage::{Storage, open_file};
 use crate::error::{Error, Result};
 use crate::lora::values::Values;
@@ -77,8 +78,9 @@ fn check_claims(path: &Path, bytes: &[u8]) -> Result<()> {
     let header_bytes = usize::try_from(claimed).ok().filter(|&length| length <= MAX_HEADER_BYTES);
     let header = header_bytes.and_then(|length| rest.get(..length));
     let header = header.ok_or_else(|| malformed(path, expected(), format!("{claimed} bytes claimed")))?;
-    let claims: serde_json::Result<BTreeMap<String, Claim>> = serde_json::from_slice(header);
+    let claims: serde_json::Result<InOrder<Claim>> = serde_json::from_slice(header);
     let claims = claims.map_err(|error| malformed(path, "a safetensors header", error.to_string()))?;
+    let claims: BTreeMap<String, Claim> = claims.0.into_iter().collect();
     let data_bytes = (rest.len() - header.len()) as u64;
     claims.iter().try_for_each(|(name, claim)| claim.check(name, data_bytes, path))
 }

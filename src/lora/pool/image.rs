@@ -97,6 +97,11 @@ impl Image {
         self.groups.iter().map(|group| group.iter().map(rank).collect()).collect()
     }
 
+    /// The largest magnitude of its scales, 0 where it updates nothing.
+    pub(super) fn largest_scale(&self) -> f32 {
+        self.groups.iter().flatten().flatten().map(|operand| operand.scale.abs()).fold(0.0, f32::max)
+    }
+
     /// The shards that it uses, each once.
     pub(super) fn shards(&self) -> Vec<Arc<Shards>> {
         let mut all: Vec<Arc<Shards>> = Vec::new();

@@ -22,6 +22,8 @@ pub(crate) struct Member {
     pub generation: u64,
     /// Ranks by group and module.
     pub ranks: Vec<Vec<u32>>,
+    /// The largest magnitude of its scales.
+    pub largest_scale: f32,
     /// The slab of each group.
     #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "slabs are device memory"))]
     pub slabs: Vec<u32>,

@@ -179,6 +179,7 @@ impl Shared {
             name: claim.name.clone(),
             generation: claim.generation,
             ranks: image.ranks(),
+            largest_scale: image.largest_scale(),
             slabs: places.iter().map(|place| place.slab).collect(),
             image: is_host.then(|| Arc::clone(&image)),
         });

@@ -66,7 +66,7 @@ impl PoolParams {
 
     /// The type in which weights are kept. `F32` takes all weights and widens those of 16 bits; `F16` and `Bf16` both
     /// mean 16 bits: they take f16 and bf16 weights, each as they are, and refuse f32 weights
-    /// ([`Adapter::cast`] rounds them).
+    /// ([`Adapter::cast`] rounds them, and refuses what would become infinite).
     pub fn weights(mut self, precision: Precision) -> Self {
         self.weights = precision;
         self
