@@ -101,12 +101,11 @@ fn written(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
 }
 
 /// Makes the length before the header fit what follows: up to the end of the JSON.
-fn header_length(bytes: &mut Vec<u8>) {
+fn header_length(bytes: &mut [u8]) {
     if bytes.len() < 9 {
         return;
     }
-    let header = serde_json::Deserializer::from_slice(&bytes[8..]).into_iter::<serde_json::Value>();
-    let mut header = header;
+    let mut header = serde_json::Deserializer::from_slice(&bytes[8..]).into_iter::<serde_json::Value>();
     let is_json = header.next().is_some_and(|value| value.is_ok());
     if is_json {
         let length = header.byte_offset() as u64;

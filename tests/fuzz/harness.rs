@@ -24,7 +24,7 @@ pub struct Parser<'p> {
     pub bytes_per_byte: u64,
     pub more_bytes: u64,
     /// Makes a changed file look right again, where a checksum would end the test at once.
-    pub mend: fn(&mut Vec<u8>),
+    pub mend: fn(&mut [u8]),
 }
 
 impl Parser<'_> {
@@ -81,10 +81,10 @@ impl Parser<'_> {
 }
 
 /// For formats without a checksum.
-pub fn as_it_is(_: &mut Vec<u8>) {}
+pub fn as_it_is(_: &mut [u8]) {}
 
 /// Sets the length and the checksum of our own binary files.
-pub fn framed(bytes: &mut Vec<u8>) {
+pub fn framed(bytes: &mut [u8]) {
     const HEADER: usize = 24;
     const CHECKSUM: usize = 4;
     if bytes.len() < HEADER + CHECKSUM {

@@ -56,7 +56,7 @@ pub(super) struct Config {
 /// How the tensors make an update.
 #[derive(Debug)]
 pub(super) enum Method {
-    Lora(Scaling),
+    Lora(Box<Scaling>),
     Vera { saves_projection: bool },
 }
 
@@ -89,7 +89,8 @@ impl Config {
         let rank = fields.take("r", "a whole number")?;
         let rank = rank.unwrap_or(if is_lora { DEFAULT_LORA.0 } else { DEFAULT_VERA_RANK });
         check_rank("r", rank, &fields.path)?;
-        let method = if is_lora { Method::Lora(Scaling::read(&mut fields)?) } else { vera(&mut fields)? };
+        let method =
+            if is_lora { Method::Lora(Box::new(Scaling::read(&mut fields)?)) } else { vera(&mut fields)? };
         fields.warn_of_the_rest();
         Ok(Self { path: fields.path, base_model, rank, selection, method })
     }

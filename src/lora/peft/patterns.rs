@@ -331,8 +331,11 @@ mod tests {
     #[test]
     fn the_work_of_a_search_is_bounded() {
         let path = Path::new("adapter_config.json");
-        for (key, steps) in [("(q)", 101), ("(?=q)q", 4_100), (r"(\w{9})", 801)] {
-            let patterns = Patterns::new(InOrder(vec![(key.to_owned(), 1)]), "rank_pattern", path).unwrap();
+        let of = |key: &str| Patterns::new(InOrder(vec![(key.to_owned(), 1)]), "rank_pattern", path).unwrap();
+        assert!(of(r"(\w{9})").expressions[0].0.steps_per_byte > 1);
+        // One step looks whether there are plain names.
+        for (key, steps) in [("(q)", 1 + 100 + 1), ("(?=q)q", 1 + 100 + LOOK_AROUND_STEPS)] {
+            let patterns = of(key);
             let search = Search { path, left: Cell::new(10 * steps) };
             let name = "a".repeat(100);
             for _ in 0..10 {
