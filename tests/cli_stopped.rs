@@ -173,7 +173,8 @@ fn a_file_beyond_the_limit_is_a_failed_write() {
     let (x, out) = (table(&folder, "x.npy", 4000, 8), folder.path("out.npy"));
     let mut limited = std::process::Command::new("sh");
     limited.args(["-c", "ulimit -f 8; exec \"$@\"", "sh"]).args(words_of(&tilefold()));
-    limited.args(["distance", as_str(&x), "--output", as_str(&out), "--device", "cpu"]);
+    limited.args(["distance", as_str(&x), "--metric", "euclidean", "--device", "cpu"]);
+    limited.args(["--output", as_str(&out)]);
     let output = limited.output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("too large"), "{}", text(&output.stderr));
