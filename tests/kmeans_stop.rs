@@ -331,6 +331,6 @@ fn damaged_models_are_refused(device: &Device) {
         assert!(matches!(error, Error::Format { .. }), "{} bytes: {error}", damaged.len());
     }
     let missing = Model::load(folder.path().join("missing")).unwrap_err();
-    assert!(matches!(missing, Error::File { action: "reading", .. }), "{missing}");
+    assert!(matches!(missing, Error::File { action: "opening", .. }), "{missing}");
     assert!(matches!(fit.model.save(folder.path().join("no/such/folder")), Err(Error::File { .. })));
 }

@@ -13,6 +13,7 @@ use crate::error::Result;
 
 /// Bytes that are read between two looks at the token.
 const PIECE_BYTES: usize = 1 << 20;
+const LEAST_PIECE_BYTES: usize = 4096;
 /// How often the token is looked at while a pipe is silent.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -69,9 +70,11 @@ impl Whole {
         let mut bytes = Vec::new();
         loop {
             cancel.check()?;
-            let room = bytes.len() + PIECE_BYTES;
-            bytes.try_reserve(PIECE_BYTES).map_err(|_| too_large(path, room as u64))?;
-            let piece = (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut bytes);
+            // As much again as is there: small files take little memory.
+            let size = bytes.len().clamp(LEAST_PIECE_BYTES, PIECE_BYTES);
+            let room = bytes.len() + size;
+            bytes.try_reserve(size).map_err(|_| too_large(path, room as u64))?;
+            let piece = (&mut file).take(size as u64).read_to_end(&mut bytes);
             let count = piece.map_err(|source| file_error(path, "reading", source))?;
             if bytes.len() as u64 > self.most_bytes {
                 return Err(self.too_long(path, "more".into()));

@@ -77,6 +77,7 @@ impl<const N: usize> Default for Words<N> {
 impl<const N: usize> Add for Words<N> {
     type Output = Self;
     #[inline(always)]
+    #[expect(clippy::suspicious_arithmetic_impl, reason = "a carry is one of two")]
     fn add(mut self, other: Self) -> Self {
         let mut carries = false;
         for (word, other) in self.0.iter_mut().zip(other.0) {
@@ -99,6 +100,7 @@ impl<const N: usize> Neg for Words<N> {
 impl<const N: usize> Sub for Words<N> {
     type Output = Self;
     #[inline(always)]
+    #[expect(clippy::suspicious_arithmetic_impl, reason = "a borrow is one of two")]
     fn sub(mut self, other: Self) -> Self {
         let mut borrows = false;
         for (word, other) in self.0.iter_mut().zip(other.0) {
