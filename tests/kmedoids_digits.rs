@@ -287,7 +287,7 @@ fn ties_and_zeros_beside_large_numbers_stay_ties(device: &Device) {
     let mut draws = Draws::new(8);
     let numbers = [0.0, 0.0, 0.1, 0.2, 0.3, 1e-20, 1e20, 5e-324, 1e300];
     for _ in 0..3 {
-        let matrix = symmetric(20, |_, _| numbers[draws.below(9) as usize]);
+        let matrix = symmetric(20, |_, _| numbers[draws.below(9)]);
         for count in [1, 2, 5, 20] {
             is_searched_exactly(device, &matrix.view(), count);
         }
