@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::{Array2, ArrayView1};
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use ndarray::{Array2, ArrayView1, Ix1, Ix2};
+use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tilefold::kmeans::{self, Control, Init, Params, Progress};
@@ -13,6 +13,7 @@ use crate::arrays::Table;
 use crate::devices::device;
 use crate::errors::to_python;
 use crate::guard::guarded;
+use crate::layout::floats;
 use crate::work;
 
 /// A fitted model: centroids and their frame, host memory alone.
@@ -42,7 +43,7 @@ pub(crate) struct Fit {
 struct Request<'py> {
     n_clusters: usize,
     /// First centroids of each run; without them k-means++.
-    starts: Option<Vec<PyReadonlyArray2<'py, f64>>>,
+    starts: Option<Vec<Bound<'py, PyAny>>>,
     n_init: usize,
     max_iter: usize,
     tol: f64,
@@ -50,18 +51,16 @@ struct Request<'py> {
 }
 
 impl Request<'_> {
-    fn params(&self, weights: Option<&PyReadonlyArray1<f64>>, is_single: bool, cancel: &Cancel) -> Params {
-        let params = Params::new(self.n_clusters)
+    fn params(&self, weights: Option<Vec<f64>>, is_single: bool, cancel: &Cancel) -> Params {
+        let mut params = Params::new(self.n_clusters)
             .n_init(self.n_init)
             .max_iter(self.max_iter)
             .tol(self.tol)
             .seed(self.seed)
             .cancel(cancel.clone())
             .centroid_type(if is_single { ElementType::F32 } else { ElementType::F64 });
-        match weights {
-            Some(weights) => params.weights(weights.as_array().to_vec()),
-            None => params,
-        }
+        params.weights = weights;
+        params
     }
 }
 
@@ -72,7 +71,7 @@ impl Request<'_> {
 pub(crate) fn fit<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
-    weights: Option<PyReadonlyArray1<'py, f64>>,
+    weights: Option<&Bound<'py, PyAny>>,
     request: &Bound<'py, PyAny>,
     selector: &str,
     callback: Option<Py<PyAny>>,
@@ -80,7 +79,7 @@ pub(crate) fn fit<'py>(
     guarded(|| {
         let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
         let request: Request = request.extract()?;
-        let mut params = request.params(weights.as_ref(), table.is_single(), &cancel);
+        let mut params = request.params(weights_of(weights)?, table.is_single(), &cancel);
         let raised = Arc::new(Mutex::new(None));
         if let Some(callback) = callback {
             params.callback = Some(reporter(callback, Arc::clone(&raised)));
@@ -88,7 +87,8 @@ pub(crate) fn fit<'py>(
         let starts: Option<Vec<Array2<f64>>> = request
             .starts
             .as_ref()
-            .map(|starts| starts.iter().map(|start| start.as_array().to_owned()).collect());
+            .map(|starts| starts.iter().map(start_of).collect::<PyResult<_>>())
+            .transpose()?;
         let points = table.points()?;
         let outcome = work::run(py, &cancel, || best_fit(&device, points, &params, starts));
         if let Some(error) = raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -96,6 +96,14 @@ pub(crate) fn fit<'py>(
         }
         handed_over(py, outcome?)
     })
+}
+
+fn weights_of(weights: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<f64>>> {
+    weights.map(|weights| Ok(floats::<Ix1>("weights", weights)?.as_array().to_vec())).transpose()
+}
+
+fn start_of(start: &Bound<'_, PyAny>) -> PyResult<Array2<f64>> {
+    Ok(floats::<Ix2>("starts", start)?.as_array().to_owned())
 }
 
 /// One run after the other from given first centroids, of which the best is kept, or all runs of the library.
@@ -170,7 +178,7 @@ fn labels<'py>(py: Python<'py>, labels: ArrayView1<u32>) -> Bound<'py, PyArray1<
 pub(crate) fn first_centroids<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
-    weights: Option<PyReadonlyArray1<'py, f64>>,
+    weights: Option<&Bound<'py, PyAny>>,
     n_clusters: usize,
     seed: u64,
     selector: &str,
@@ -178,7 +186,7 @@ pub(crate) fn first_centroids<'py>(
     guarded(|| {
         let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
         let mut params = Params::new(n_clusters).seed(seed).cancel(cancel.clone());
-        params.weights = weights.map(|weights| weights.as_array().to_vec());
+        params.weights = weights_of(weights)?;
         let points = table.points()?;
         Ok(work::run(py, &cancel, || kmeans::first_centroids(&device, points, &params))?.into_pyarray(py))
     })
@@ -188,13 +196,10 @@ pub(crate) fn first_centroids<'py>(
 impl Model {
     /// A model with given centroids.
     #[staticmethod]
-    fn from_centroids(
-        py: Python<'_>,
-        centroids: PyReadonlyArray2<'_, f64>,
-        selector: &str,
-    ) -> PyResult<Self> {
+    fn from_centroids(py: Python<'_>, centroids: &Bound<'_, PyAny>, selector: &str) -> PyResult<Self> {
         guarded(|| {
             let device = device(py, selector)?;
+            let centroids = floats::<Ix2>("centroids", centroids)?;
             let view = centroids.as_array();
             let model = work::run(py, &Cancel::new(), || kmeans::Model::from_centroids(&device, view));
             Ok(Self(model?))
@@ -261,12 +266,12 @@ impl Model {
         &self,
         py: Python<'_>,
         x: &Bound<'_, PyAny>,
-        weights: Option<PyReadonlyArray1<'_, f64>>,
+        weights: Option<&Bound<'_, PyAny>>,
         selector: &str,
     ) -> PyResult<f64> {
         guarded(|| {
             let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
-            let weights = weights.map(|weights| weights.as_array().to_vec());
+            let weights = weights_of(weights)?;
             let points = table.points()?;
             work::run(py, &cancel, || self.0.score_with(&device, points, weights.as_deref(), &cancel))
         })
