@@ -274,6 +274,24 @@ fn files_are_short() {
 }
 
 #[test]
+fn arrays_of_python_come_in_one_way() {
+    let files = files_below("python/src", &[".rs"]);
+    let home = "python/src/layout.rs";
+    assert!(files.iter().any(|(path, _)| path == home), "the sources were not found");
+    // What holds an array without the check of its layout.
+    let unchecked = ["PyReadonlyArray", "try_readonly", "try_readwrite", ".readonly()", ".readwrite()"];
+    let violations: Vec<_> = files
+        .iter()
+        .filter(|(path, _)| path != home)
+        .flat_map(|(path, text)| {
+            let found = unchecked.iter().filter(|word| text.contains(**word));
+            found.map(move |word| format!("{path}: {word} belongs in {home}"))
+        })
+        .collect();
+    none_of(&violations);
+}
+
+#[test]
 fn documents_name_paths_that_exist() {
     let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"];
     let pages = ["adapters", "command", "limits", "paths", "speed"].map(|page| format!("docs/{page}.md"));

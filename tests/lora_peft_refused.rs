@@ -205,9 +205,11 @@ fn keys_that_come_twice_are_refused() {
     let config = "adapter_config.json";
     let text = rewritten(config, "\"r\":2", "\"r\":4,\"r\":2");
     assert!(text.contains("expected a JSON object, got the key \"r\" twice"), "{text}");
-    for field in ["rank_pattern", "alpha_pattern"] {
-        let pattern = format!("\"{field}\":{{\"q\":2,\"k\":8,\"q\":2}}");
-        let text = rewritten(config, &format!("\"{field}\":{{}}"), &pattern);
+    for (field, place, behind) in
+        [("rank_pattern", "\"rank_pattern\":{}", ""), ("alpha_pattern", "\"r\":2", ",\"r\":2")]
+    {
+        let pattern = format!("\"{field}\":{{\"q\":2,\"k\":8,\"q\":2}}{behind}");
+        let text = rewritten(config, place, &pattern);
         assert!(text.contains(field) && text.contains("got the key \"q\" twice"), "{text}");
     }
     assert!(read(&folder).is_ok(), "the folder is as it was");

@@ -1,23 +1,21 @@
-//! Arrays in: borrowed where the library can read them as they are, copied once where it cannot.
+//! Tables in: dense arrays of any element type, and sparse rows.
 
 use half::f16;
-use numpy::{
-    Element, PyArray1, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
-    PyUntypedArray, PyUntypedArrayMethods,
-};
+use ndarray::{Ix1, Ix2};
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::IntoPyDict;
 use tilefold::Points;
 use tilefold::data::{Indices, SparseRows, SparseValues};
 
 use crate::errors::to_python;
+use crate::layout::{Held, Readable};
 
 macro_rules! rows {
     ($($variant:ident($type:ty)),* $(,)?) => {
         /// A two-dimensional NumPy array, held for reading.
         pub(crate) enum Rows<'py> {
-            $(#[doc = concat!("Of `", stringify!($type), "`.")] $variant(PyReadonlyArray2<'py, $type>),)*
+            $(#[doc = concat!("Of `", stringify!($type), "`.")] $variant(Held<'py, $type, Ix2>),)*
         }
 
         impl<'py> Rows<'py> {
@@ -26,8 +24,8 @@ macro_rules! rows {
                 match self { $(Self::$variant(array) => array.as_array().into(),)* }
             }
 
-            fn borrow(array: &Bound<'py, PyUntypedArray>) -> PyResult<Option<Self>> {
-                $(if let Some(array) = typed::<$type>(array)? {
+            fn hold(argument: &str, array: &Readable<'py>) -> PyResult<Option<Self>> {
+                $(if let Some(array) = array.hold::<$type, Ix2>(argument)? {
                     return Ok(Some(Self::$variant(array)));
                 })*
                 Ok(None)
@@ -40,18 +38,9 @@ rows! {
     F32(f32), F64(f64), F16(f16), U8(u8), I8(i8), U16(u16), I16(i16), U32(u32), I32(i32), U64(u64), I64(i64),
 }
 
-fn typed<'py, T: Element>(array: &Bound<'py, PyUntypedArray>) -> PyResult<Option<PyReadonlyArray2<'py, T>>> {
-    let wanted = numpy::dtype::<T>(array.py());
-    if !array.dtype().is_equiv_to(&wanted) {
-        return Ok(None);
-    }
-    let array = array.cast::<numpy::PyArray2<T>>()?;
-    Ok(Some(array.try_readonly().map_err(|error| PyValueError::new_err(error.to_string()))?))
-}
-
 impl<'py> Rows<'py> {
-    /// Takes a two-dimensional array of any strides. Unaligned and byte-swapped ones are copied, bool becomes u8; other
-    /// element types are refused. `argument` is named in errors.
+    /// Takes a two-dimensional array however it lies in memory. bool becomes u8; element types that are no numbers are
+    /// refused. `argument` is named in errors.
     pub(crate) fn take(argument: &str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let Ok(array) = object.cast::<PyUntypedArray>() else {
             let got = object.get_type().name()?;
@@ -61,37 +50,16 @@ impl<'py> Rows<'py> {
             let text = format!("{argument}: expected 2 dimensions, got {}", array.ndim());
             return Err(PyValueError::new_err(text));
         }
-        if is_readable(array)
-            && let Some(rows) = Self::borrow(array)?
-        {
-            return Ok(rows);
-        }
-        let copy = native_copy(array)?;
-        Self::borrow(&copy)?.ok_or_else(|| {
+        let readable = if array.dtype().kind() == b'b' {
+            Readable::new(array.call_method1("astype", ("uint8",))?.cast()?)?
+        } else {
+            Readable::new(array)?
+        };
+        Self::hold(argument, &readable)?.ok_or_else(|| {
             let text = format!("{argument}: expected an array of numbers, got {}", array.dtype());
             PyTypeError::new_err(text)
         })
     }
-}
-
-/// Whether each element lies where Rust may read it.
-fn is_readable(array: &Bound<'_, PyUntypedArray>) -> bool {
-    let size = array.dtype().itemsize() as isize;
-    let aligned =
-        array.getattr("flags").and_then(|flags| flags.getattr("aligned")?.extract()).unwrap_or(false);
-    aligned && size > 0 && array.strides().iter().all(|stride| stride % size == 0)
-}
-
-/// The same numbers, aligned and in the machine's byte order.
-fn native_copy<'py>(array: &Bound<'py, PyUntypedArray>) -> PyResult<Bound<'py, PyUntypedArray>> {
-    let py = array.py();
-    let numpy = py.import("numpy")?;
-    let dtype = match array.dtype().kind() {
-        b'b' => numpy.getattr("uint8")?,
-        _ => array.dtype().call_method1("newbyteorder", ("=",))?,
-    };
-    let options = [("dtype", dtype), ("order", "C".into_pyobject(py)?.into_any())].into_py_dict(py)?;
-    Ok(numpy.call_method("array", (array,), Some(&options))?.cast_into::<PyUntypedArray>()?)
 }
 
 /// What a function takes as points: a dense array, or a SciPy matrix in CSR form.
@@ -132,25 +100,31 @@ pub(crate) struct Csr<'py> {
 }
 
 enum Integers<'py> {
-    I32(PyReadonlyArray1<'py, i32>),
-    I64(PyReadonlyArray1<'py, i64>),
+    I32(Held<'py, i32, Ix1>),
+    I64(Held<'py, i64, Ix1>),
 }
 
 enum Values<'py> {
-    F32(PyReadonlyArray1<'py, f32>),
-    F64(PyReadonlyArray1<'py, f64>),
+    F32(Held<'py, f32, Ix1>),
+    F64(Held<'py, f64, Ix1>),
 }
 
-fn one<'py, T: Element>(object: &Bound<'py, PyAny>) -> Option<PyReadonlyArray1<'py, T>> {
-    object.cast::<PyArray1<T>>().ok().and_then(|array| array.try_readonly().ok())
+/// An array of a CSR matrix, `None` for what is no array.
+fn flat<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Option<Readable<'py>>> {
+    object.getattr(name)?.cast::<PyUntypedArray>().ok().map(Readable::flat).transpose()
 }
 
 impl<'py> Integers<'py> {
     fn take(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let array = object.getattr(name)?;
-        one(&array).map(Self::I32).or_else(|| one(&array).map(Self::I64)).ok_or_else(|| {
-            PyTypeError::new_err(format!("{name}: expected a one-dimensional array of int32 or int64"))
-        })
+        if let Some(array) = flat(name, object)? {
+            if let Some(held) = array.hold(name)? {
+                return Ok(Self::I32(held));
+            }
+            if let Some(held) = array.hold(name)? {
+                return Ok(Self::I64(held));
+            }
+        }
+        Err(PyTypeError::new_err(format!("{name}: expected a one-dimensional array of int32 or int64")))
     }
 
     fn len(&self) -> usize {
@@ -169,14 +143,24 @@ impl<'py> Integers<'py> {
     }
 }
 
+impl<'py> Values<'py> {
+    fn take(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Some(array) = flat(name, object)? {
+            if let Some(held) = array.hold(name)? {
+                return Ok(Self::F32(held));
+            }
+            if let Some(held) = array.hold(name)? {
+                return Ok(Self::F64(held));
+            }
+        }
+        Err(PyTypeError::new_err(format!("{name}: expected a one-dimensional array of float32 or float64")))
+    }
+}
+
 impl<'py> Csr<'py> {
     fn take(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let (rows, columns): (usize, usize) = object.getattr("shape")?.extract()?;
-        let data = object.getattr("data")?;
-        let values =
-            one(&data).map(Values::F32).or_else(|| one(&data).map(Values::F64)).ok_or_else(|| {
-                PyTypeError::new_err("data: expected a one-dimensional array of float32 or float64")
-            })?;
+        let values = Values::take("data", object)?;
         let (starts, indices) = (Integers::take("indptr", object)?, Integers::take("indices", object)?);
         if starts.len() != rows + 1 {
             let text = format!("indptr: expected {} offsets for {rows} rows, got {}", rows + 1, starts.len());

@@ -1,10 +1,7 @@
 //! Distance matrices into NumPy arrays, and the nearest row of each row.
 
-use ndarray::Array2;
-use numpy::{
-    Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2, PyReadwriteArray2, PyUntypedArray,
-    PyUntypedArrayMethods,
-};
+use ndarray::{Array2, Ix2};
+use numpy::{PyArray1, PyReadwriteArray2, PyUntypedArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -14,10 +11,11 @@ use tilefold::{Cancel, ElementType};
 use crate::arrays::Rows;
 use crate::errors::to_python;
 use crate::guard::guarded;
+use crate::layout::{Writable, described, floats, view_mut};
 use crate::memory::collected;
 use crate::{devices, nearest, work};
 
-/// Fills `out` (`f32` or `f64`, any strides) with the distances of the rows of x and y, of x with itself for `None`,
+/// Fills `out` (`f32` or `f64`, however it lies) with the distances of the rows of x and y, of x with itself for `None`,
 /// and returns the device in words.
 #[pyfunction]
 #[pyo3(signature = (x, y, out, metric, device, parameters))]
@@ -35,7 +33,8 @@ pub(crate) fn distances(
         let metric: Metric = metric.parse().map_err(to_python)?;
         let x = Rows::take("x", x)?;
         let y = y.map(|y| Rows::take("y", y)).transpose()?;
-        let mut out = Out::take(out)?;
+        let writable = Writable::new("out", out)?;
+        let mut out = Out::take(&writable, out)?;
         let cancel = Cancel::new();
         let params = with_parameters(Params::new(metric).cancel(cancel.clone()), parameters)?;
         let (x, y, out) = (x.points(), y.as_ref().map(Rows::points), out.view());
@@ -43,6 +42,7 @@ pub(crate) fn distances(
             Some(y) => between_into(&device, x, y, &params, out),
             None => pairwise_into(&device, x, &params, out),
         })?;
+        writable.finish()?;
         Ok(filled.device)
     })
 }
@@ -92,8 +92,8 @@ pub(crate) fn with_parameters(mut params: Params, given: &Bound<'_, PyDict>) -> 
             "weights" => params.weights(value.extract()?),
             "variances" => params.variances(value.extract()?),
             "inverse_covariance" => {
-                let array = value.extract::<PyReadonlyArray2<'_, f64>>()?;
-                let view = array.as_array();
+                let held = floats::<Ix2>("inverse_covariance", &value)?;
+                let view = held.as_array();
                 let values = collected("inverse_covariance", view.iter().copied())?;
                 let matrix = Array2::from_shape_vec(view.dim(), values);
                 params.inverse_covariance(matrix.map_err(|error| PyValueError::new_err(error.to_string()))?)
@@ -115,28 +115,21 @@ enum Out<'py> {
 }
 
 impl<'py> Out<'py> {
-    fn take(array: &Bound<'py, PyUntypedArray>) -> PyResult<Self> {
-        if let Some(array) = writable::<f32>(array)? {
+    fn take(writable: &Writable<'py>, array: &Bound<'py, PyUntypedArray>) -> PyResult<Self> {
+        if let Some(array) = writable.hold("out")? {
             return Ok(Self::F32(array));
         }
-        if let Some(array) = writable::<f64>(array)? {
+        if let Some(array) = writable.hold("out")? {
             return Ok(Self::F64(array));
         }
-        let got = format!("{} dimensions of {}", array.ndim(), array.dtype());
+        let got = described(array);
         Err(PyTypeError::new_err(format!("out: expected 2 dimensions of float32 or float64, got {got}")))
     }
 
     fn view(&mut self) -> MatrixViewMut<'_> {
         match self {
-            Self::F32(array) => array.as_array_mut().into(),
-            Self::F64(array) => array.as_array_mut().into(),
+            Self::F32(array) => view_mut(array).into(),
+            Self::F64(array) => view_mut(array).into(),
         }
     }
-}
-
-fn writable<'py, T: Element>(
-    array: &Bound<'py, PyUntypedArray>,
-) -> PyResult<Option<PyReadwriteArray2<'py, T>>> {
-    let Ok(array) = array.cast::<PyArray2<T>>() else { return Ok(None) };
-    Ok(Some(array.try_readwrite().map_err(|error| PyValueError::new_err(error.to_string()))?))
 }

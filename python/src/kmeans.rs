@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2};
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use ndarray::{Array1, Array2, Ix1, Ix2};
+use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -14,6 +14,7 @@ use crate::arrays::Table;
 use crate::devices::device;
 use crate::errors::to_python;
 use crate::guard::guarded;
+use crate::layout::floats;
 use crate::memory::{ask, collected, mapped};
 use crate::work::{self, Desk};
 
@@ -44,7 +45,7 @@ pub(crate) struct Fit {
 struct Request<'py> {
     n_clusters: usize,
     /// First centroids of each run; without them k-means++.
-    starts: Option<Vec<PyReadonlyArray2<'py, f64>>>,
+    starts: Option<Vec<Bound<'py, PyAny>>>,
     n_init: usize,
     max_iter: usize,
     tol: f64,
@@ -52,23 +53,16 @@ struct Request<'py> {
 }
 
 impl Request<'_> {
-    fn params(
-        &self,
-        weights: Option<&PyReadonlyArray1<f64>>,
-        is_single: bool,
-        cancel: &Cancel,
-    ) -> PyResult<Params> {
-        let params = Params::new(self.n_clusters)
+    fn params(&self, weights: Option<Vec<f64>>, is_single: bool, cancel: &Cancel) -> Params {
+        let mut params = Params::new(self.n_clusters)
             .n_init(self.n_init)
             .max_iter(self.max_iter)
             .tol(self.tol)
             .seed(self.seed)
             .cancel(cancel.clone())
             .centroid_type(if is_single { ElementType::F32 } else { ElementType::F64 });
-        Ok(match weights {
-            Some(weights) => params.weights(copied_weights(weights)?),
-            None => params,
-        })
+        params.weights = weights;
+        params
     }
 }
 
@@ -79,7 +73,7 @@ impl Request<'_> {
 pub(crate) fn fit<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
-    weights: Option<PyReadonlyArray1<'py, f64>>,
+    weights: Option<&Bound<'py, PyAny>>,
     request: &Bound<'py, PyAny>,
     selector: &str,
     callback: Option<Py<PyAny>>,
@@ -87,7 +81,7 @@ pub(crate) fn fit<'py>(
     guarded(|| {
         let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
         let request: Request = request.extract()?;
-        let mut params = request.params(weights.as_ref(), table.is_single(), &cancel)?;
+        let mut params = request.params(weights_of(weights)?, table.is_single(), &cancel);
         let desk = Desk::new();
         if callback.is_some() {
             let desk = Arc::clone(&desk);
@@ -96,7 +90,7 @@ pub(crate) fn fit<'py>(
         let starts: Option<Vec<Array2<f64>>> = request
             .starts
             .as_ref()
-            .map(|starts| starts.iter().map(start).collect::<PyResult<_>>())
+            .map(|starts| starts.iter().map(start_of).collect::<PyResult<_>>())
             .transpose()?;
         let points = table.points()?;
         let answer =
@@ -106,16 +100,19 @@ pub(crate) fn fit<'py>(
     })
 }
 
+fn weights_of(weights: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<f64>>> {
+    let copied =
+        |weights| collected("sample_weight", floats::<Ix1>("weights", weights)?.as_array().iter().copied());
+    weights.map(copied).transpose()
+}
+
 /// First centroids, copied.
-fn start(start: &PyReadonlyArray2<'_, f64>) -> PyResult<Array2<f64>> {
-    let view = start.as_array();
+fn start_of(start: &Bound<'_, PyAny>) -> PyResult<Array2<f64>> {
+    let held = floats::<Ix2>("starts", start)?;
+    let view = held.as_array();
     let values = collected("init", view.iter().copied())?;
     Array2::from_shape_vec(view.dim(), values)
         .map_err(|error| PyValueError::new_err(format!("init: {error}")))
-}
-
-fn copied_weights(weights: &PyReadonlyArray1<'_, f64>) -> PyResult<Vec<f64>> {
-    collected("sample_weight", weights.as_array().iter().copied())
 }
 
 /// One run after the other from given first centroids, of which the best is kept, or all runs of the library.
@@ -181,7 +178,7 @@ fn labels<'py>(py: Python<'py>, labels: &Array1<u32>) -> PyResult<Bound<'py, PyA
 pub(crate) fn first_centroids<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
-    weights: Option<PyReadonlyArray1<'py, f64>>,
+    weights: Option<&Bound<'py, PyAny>>,
     n_clusters: usize,
     seed: u64,
     selector: &str,
@@ -189,7 +186,7 @@ pub(crate) fn first_centroids<'py>(
     guarded(|| {
         let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
         let mut params = Params::new(n_clusters).seed(seed).cancel(cancel.clone());
-        params.weights = weights.as_ref().map(copied_weights).transpose()?;
+        params.weights = weights_of(weights)?;
         let points = table.points()?;
         Ok(work::run(py, &cancel, || kmeans::first_centroids(&device, points, &params))?.into_pyarray(py))
     })
@@ -207,13 +204,10 @@ impl Model {
 impl Model {
     /// A model with given centroids.
     #[staticmethod]
-    fn from_centroids(
-        py: Python<'_>,
-        centroids: PyReadonlyArray2<'_, f64>,
-        selector: &str,
-    ) -> PyResult<Self> {
+    fn from_centroids(py: Python<'_>, centroids: &Bound<'_, PyAny>, selector: &str) -> PyResult<Self> {
         guarded(|| {
             let device = device(py, selector)?;
+            let centroids = floats::<Ix2>("centroids", centroids)?;
             let view = centroids.as_array();
             let model = work::run(py, &Cancel::new(), || kmeans::Model::from_centroids(&device, view));
             Ok(Self(model?))
@@ -286,12 +280,12 @@ impl Model {
         &self,
         py: Python<'_>,
         x: &Bound<'_, PyAny>,
-        weights: Option<PyReadonlyArray1<'_, f64>>,
+        weights: Option<&Bound<'_, PyAny>>,
         selector: &str,
     ) -> PyResult<f64> {
         guarded(|| {
             let (table, device, cancel) = (Table::take("X", x)?, device(py, selector)?, Cancel::new());
-            let weights = weights.as_ref().map(copied_weights).transpose()?;
+            let weights = weights_of(weights)?;
             let points = table.points()?;
             work::run(py, &cancel, || self.0.score_with(&device, points, weights.as_deref(), &cancel))
         })

@@ -11,6 +11,7 @@ mod errors;
 mod guard;
 mod kmeans;
 mod kmedoids;
+mod layout;
 mod lora;
 mod memory;
 mod nearest;

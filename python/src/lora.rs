@@ -1,7 +1,8 @@
 //! Adapters, pools of them, and batches whose rows go through their own adapters.
 
 use half::f16;
-use numpy::{Element, PyArray2, PyArrayMethods, PyReadonlyArray2, PyReadwriteArray2};
+use ndarray::Ix2;
+use numpy::{Element, PyArray2, PyReadwriteArray2, PyUntypedArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -10,6 +11,7 @@ use tilefold::lora::{self, Factors, Group, Module, PoolParams, Precision, Routes
 
 use crate::errors::to_python;
 use crate::guard::guarded;
+use crate::layout::{Held, Readable, Writable, view_mut};
 use crate::memory::filled;
 use crate::{devices, work};
 
@@ -208,10 +210,15 @@ impl LoraStep {
         x: &Bound<'_, PyAny>,
         y: Vec<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        guarded(|| match (typed::<f32>(x), typed::<f16>(x)) {
-            (Some(x), _) => self.onto(py, group, &x, &y),
-            (_, Some(x)) => self.onto(py, group, &x, &y),
-            _ => Err(wrong_type("x")),
+        guarded(|| {
+            let readable = taken("x", x)?;
+            if let Some(x) = readable.hold::<f32, Ix2>("x")? {
+                return self.onto(py, group, &x, &y);
+            }
+            match readable.hold::<f16, Ix2>("x")? {
+                Some(x) => self.onto(py, group, &x, &y),
+                None => Err(wrong_type("x")),
+            }
         })
     }
 }
@@ -221,52 +228,55 @@ impl LoraStep {
         &self,
         py: Python<'_>,
         group: usize,
-        x: &PyReadonlyArray2<'_, X>,
+        x: &Held<'_, X, Ix2>,
         y: &[Bound<'_, PyAny>],
     ) -> PyResult<()> {
-        let (single, half) = (writable_all::<f32>(y)?, writable_all::<f16>(y)?);
-        match (single, half) {
-            (Some(y), _) => self.run(py, group, x, y),
-            (_, Some(y)) => self.run(py, group, x, y),
-            _ => Err(wrong_type("y")),
+        let arrays = y
+            .iter()
+            .map(|y| y.cast::<PyUntypedArray>().cloned().map_err(|_| wrong_type("y")))
+            .collect::<PyResult<Vec<_>>>()?;
+        let writable = Writable::several("y", &arrays)?;
+        if let Some(y) = hold_all::<f32>(&writable)? {
+            self.run(py, group, x, y)?;
+        } else if let Some(y) = hold_all::<f16>(&writable)? {
+            self.run(py, group, x, y)?;
+        } else {
+            return Err(wrong_type("y"));
         }
+        writable.iter().try_for_each(Writable::finish)
     }
 
     fn run<X: Scalar + Element, Y: Scalar + Element>(
         &self,
         py: Python<'_>,
         group: usize,
-        x: &PyReadonlyArray2<'_, X>,
+        x: &Held<'_, X, Ix2>,
         mut y: Vec<PyReadwriteArray2<'_, Y>>,
     ) -> PyResult<()> {
         let x = x.as_array();
-        let mut y: Vec<_> = y.iter_mut().map(PyReadwriteArray2::as_array_mut).collect();
+        let mut y: Vec<_> = y.iter_mut().map(view_mut).collect();
         work::run(py, &Cancel::new(), || self.0.apply(group, x, &mut y))
     }
 }
 
 fn factors(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>, scale: f32) -> PyResult<Factors> {
-    if let (Some(a), Some(b)) = (typed::<f32>(a), typed::<f32>(b)) {
+    let (a, b) = (taken("A", a)?, taken("B", b)?);
+    if let (Some(a), Some(b)) = (a.hold::<f32, Ix2>("A")?, b.hold::<f32, Ix2>("B")?) {
         return Factors::new(a.as_array(), b.as_array(), scale).map_err(to_python);
     }
-    let (Some(a), Some(b)) = (typed::<f16>(a), typed::<f16>(b)) else { return Err(wrong_type("A and B")) };
+    let (Some(a), Some(b)) = (a.hold::<f16, Ix2>("A")?, b.hold::<f16, Ix2>("B")?) else {
+        return Err(wrong_type("A and B"));
+    };
     Factors::new(a.as_array(), b.as_array(), scale).map_err(to_python)
 }
 
-fn typed<'py, T: Element>(object: &Bound<'py, PyAny>) -> Option<PyReadonlyArray2<'py, T>> {
-    object.cast::<PyArray2<T>>().ok()?.try_readonly().ok()
+fn taken<'py>(argument: &str, object: &Bound<'py, PyAny>) -> PyResult<Readable<'py>> {
+    Readable::new(object.cast::<PyUntypedArray>().map_err(|_| wrong_type(argument))?)
 }
 
 /// All arrays for writing, `None` where one has another type.
-fn writable_all<'py, T: Element>(
-    objects: &[Bound<'py, PyAny>],
-) -> PyResult<Option<Vec<PyReadwriteArray2<'py, T>>>> {
-    let mut arrays = Vec::with_capacity(objects.len());
-    for object in objects {
-        let Ok(array) = object.cast::<PyArray2<T>>() else { return Ok(None) };
-        arrays.push(array.try_readwrite().map_err(|error| PyValueError::new_err(format!("y: {error}")))?);
-    }
-    Ok(Some(arrays))
+fn hold_all<'py, T: Element>(arrays: &[Writable<'py>]) -> PyResult<Option<Vec<PyReadwriteArray2<'py, T>>>> {
+    arrays.iter().map(|array| array.hold::<T>("y")).collect()
 }
 
 fn wrong_type(argument: &str) -> PyErr {

@@ -56,4 +56,4 @@ class Adapter:
 
 def _weights(array):
     array = np.asarray(array)
-    return array if array.dtype in (np.float32, np.float16) else array.astype(np.float32)
+    return array if array.dtype.newbyteorder("=") in (np.float32, np.float16) else array.astype(np.float32)
