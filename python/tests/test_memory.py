@@ -99,7 +99,7 @@ except BaseException as error:
 def outcome(expression, room=600 << 20):
     """The name of the exception and its text, of a child that must end by itself."""
     child = subprocess.run(
-        [PYTHON, "-c", CHILD, expression, str(room)], capture_output=True, text=True, timeout=300, check=False
+        [*PYTHON, "-c", CHILD, expression, str(room)], capture_output=True, text=True, timeout=300, check=False
     )
     assert child.returncode == 0, f"{expression}: {child.returncode}\n{child.stderr[-2000:]}"
     return json.loads(child.stdout.splitlines()[-1])
