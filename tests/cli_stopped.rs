@@ -186,7 +186,7 @@ fn a_file_beyond_the_limit_is_a_failed_write() {
 fn a_process_that_may_start_no_thread_says_so() {
     let folder = Folder::new();
     let x = table(&folder, "x.npy", 100, 4);
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(x.parent().unwrap(), open).unwrap();
     // A limit holds for users other than root alone; without setpriv, or in a sandbox, there is nothing to see.
     let limited = ["--reuid=65534", "--regid=65534", "--clear-groups", "prlimit", "--nproc=1"];
@@ -197,8 +197,21 @@ fn a_process_that_may_start_no_thread_says_so() {
     if !with_limit(&["--version"]).is_ok_and(|output| output.status.success()) {
         return;
     }
-    for device in ["cpu", "cpu:3"] {
-        let words = ["kmeans", as_str(&x), "-k", "3", "--device", device];
-        refused(&words, &with_limit(&words).unwrap(), "threads that can be started");
+    let model = folder.path("model");
+    succeed(&["kmeans", as_str(&x), "-k", "3", "--model", as_str(&model)]);
+    for words in [
+        &["kmeans", as_str(&x), "-k", "3"][..],
+        &["kmeans", as_str(&x), "-k", "3", "--threads", "3"],
+        &["predict", as_str(&x), "--model", as_str(&model)],
+        &["distance", as_str(&x), "--metric", "cosine", "-o", as_str(&folder.path("d.npy"))],
+        &["neighbours", as_str(&x), "--metric", "cosine", "-k", "3"],
+        &["kmedoids", as_str(&x), "-k", "3"],
+        &["bench", "--quick"],
+        &["verify"],
+    ] {
+        let words = [words, &["--device", "cpu"][..]].concat();
+        refused(&words, &with_limit(&words).unwrap(), "threads that");
     }
+    let words = ["kmeans", as_str(&x), "-k", "3", "--device", "cpu:3"];
+    refused(&words, &with_limit(&words).unwrap(), "threads that can be started");
 }

@@ -157,9 +157,9 @@ impl Model {
     }
 
     /// What results of so many bytes take beside the centroids' operands and some rows in `f64` per thread.
-    fn ask_for_rows(&self, rows: usize, result_bytes: u64) -> Result<()> {
+    fn ask_for_rows(&self, rows: usize, result_bytes: u64, threads: usize) -> Result<()> {
         let (count, columns) = (self.n_clusters(), self.columns());
-        let at_work = scratch::<f64>(rayon::current_num_threads(), 8, columns);
+        let at_work = scratch::<f64>(threads, 8, columns);
         let operands = area::<f64>(count, columns.saturating_add(16)).saturating_mul(2);
         memory::ask(
             &format!("the work on {rows} rows with {count} centroids of {columns} columns"),
@@ -197,10 +197,11 @@ impl Model {
     ) -> Result<Labels> {
         let points = points.into();
         self.check(&points)?;
-        self.ask_for_rows(points.rows(), area::<u32>(points.rows(), 3))?;
+        let pool = device.host_pool()?;
+        self.ask_for_rows(points.rows(), area::<u32>(points.rows(), 3), pool.threads())?;
         let rows = self.rows(&points, cancel);
         let backend = device.resolve(&self.predicted(&points));
-        let ((labels, pass), ran_on) = device.host_pool()?.install(|| match &backend {
+        let ((labels, pass), ran_on) = pool.install(|| match &backend {
             Backend::Reference => Ok(((self.predict_reference(&rows)?, Pass::default()), backend.name())),
             Backend::Cpu(_) => Ok((self.predict_cpu(&rows)?, backend.name())),
             #[cfg(feature = "gpu")]
@@ -227,8 +228,10 @@ impl Model {
     ) -> Result<Nearest> {
         let points = points.into();
         self.check(&points)?;
-        self.ask_for_rows(points.rows(), area::<[u32; 3]>(points.rows(), count.min(LARGEST_TOP)))?;
-        let book = self.codebook();
+        let pool = device.host_pool()?;
+        let result_bytes = area::<[u32; 3]>(points.rows(), count.min(LARGEST_TOP));
+        self.ask_for_rows(points.rows(), result_bytes, pool.threads())?;
+        let book = pool.install(|| self.codebook());
         let most = LARGEST_TOP.min(book.len());
         if count == 0 || count > most {
             return Err(Error::parameter(
@@ -240,7 +243,7 @@ impl Model {
         let cancel = Cancel::new();
         let rows = self.rows(&points, &cancel);
         let backend = device.resolve(&self.predicted(&points));
-        let (top, ran_on) = device.host_pool()?.install(|| match &backend {
+        let (top, ran_on) = pool.install(|| match &backend {
             Backend::Reference => Ok((self.nearest_reference(&points, count)?, backend.name())),
             Backend::Cpu(_) => Ok((label::top(&rows, &book, count)?, backend.name())),
             #[cfg(feature = "gpu")]
@@ -274,9 +277,10 @@ impl Model {
         let points = points.into();
         self.check(&points)?;
         let columns = self.columns();
-        self.ask_for_rows(points.rows(), 0)?;
+        let pool = device.host_pool()?;
+        self.ask_for_rows(points.rows(), 0, pool.threads())?;
         let mut distances = zeros("distances to centroids", points.rows(), self.n_clusters())?;
-        device.host_pool()?.install(|| {
+        pool.install(|| {
             distances.outer_iter_mut().into_par_iter().enumerate().try_for_each(|(row, mut distances)| {
                 cancel.check()?;
                 let x = self.frame.load_row("points", &points, row)?;
@@ -311,7 +315,6 @@ impl Model {
     ) -> Result<f64> {
         let points = points.into();
         check_weights(weights, points.rows())?;
-        self.ask_for_rows(points.rows(), 0)?;
         let labels = self.predict_with(device, points.view(), cancel)?.labels;
         let columns = self.columns();
         let blocks: Vec<Result<f64>> = device.host_pool()?.install(|| {

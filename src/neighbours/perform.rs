@@ -37,7 +37,7 @@ pub(crate) fn nearest(
     params: &Params,
     only_last: bool,
 ) -> Result<Neighbours> {
-    let problem = Problem::new(points, queries, params.rules())?;
+    let problem = device.host_pool()?.install(|| Problem::new(points, queries, params.rules()))?;
     let parts = problem.parts(params.filters.as_ref())?;
     params.check(problem.available(&parts))?;
     let rows = problem.queries().rows();
@@ -71,7 +71,7 @@ pub(crate) fn count(
     queries: Option<&Points>,
     params: &RadiusParams,
 ) -> Result<Counts> {
-    let (problem, parts) = radius_problem(points, queries, params)?;
+    let (problem, parts) = radius_problem(device, points, queries, params)?;
     count_parts(device, &problem, &parts, params)
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn within(
     queries: Option<&Points>,
     params: &RadiusParams,
 ) -> Result<Within> {
-    let (problem, parts) = radius_problem(points, queries, params)?;
+    let (problem, parts) = radius_problem(device, points, queries, params)?;
     let counted = count_parts(device, &problem, &parts, params)?;
     ask_for_answers(&problem, &parts, &counted.counts)?;
     let is_f64 = problem.needs_f64();
@@ -126,11 +126,12 @@ fn element_bytes(is_f64: bool) -> usize {
 }
 
 fn radius_problem<'a>(
+    device: &Device,
     points: &'a Points<'_>,
     queries: Option<&'a Points<'_>>,
     params: &RadiusParams,
 ) -> Result<(Problem<'a>, Vec<Part>)> {
-    let problem = Problem::new(points, queries, params.rules())?;
+    let problem = device.host_pool()?.install(|| Problem::new(points, queries, params.rules()))?;
     params.check(problem.queries().rows())?;
     let parts = problem.parts(params.filters.as_ref())?;
     Ok((problem, parts))

@@ -13,8 +13,7 @@ use crate::neighbours::fold::Fold;
 use crate::neighbours::judge::Scratch;
 use crate::neighbours::problem::{Part, Problem};
 use crate::neighbours::screen::{Reach, Screen, Side};
-use crate::tile::bound::f32::DEVICE_UNIT;
-use crate::tile::bound::f32::{NO_LIMIT, next_f32};
+use crate::tile::bound::f32::{DEVICE_UNIT, NO_LIMIT, next_f32};
 use crate::tile::within::kernels::Limits;
 use crate::tile::within::{Found, Surveyor, WithinSizes};
 

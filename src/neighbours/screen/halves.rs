@@ -18,8 +18,7 @@ use half::f16;
 use super::{Form, Screen, Side};
 use crate::data::Points;
 use crate::tile::bound::f16::{Column, Factors};
-use crate::tile::bound::f32::with_slack;
-use crate::tile::bound::f32::{Bound, DEVICE_UNIT, norm_above};
+use crate::tile::bound::f32::{Bound, DEVICE_UNIT, norm_above, with_slack};
 use crate::tile::operands::gpu::half_columns::narrow;
 use crate::tile::operands::gpu::half_rows::exponent_for;
 
