@@ -113,27 +113,37 @@ fn plain_build(matrix: &ArrayView2<f32>, count: usize) -> Vec<usize> {
 }
 
 /// SWAP, from its description: the best of all exchanges while it makes the sum smaller.
-fn plain_swap(
-    matrix: &ArrayView2<f32>,
+pub fn plain_swap<T, S: PartialOrd>(
+    matrix: &ArrayView2<T>,
     mut medoids: Vec<usize>,
-    sum: fn(&ArrayView2<f32>, &[usize]) -> f64,
+    sum: fn(&ArrayView2<T>, &[usize]) -> S,
 ) -> Vec<usize> {
     loop {
         let mut best = (sum(matrix, &medoids), medoids.clone());
         for candidate in (0..matrix.nrows()).filter(|candidate| !medoids.contains(candidate)) {
-            for place in 0..medoids.len() {
-                let mut swapped = medoids.clone();
-                swapped[place] = candidate;
-                let sum = sum(matrix, &swapped);
-                if sum < best.0 {
-                    best = (sum, swapped);
-                }
-            }
+            try_places(&medoids, candidate, &mut best, |swapped| sum(matrix, swapped));
         }
         if best.1 == medoids {
             return medoids;
         }
         medoids = best.1;
+    }
+}
+
+/// Puts a candidate in each medoid's place, and keeps the first with the least sum where that is below the best.
+pub fn try_places<S: PartialOrd>(
+    medoids: &[usize],
+    candidate: usize,
+    best: &mut (S, Vec<usize>),
+    sum: impl Fn(&[usize]) -> S,
+) {
+    for place in 0..medoids.len() {
+        let mut swapped = medoids.to_vec();
+        swapped[place] = candidate;
+        let sum = sum(&swapped);
+        if sum < best.0 {
+            *best = (sum, swapped);
+        }
     }
 }
 

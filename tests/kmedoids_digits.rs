@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cmp::Ordering;
+
 use ndarray::{Array2, ArrayView2};
 use tilefold::kmedoids::{Dissimilarities, Fit, Init, Method, Params, fit, fit_points};
 use tilefold::{Device, Error};
 
-use crate::kmedoids::{apart, methods};
+use crate::kmedoids::{apart, methods, plain_swap, try_places};
 use crate::support::backends::{gpu, on_every_backend};
 use crate::support::cases::Draws;
 
@@ -60,11 +62,20 @@ impl Exact {
     fn value(&self) -> f64 {
         if self.infinite > 0 { f64::INFINITY } else { self.parts.iter().sum() }
     }
+}
 
-    fn is_less(&self, other: &Self) -> bool {
+impl PartialEq for Exact {
+    fn eq(&self, other: &Self) -> bool {
+        self.partial_cmp(other) == Some(Ordering::Equal)
+    }
+}
+
+impl PartialOrd for Exact {
+    /// Fewer infinite terms first, then the finite rest, by the sign of its last and largest part.
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         let difference = other.parts.iter().fold(self.clone(), |sum, part| sum.with(-part));
-        (self.infinite, 0.0) < (other.infinite, 0.0)
-            || (self.infinite == other.infinite && difference.parts.last().is_some_and(|last| *last < 0.0))
+        let sign = difference.parts.last().copied().unwrap_or(0.0);
+        self.infinite.cmp(&other.infinite).then(sign.partial_cmp(&0.0)?).into()
     }
 }
 
@@ -94,14 +105,7 @@ fn eager(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, sum: Sum) -> Vec<usi
         since += 1;
         if !medoids.contains(&candidate) {
             let mut best = (sum(matrix, &medoids), medoids.clone());
-            for place in 0..medoids.len() {
-                let mut swapped = medoids.clone();
-                swapped[place] = candidate;
-                let sum = sum(matrix, &swapped);
-                if sum.is_less(&best.0) {
-                    best = (sum, swapped);
-                }
-            }
+            try_places(&medoids, candidate, &mut best, |swapped| sum(matrix, swapped));
             if best.1 != medoids {
                 (medoids, since) = (best.1, 1);
             }
@@ -109,27 +113,6 @@ fn eager(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, sum: Sum) -> Vec<usi
         candidate = (candidate + 1) % objects;
     }
     medoids
-}
-
-/// The best of all swaps while it makes the sum smaller.
-fn steepest(matrix: &ArrayView2<f64>, mut medoids: Vec<usize>, sum: Sum) -> Vec<usize> {
-    loop {
-        let mut best = (sum(matrix, &medoids), medoids.clone());
-        for candidate in (0..matrix.nrows()).filter(|candidate| !medoids.contains(candidate)) {
-            for place in 0..medoids.len() {
-                let mut swapped = medoids.clone();
-                swapped[place] = candidate;
-                let sum = sum(matrix, &swapped);
-                if sum.is_less(&best.0) {
-                    best = (sum, swapped);
-                }
-            }
-        }
-        if best.1 == medoids {
-            return medoids;
-        }
-        medoids = best.1;
-    }
 }
 
 /// The object with which the loss is smallest, one after the other.
@@ -141,7 +124,7 @@ fn build(matrix: &ArrayView2<f64>, count: usize) -> Vec<usize> {
             let mut with = medoids.clone();
             with.push(candidate);
             let sum = loss(matrix, &with);
-            if best.as_ref().is_none_or(|(least, _)| sum.is_less(least)) {
+            if best.as_ref().is_none_or(|(least, _)| sum < *least) {
                 best = Some((sum, candidate));
             }
         }
@@ -183,7 +166,7 @@ fn is_searched_exactly(device: &Device, matrix: &ArrayView2<f64>, count: usize) 
         }
         for found in fitted(&params.clone().method(Method::Pam)) {
             if found.loss != 0.0 {
-                assert_eq!(found.medoids, steepest(matrix, first.clone(), loss), "PAM");
+                assert_eq!(found.medoids, plain_swap(matrix, first.clone(), loss), "PAM");
             }
             has_its_loss(&found, matrix);
         }
@@ -304,7 +287,7 @@ fn silhouettes_keep_their_digits(device: &Device) {
             let found = fit(device, matrix.view(), &params.clone().method(Method::FasterMsc)).unwrap();
             assert_eq!(found.medoids, eager(&matrix.view(), first.clone(), ratios), "{large}");
             let found = fit(device, matrix.view(), &params.method(Method::PamMedSil)).unwrap();
-            assert_eq!(found.medoids, steepest(&matrix.view(), first, ratios), "{large}");
+            assert_eq!(found.medoids, plain_swap(&matrix.view(), first, ratios), "{large}");
         }
     }
 }

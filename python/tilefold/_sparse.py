@@ -3,7 +3,6 @@ more columns than any memory holds one row of, those that hold something are eno
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse import issparse
 
 MOST_COLUMNS = np.iinfo(np.int32).max
 """Rows of at most so many columns stay as they are, so that no result depends on which columns are empty."""
@@ -47,7 +46,7 @@ def _of_columns(table, used):
 
 def check_sparse(name, table):
     """Refuses compressed rows, columns or blocks, and coordinates, that reach beyond the table or its arrays."""
-    if not issparse(table) or table.ndim != 2:
+    if not sp.issparse(table) or table.ndim != 2:
         return
     rows, columns = table.shape
     if table.format == "coo":

@@ -8,6 +8,7 @@ mod csv;
 pub(crate) mod exact;
 pub(crate) mod frame;
 mod idx;
+pub(crate) mod json;
 mod lines;
 mod npy;
 mod npz;

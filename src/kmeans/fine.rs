@@ -12,18 +12,13 @@
 //!
 //! which holds for every cluster where it holds for every single row: only data with a row that breaks it is looked at.
 
-use rayon::prelude::*;
-
-use super::finish::by_label;
+use super::members::{Members, cover_empty};
 use super::params::Params;
 use super::problem::{Grid, Problem};
-use super::relocate;
 use crate::error::Result;
 
 /// How much of what a cluster's rows are apart its mean may be off: 2^-20.
 const TOLERATED: f64 = 1.0 / (1 << 20) as f64;
-/// Rows of a cluster whose sum is one task.
-const CHUNK_ROWS: usize = 4096;
 
 /// Both sides of what must hold.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,36 +82,14 @@ impl Pair {
 pub(super) fn means(
     problem: &Problem,
     params: &Params,
-    mut labels: Vec<u32>,
+    labels: Vec<u32>,
     centroids: &[f64],
 ) -> Result<Vec<f64>> {
-    let (columns, n_clusters) = (problem.columns, centroids.len() / problem.columns);
-    let mut occupied = vec![false; n_clusters];
-    for (row, &label) in labels.iter().enumerate() {
-        occupied[label as usize] |= problem.exact_weight(row) > 0.0;
-    }
-    let empty: Vec<u32> = (0..n_clusters as u32).filter(|&cluster| !occupied[cluster as usize]).collect();
-    if !empty.is_empty() {
-        for (row, cluster) in relocate::moves(problem, &labels, centroids, &empty)? {
-            labels[row] = cluster;
-        }
-    }
-    let (members, ends) = by_label(&labels, n_clusters);
-    let mut tasks = Vec::new();
-    for (cluster, &end) in ends.iter().enumerate() {
-        let start = if cluster == 0 { 0 } else { ends[cluster - 1] };
-        tasks.extend((start..end).step_by(CHUNK_ROWS).map(|at| (cluster, at, end.min(at + CHUNK_ROWS))));
-    }
-    let sums: Vec<Result<Vec<Pair>>> = tasks
-        .par_iter()
-        .map(|&(_, start, end)| {
-            params.cancel.check()?;
-            sum_of(problem, &members[start..end])
-        })
-        .collect();
-    let mut totals = vec![Pair::default(); n_clusters * (columns + 1)];
-    for ((cluster, ..), sum) in tasks.iter().zip(sums) {
-        for (total, sum) in totals[cluster * (columns + 1)..].iter_mut().zip(sum?) {
+    let columns = problem.columns;
+    let members = Members::new(problem, labels, centroids)?;
+    let mut totals = vec![Pair::default(); centroids.len() / columns * (columns + 1)];
+    for (cluster, sum) in members.sums(&params.cancel, |rows| sum_of(problem, rows))? {
+        for (total, sum) in totals[cluster * (columns + 1)..].iter_mut().zip(sum) {
             total.add(sum.high);
             total.add(sum.low);
         }
@@ -131,11 +104,7 @@ pub(super) fn means(
             new.iter_mut().zip(totals).for_each(|(new, total)| *new = total / divisor);
         }
     }
-    // As on the grid: a cluster that stays empty moves onto the heaviest one.
-    let heaviest = (0..n_clusters).rev().max_by(|&a, &b| weights[a].total_cmp(&weights[b])).unwrap_or(0);
-    for cluster in (0..n_clusters).filter(|&cluster| weights[cluster] <= 0.0) {
-        new.copy_within(heaviest * columns..(heaviest + 1) * columns, cluster * columns);
-    }
+    cover_empty(&mut new, &weights);
     Ok(new)
 }
 

@@ -5,16 +5,12 @@
 
 use rayon::prelude::*;
 
+use super::members::{Members, cover_empty};
 use super::params::Params;
 use super::problem::{Problem, SUM_BLOCK};
-use super::relocate;
 use crate::data::ElementType;
 use crate::data::frame::widen_row;
 use crate::error::Result;
-use crate::memory::{self, area};
-
-/// Rows of a cluster whose sum is one task.
-const CHUNK_ROWS: usize = 4096;
 
 /// Whether the input holds more than x' does, and the caller wants it.
 pub(super) fn is_double(problem: &Problem, params: &Params) -> bool {
@@ -40,39 +36,12 @@ pub(super) fn centroids(
 }
 
 /// Means of the input's rows by label, empty clusters filled as in an iteration.
-fn means(problem: &Problem, params: &Params, mut labels: Vec<u32>, before: &[f64]) -> Result<Vec<f64>> {
-    let n_clusters = params.n_clusters;
-    let parts = problem.rows.div_ceil(CHUNK_ROWS).saturating_add(n_clusters);
-    let sums = area::<f64>(parts.saturating_add(n_clusters), problem.columns.saturating_add(16));
-    memory::ask("sums of the input's rows", &[sums, area::<u64>(problem.rows, 1)])?;
-    let mut occupied = vec![false; n_clusters];
-    for (row, &label) in labels.iter().enumerate() {
-        occupied[label as usize] |= problem.exact_weight(row) != 0.0;
-    }
-    let empty: Vec<u32> = (0..n_clusters as u32).filter(|&cluster| !occupied[cluster as usize]).collect();
-    if !empty.is_empty() {
-        for (row, cluster) in relocate::moves(problem, &labels, before, &empty)? {
-            labels[row] = cluster;
-        }
-    }
-    let (members, ends) = by_label(&labels, n_clusters);
-    let mut tasks = Vec::new();
-    for (cluster, &end) in ends.iter().enumerate() {
-        let start = if cluster == 0 { 0 } else { ends[cluster - 1] };
-        tasks.extend((start..end).step_by(CHUNK_ROWS).map(|at| (cluster, at, end.min(at + CHUNK_ROWS))));
-    }
-    let sums: Vec<Result<(Vec<f64>, f64)>> = tasks
-        .par_iter()
-        .map(|&(_, start, end)| {
-            params.cancel.check()?;
-            Ok(sum_of(problem, &members[start..end]))
-        })
-        .collect();
-    let columns = problem.columns;
+fn means(problem: &Problem, params: &Params, labels: Vec<u32>, before: &[f64]) -> Result<Vec<f64>> {
+    let (columns, n_clusters) = (problem.columns, params.n_clusters);
+    let members = Members::new(problem, labels, before)?;
     let (mut totals, mut weights) = (vec![0.0; n_clusters * columns], vec![0.0; n_clusters]);
-    for ((cluster, ..), sum) in tasks.iter().zip(sums) {
-        let (sum, weight) = sum?;
-        weights[*cluster] += weight;
+    for (cluster, (sum, weight)) in members.sums(&params.cancel, |rows| Ok(sum_of(problem, rows)))? {
+        weights[cluster] += weight;
         totals[cluster * columns..(cluster + 1) * columns].iter_mut().zip(sum).for_each(|(t, s)| *t += s);
     }
     for (totals, &weight) in totals.chunks_exact_mut(columns).zip(&weights) {
@@ -80,28 +49,8 @@ fn means(problem: &Problem, params: &Params, mut labels: Vec<u32>, before: &[f64
             totals.iter_mut().for_each(|total| *total /= weight);
         }
     }
-    // As an iteration does: a cluster that stays empty lies on the heaviest one.
-    let heaviest = (0..n_clusters).rev().max_by(|&a, &b| weights[a].total_cmp(&weights[b])).unwrap_or(0);
-    for cluster in (0..n_clusters).filter(|&cluster| weights[cluster] <= 0.0) {
-        totals.copy_within(heaviest * columns..(heaviest + 1) * columns, cluster * columns);
-    }
+    cover_empty(&mut totals, &weights);
     Ok(totals)
-}
-
-/// Rows in order of their labels, and where each label's rows end.
-pub(super) fn by_label(labels: &[u32], n_clusters: usize) -> (Vec<u32>, Vec<usize>) {
-    let mut ends = vec![0_usize; n_clusters];
-    labels.iter().for_each(|&label| ends[label as usize] += 1);
-    let mut sum = 0;
-    for end in &mut ends {
-        sum += std::mem::replace(end, sum);
-    }
-    let mut members = vec![0; labels.len()];
-    for (row, &label) in labels.iter().enumerate() {
-        members[ends[label as usize]] = row as u32;
-        ends[label as usize] += 1;
-    }
-    (members, ends)
 }
 
 /// Weighted sum of rows in the frame, and of their weights.

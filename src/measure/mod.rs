@@ -5,7 +5,6 @@
 
 mod benchmark;
 mod data;
-mod json;
 #[cfg(feature = "gpu")]
 pub(crate) mod kernels;
 mod kmeans;

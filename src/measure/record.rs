@@ -10,10 +10,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::json::EachOnce;
 use super::machine::{DeviceFacts, Machine};
 use super::roofs::Roofs;
 use crate::cancel::Cancel;
+use crate::data::json::EachOnce;
 use crate::data::whole::Whole;
 use crate::error::{Error, Result};
 

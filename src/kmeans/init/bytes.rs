@@ -20,8 +20,7 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::kmeans::problem::{Problem, SUM_BLOCK, norm_above, row_square};
 use crate::simd::vector::ByteVector;
-use crate::simd::{Level, byte_level};
-use crate::simd::{OnFewBytes, run_on_few_bytes};
+use crate::simd::{Level, OnFewBytes, byte_level, run_on_few_bytes};
 use crate::tile::operands::bytes::{self, BIAS, encode};
 use crate::tile::product::cpu::bytes::{BytePanels, ByteRows, Column, multiply};
 

@@ -33,8 +33,7 @@ use super::segments::Segments;
 use super::values::{Scalar, with_values};
 use crate::device::CpuPool;
 use crate::error::{Error, Result};
-use crate::simd::run_on_halves;
-use crate::simd::{Level, half_level};
+use crate::simd::{Level, half_level, run_on_halves};
 
 /// Outputs that one register block covers: tasks are cut at multiples.
 const COLUMNS: usize = 4 * LANES;

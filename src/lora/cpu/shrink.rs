@@ -14,9 +14,8 @@ use super::pieces::Pieces;
 use super::strided::{Elements, Strided};
 use super::tasks::LANES;
 use crate::lora::values::Scalar;
-use crate::simd::OnHalfVectors;
-use crate::simd::halved;
 use crate::simd::vector::HalfVector;
+use crate::simd::{OnHalfVectors, halved};
 
 /// Rank vectors that are read side by side.
 pub(super) const VECTORS: usize = 4;

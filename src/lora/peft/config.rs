@@ -8,9 +8,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::folder::{malformed, read_text};
-use super::patterns::{InOrder, Patterns, Search};
+use super::patterns::{Patterns, Search};
 use super::refuse;
 use super::selection::Selection;
+use crate::data::json::InOrder;
 use crate::error::Result;
 use crate::lora::factors::MAX_RANK;
 

@@ -1,14 +1,13 @@
 //! Regular expressions of configurations: Python's, so with look-around.
 
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::path::Path;
 
 use fancy_regex::{CompileError, Regex, RegexBuilder};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::endings::Endings;
 use super::folder::malformed;
+use crate::data::json::InOrder;
 use crate::error::{Error, Result};
 
 /// Longest text of one expression, and most classes in it: each `\w` is a table of 6 KB while it is compiled.
@@ -237,41 +236,6 @@ impl<T: Copy> Patterns<T> {
             }
         }
         Ok(named.map(|place| self.values[place]))
-    }
-}
-
-/// A JSON object in the order of the file; a key that it says twice is refused, since readers differ in which one counts.
-pub(super) struct InOrder<T>(pub(super) Vec<(String, T)>);
-
-impl<T> Default for InOrder<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Entries<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-            type Value = InOrder<T>;
-
-            fn expecting(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                text.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<InOrder<T>, A::Error> {
-                let mut entries = Vec::new();
-                let mut known = HashSet::new();
-                while let Some((key, value)) = map.next_entry::<String, T>()? {
-                    if !known.insert(key.clone()) {
-                        return Err(A::Error::custom(format!("the key {key:?} twice")));
-                    }
-                    entries.push((key, value));
-                }
-                Ok(InOrder(entries))
-            }
-        }
-        deserializer.deserialize_map(Entries(std::marker::PhantomData))
     }
 }
 

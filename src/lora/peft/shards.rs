@@ -8,8 +8,8 @@ use ndarray::Array2;
 use serde::Deserialize;
 
 use super::folder::{folder, malformed, read_text};
-use super::patterns::InOrder;
 use super::tensors::{TensorFile, Tensors};
+use crate::data::json::InOrder;
 use crate::error::Result;
 use crate::lora::factors::{Adapter, Factors, MAX_RANK, Shards};
 

@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 
 use super::folder::malformed;
-use super::patterns::InOrder;
+use crate::data::json::InOrder;
 use crate::data::storage::{Storage, open_file};
 use crate::error::{Error, Result};
 use crate::lora::values::Values;

@@ -38,8 +38,7 @@
 //! 13 q of `w A' + k`. A' and k are stored 2^-10 larger than they must be (`with_slack`), so that v is below and u above even so; what
 //! the last sum of u rounds is added where limits are lowered (`shaders/tile/collect/tighten.wgsl`).
 
-use crate::tile::bound::f32::DEVICE_UNIT;
-use crate::tile::bound::f32::with_slack;
+use crate::tile::bound::f32::{DEVICE_UNIT, with_slack};
 
 /// Factors that all columns of a depth share.
 #[derive(Debug, Clone, Copy)]

@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::lists::{Candidate, List, first_within};
 use crate::simd::vector::Vector;
-use crate::tile::bound::f32::norm_above;
-use crate::tile::bound::f32::{ABSENT, NO_LIMIT, next_f32};
+use crate::tile::bound::f32::{ABSENT, NO_LIMIT, next_f32, norm_above};
 use crate::tile::product::cpu::bytes::{BytePanels, ByteProduct, ByteRows, Column, lowered, tile_width};
 use crate::tile::product::cpu::panels::{Panels, SingleProduct};
 use crate::tile::product::cpu::{ROW_GROUP, WIDEST_TILE, dot};

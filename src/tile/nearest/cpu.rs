@@ -1,13 +1,10 @@
 //! The CPU twin of the nearest tile: certified labels for one block of rows at a time.
 
 use crate::simd::vector::Vector;
-use crate::tile::bound::f32::ABSENT;
-use crate::tile::bound::f32::{self as bound, Bound};
-use crate::tile::operands::columns::nearest_of;
-use crate::tile::operands::columns::{Columns, Screen};
+use crate::tile::bound::f32::{self as bound, ABSENT, Bound};
+use crate::tile::operands::columns::{Columns, Screen, nearest_of};
 use crate::tile::product::cpu::bytes::{BytePanels, ByteProduct, ByteRows};
-use crate::tile::product::cpu::panels::values_of_tile;
-use crate::tile::product::cpu::panels::{Panels, SingleProduct};
+use crate::tile::product::cpu::panels::{Panels, SingleProduct, values_of_tile};
 use crate::tile::product::cpu::{ROW_GROUP, WIDEST_TILE, dot};
 use crate::tile::product::{Fold, Product};
 

@@ -8,8 +8,7 @@ use rayon::prelude::*;
 use crate::simd::widest;
 #[cfg(feature = "gpu")]
 use crate::tile::bound::f32::DEVICE_UNIT;
-use crate::tile::bound::f32::with_slack;
-use crate::tile::bound::f32::{Bound, Extent, HOST_UNIT};
+use crate::tile::bound::f32::{Bound, Extent, HOST_UNIT, with_slack};
 
 /// Columns in `f64`, their `f32` roundings, squared norms, and what the error bound needs.
 ///

@@ -12,8 +12,7 @@ use crate::tile::bound::f32::{self as bound, Bound};
 use crate::tile::nearest::cpu::{NearestTile, Reach, Scratch};
 use crate::tile::operands::columns::{Columns, Screen};
 use crate::tile::product::cpu::ROW_GROUP;
-use crate::tile::product::cpu::panels::Values;
-use crate::tile::product::cpu::panels::{Panels, width};
+use crate::tile::product::cpu::panels::{Panels, Values, width};
 
 /// Bytes of a block of rows that go through the tile together: they share a second-level cache with the panels.
 const BLOCK_BYTES: usize = 192 * 1024;

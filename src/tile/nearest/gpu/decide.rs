@@ -15,8 +15,7 @@ use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Pipeline, Stage};
 use crate::error::Result;
 use crate::tile::choice::shape::TileShape;
-use crate::tile::operands::columns::Columns;
-use crate::tile::operands::columns::nearest_of;
+use crate::tile::operands::columns::{Columns, nearest_of};
 
 /// What decides listed rows.
 pub(crate) struct Decider {

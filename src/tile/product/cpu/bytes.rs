@@ -36,8 +36,7 @@ use rayon::prelude::*;
 
 use super::ROW_GROUP;
 use crate::simd::vector::ByteVector;
-use crate::simd::{OnByteVectors, run_on_bytes};
-use crate::simd::{byte_level, lanes};
+use crate::simd::{OnByteVectors, byte_level, lanes, run_on_bytes};
 use crate::tile::bound::f32::ABSENT;
 use crate::tile::operands::bytes::{self, BIAS, Encoded, STEP, encode};
 use crate::tile::operands::columns::Columns;

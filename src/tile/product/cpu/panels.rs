@@ -15,8 +15,7 @@ use rayon::prelude::*;
 
 use super::ROW_GROUP;
 use crate::simd::vector::Vector;
-use crate::simd::{OnVectors, run};
-use crate::simd::{lanes, level};
+use crate::simd::{OnVectors, lanes, level, run};
 use crate::tile::bound::f32::ABSENT;
 use crate::tile::operands::columns::Columns;
 use crate::tile::product::{Blocks, Fold, Folded, Product};

@@ -1,12 +1,50 @@
 //! JSON in which no object says a key twice: which of the two counts would depend on the reader.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+/// A JSON object in the order of the file; a key that it says twice is refused, since readers differ in which one counts.
+pub(crate) struct InOrder<T>(pub(crate) Vec<(String, T)>);
+
+impl<T> Default for InOrder<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = InOrder<T>;
+
+            fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+                text.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder<T>, A::Error> {
+                let mut entries = Vec::new();
+                let mut known = HashSet::new();
+                while let Some((key, value)) = map.next_entry::<String, T>()? {
+                    if !known.insert(key.clone()) {
+                        return Err(A::Error::custom(format!("the key {key:?} twice")));
+                    }
+                    entries.push((key, value));
+                }
+                Ok(InOrder(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
 
 /// A value whose objects have each key once; others are refused with the key.
-pub(super) struct EachOnce(pub(super) Value);
+pub(crate) struct EachOnce(pub(crate) Value);
 
 impl<'de> Deserialize<'de> for EachOnce {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -55,15 +93,9 @@ impl<'de> Visitor<'de> for Reader {
         Ok(Value::Array(values))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Value, A::Error> {
-        let mut values = Map::new();
-        while let Some((key, EachOnce(value))) = all.next_entry::<String, _>()? {
-            if values.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {key:?} twice")));
-            }
-            values.insert(key, value);
-        }
-        Ok(Value::Object(values))
+    fn visit_map<A: MapAccess<'de>>(self, all: A) -> Result<Value, A::Error> {
+        let InOrder(entries) = InOrder::deserialize(MapAccessDeserializer::new(all))?;
+        Ok(Value::Object(entries.into_iter().map(|(key, EachOnce(value))| (key, value)).collect()))
     }
 }
 
