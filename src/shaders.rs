@@ -24,12 +24,14 @@ macro_rules! of_every_table {
     ($function:ident) => {
         [
             distance::gpu::kernels::$function(),
+            kmeans::gpu::burst::kernels::$function(),
             kmeans::gpu::kernels::$function(),
             kmedoids::gpu::kernels::$function(),
             lora::gpu::kernels::$function(),
             measure::kernels::$function(),
             tile::collect::gpu::kernels::$function(),
             tile::nearest::gpu::kernels::$function(),
+            tile::operands::gpu::kernels::$function(),
             tile::product::units::kernels::$function(),
             tile::store::$function(),
             tile::within::kernels::$function(),

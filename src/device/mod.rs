@@ -29,7 +29,9 @@ pub use wgpu::{Buffer as RawBuffer, CommandEncoder};
 
 pub(crate) use backend::{Backend, CpuPool, Prediction};
 #[cfg(feature = "gpu")]
-pub(crate) use gpu::{Arena, Batch, DeviceBuffer, Gpu, Pacer, Pipeline, Slice, Stage};
+pub(crate) use gpu::{
+    Arena, Batch, DeviceBuffer, Gpu, MOST_DISPATCHES, Pacer, Pipeline, Program, Sent, Slice, Stage,
+};
 
 use crate::error::{Error, Result};
 use limits::{Caps, MatrixUse};

@@ -116,7 +116,7 @@ macro_rules! field_types {
     };
 }
 
-field_types!(u32 => "u32", i32 => "i32", f32 => "f32", [f32; 2] => "vec2<f32>");
+field_types!(u32 => "u32", i32 => "i32", f32 => "f32", [f32; 2] => "vec2<f32>", [u32; 2] => "vec2<u32>");
 
 impl<const LENGTH: usize> FieldType for [[u32; 4]; LENGTH] {
     fn wgsl() -> String {

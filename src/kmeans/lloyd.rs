@@ -11,8 +11,9 @@ use super::finish;
 use super::params::{Control, Params, Progress};
 use super::problem::{Problem, SUM_BLOCK, Sums};
 use super::relocate;
+use crate::cancel::Cancel;
 use crate::device::CpuPool;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::simd::widest;
 use crate::tile::operands::columns::Columns;
 
@@ -47,10 +48,48 @@ pub(crate) trait Passes: Send {
     fn reset(&mut self) -> Result<()>;
     /// Labels every row with its nearest centroid and brings the sums up to date.
     fn assign(&mut self, book: &Columns) -> Result<Pass>;
+    /// Performs iterations in a row on the device, where it can go on without the host.
+    fn burst(&mut self, _start: &Start) -> Result<Option<Burst>> {
+        Ok(None)
+    }
     /// Sums by the labels of the last pass.
     fn sums(&self) -> &Sums;
     /// Labels of the last pass.
     fn labels(&mut self) -> Result<Vec<u32>>;
+}
+
+/// Where iterations in a row start, and when they end.
+pub(crate) struct Start<'a> {
+    /// Centroids of the first.
+    pub centroids: &'a [f64],
+    /// No label is known yet.
+    pub is_first: bool,
+    /// Iterations at most.
+    pub most: usize,
+    /// Iterations end with a squared shift of at most this.
+    pub tolerance: f64,
+    pub cancel: &'a Cancel,
+}
+
+/// Iterations in a row.
+pub(crate) struct Burst {
+    /// Who performed them.
+    pub device: String,
+    /// What each came to.
+    pub steps: Vec<Step>,
+    /// Centroids that the last of them started from, and those that it made.
+    pub before: Vec<f64>,
+    pub centroids: Vec<f64>,
+    /// The pass of a further iteration, from `centroids`, whose centroids the host has to make.
+    pub halted: Option<Pass>,
+}
+
+/// One of them; shift and inertia are between x'.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    pub pass: Pass,
+    pub shift: f64,
+    pub inertia: f64,
 }
 
 /// One iteration, as the result's history shows it.
@@ -148,7 +187,7 @@ pub(crate) fn run(
     let mut stopped = false;
     while state.ended.is_none() && !stopped {
         params.cancel.check()?;
-        pool.install(|| iterate(problem, params, passes, &mut state))?;
+        pool.install(|| go_on(problem, params, passes, &mut state))?;
         stopped = stops(params, &state);
         // What is saved has not ended by a stop: a later fit goes on from it.
         after(&state)?;
@@ -170,34 +209,84 @@ pub(crate) fn run(
     })
 }
 
-/// One iteration: labels, then new centroids, and whether the run ends with them.
-fn iterate(problem: &Problem, params: &Params, passes: &mut dyn Passes, state: &mut State) -> Result<()> {
-    let first = state.before.is_none();
-    let pass = passes.assign(&Columns::new(&state.centroids, problem.columns))?;
+/// One iteration, or several where nobody asks for what lies between them and the device takes them.
+fn go_on(problem: &Problem, params: &Params, passes: &mut dyn Passes, state: &mut State) -> Result<()> {
+    // Whoever listens to iterations, or keeps each, gets them one by one.
+    let is_watched = params.callback.is_some() || params.checkpoint.is_some();
+    let start = Start {
+        centroids: &state.centroids,
+        is_first: state.before.is_none(),
+        most: if is_watched { 0 } else { params.max_iter - state.history.len() },
+        tolerance: tolerance(problem, params),
+        cancel: &params.cancel,
+    };
+    let Some(burst) = passes.burst(&start)? else {
+        let pass = passes.assign(&Columns::new(&state.centroids, problem.columns))?;
+        return complete(problem, params, passes, state, pass);
+    };
+    let Burst { device, steps, before, centroids, halted } = burst;
+    for (at, step) in steps.iter().enumerate() {
+        if state.ended.is_some() {
+            let reason = format!("it went on after iteration {at} of a burst, which was the last");
+            return Err(Error::WrongResult { device, operation: "a burst of passes", reason });
+        }
+        state.note(problem, params, step);
+    }
+    if !steps.is_empty() {
+        state.before = Some(Arc::new(before));
+        state.centroids = Arc::new(centroids);
+        state.settled = state.before.as_ref() == Some(&state.centroids);
+    }
+    match halted {
+        Some(pass) => complete(problem, params, passes, state, pass),
+        None => Ok(()),
+    }
+}
+
+/// The end of an iteration: new centroids of the pass that was taken, and whether the run ends with them.
+fn complete(
+    problem: &Problem,
+    params: &Params,
+    passes: &mut dyn Passes,
+    state: &mut State,
+    pass: Pass,
+) -> Result<()> {
     let update = update(problem, params, passes, &state.centroids)?;
-    let scale = problem.frame.scale;
-    let scaled = match update.inertia {
-        Some(scaled) => scaled,
+    let inertia = match update.inertia {
+        Some(inertia) => inertia,
         None => spread(problem, passes.sums(), &state.centroids).max(0.0),
     };
-    let iteration = Iteration {
-        inertia: problem.inertia(scaled),
-        changed: pass.changed,
-        screened: pass.screened as f64 / problem.rows as f64,
-        rechecked: pass.rechecked as f64 / problem.rows as f64,
-        shift: update.shift / scale / scale,
-        products: pass.products,
-    };
-    state.history.push(iteration);
+    state.note(problem, params, &Step { pass, shift: update.shift, inertia });
     state.before = Some(std::mem::replace(&mut state.centroids, Arc::new(update.centroids)));
-    let strict = !first && pass.changed == 0;
     state.settled = state.before.as_ref() == Some(&state.centroids);
-    if strict || update.shift <= params.tol * problem.mean_variance {
-        state.ended = Some(true);
-    } else if state.history.len() >= params.max_iter {
-        state.ended = Some(false);
-    }
     Ok(())
+}
+
+/// The largest squared shift, between x', that ends a run.
+fn tolerance(problem: &Problem, params: &Params) -> f64 {
+    params.tol * problem.mean_variance
+}
+
+impl State {
+    /// Adds an iteration to the history, and ends the run where that is the last.
+    fn note(&mut self, problem: &Problem, params: &Params, step: &Step) {
+        let (rows, scale) = (problem.rows as f64, problem.frame.scale);
+        let Step { pass, shift, inertia } = *step;
+        let is_strict = !self.history.is_empty() && pass.changed == 0;
+        self.history.push(Iteration {
+            inertia: problem.inertia(inertia),
+            changed: pass.changed,
+            screened: pass.screened as f64 / rows,
+            rechecked: pass.rechecked as f64 / rows,
+            shift: shift / scale / scale,
+            products: pass.products,
+        });
+        if is_strict || shift <= tolerance(problem, params) {
+            self.ended = Some(true);
+        } else if self.history.len() >= params.max_iter {
+            self.ended = Some(false);
+        }
+    }
 }
 
 /// Whether the callback ends the fit after the last iteration.
@@ -249,7 +338,19 @@ fn spread(problem: &Problem, sums: &Sums, centroids: &[f64]) -> f64 {
             weight_value(problem, weight) * square - 2.0 * cross
         })
         .collect();
-    terms.into_iter().fold(problem.total_square, |sum, term| sum + term)
+    over_clusters(problem.total_square, &terms)
+}
+
+/// Interleaved parts of a sum over clusters.
+const PARTS: usize = 64;
+
+/// A sum over clusters, beginning with `first`: in interleaved parts, and those in order, so that a device can make it too.
+fn over_clusters(first: f64, terms: &[f64]) -> f64 {
+    let mut parts = [0.0_f64; PARTS];
+    for terms in terms.chunks(PARTS) {
+        parts.iter_mut().zip(terms).for_each(|(part, term)| *part += term);
+    }
+    parts.into_iter().fold(first, |sum, part| sum + part)
 }
 
 widest! {
@@ -311,8 +412,8 @@ fn update(problem: &Problem, params: &Params, passes: &mut dyn Passes, centroids
             let inertia = Some(relocate::direct_inertia(problem, &labels, centroids)?);
             let new = fine::means(problem, params, labels, centroids)?;
             let pairs = new.chunks_exact(problem.columns).zip(centroids.chunks_exact(problem.columns));
-            let shift = pairs.map(|(new, old)| squared_shift(new, old)).sum();
-            return Ok(Update { centroids: new, shift, inertia });
+            let shifts: Vec<f64> = pairs.map(|(new, old)| squared_shift(new, old)).collect();
+            return Ok(Update { centroids: new, shift: over_clusters(0.0, &shifts), inertia });
         }
     }
     let filled = if passes.sums().weights.contains(&0) {
@@ -344,7 +445,7 @@ fn update(problem: &Problem, params: &Params, passes: &mut dyn Passes, centroids
             shifts[cluster] = squared_shift(&new[place.clone()], &centroids[place]);
         }
     }
-    Ok(Update { centroids: new, shift: shifts.iter().sum(), inertia: None })
+    Ok(Update { centroids: new, shift: over_clusters(0.0, &shifts), inertia: None })
 }
 
 /// The mean of a cluster, or its direction in spherical mode, where a sum of length 0 keeps the old direction.

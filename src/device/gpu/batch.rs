@@ -19,11 +19,11 @@ const SLOT_BYTES: usize = 256;
 
 /// Steps that one submission performs in order. Each step sees what the steps before it wrote.
 pub(crate) struct Batch<'a> {
-    gpu: Gpu,
-    live: Arc<Live>,
-    stage: Stage,
-    steps: Vec<Step<'a>>,
-    params: Vec<u8>,
+    pub(super) gpu: Gpu,
+    pub(super) live: Arc<Live>,
+    pub(super) stage: Stage,
+    pub(super) steps: Vec<Step<'a>>,
+    pub(super) params: Vec<u8>,
 }
 
 /// Parameter slots for what is recorded into a caller's encoder: they are never reused, since nobody tells when the
@@ -55,7 +55,8 @@ impl Arena {
     }
 }
 
-enum Step<'a> {
+/// What a submission performs.
+pub(super) enum Step<'a> {
     Dispatch { pipeline: Arc<Pipeline>, bindings: Vec<Slice<'a>>, params: Range<u64>, workgroups: [u32; 3] },
     Clear { slice: Slice<'a> },
 }
@@ -335,31 +336,40 @@ impl<'a> Batch<'a> {
         params: Option<(&Lease, u64)>,
     ) {
         let Step::Dispatch { pipeline, bindings, params: slot, workgroups: [x, y, z] } = step else { return };
-        let argument = |buffer, offset, bytes: u64| {
-            // A binding's size is a multiple of 4; so is every buffer's capacity.
-            let size = wgpu::BufferSize::new(bytes.next_multiple_of(4));
-            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
-        };
-        let mut resources: Vec<wgpu::BindingResource<'_>> =
-            bindings.iter().map(|slice| argument(slice.raw(), slice.offset, slice.bytes)).collect();
-        if pipeline.has_params()
-            && let Some((lease, base)) = params
-        {
-            resources.push(argument(&lease.raw, base + slot.start, slot.end - slot.start));
-        }
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-            .zip(resources)
-            .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
-            .collect();
-        let group = self.live.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(pipeline.name),
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
+        let slots = params.map(|(lease, base)| (lease, base + slot.start..base + slot.end));
+        let group = bind(&self.live, pipeline, bindings, slots);
         pass.set_pipeline(&pipeline.raw);
         pass.set_bind_group(0, &group, &[]);
         pass.dispatch_workgroups(*x, *y, *z);
     }
+}
+
+/// The arguments of a dispatch; `slots` is where its parameters lie.
+pub(super) fn bind(
+    live: &Live,
+    pipeline: &Pipeline,
+    bindings: &[Slice<'_>],
+    slots: Option<(&Lease, Range<u64>)>,
+) -> wgpu::BindGroup {
+    let argument = |buffer, offset, bytes: u64| {
+        // A binding's size is a multiple of 4; so is every buffer's capacity.
+        let size = wgpu::BufferSize::new(bytes.next_multiple_of(4));
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
+    };
+    let mut resources: Vec<wgpu::BindingResource<'_>> =
+        bindings.iter().map(|slice| argument(slice.raw(), slice.offset, slice.bytes)).collect();
+    if pipeline.has_params()
+        && let Some((lease, slot)) = slots
+    {
+        resources.push(argument(&lease.raw, slot.start, slot.end - slot.start));
+    }
+    let entries: Vec<wgpu::BindGroupEntry<'_>> =
+        (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
+    live.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(pipeline.name),
+        layout: &pipeline.layout,
+        entries: &entries,
+    })
 }
 
 /// A buffer of this crate's that is used in a way of which nobody tells the end.

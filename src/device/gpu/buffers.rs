@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 pub(crate) enum Kind {
     /// Read and written by kernels; counts against the budget.
     Storage,
+    /// Sizes of dispatches, which kernels may write.
+    Sizes,
     /// Parameter slots of one batch.
     Uniform,
     /// Mapped by the host to read results.
@@ -28,6 +30,7 @@ impl Kind {
         use wgpu::BufferUsages as Usage;
         match self {
             Self::Storage => Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST,
+            Self::Sizes => Usage::STORAGE | Usage::INDIRECT | Usage::COPY_SRC | Usage::COPY_DST,
             Self::Uniform => Usage::UNIFORM | Usage::COPY_DST,
             Self::Staging => Usage::MAP_READ | Usage::COPY_DST,
             Self::Upload => Usage::MAP_WRITE | Usage::COPY_SRC,
@@ -320,10 +323,15 @@ impl Gpu {
     /// [`Error::TooLarge`] before anything is allocated, where the budget or the largest buffer is exceeded;
     /// [`Error::DeviceMemory`] where the driver has no memory, after idle buffers were freed.
     pub(crate) fn buffer(&self, label: &'static str, bytes: u64) -> Result<DeviceBuffer> {
+        self.buffer_of(Kind::Storage, label, bytes)
+    }
+
+    /// A buffer of another kind.
+    pub(super) fn buffer_of(&self, kind: Kind, label: &'static str, bytes: u64) -> Result<DeviceBuffer> {
         let size_bytes = bytes.max(4);
         let live = self.context.live();
         let budget = self.limits().budget_bytes;
-        let lease = Lease::new(&self.context, &live, Kind::Storage, label, size_bytes, budget)?;
+        let lease = Lease::new(&self.context, &live, kind, label, size_bytes, budget)?;
         Ok(DeviceBuffer { lease, size_bytes })
     }
 

@@ -15,6 +15,7 @@ mod pacer;
 mod pipeline_cache;
 pub(crate) mod pipelines;
 mod profile;
+mod program;
 mod readback;
 mod spirv;
 mod spirv_elements;
@@ -29,4 +30,5 @@ pub(crate) use self::{
     pacer::Pacer,
     pipeline_cache::Pipeline,
     profile::Stage,
+    program::{MOST_DISPATCHES, Program, Sent},
 };

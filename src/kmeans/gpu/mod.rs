@@ -1,5 +1,6 @@
 //! One pass of Lloyd's algorithm on the GPU: certified labels, then the sums are brought up to them.
 
+pub(crate) mod burst;
 pub(crate) mod kernels;
 pub(crate) mod label;
 pub(crate) mod plan;
@@ -15,7 +16,7 @@ use bytemuck::cast_slice;
 use self::plan::{Plan, Shape, Update, UpdatePlan};
 use self::prune::{FarthestOnDevice, Pruner};
 use self::sums::{Labelled, Summer};
-use super::lloyd::{Pass, Passes};
+use super::lloyd::{Burst, Pass, Passes, Start};
 use super::params::{Params, Prune};
 use super::problem::Problem;
 use super::problem::Sums;
@@ -27,6 +28,7 @@ use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
 use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::columns::DeviceColumns;
 use crate::tile::product::units;
+use crate::tile::trials::Trials;
 
 /// Labels that one thread takes at a time.
 const LABELS_PART: usize = 16 << 10;
@@ -80,8 +82,12 @@ pub(crate) struct GpuPasses<'p, 'd> {
     update: Option<(Update, bool, u32)>,
     shape: Shape,
     pub(crate) sums: Sums,
+    /// Whether iterations go to the device by themselves.
+    bursts: Trials,
     #[cfg(test)]
     pub(crate) taken: self::tests::Taken,
+    #[cfg(test)]
+    pub(crate) burst_taken: self::burst::tests::Taken,
 }
 
 impl<'p, 'd> GpuPasses<'p, 'd> {
@@ -108,6 +114,8 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let (labels, summed) = (per_row("labels")?, per_row("summed")?);
         let resident = if plan.resident { Some(resident(gpu, problem, &plan, slot)?) } else { None };
         let sums = Sums::new(params.n_clusters, problem.columns);
+        // What the device cannot do alone yet: directions instead of means, and sums that the grid does not hold.
+        let is_plain = !params.spherical && !problem.may_lose_digits && plan.resident;
         Ok(Self {
             gpu: gpu.clone(),
             problem,
@@ -122,8 +130,11 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             update: params.update,
             shape,
             sums,
+            bursts: if is_plain { Trials::until_one_fails() } else { Trials::never() },
             #[cfg(test)]
             taken: self::tests::Taken::default(),
+            #[cfg(test)]
+            burst_taken: self::burst::tests::Taken::default(),
         })
     }
 
@@ -396,6 +407,10 @@ impl Passes for GpuPasses<'_, '_> {
         }
         self.summer.read(&self.gpu, &mut self.sums)?;
         Ok(self.ended(book, pass))
+    }
+
+    fn burst(&mut self, start: &Start) -> Result<Option<Burst>> {
+        self.perform_burst(start)
     }
 
     fn sums(&self) -> &Sums {

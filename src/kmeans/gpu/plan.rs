@@ -275,6 +275,11 @@ impl UpdatePlan {
         self
     }
 
+    /// The same for passes in a row, of which the first alone may find its sums emptied.
+    pub fn standing(self) -> Self {
+        Self { afresh: false, ..self }
+    }
+
     /// Rows whose moves a list of `room` holds: one each where all rows are added, else two.
     pub fn rows_per_round(&self, room: u64) -> u32 {
         (room / if self.afresh { 1 } else { 2 }).clamp(1, u64::from(self.most_rows)) as u32

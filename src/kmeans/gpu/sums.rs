@@ -87,6 +87,16 @@ impl Summer {
         })
     }
 
+    /// The sums, and the rows of each cluster.
+    pub fn sums(&self) -> [&DeviceBuffer; 2] {
+        [&self.sums, &self.totals]
+    }
+
+    /// The grid of the sums, as exponents of 2.
+    pub fn exponents(&self) -> &DeviceBuffer {
+        &self.exponents
+    }
+
     /// Empties the sums: no row is part of them any more.
     pub fn clear(&self, gpu: &Gpu, summed: &[DeviceBuffer]) -> Result<()> {
         let mut batch = gpu.batch(Stage::Sums);

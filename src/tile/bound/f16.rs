@@ -86,6 +86,12 @@ impl Factors {
         }
     }
 
+    /// What a device makes [`Column`] with: g, what k has of the square of a column's length, and what it has of underflow; rounded up.
+    #[cfg(feature = "gpu")]
+    pub fn on_device(&self) -> [f32; 3] {
+        [self.g, 3.0 * DEVICE_UNIT + self.reference, self.underflow].map(with_slack)
+    }
+
     /// s: per square of a row's length.
     pub fn square(&self) -> f32 {
         with_slack(self.reference + self.underflow)

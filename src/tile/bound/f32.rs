@@ -171,6 +171,12 @@ struct Terms {
     underflow: f64,
 }
 
+/// At least what rounding to `f32` takes from a vector of this length.
+#[cfg(feature = "gpu")]
+pub(crate) fn rounding_of(length: f64, depth: usize) -> f64 {
+    HOST_UNIT * length + (depth as f64).sqrt() * 2.0_f64.powi(-149)
+}
+
 impl Extent {
     fn terms(&self) -> Terms {
         // Finite for any depth that memory holds: a gap stays far below the half norm of absent columns.
@@ -180,6 +186,18 @@ impl Extent {
             reference: (self.depth + 4) as f64 * 2.0_f64.powi(-52),
             underflow: (self.depth + 2) as f64 * 2.0_f64.powi(-125),
         }
+    }
+
+    /// Quadratic, linear and constant factor of a polynomial in a column's length that is at least its e[j] after a few
+    /// roundings in `f32`, whatever rounding took from it.
+    #[cfg(feature = "gpu")]
+    pub fn column_error_by_length(&self) -> [f32; 3] {
+        let Terms { g, reference, underflow } = self.terms();
+        let (per_length, least) = (g + HOST_UNIT, rounding_of(0.0, self.depth));
+        let quadratic = per_length * per_length / (2.0 * g) + self.unit + reference;
+        let linear = per_length * least / g + underflow;
+        let constant = least * least / (2.0 * g) + 2.0 * underflow;
+        [quadratic, linear, constant].map(with_slack)
     }
 
     /// e[j]: the error of a column with this norm and residual, beside the row's share.

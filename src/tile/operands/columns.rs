@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use crate::simd::widest;
-#[cfg(feature = "gpu")]
-use crate::tile::bound::f32::DEVICE_UNIT;
 use crate::tile::bound::f32::{Bound, Extent, HOST_UNIT, with_slack};
+#[cfg(feature = "gpu")]
+use crate::tile::bound::f32::{DEVICE_UNIT, rounding_of};
 
 /// Columns in `f64`, their `f32` roundings, squared norms, and what the error bound needs.
 ///
@@ -112,6 +112,15 @@ impl<'c> Columns<'c> {
     #[cfg(feature = "gpu")]
     pub fn device_bound(&self, chain: usize, row_norm: f32) -> Bound {
         Bound::of(&self.extent(DEVICE_UNIT, chain, row_norm))
+    }
+
+    /// The same for any columns up to `column_norm` long, on a device.
+    #[cfg(feature = "gpu")]
+    pub fn device_bound_up_to(&self, column_norm: f32, chain: usize, row_norm: f32) -> Bound {
+        let of_these = self.extent(DEVICE_UNIT, chain, row_norm);
+        let column_norm = of_these.column_norm.max(f64::from(column_norm));
+        let column_residual = of_these.column_residual.max(rounding_of(column_norm, self.depth));
+        Bound::of(&Extent { column_norm, column_residual, ..of_these })
     }
 
     /// What the host's nearest fold screens with.

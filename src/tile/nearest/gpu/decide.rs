@@ -53,6 +53,11 @@ impl Decider {
         self.recheck
     }
 
+    /// For each listed row the number of its candidates, then the candidates.
+    pub fn found(&self) -> &DeviceBuffer {
+        &self.found
+    }
+
     /// Decides the first `count` rows of `list`; returns how many of them changed their nearest column.
     pub fn decide_all(&self, task: &Task, list: List, count: u32) -> Result<u64> {
         let mut changed = 0;

@@ -48,6 +48,17 @@ shared! {
 
     struct RelabelParams { pairs: u32 }
 
+    struct RestoreParams { rows: u32 }
+
+    struct DecideParams {
+        columns: u32,
+        depth: u32,
+        /// Which of the counters tells how many entries the list has; the next one counts rows that changed.
+        counter: u32,
+        /// Entries at most.
+        most: u32,
+    }
+
     /// What a row keeps of one split of the columns.
     struct Partial { best: f32, second: f32, column: u32 }
 
@@ -125,6 +136,17 @@ kernels! {
     fn candidates_kernel(shape: &TileShape) for [shape in &crate::tile::choice::choose::LISTED] {
         let context = context! { room => MOST_CANDIDATES, ..shape.context(Combine::Dot) };
         Kernel::render("tile/nearest/candidates.wgsl", &[CandidatesParams::WGSL, Listed::WGSL], context)
+    }
+
+    /// The kernel that decides listed rows on the device.
+    fn decide_kernel() {
+        let context = context! { room => MOST_CANDIDATES, features => 64, candidates => 16 };
+        Kernel::render("tile/nearest/decide.wgsl", &[DecideParams::WGSL, Listed::WGSL], context)
+    }
+
+    /// The kernel that takes changes of listed rows back.
+    fn restore_kernel() {
+        Kernel::render("tile/nearest/restore.wgsl", &[RestoreParams::WGSL, Listed::WGSL], context! {})
     }
 
     /// The kernel that writes the host's decisions.

@@ -11,6 +11,7 @@
 
 pub(crate) mod decide;
 pub(crate) mod kernels;
+pub(crate) mod on_device;
 pub(crate) mod screen;
 pub(crate) mod single_submission;
 pub(crate) mod sizes;
@@ -88,12 +89,22 @@ impl Cascade {
 
     /// Copies columns to the device.
     pub fn columns<'c>(&self, columns: &'c Columns<'c>) -> Result<DeviceColumns<'c>> {
+        self.columns_up_to(None, columns)
+    }
+
+    /// The same where the device makes others of them, none longer than `longest`.
+    pub fn columns_up_to<'c>(
+        &self,
+        longest: Option<f32>,
+        columns: &'c Columns<'c>,
+    ) -> Result<DeviceColumns<'c>> {
         let Tiers { gpu, sizes, single, .. } = &self.tiers;
         let (chain, window) = (single.chain(columns.depth), sizes.column_window);
         let mut on_device = DeviceColumns::new(gpu, chain, window, columns)?;
         if let Some(screen) = &self.screen {
-            on_device.halves = screen.columns(gpu, window, columns)?;
+            on_device.halves = screen.columns(gpu, window, columns, f64::from(longest.unwrap_or(0.0)))?;
         }
+        on_device.longest = longest;
         Ok(on_device)
     }
 

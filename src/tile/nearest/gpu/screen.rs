@@ -35,10 +35,22 @@ impl Screen {
         }
     }
 
-    /// Copies columns to the device, unless too few rows were certified so far.
-    pub fn columns(&self, gpu: &Gpu, window: usize, columns: &Columns) -> Result<Option<HalfColumns>> {
-        let columns = self.trials.is_due().then(|| HalfColumns::new(gpu, &self.tile, window, columns));
+    /// Copies columns to the device, unless too few rows were certified so far. `longest` as for [`HalfColumns`].
+    pub fn columns(
+        &self,
+        gpu: &Gpu,
+        window: usize,
+        columns: &Columns,
+        longest: f64,
+    ) -> Result<Option<HalfColumns>> {
+        let columns =
+            self.trials.is_due().then(|| HalfColumns::new(gpu, &self.tile, window, columns, longest));
         columns.transpose()
+    }
+
+    /// Words of a column of halves.
+    pub fn words(&self, depth: usize) -> u32 {
+        self.tile.padded_depth(depth) as u32 / 2
     }
 
     /// What it reads of a task, if the task has it and enough rows were certified so far.

@@ -29,9 +29,9 @@ const SLOWER: u64 = 16;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AtOnce {
     /// Rows of the list that the second tier may take, where matrix units are the first.
-    listed: Option<u32>,
+    pub listed: Option<u32>,
     /// Rows whose candidates are brought.
-    brought: u32,
+    pub brought: u32,
 }
 
 /// What came back.
@@ -62,12 +62,17 @@ pub(crate) enum Settled {
 impl Cascade {
     /// Whether one submission may search a window, and how. A profile tells stages apart by their submissions.
     pub fn at_once(&self, task: &Task) -> Option<AtOnce> {
+        self.at_once_with(task, MOST_LEFT)
+    }
+
+    /// The same with at most `most_left` rows whose candidates are found.
+    pub(super) fn at_once_with(&self, task: &Task, most_left: u32) -> Option<AtOnce> {
         let tiers = &self.tiers;
         let (rows, units) = (task.window.rows as u64, task.units_per_row());
         if tiers.gpu.profile().is_on() || !tiers.decider.rechecks() || rows > tiers.sizes.most_rows() {
             return None;
         }
-        let brought = MOST_LEFT.min(rows as u32);
+        let brought = most_left.min(rows as u32);
         if self.screening(task).is_none() {
             return (self.pacer.rows(rows, units) == rows).then_some(AtOnce { listed: None, brought });
         }
@@ -86,9 +91,19 @@ impl Cascade {
 
     /// Records all tiers.
     pub fn record<'a>(&'a self, batch: &mut Batch<'a>, task: &Task<'a>, at_once: AtOnce) -> Result<()> {
+        self.tiers.cancel.check()?;
+        batch.clear(&self.tiers.counters)?;
+        self.record_tiers(batch, task, at_once)
+    }
+
+    /// Records all tiers, whose counters are 0.
+    pub(super) fn record_tiers<'a>(
+        &'a self,
+        batch: &mut Batch<'a>,
+        task: &Task<'a>,
+        at_once: AtOnce,
+    ) -> Result<()> {
         let (tiers, rows) = (&self.tiers, task.window.rows as u32);
-        tiers.cancel.check()?;
-        batch.clear(&tiers.counters)?;
         let (left, last) = (tiers.left_of_window(), self.last_list(at_once));
         let (single, operands) = (&tiers.single.tier, tiers.single.operands(task));
         let span = Span { list: None, first: 0, rows };
@@ -103,7 +118,7 @@ impl Cascade {
     }
 
     /// What the last tier leaves.
-    fn last_list(&self, at_once: AtOnce) -> List<'_> {
+    pub(super) fn last_list(&self, at_once: AtOnce) -> List<'_> {
         at_once.listed.and_then(|_| self.tiers.left_of_list()).unwrap_or(self.tiers.left_of_window())
     }
 

@@ -171,12 +171,17 @@ impl SingleTier {
     /// What it reads of a task.
     pub fn operands<'a>(&self, task: &Task<'a>) -> Operands<'a> {
         let host = task.columns.host;
+        let chain = self.chain(host.depth);
+        let bound = match task.columns.longest {
+            Some(longest) => host.device_bound_up_to(longest, chain, task.largest_norm),
+            None => host.device_bound(chain, task.largest_norm),
+        };
         Operands {
             x: &task.window.x,
             columns: &task.columns.single,
             depth: host.depth as u32,
             unscale: 1.0,
-            bound: host.device_bound(self.chain(host.depth), task.largest_norm),
+            bound,
             residuals: None,
             ratio: 0.0,
         }

@@ -20,6 +20,8 @@ pub(crate) struct DeviceColumns<'c> {
     pub halves: Option<HalfColumns>,
     /// Index of each column among the given ones.
     pub given: DeviceBuffer,
+    /// Where the device makes others of them: no column ever is longer.
+    pub longest: Option<f32>,
 }
 
 impl<'c> DeviceColumns<'c> {
@@ -30,6 +32,7 @@ impl<'c> DeviceColumns<'c> {
         terms.resize(terms.len().next_multiple_of(WIDEST as usize), ABSENT);
         let features = |columns: Range<usize>| &host.rounded[columns.start * depth..columns.end * depth];
         let single = ColumnWindows::new(gpu, (host.len(), window), features, &terms, &screen.errors)?;
-        Ok(Self { host, single, halves: None, given: gpu.filled("given", &host.given)? })
+        let given = gpu.filled("given", &host.given)?;
+        Ok(Self { host, single, halves: None, given, longest: None })
     }
 }

@@ -88,13 +88,13 @@ pub(crate) fn narrowed(value: f32) -> (f16, f32) {
 }
 
 impl RoundedColumns {
-    /// Rounds columns for a tile.
-    pub fn new(tile: &MatrixTile, columns: &Columns) -> Self {
+    /// Rounds columns for a tile, in a scale that vectors up to `longest` long have room in too.
+    pub fn new(tile: &MatrixTile, columns: &Columns, longest: f64) -> Self {
         let (depth, padded_depth) = (columns.depth, tile.padded_depth(columns.depth));
         let squares = columns.squares();
         // An f64 sum of squares errs by far less than the slack of the bound, the scale's margin and the f32 root.
         let norms: Vec<f64> = squares.iter().map(|square| square.sqrt() * (1.0 + 1e-9)).collect();
-        let exponent = exponent_for(norms.iter().fold(0.0, |largest, &norm| norm.max(largest)));
+        let exponent = exponent_for(norms.iter().fold(longest, |largest, &norm| norm.max(largest)));
         let scales = [2.0_f64.powi(exponent), 2.0_f64.powi(-exponent)];
         let factors = Factors::of(depth);
         let mut halves = vec![f16::ZERO; MatrixTile::padded_columns(columns.len()) * padded_depth];
@@ -121,9 +121,9 @@ pub(crate) struct HalfColumns {
 }
 
 impl HalfColumns {
-    /// Copies columns. `window` is a multiple of a tile's columns, or holds all.
-    pub fn new(gpu: &Gpu, tile: &MatrixTile, window: usize, columns: &Columns) -> Result<Self> {
-        let RoundedColumns { exponent, halves, terms, square } = RoundedColumns::new(tile, columns);
+    /// Copies columns. `window` is a multiple of a tile's columns, or holds all; `longest` as for [`RoundedColumns`].
+    pub fn new(gpu: &Gpu, tile: &MatrixTile, window: usize, columns: &Columns, longest: f64) -> Result<Self> {
+        let RoundedColumns { exponent, halves, terms, square } = RoundedColumns::new(tile, columns, longest);
         let depth = tile.padded_depth(columns.depth);
         let features = |columns: Range<usize>| {
             let padded = MatrixTile::padded_columns(columns.len());

@@ -56,6 +56,11 @@ impl ColumnWindows {
         self.windows.len()
     }
 
+    /// What the values of all columns are made of beside their products.
+    pub fn terms(&self) -> &DeviceBuffer {
+        &self.terms
+    }
+
     /// The features of all columns, where they are one window.
     pub fn whole(&self) -> Option<&DeviceBuffer> {
         if let [(_, y)] = &self.windows[..] { Some(y) } else { None }

@@ -70,11 +70,11 @@ fn bound_holds(gpu: &Gpu, units: MatrixUnits, depth: usize, (rows, columns): (Ve
 
     let book = Columns::new(&columns, depth);
     assert_eq!(book.len(), columns.len() / depth, "the test's columns differ");
-    let HalfTerms { errors, ratio, .. } = RoundedColumns::new(&tile, &book).terms;
+    let HalfTerms { errors, ratio, .. } = RoundedColumns::new(&tile, &book, 0.0).terms;
     let screen = Screen::new(gpu, tile, false).unwrap();
     let one_window = book.len().next_multiple_of(128);
     let mut on_device = DeviceColumns::new(gpu, depth, one_window, &book).unwrap();
-    on_device.halves = screen.columns(gpu, one_window, &book).unwrap();
+    on_device.halves = screen.columns(gpu, one_window, &book, 0.0).unwrap();
     let buffer = |bytes| gpu.buffer("test", bytes).unwrap();
     let (partials, left, counters, nearest) =
         (buffer(12 * count as u64), buffer(16 * count as u64), buffer(16), buffer(4 * count as u64));

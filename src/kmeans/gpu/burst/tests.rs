@@ -1,0 +1,187 @@
+//! Runs in bursts beside those of the CPU: the same bits, wherever a burst ends.
+
+use ndarray::Array2;
+
+use super::super::{GpuPasses, ResidentSlot};
+use crate::cancel::Cancel;
+use crate::data::Points;
+use crate::device::{Backend, Device, Prediction};
+use crate::kmeans::cpu::Cpu;
+use crate::kmeans::lloyd::{Run, State, run};
+use crate::kmeans::params::Params;
+use crate::kmeans::problem::Problem;
+use crate::random::Stream;
+
+/// How the iterations of a run were taken.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub(crate) struct Taken {
+    /// Iterations that began and ended in a burst.
+    pub whole: usize,
+    pub empty: usize,
+    pub many: usize,
+}
+
+/// Points around `k` places, a share of them anywhere.
+fn blobs(rows: usize, columns: usize, k: usize, spread: f64) -> Array2<f32> {
+    let draws = Stream::new((rows * columns) as u64, 5);
+    let unit = |at: usize| draws.unit(at as u64);
+    Array2::from_shape_fn((rows, columns), |(row, column)| {
+        let place = (draws.bits((1 << 40) + row as u64) % k as u64) as usize;
+        (10.0 * unit(place * columns + column) + spread * unit((1 << 20) + row * columns + column)) as f32
+    })
+}
+
+fn device() -> Device {
+    Device::gpu("").expect("no adapter: install a Vulkan driver or set TILEFOLD_WITHOUT_GPU=1")
+}
+
+/// A run on the device and on the CPU from the same rows as centroids: equal in every bit.
+fn same(
+    device: &Device,
+    points: &Array2<f32>,
+    first: &[usize],
+    weights: Option<&[f64]>,
+    max_iter: usize,
+    tol: f64,
+) -> (Run, Taken) {
+    let much = Prediction { flops: f64::MAX, upload_bytes: 0.0 };
+    let Backend::Gpu(gpu) = device.resolve(&much) else { panic!("no GPU: {}", device.name()) };
+    let problem = Problem::new(Points::from(points.view()), weights, false, &Cancel::new()).unwrap();
+    let mut params = Params::new(first.len());
+    (params.max_iter, params.tol) = (max_iter, tol);
+    let mut x = vec![0.0_f32; points.ncols()];
+    let mut centroids = Vec::new();
+    for &row in first {
+        problem.load(row, &mut x).unwrap();
+        centroids.extend(x.iter().map(|&x| f64::from(x)));
+    }
+    let pool = device.host_pool().unwrap();
+    let state = || State::new(0, centroids.clone());
+    let mut cpu = Cpu::new(&problem, &params).unwrap();
+    let expected = run(&problem, &params, &pool, &mut cpu, state(), |_| Ok(())).unwrap();
+    let slot = ResidentSlot::default();
+    let mut passes = GpuPasses::new(gpu, &problem, &params, &slot).unwrap();
+    let found = run(&problem, &params, &pool, &mut passes, state(), |_| Ok(())).unwrap();
+    let bits = |run: &Run| -> Vec<(u64, u64, u64)> {
+        let history = run.state.history.iter();
+        history.map(|step| (step.changed, step.shift.to_bits(), step.inertia.to_bits())).collect()
+    };
+    assert_eq!(bits(&found), bits(&expected));
+    assert_eq!(found.state.ended, expected.state.ended);
+    assert_eq!(found.state.settled, expected.state.settled);
+    let of = |centroids: &[f64]| -> Vec<u64> { centroids.iter().map(|c| c.to_bits()).collect() };
+    assert!(of(&found.state.centroids) == of(&expected.state.centroids), "centroids");
+    assert!(found.labels == expected.labels, "labels");
+    assert_eq!(found.inertia.to_bits(), expected.inertia.to_bits());
+    let taken = passes.burst_taken;
+    (found, taken)
+}
+
+fn every(step: usize, k: usize) -> Vec<usize> {
+    (0..k).map(|at| step * at).collect()
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn a_run_has_the_bits_of_the_cpu() {
+    let points = blobs(2000, 13, 9, 6.0);
+    let device = device().with_matrix_units(false);
+    let (found, taken) = same(&device, &points, &every(17, 9), None, 100, 0.0);
+    assert!(found.state.history.len() > 8, "{} iterations", found.state.history.len());
+    assert_eq!(taken, Taken { whole: found.state.history.len(), empty: 0, many: 0 });
+    // More clusters than one sum adds in order, more features than invocations.
+    for (rows, columns, k) in [(900, 3, 70), (700, 70, 5), (300, 1, 4), (1000, 130, 66)] {
+        let (found, taken) = same(&device, &blobs(rows, columns, k, 6.0), &every(3, k), None, 30, 0.0);
+        assert_eq!(taken.whole + taken.empty, found.state.history.len(), "{rows} x {columns}, K {k}");
+        assert!(taken.whole > 1, "{taken:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn a_run_may_end_at_every_place_of_a_burst() {
+    let (points, device) = (blobs(600, 5, 6, 6.0), device().with_matrix_units(false));
+    let (all, _) = same(&device, &points, &every(7, 6), None, 100, 0.0);
+    let iterations = all.state.history.len();
+    assert!((9..60).contains(&iterations), "{iterations} iterations");
+    for most in 1..iterations {
+        let (found, taken) = same(&device, &points, &every(7, 6), None, most, 0.0);
+        assert_eq!((found.state.history.len(), taken.whole), (most, most));
+        // A tolerance that this iteration's shift is just within, and one that it is just not.
+        let shift = all.state.history[most - 1].shift;
+        let problem = Problem::new(Points::from(points.view()), None, false, &Cancel::new()).unwrap();
+        let tol = shift * problem.frame.scale * problem.frame.scale / problem.mean_variance;
+        for tol in [tol, tol.next_down(), tol.next_up()] {
+            same(&device, &points, &every(7, 6), None, 100, tol);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn weights_and_screens_change_no_bit() {
+    let points = blobs(1500, 40, 40, 6.0);
+    let weights: Vec<f64> = (0..1500).map(|row| 0.1 + f64::from(row % 17)).collect();
+    for device in [device().with_matrix_units(false), device().with_plain_matrices(16)] {
+        for weights in [None, Some(&weights[..])] {
+            let (found, taken) = same(&device, &points, &every(3, 40), weights, 30, 0.0);
+            assert_eq!(taken.whole + taken.empty, found.state.history.len());
+            assert!(taken.whole > 1, "{taken:?}");
+        }
+    }
+}
+
+/// Whole numbers in few values: ties between centroids, and centroids in the middle of rows.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn ties_go_to_the_lowest_index() {
+    let draws = Stream::new(3, 7);
+    for (values, columns, k) in [(3_u64, 4, 8), (5, 2, 6), (2, 9, 12)] {
+        let value =
+            |(row, column): (usize, usize)| (draws.bits((row * columns + column) as u64) % values) as f32;
+        let points = Array2::from_shape_fn((800, columns), value);
+        let mut first: Vec<usize> = Vec::new();
+        for row in 0..800 {
+            if first.len() < k && first.iter().all(|&other| points.row(other) != points.row(row)) {
+                first.push(row);
+            }
+        }
+        for device in [device().with_matrix_units(false), device().with_plain_matrices(16)] {
+            let (found, taken) = same(&device, &points, &first, None, 50, 0.0);
+            assert!(taken.whole + taken.many + taken.empty > 0, "{taken:?}");
+            assert!(found.state.history.iter().any(|step| step.rechecked > 0.0), "no ties");
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn empty_clusters_and_equal_rows_are_the_hosts() {
+    // Two of the first centroids are one place, and a far one gets no rows.
+    let mut points = blobs(500, 4, 5, 6.0);
+    for row in 0..100 {
+        let copied = points.row(row % 3).to_owned();
+        points.row_mut(row).assign(&copied);
+    }
+    let device = device().with_matrix_units(false);
+    let (_, taken) = same(&device, &points, &[0, 3, 1, 200, 300], None, 50, 0.0);
+    assert!(taken.whole > 0, "{taken:?}");
+    let line = Array2::from_shape_fn((400, 1), |(row, _)| if row < 399 { (row % 2) as f32 } else { 100.0 });
+    let (_, taken) = same(&device, &line, &[0, 1, 399], None, 50, 0.0);
+    assert!(taken.whole > 0, "{taken:?}");
+}
+
+/// Rows whose elements are subnormal in `f32`, and rows of very different size.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn small_numbers_keep_their_digits() {
+    let device = device().with_matrix_units(false);
+    let mut points = blobs(600, 6, 6, 6.0);
+    points.mapv_inplace(|x| x * 1e-42);
+    same(&device, &points, &every(7, 6), None, 50, 0.0);
+    let mut points = blobs(600, 6, 6, 6.0);
+    for (row, mut values) in points.outer_iter_mut().enumerate() {
+        values.mapv_inplace(|x| x * 10.0_f32.powi(-(row as i32 % 40)));
+    }
+    same(&device, &points, &every(7, 6), None, 50, 0.0);
+}
