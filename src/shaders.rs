@@ -31,6 +31,7 @@ macro_rules! of_every_table {
             tile::collect::gpu::kernels::$function(),
             tile::nearest::gpu::kernels::$function(),
             tile::product::units::kernels::$function(),
+            tile::soft::kernels::$function(),
             tile::store::$function(),
             tile::within::kernels::$function(),
         ]
