@@ -33,6 +33,7 @@ macro_rules! of_every_table {
             tile::nearest::gpu::kernels::$function(),
             tile::operands::gpu::kernels::$function(),
             tile::product::units::kernels::$function(),
+            tile::soft::kernels::$function(),
             tile::store::$function(),
             tile::within::kernels::$function(),
         ]

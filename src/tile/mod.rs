@@ -10,6 +10,8 @@ pub(crate) mod collect;
 pub(crate) mod nearest;
 pub(crate) mod operands;
 pub(crate) mod product;
+#[cfg(feature = "gpu")]
+pub(crate) mod soft;
 #[cfg(all(feature = "gpu", any(test, feature = "cli", feature = "test-hooks")))]
 pub(crate) mod store;
 pub(crate) mod trials;

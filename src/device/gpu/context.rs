@@ -41,6 +41,8 @@ pub(crate) struct Context {
     pub(in crate::device) faults: Faults,
     #[cfg(any(test, feature = "test-hooks"))]
     matrix_fault: Mutex<&'static str>,
+    #[cfg(any(test, feature = "test-hooks"))]
+    soft_fault: Mutex<&'static str>,
 }
 
 /// Who opened the device.
@@ -138,6 +140,8 @@ impl Gpu {
             faults: Faults::default(),
             #[cfg(any(test, feature = "test-hooks"))]
             matrix_fault: Mutex::default(),
+            #[cfg(any(test, feature = "test-hooks"))]
+            soft_fault: Mutex::default(),
         };
         Self { context: Arc::new(context), caps: Caps::default() }
     }
@@ -209,6 +213,19 @@ impl Gpu {
     #[cfg(any(test, feature = "test-hooks"))]
     pub(crate) fn plant_matrix_fault(&self, fault: &'static str) {
         *lock(&self.context.matrix_fault) = fault;
+    }
+
+    /// The same of the self-test of soft arithmetic.
+    pub(crate) fn planted_soft_fault(&self) -> &'static str {
+        #[cfg(any(test, feature = "test-hooks"))]
+        return *lock(&self.context.soft_fault);
+        #[cfg(not(any(test, feature = "test-hooks")))]
+        return "";
+    }
+
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(crate) fn plant_soft_fault(&self, fault: &'static str) {
+        *lock(&self.context.soft_fault) = fault;
     }
 
     /// What tells this adapter from the others of the machine.

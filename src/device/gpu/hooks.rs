@@ -45,6 +45,14 @@ impl Device {
         }
     }
 
+    /// Lets the self-test of soft arithmetic meet one of its known faults from now on, so that no kernel rests on it.
+    #[doc(hidden)]
+    pub fn plant_soft_fault(&self, fault: &'static str) {
+        if let Some(gpu) = self.opened_gpu() {
+            gpu.plant_soft_fault(fault);
+        }
+    }
+
     /// Device calls since the last [`Device::inject_fault`].
     #[doc(hidden)]
     pub fn device_calls(&self) -> u64 {

@@ -1,0 +1,289 @@
+{#- IEEE f64 arithmetic on pairs of u32: the bits that a CPU gives, on devices without f64.
+    Numbers  vec2<u32>(low, high) of the bits of an f64, as the host lays it out.
+    Domain   Operands are finite, subnormal ones included, and no divisor is zero. Infinities and NaN as operands are not
+             handled.
+    Numerics Each result is the exact one rounded once to nearest, ties to even: gradual underflow, and infinity where it
+             overflows. All of it is computed with integers, so that no device flushes, fuses or reorders.
+    Inside   A significand of 64 bits has its leading bit at 63, so that eleven bits lie below the last that is kept; what
+             was lost below those is its bit 0, which is then set ("jammed"). An exponent is the field of the f64. A sign
+             is bit 31 alone. -#}
+
+const SOFT_SIGN = 0x80000000u;
+const SOFT_INFINITY = 0x7ff00000u;
+
+/// The exponent's field.
+fn soft_field(high: u32) -> u32 {
+    return (high >> 20u) & 0x7ffu;
+}
+
+/// The 53 bits of a significand, or fewer where the field is 0.
+fn soft_significand(a: vec2<u32>) -> vec2<u32> {
+    return vec2<u32>(a.x, (a.y & 0xfffffu) | (min(soft_field(a.y), 1u) << 20u));
+}
+
+/// Leading zeros of a number that is not zero.
+fn soft_zeros(a: vec2<u32>) -> u32 {
+    return select(countLeadingZeros(a.y), 32u + countLeadingZeros(a.x), a.y == 0u);
+}
+
+/// a << by, for by below 64. Here and below two shifts stand where one could be by 32, which has no meaning.
+fn soft_left(a: vec2<u32>, by: u32) -> vec2<u32> {
+    let within = by & 31u;
+    let whole = select(a, vec2<u32>(0u, a.x), by >= 32u);
+    return vec2<u32>(whole.x << within, (whole.y << within) | ((whole.x >> 1u) >> (31u - within)));
+}
+
+/// a >> by, for by below 64, with what is lost jammed.
+fn soft_right(a: vec2<u32>, by: u32) -> vec2<u32> {
+    let within = by & 31u;
+    let is_far = by >= 32u;
+    let whole = select(a, vec2<u32>(a.y, 0u), is_far);
+    let lost = ((whole.x << 1u) << (31u - within)) | select(0u, a.x, is_far);
+    let low = (whole.x >> within) | ((whole.y << 1u) << (31u - within));
+    return vec2<u32>(low | min(lost, 1u), whole.y >> within);
+}
+
+/// Rounds a significand. The exponent is one less than the field where bit 63 is set, which adds the one; it is 0 for a
+/// subnormal number, whose bit 63 is not.
+fn soft_pack(sign: u32, exponent: u32, significand: vec2<u32>) -> vec2<u32> {
+    let low = (significand.y << 21u) | (significand.x >> 11u);
+    // One where the eleven bits are above a half, or a half and the last bit is odd.
+    let up = ((significand.x & 0x7ffu) + 0x3ffu + (low & 1u)) >> 11u;
+    let rounded = low + up;
+    // A carry out of the significand raises the exponent, as it should.
+    let high = (exponent << 20u) + (significand.y >> 11u) + select(0u, 1u, rounded < up);
+    if high >= SOFT_INFINITY {
+        return vec2<u32>(0u, sign | SOFT_INFINITY);
+    }
+    return vec2<u32>(rounded, sign | high);
+}
+
+/// The same for an exponent below zero too: what is so small loses bits before it is rounded, once.
+fn soft_pack_any(sign: u32, exponent: i32, significand: vec2<u32>) -> vec2<u32> {
+    if exponent < 0 {
+        return soft_pack(sign, 0u, soft_right(significand, min(u32(-exponent), 63u)));
+    }
+    return soft_pack(sign, u32(min(exponent, 0x7ff)), significand);
+}
+
+fn soft_negate(a: vec2<u32>) -> vec2<u32> {
+    return vec2<u32>(a.x, a.y ^ SOFT_SIGN);
+}
+
+/// a < b; -0 equals 0.
+fn soft_less(a: vec2<u32>, b: vec2<u32>) -> bool {
+    if (((a.y | b.y) << 1u) | a.x | b.x) == 0u {
+        return false;
+    }
+    // Bits of numbers are ordered as integers are where one is not negative, and the other way round where both are.
+    let are_negative = (a.y & b.y) >= SOFT_SIGN;
+    let lesser = select(a, b, are_negative);
+    let greater = select(b, a, are_negative);
+    return select(i32(lesser.y) < i32(greater.y), lesser.x < greater.x, a.y == b.y);
+}
+
+/// The number of an f32's bits.
+fn soft_from_f32(bits: u32) -> vec2<u32> {
+    let sign = bits & SOFT_SIGN;
+    let magnitude = bits ^ sign;
+    if magnitude >= 0x800000u {
+        return vec2<u32>(magnitude << 29u, sign | ((magnitude >> 3u) + (896u << 20u)));
+    }
+    if magnitude == 0u {
+        return vec2<u32>(0u, sign);
+    }
+    let zeros = countLeadingZeros(magnitude);
+    let leading = magnitude << zeros;
+    return vec2<u32>(leading << 21u, sign | (((904u - zeros) << 20u) + (leading >> 11u)));
+}
+
+fn soft_from_u32(value: u32) -> vec2<u32> {
+    if value == 0u {
+        return vec2<u32>();
+    }
+    let zeros = countLeadingZeros(value);
+    let leading = value << zeros;
+    return vec2<u32>(leading << 21u, ((1053u - zeros) << 20u) + (leading >> 11u));
+}
+
+/// The number nearest to an integer in two's complement.
+fn soft_from_i64(value: vec2<u32>) -> vec2<u32> {
+    let sign = value.y & SOFT_SIGN;
+    let mask = 0u - (sign >> 31u);
+    let low = (value.x ^ mask) - mask;
+    let magnitude = vec2<u32>(low, (value.y ^ mask) + select(0u, 1u, mask != 0u && low == 0u));
+    if (magnitude.x | magnitude.y) == 0u {
+        return vec2<u32>();
+    }
+    let zeros = soft_zeros(magnitude);
+    return soft_pack(sign, 1085u - zeros, soft_left(magnitude, zeros));
+}
+
+/// The bits of the nearest f32.
+fn soft_to_f32(a: vec2<u32>) -> u32 {
+    let sign = a.y & SOFT_SIGN;
+    let exponent = i32(soft_field(a.y)) - 896;
+    if exponent >= 255 {
+        return sign | 0x7f800000u;
+    }
+    if exponent > 0 {
+        let kept = (u32(exponent) << 23u) | ((a.y & 0xfffffu) << 3u) | (a.x >> 29u);
+        // The 29 bits below, and the last bit: above a half, or a half and odd. A carry raises the exponent.
+        let up = ((a.x & 0x1fffffffu) + 0xfffffffu + (kept & 1u)) >> 29u;
+        return sign | (kept + up);
+    }
+    // Below 2^-150 all is zero, f64's own subnormal numbers too.
+    if exponent < -23 {
+        return sign;
+    }
+    // The significand's leading bit at 30, then at the place of its worth: units are 2^-149.
+    let lost = a.x << 10u;
+    let leading = (((a.y & 0xfffffu) | 0x100000u) << 10u) | (a.x >> 22u) | min(lost, 1u);
+    let by = u32(8 - exponent);
+    let by_less_one = by - 1u;
+    let kept = (leading >> by_less_one) >> 1u;
+    let half = 1u << by_less_one;
+    let rest = leading & (half | (half - 1u));
+    return sign | (kept + select(0u, 1u, rest > half || (rest == half && (kept & 1u) != 0u)));
+}
+
+fn soft_add(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let a_high = a.y & 0x7fffffffu;
+    let b_high = b.y & 0x7fffffffu;
+    let is_swapped = a_high < b_high || (a_high == b_high && a.x < b.x);
+    let larger = select(a, b, is_swapped);
+    let smaller = select(b, a, is_swapped);
+    // Leading bits at 62, so that a sum has room.
+    let exponent = max(soft_field(larger.y), 1u);
+    let by = min(exponent - max(soft_field(smaller.y), 1u), 63u);
+    let first = soft_left(soft_significand(larger), 10u);
+    let second = soft_right(soft_left(soft_significand(smaller), 10u), by);
+    var sum = vec2<u32>();
+    if ((a.y ^ b.y) & SOFT_SIGN) == 0u {
+        let low = first.x + second.x;
+        sum = vec2<u32>(low, first.y + second.y + select(0u, 1u, low < first.x));
+    } else {
+        sum = vec2<u32>(first.x - second.x, first.y - second.y - select(0u, 1u, first.x < second.x));
+    }
+    if (sum.x | sum.y) == 0u {
+        return vec2<u32>(0u, a.y & b.y & SOFT_SIGN);
+    }
+    // A subnormal sum keeps its place.
+    let zeros = min(soft_zeros(sum), exponent);
+    return soft_pack(larger.y & SOFT_SIGN, exponent - zeros, soft_left(sum, zeros));
+}
+
+fn soft_subtract(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    return soft_add(a, soft_negate(b));
+}
+
+/// The significand with bit 52 set, of a subnormal number too, and the exponent that it then has, in two's complement. Not
+/// of zero.
+fn soft_parts(a: vec2<u32>) -> vec3<u32> {
+    let field = soft_field(a.y);
+    let significand = soft_significand(a);
+    if field != 0u {
+        return vec3<u32>(significand, field);
+    }
+    let zeros = soft_zeros(significand);
+    return vec3<u32>(soft_left(significand, zeros - 11u), 12u - zeros);
+}
+
+fn soft_is_zero(a: vec2<u32>) -> bool {
+    return ((a.y << 1u) | a.x) == 0u;
+}
+
+fn soft_multiply(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let sign = (a.y ^ b.y) & SOFT_SIGN;
+    if soft_is_zero(a) || soft_is_zero(b) {
+        return vec2<u32>(0u, sign);
+    }
+    let x = soft_parts(a);
+    let y = soft_parts(b);
+    // Digits of 14 bits: their products have 28, and four of those fit a word.
+    let x0 = x.x & 0x3fffu;
+    let x1 = (x.x >> 14u) & 0x3fffu;
+    let x2 = (x.x >> 28u) | ((x.y & 0x3ffu) << 4u);
+    let x3 = x.y >> 10u;
+    let y0 = y.x & 0x3fffu;
+    let y1 = (y.x >> 14u) & 0x3fffu;
+    let y2 = (y.x >> 28u) | ((y.y & 0x3ffu) << 4u);
+    let y3 = y.y >> 10u;
+    let p0 = x0 * y0;
+    let p1 = x0 * y1 + x1 * y0 + (p0 >> 14u);
+    let p2 = x0 * y2 + x1 * y1 + x2 * y0 + (p1 >> 14u);
+    let p3 = x0 * y3 + x1 * y2 + x2 * y1 + x3 * y0 + (p2 >> 14u);
+    let p4 = x1 * y3 + x2 * y2 + x3 * y1 + (p3 >> 14u);
+    let p5 = x2 * y3 + x3 * y2 + (p4 >> 14u);
+    let p6 = x3 * y3 + (p5 >> 14u);
+    // The upper 64 of 106 bits; the lower 42 only say whether there was anything.
+    let lost = (p0 | p1 | p2) & 0x3fffu;
+    let low = (p3 & 0x3fffu) | ((p4 & 0x3fffu) << 14u) | (p5 << 28u) | min(lost, 1u);
+    let high = ((p5 & 0x3fffu) >> 4u) | (p6 << 10u);
+    let zeros = 1u - (high >> 31u);
+    let significand = vec2<u32>(low << zeros, (high << zeros) | ((low >> 31u) & zeros));
+    return soft_pack_any(sign, i32(x.z + y.z - 1023u - zeros), significand);
+}
+
+/// Long division. A digit has eleven bits and is never too large, and the remainder stays below twice the divisor.
+fn soft_divide(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let sign = (a.y ^ b.y) & SOFT_SIGN;
+    if soft_is_zero(a) {
+        return vec2<u32>(0u, sign);
+    }
+    let x = soft_parts(a);
+    let y = soft_parts(b);
+    // 2^69 / divisor, from its 16 leading bits rounded up: not above it, and less than 2^-14.4 of it below.
+    let inverse = 0xffffffffu / ((y.y >> 5u) + 1u);
+    let y0 = y.x & 0x3ffffu;
+    let y1 = (y.x >> 18u) | ((y.y & 0xfu) << 14u);
+    let y2 = y.y >> 4u;
+    var rest = x.xy;
+    var quotient = vec2<u32>();
+    for (var place = 0u; place < 5u; place += 1u) {
+        // Of rest * 2^11 / divisor less than 1.44 is left out: 1 by rounding down here, 1/4 by the bits of the rest that
+        // are not looked at, 2^-14.4 * 2^12 by the inverse. So the rest is below 1.44 divisors again.
+        let digit = ((rest.y >> 7u) * inverse) >> 19u;
+        let middle = digit * y1;
+        let low = digit * y0 + (middle << 18u);
+        let high = digit * (y2 << 4u) + (middle >> 14u) + select(0u, 1u, low < (middle << 18u));
+        let shifted = rest.x << 11u;
+        rest = vec2<u32>(
+            shifted - low,
+            ((rest.y << 11u) | (rest.x >> 21u)) - high - select(0u, 1u, shifted < low),
+        );
+        let quotient_low = (quotient.x << 11u) + digit;
+        quotient = vec2<u32>(
+            quotient_low,
+            ((quotient.y << 11u) | (quotient.x >> 21u)) + select(0u, 1u, quotient_low < digit),
+        );
+    }
+    // Where the rest holds the divisor once more the quotient is one larger.
+    let is_short = rest.y > y.y || (rest.y == y.y && rest.x >= y.x);
+    let is_exact = select(rest.x | rest.y, (rest.x ^ y.x) | (rest.y ^ y.y), is_short) == 0u;
+    let low = quotient.x + select(0u, 1u, is_short);
+    let high = quotient.y + select(0u, 1u, low < quotient.x);
+    // It has 55 or 56 bits.
+    let zeros = 1u - (high >> 23u);
+    let significand = soft_left(vec2<u32>(low, high), 8u + zeros);
+    return soft_pack_any(
+        sign,
+        i32(x.z - y.z + 1022u - zeros),
+        vec2<u32>(significand.x | select(1u, 0u, is_exact), significand.y),
+    );
+}
+
+/// a * 2^exponent.
+fn soft_scale(a: vec2<u32>, exponent: i32) -> vec2<u32> {
+    let field = i32(soft_field(a.y));
+    // No number comes back from farther away.
+    let by = clamp(exponent, -4096, 4096);
+    if field != 0 && field + by > 0 && field + by < 0x7ff {
+        return vec2<u32>(a.x, a.y + (u32(by) << 20u));
+    }
+    if soft_is_zero(a) {
+        return a;
+    }
+    let parts = soft_parts(a);
+    return soft_pack_any(a.y & SOFT_SIGN, i32(parts.z) - 1 + by, soft_left(parts.xy, 11u));
+}
