@@ -177,7 +177,9 @@ fn a_fit_killed_after_every_iteration_ends_with_the_same_bits(device: &Device) {
             Err(Error::Cancelled) => {}
             Err(error) => panic!("{error}"),
             Ok(fit) => {
-                assert!(kills > whole.n_iter / 2, "{kills} kills");
+                // A GPU keeps a checkpoint after eight iterations at most.
+                let kept_at_once = if device.name().starts_with("cpu") { 1 } else { 8 };
+                assert!(2 * kills * kept_at_once > whole.n_iter, "{kills} kills");
                 return same_bits(&fit, &whole, "killed after every iteration");
             }
         }

@@ -45,7 +45,7 @@ fn run(problem: &Problem, params: &Params, definition: &Definition, mut state: S
             shift: step.shift / problem.frame.scale / problem.frame.scale,
             products: problem.rows as u64 * params.n_clusters as u64,
         });
-        stopped = stops(params, &state);
+        stopped = stops(params, &state, state.history.len());
         Ok::<bool, Error>(!stopped)
     })?;
     if params.centroid_type.is_some() {

@@ -15,6 +15,7 @@ mod finish;
 pub(crate) mod gpu;
 mod init;
 mod lloyd;
+mod means;
 mod members;
 mod memory;
 mod model;

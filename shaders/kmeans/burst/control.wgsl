@@ -1,5 +1,6 @@
 // Computes  what a pass came to, as one record: rows that changed, inertia = total + the sum of the clusters' parts, and shift; and whether
-//           the burst goes on: not where a cluster is empty, where no label changed after the first pass, or where shift <= tolerance.
+//           the burst goes on: not where a cluster is empty, where no label changed after the first pass, where shift <=
+//           tolerance, or where a screen left too many rows.
 // Mapping   One workgroup. Invocation i adds the clusters i, i + 64, ..., then one invocation for each sum adds those 64.
 // Bounds    Clusters beyond the end do nothing. A burst that has ended is left as it is.
 // Numerics  common/soft.wgsl: the operations of f64 that the host does, in its order.
@@ -54,16 +55,17 @@ fn control(@builtin(local_invocation_index) local: u32) {
     if local == 0u {
         let shift = shared_sums[0];
         let inertia = select(shared_sums[1], vec2<u32>(), (shared_sums[1].y >> 31u) == 1u);
-        let changed = counters[1] + counters[3];
+        let changed = standing.changed + counters[1] + counters[3];
         let is_settled = standing.is_first == 0u && changed == 0u;
         let is_near = !soft_less(params.tolerance, shift);
         var status = select({{ runs }}u, {{ converged }}u, is_settled || is_near);
+        let listed = standing.listed + counters[0];
+        status = select(status, {{ unscreened }}u, status == {{ runs }}u && listed > params.most_listed);
         status = select(status, {{ empty }}u, atomicLoad(&shared_is_empty) != 0u);
         history[standing.turn % {{ ring }}u] =
-            Record(4u * standing.turn + status, changed, counters[0], counters[params.counter], shift, inertia);
-        standing.turn += 1u;
-        standing.status = status;
-        standing.is_first = 0u;
+            Record({{ statuses }}u * standing.turn + status, changed, listed,
+                   standing.left + counters[params.counter], shift, inertia);
+        standing = Standing(status, standing.turn + 1u, 0u, 0u, 0u, 0u);
         counters = array<u32, 4>();
         shared_status = status;
     }

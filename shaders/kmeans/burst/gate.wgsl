@@ -1,5 +1,5 @@
 // Computes  whether the device can decide the rows that the last tier left. Where they are more than there is room for, the burst
-//           ends in the middle of its pass, and the host goes on from there.
+//           ends in the middle of its pass, and the host goes on from there: its record tells of the window instead of the shift.
 // Mapping   One workgroup; an invocation empties every 64th size.
 // Bounds    A burst that has ended is left as it is.
 // Numerics  Integers.
@@ -34,6 +34,7 @@ fn gate(@builtin(local_invocation_index) local: u32) {
     if local == 0u && standing.status == {{ runs }}u {
         standing.status = status;
         history[standing.turn % {{ ring }}u] =
-            Record(4u * standing.turn + status, counters[1], counters[0], counters[params.counter], vec2<u32>(), vec2<u32>());
+            Record({{ statuses }}u * standing.turn + status, standing.changed + counters[1], counters[0], counters[params.counter],
+                   vec2<u32>(params.window, 0u), vec2<u32>());
     }
 }

@@ -16,7 +16,7 @@ use super::profile::Stage;
 use crate::error::Result;
 
 /// Dispatches of a program at most.
-pub(crate) const MOST_DISPATCHES: u32 = 64;
+pub(crate) const MOST_DISPATCHES: u32 = 256;
 /// Bytes of a size: three numbers of workgroups and a word that nobody reads.
 const SIZE_BYTES: u64 = 16;
 

@@ -101,7 +101,9 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             weighted: problem.weights.is_some(),
             prunes: false,
         };
-        let prunes = params.prune != Prune::Never && Pruner::is_wanted(&shape, params);
+        // What the device cannot do alone yet: directions instead of means, and sums that the grid does not hold.
+        let is_plain = !params.spherical && !problem.may_lose_digits;
+        let prunes = params.prune != Prune::Never && Pruner::is_wanted(&shape, params, is_plain);
         let shape = Shape { prunes, ..shape };
         let plan = plan_in_free_memory(gpu, &shape, slot)?;
         let labeller = Cascade::new(gpu, &plan.labeller(&shape), params.cancel.clone(), params.recheck)?;
@@ -114,8 +116,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
         let (labels, summed) = (per_row("labels")?, per_row("summed")?);
         let resident = if plan.resident { Some(resident(gpu, problem, &plan, slot)?) } else { None };
         let sums = Sums::new(params.n_clusters, problem.columns);
-        // What the device cannot do alone yet: directions instead of means, and sums that the grid does not hold.
-        let is_plain = !params.spherical && !problem.may_lose_digits && plan.resident;
+        let is_plain = is_plain && plan.resident;
         Ok(Self {
             gpu: gpu.clone(),
             problem,

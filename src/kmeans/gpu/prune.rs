@@ -34,6 +34,8 @@ use crate::tile::trials::Trials;
 
 /// Operations of a pass below which finding the list takes longer than the pass: an estimate for a fast device.
 const LEAST_WORK: f64 = 2e10;
+/// The same where dense passes go to the device in bursts, which pruned ones do not: an estimate, too.
+const LEAST_WORK_BESIDE_BURSTS: f64 = 2e11;
 /// Rows of a list take so many times as long as those of a dense pass by the `f32` tile, and by matrix units.
 const LIST_COST: f64 = 1.3;
 const LIST_COST_BESIDE_UNITS: f64 = 4.5;
@@ -102,10 +104,11 @@ impl<'b> FarthestOnDevice<'b> {
 }
 
 impl Pruner {
-    /// Whether a fit may prune.
-    pub fn is_wanted(shape: &Shape, params: &Params) -> bool {
+    /// Whether a fit may prune, whose dense passes may go `in_bursts`.
+    pub fn is_wanted(shape: &Shape, params: &Params, in_bursts: bool) -> bool {
         let work = 2.0 * shape.rows as f64 * shape.columns as f64 * shape.n_clusters as f64;
-        (params.prune == Prune::Always || work >= LEAST_WORK) && shape.n_clusters > 1 && params.recheck
+        let least = if in_bursts { LEAST_WORK_BESIDE_BURSTS } else { LEAST_WORK };
+        (params.prune == Prune::Always || work >= least) && shape.n_clusters > 1 && params.recheck
     }
 
     /// Room for the bounds of all rows.

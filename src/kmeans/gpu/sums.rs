@@ -214,7 +214,7 @@ impl Summer {
     pub fn take(&self, bytes: &[&[u8]], into: &mut Sums) {
         let columns = self.shape.columns;
         let row_bytes = 8 * self.shape.summed() as usize;
-        let least = crate::kmeans::lloyd::fewest_clusters(columns);
+        let least = crate::kmeans::means::fewest_clusters(columns);
         let rows = bytes[0].par_chunks_exact(row_bytes).zip(bytes[1].par_chunks_exact(4));
         let clusters = into.totals.par_chunks_exact_mut(columns).zip(&mut into.weights);
         clusters.zip(rows).with_min_len(least).for_each(|((totals, weight), (row, count))| {

@@ -22,7 +22,6 @@ const INVOCATIONS: usize = 64;
 ///
 /// # Errors
 /// Those of a device that fails otherwise: lost, or out of memory.
-#[cfg_attr(not(test), expect(dead_code, reason = "it is asked by the kernels that include the arithmetic"))]
 pub(crate) fn is_exact(gpu: &Gpu) -> Result<bool> {
     static VERDICTS: LazyLock<Mutex<HashMap<String, bool>>> = LazyLock::new(Mutex::default);
     let fault = gpu.planted_soft_fault();

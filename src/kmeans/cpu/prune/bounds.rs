@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::kmeans::lloyd::squared_shift;
+use crate::kmeans::means::squared_shift;
 
 /// Rows per block of the scan.
 const BLOCK_ROWS: usize = 16_384;

@@ -7,68 +7,31 @@
 //! without number, as in data full of ties, are the host's to decide. What was sent behind it then finds sizes of 0.
 
 pub(crate) mod kernels;
+mod record;
+mod send;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::VecDeque;
-use std::ops::Range;
-use std::time::Duration;
+use bytemuck::pod_collect_to_vec;
 
-use bytemuck::{bytes_of, pod_collect_to_vec};
-
-use self::kernels::{
-    CentroidParams, ControlParams, EMPTY, GateParams, MANY, RING, RUNS, Record, Standing, centroid_kernel,
-    control_kernel, gate_kernel,
-};
-use super::GpuPasses;
-use super::plan::{Shape, UpdatePlan};
-use super::sums::Labelled;
-use crate::device::{DeviceBuffer, Gpu, Program, Sent};
+use self::kernels::{EMPTY, MANY, Record};
+use self::record::{Buffers, Kernels, Recorder};
+use self::send::{Outcome, Passing};
+use super::plan::UpdatePlan;
+use super::{GpuPasses, Resident};
+use crate::device::DeviceBuffer;
 use crate::error::{Error, Result};
 use crate::kmeans::lloyd::{Burst, Pass, Passes, Start, Step};
 use crate::tile::nearest::gpu::Task;
-use crate::tile::nearest::gpu::on_device::OnDevice;
+use crate::tile::nearest::gpu::single_submission::AtOnce;
 use crate::tile::operands::columns::Columns;
+use crate::tile::operands::gpu::columns::DeviceColumns;
+use crate::tile::soft;
 
-/// Passes of one submission at most.
-const MOST_PASSES: u32 = 8;
-/// What one submission should take at most: a cancelled fit waits for two of them.
-const TARGET: Duration = Duration::from_millis(50);
+/// Windows of rows at most.
+const MOST_WINDOWS: usize = 8;
 /// A mean is no longer than the longest row, but for the roundings of the grid.
 const LONGER: f32 = 1.01;
-
-/// What the burst keeps on the device.
-struct Buffers {
-    centroids: DeviceBuffer,
-    before: DeviceBuffer,
-    parts: DeviceBuffer,
-    standing: DeviceBuffer,
-    history: DeviceBuffer,
-    sizes: DeviceBuffer,
-}
-
-impl Buffers {
-    fn new(gpu: &Gpu, start: &Start, shape: &Shape) -> Result<Self> {
-        let standing = Standing { status: RUNS, turn: 0, is_first: u32::from(start.is_first) };
-        Ok(Self {
-            centroids: gpu.filled("centroids", start.centroids)?,
-            before: gpu.filled("centroids before", start.centroids)?,
-            parts: gpu.buffer("parts of clusters", 16 * shape.n_clusters as u64)?,
-            standing: gpu.filled("standing", &[standing])?,
-            history: gpu.buffer("history", size_of::<Record>() as u64 * u64::from(RING))?,
-            sizes: gpu.size_table()?,
-        })
-    }
-
-    /// Where the records of passes `first .. first + passes` lie.
-    fn records(&self, first: u32, passes: u32) -> [(&DeviceBuffer, Range<u64>); 2] {
-        let bytes = size_of::<Record>() as u64;
-        let begin = u64::from(first % RING);
-        let end = (begin + u64::from(passes)).min(u64::from(RING));
-        let behind = u64::from(passes) - (end - begin);
-        [(&self.history, begin * bytes..end * bytes), (&self.history, 0..behind * bytes)]
-    }
-}
 
 impl GpuPasses<'_, '_> {
     /// Up to `start.most` iterations, where the device can take them.
@@ -77,97 +40,38 @@ impl GpuPasses<'_, '_> {
         if start.most == 0 || !is_plain || !self.bursts.is_due() {
             return Ok(None);
         }
-        let Some(resident) = self.resident.clone() else { return Ok(None) };
-        let [window] = &resident.windows[..] else { return Ok(None) };
-        let problem = self.problem;
-        let book = Columns::new(start.centroids, problem.columns);
+        let Some(resident) = self.resident.clone().filter(|resident| resident.windows.len() <= MOST_WINDOWS)
+        else {
+            return Ok(None);
+        };
+        let book = Columns::new(start.centroids, self.problem.columns);
         if book.len() < self.shape.n_clusters {
             // Equal centroids are merged by the host.
             return Ok(None);
         }
-        let longest = problem.largest_norm.max(book.norm_above()) * LONGER;
+        let longest = self.problem.largest_norm.max(book.norm_above()) * LONGER;
         let columns = self.labeller.columns_up_to(Some(longest), &book)?;
-        let load = |row: usize, x: &mut [f32]| problem.load(window.start + row, x);
-        let labels = &self.labels[0];
-        let task = Task {
-            columns: &columns,
-            largest_norm: problem.largest_norm,
-            window,
-            nearest: labels,
-            reach: None,
-            load: &load,
-        };
-        let is_one = columns.single.len() == 1
-            && columns.halves.as_ref().is_none_or(|halves| halves.windows.len() == 1);
-        let Some(at_once) = self.labeller.at_once_on_device(&task).filter(|_| is_one) else {
+        let Some(at_once) = self.ways(&resident, &columns) else { return Ok(None) };
+        if !soft::self_test::is_exact(&self.gpu)? {
+            self.bursts.failed();
             return Ok(None);
-        };
-
-        let gpu = self.gpu.clone();
+        }
+        let gpu = &self.gpu;
+        let buffers = Buffers::new(gpu, start, &self.shape)?;
+        let kernels = Kernels::new(gpu, &self.labeller, &columns, &self.shape)?;
         let plan = UpdatePlan::new(&self.shape, self.changed);
         let mut cleared = vec![self.labeller.counters()];
         if plan.afresh {
             cleared.extend(self.summer.sums());
-            cleared.push(&self.summed[0]);
+            cleared.extend(&self.summed);
         }
-        let buffers = Buffers::new(&gpu, start, &self.shape)?;
-        let (on_device, maker) = (OnDevice::new(&gpu)?, self.labeller.maker(&columns)?);
-        let kernels = [gate_kernel()?, centroid_kernel(self.shape.weighted)?, control_kernel()?];
-        let [gate, centroid, control] = kernels.each_ref().map(|kernel| gpu.pipeline(kernel));
-        let (gate, centroid, control) = (gate?, centroid?, control?);
-        let Buffers { centroids, before, parts, standing, history, sizes } = &buffers;
-
-        let mut batch = gpu.batch("burst");
-        let mut counter = 0;
-        on_device.record(&self.labeller, &mut batch, &task, (at_once, centroids), |batch, list| {
-            counter = list.counter;
-            let rows = window.rows as u32;
-            let params =
-                GateParams { listed: at_once.listed.unwrap_or(rows), room: at_once.brought, counter };
-            let arguments = [list.counters.whole(), standing.whole(), history.whole(), sizes.whole()];
-            batch.dispatch(&gate, &arguments, bytes_of(&params), [1, 1, 1])
-        })?;
-        let rows = Labelled { window, weights: resident.weights.first(), labels, summed: &self.summed[0] };
-        self.summer.record(&mut batch, &plan.standing(), &rows, self.labeller.scratch())?;
-        let [sums, totals] = self.summer.sums();
-        let exponents = self.summer.exponents();
-        let arguments = [
-            sums.whole(),
-            totals.whole(),
-            exponents.whole(),
-            centroids.whole(),
-            before.whole(),
-            parts.whole(),
-        ];
-        let params = CentroidParams { depth: problem.columns as u32, features: self.shape.summed() as u32 };
-        let n_clusters = self.shape.n_clusters as u32;
-        batch.dispatch(&centroid, &arguments, bytes_of(&params), [n_clusters, 1, 1])?;
-        maker.record(&mut batch, centroids, &columns)?;
-        let arguments = [
-            parts.whole(),
-            self.labeller.counters().whole(),
-            standing.whole(),
-            history.whole(),
-            sizes.whole(),
-        ];
-        let params = ControlParams {
-            n_clusters,
-            counter,
-            total: words(problem.total_square),
-            tolerance: words(start.tolerance),
-        };
-        batch.dispatch(&control, &arguments, bytes_of(&params), [1, 1, 1])?;
-        let program = batch.into_program(sizes)?;
-
-        let passes = Passing { gpu: &gpu, program: &program, buffers: &buffers, cleared: &cleared };
-        let outcome = passes.send_all(start)?;
+        let recorder =
+            Recorder { passes: self, kernels: &kernels, buffers: &buffers, columns: &columns, start };
+        let program = recorder.record(&resident, &at_once, &plan.standing())?.into_program(&buffers.sizes)?;
+        let passing = Passing { gpu, program: &program, buffers: &buffers, cleared: &cleared };
+        let outcome = passing.send_all(start)?;
         let Some(&last) = outcome.records.last() else { return Ok(None) };
-        if outcome.status == MANY {
-            on_device.restore(&self.labeller, &task, last.listed.min(window.rows as u32))?;
-        }
-        drop(program);
-
-        let rows = window.rows as u64;
+        let rows = self.problem.rows as u64;
         let is_sound = |record: &Record| u64::from(record.listed) <= rows && record.left <= record.listed;
         if !outcome.records.iter().all(is_sound) {
             let reason = format!(
@@ -176,8 +80,40 @@ impl GpuPasses<'_, '_> {
             );
             return Err(Error::WrongResult { device: gpu.name(), operation: "labelling", reason });
         }
-        let halves = columns.halves.is_some();
-        self.end_burst(&buffers, outcome, halves).map(Some)
+        if outcome.status == MANY
+            && let Some(window) = resident.windows.get(last.shift[0] as usize)
+        {
+            let listed = last.listed.min(window.rows as u32);
+            kernels.on_device.restore(&self.labeller, &self.labels[last.shift[0] as usize], listed)?;
+        }
+        drop(program);
+        let screens = columns.halves.is_some();
+        self.end_burst(&buffers, outcome, screens).map(Some)
+    }
+
+    /// How the windows are searched, each at once, if they may be.
+    fn ways(&self, resident: &Resident, columns: &DeviceColumns) -> Option<Vec<AtOnce>> {
+        let halves = columns.halves.as_ref().map_or(1, |halves| halves.windows.len());
+        if columns.single.len() != 1 || halves != 1 {
+            return None;
+        }
+        let windows = resident.windows.iter().enumerate();
+        let all = self.problem.rows as u64;
+        windows
+            .map(|(index, _)| self.labeller.at_once_on_device(&self.task(resident, columns, index), all))
+            .collect()
+    }
+
+    /// One window to be searched. The host loads no row of it.
+    fn task<'a>(&'a self, resident: &'a Resident, columns: &'a DeviceColumns<'a>, index: usize) -> Task<'a> {
+        Task {
+            columns,
+            largest_norm: self.problem.largest_norm,
+            window: &resident.windows[index],
+            nearest: &self.labels[index],
+            reach: None,
+            load: &|_, _| Ok(()),
+        }
     }
 
     /// Brings what a burst left to the host, and takes over from it where it stopped within a pass.
@@ -235,81 +171,6 @@ impl GpuPasses<'_, '_> {
         };
         Step { pass, shift: number(record.shift), inertia: number(record.inertia) }
     }
-}
-
-/// Passes under way.
-struct Passing<'p, 'a> {
-    gpu: &'p Gpu,
-    program: &'p Program<'a>,
-    buffers: &'p Buffers,
-    cleared: &'p [&'p DeviceBuffer],
-}
-
-/// How a burst went.
-struct Outcome {
-    /// Passes in their order; the last one ended the burst or came to no end where the status says so.
-    records: Vec<Record>,
-    status: u32,
-}
-
-impl Passing<'_, '_> {
-    /// Sends passes until the burst ends, twice as many each time as far as their time allows, always some behind those
-    /// that are awaited.
-    fn send_all(&self, start: &Start) -> Result<Outcome> {
-        let most = u32::try_from(start.most).unwrap_or(u32::MAX);
-        let mut under_way: VecDeque<(Sent, u32)> = VecDeque::new();
-        let (mut sent, mut next, mut bound) = (0, 1, 2);
-        let mut outcome = Outcome { records: Vec::new(), status: RUNS };
-        loop {
-            while under_way.len() < 2 && sent < most {
-                let passes = next.min(most - sent);
-                let cleared = if sent == 0 { self.cleared } else { &[] };
-                let flight = self.program.send(passes, cleared, &self.buffers.records(sent, passes))?;
-                under_way.push_back((flight, passes));
-                sent += passes;
-                next = (2 * next).min(bound);
-            }
-            let Some((flight, passes)) = under_way.pop_front() else { return Ok(outcome) };
-            let take = |bytes: &[&[u8]]| -> Vec<Record> {
-                bytes.iter().flat_map(|part| pod_collect_to_vec::<u8, Record>(part)).collect()
-            };
-            let (records, elapsed) = flight.finish(take)?;
-            if outcome.status != RUNS {
-                // Nothing came of what was sent behind the end.
-                continue;
-            }
-            for record in records {
-                let (pass, status) = (record.mark / 4, record.mark % 4);
-                if pass as usize != outcome.records.len() {
-                    let reason = format!(
-                        "the record of pass {} says that it is that of {pass}",
-                        outcome.records.len()
-                    );
-                    return Err(Error::WrongResult {
-                        device: self.gpu.name(),
-                        operation: "a burst of passes",
-                        reason,
-                    });
-                }
-                outcome.records.push(record);
-                outcome.status = status;
-                if status != RUNS {
-                    sent = most;
-                    break;
-                }
-            }
-            start.cancel.check()?;
-            let fitting = TARGET.as_secs_f64() * f64::from(passes) / elapsed.as_secs_f64().max(1e-9);
-            bound = (fitting as u32).clamp(1, MOST_PASSES);
-            next = next.min(bound);
-        }
-    }
-}
-
-/// A number as two words, the low one first.
-fn words(number: f64) -> [u32; 2] {
-    let bits = number.to_bits();
-    [bits as u32, (bits >> 32) as u32]
 }
 
 /// The number of two words.

@@ -131,6 +131,29 @@ fn weights_and_screens_change_no_bit() {
     }
 }
 
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn several_windows_are_one_pass() {
+    let points = blobs(1500, 40, 40, 6.0);
+    for device in [device().with_matrix_units(false), device().with_plain_matrices(16)] {
+        for rows in [1400, 500, 230] {
+            let device = device.clone().with_window_bytes(4 * 40 * rows);
+            let (found, taken) = same(&device, &points, &every(3, 40), None, 30, 0.0);
+            assert_eq!(taken.whole + taken.empty, found.state.history.len(), "windows of {rows}");
+            assert!(taken.whole > 1, "{taken:?}");
+        }
+    }
+    // Ties in every window: more of them than a burst decides.
+    let draws = Stream::new(3, 7);
+    let value = |(row, column): (usize, usize)| (draws.bits((row * 4 + column) as u64) % 3) as f32;
+    let points = Array2::from_shape_fn((1200, 4), value);
+    let first: Vec<usize> =
+        (0..1200).filter(|&row| (0..row).all(|other| points.row(other) != points.row(row))).take(8).collect();
+    for rows in [1000, 300] {
+        same(&device().with_matrix_units(false).with_window_bytes(16 * rows), &points, &first, None, 30, 0.0);
+    }
+}
+
 /// Whole numbers in few values: ties between centroids, and centroids in the middle of rows.
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]

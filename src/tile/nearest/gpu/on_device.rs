@@ -62,10 +62,10 @@ impl OnDevice {
     }
 
     /// Gives the first `count` rows that the first tier listed the nearest columns back that they had before.
-    pub fn restore(&self, cascade: &Cascade, task: &Task, count: u32) -> Result<()> {
+    pub fn restore(&self, cascade: &Cascade, nearest: &DeviceBuffer, count: u32) -> Result<()> {
         let params = RestoreParams { rows: count };
         let mut batch = cascade.tiers.gpu.batch("restore");
-        let arguments = [cascade.tiers.left_of_window().rows.whole(), task.nearest.whole()];
+        let arguments = [cascade.tiers.left_of_window().rows.whole(), nearest.whole()];
         let workgroups = count.div_ceil(256);
         let across = workgroups.min(1 << 15);
         let workgroups = [across, workgroups.div_ceil(across.max(1)), 1];
@@ -75,14 +75,19 @@ impl OnDevice {
 }
 
 impl Cascade {
-    /// How one submission may search a window whose last rows the device decides.
-    pub fn at_once_on_device(&self, task: &Task) -> Option<AtOnce> {
+    /// How one submission may search a window whose last rows the device decides, beside others: `all` rows in sum, which may take
+    /// twice what is planned for a dispatch.
+    pub fn at_once_on_device(&self, task: &Task, all: u64) -> Option<AtOnce> {
         let (depth, columns) = (task.columns.host.depth as f64, task.columns.host.len() as f64);
+        let step = self.first_pacer(task).rows(all, task.units_per_row());
+        if 2 * step < all {
+            return None;
+        }
         let rows = |pacer: &Pacer, met: f64| {
             pacer.rows(u64::from(LISTED_ROWS), 2.0 * SOFT_UNITS * depth * met.min(columns))
         };
         let most = rows(&self.pacer, FEW_COLUMNS).min(MOST_OVERRUN * rows(&self.pacer, columns));
-        self.at_once_with(task, most as u32)
+        self.at_once_in_steps(task, step, most as u32)
     }
 
     /// What makes columns like these on the device.

@@ -14,6 +14,11 @@ use crate::tile::trials::Trials;
 /// plain tiles, but what they leave is done twice.
 const MOST_LEFT: f64 = 0.25;
 
+/// Rows that a screen may leave of `rows`.
+pub(crate) fn most_left(rows: u64) -> u64 {
+    (MOST_LEFT * rows as f64) as u64
+}
+
 /// The screen of one problem.
 pub(crate) struct Screen {
     pub tier: Tier,
@@ -29,7 +34,7 @@ impl Screen {
 
     /// Learns how many of `rows` rows were left.
     pub fn record_left(&mut self, left: u64, rows: u64) {
-        if left as f64 > MOST_LEFT * rows as f64 {
+        if left > most_left(rows) {
             tracing::debug!(left, rows, "matrix units certify too few rows; the f32 tile goes on alone");
             self.trials.failed();
         }

@@ -17,7 +17,7 @@ use super::screen::Screen;
 use super::sizes::COUNTERS_BYTES;
 use super::task::{List, RowCounts, Span, Task, Undecided};
 use super::tier::Operands;
-use crate::device::{Batch, DeviceBuffer};
+use crate::device::{Batch, DeviceBuffer, Pacer};
 use crate::error::{Error, Result};
 
 /// Rows whose candidates are brought with the nearest columns.
@@ -28,6 +28,8 @@ const SLOWER: u64 = 16;
 /// One submission for a window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AtOnce {
+    /// Rows of a dispatch of the first tier.
+    step: u32,
     /// Rows of the list that the second tier may take, where matrix units are the first.
     pub listed: Option<u32>,
     /// Rows whose candidates are brought.
@@ -60,27 +62,40 @@ pub(crate) enum Settled {
 }
 
 impl Cascade {
-    /// Whether one submission may search a window, and how. A profile tells stages apart by their submissions.
+    /// Whether one submission may search a window in one dispatch a tier, and how. A profile tells stages apart by their
+    /// submissions.
     pub fn at_once(&self, task: &Task) -> Option<AtOnce> {
-        self.at_once_with(task, MOST_LEFT)
+        let rows = task.window.rows as u64;
+        if rows > self.tiers.sizes.most_rows()
+            || self.first_pacer(task).rows(rows, task.units_per_row()) < rows
+        {
+            return None;
+        }
+        self.at_once_in_steps(task, rows, MOST_LEFT)
     }
 
-    /// The same with at most `most_left` rows whose candidates are found.
-    pub(super) fn at_once_with(&self, task: &Task, most_left: u32) -> Option<AtOnce> {
+    /// The same in steps of at most `step` rows, with at most `most_left` rows whose candidates are found.
+    pub(super) fn at_once_in_steps(&self, task: &Task, step: u64, most_left: u32) -> Option<AtOnce> {
         let tiers = &self.tiers;
         let (rows, units) = (task.window.rows as u64, task.units_per_row());
-        if tiers.gpu.profile().is_on() || !tiers.decider.rechecks() || rows > tiers.sizes.most_rows() {
+        if tiers.gpu.profile().is_on() || !tiers.decider.rechecks() {
             return None;
         }
         let brought = most_left.min(rows as u32);
+        let first = self.screening(task).map_or(&tiers.single.tier, |(screen, _)| &screen.tier);
+        let step = step.next_multiple_of(first.rows()).min(tiers.sizes.most_rows()) as u32;
         if self.screening(task).is_none() {
-            return (self.pacer.rows(rows, units) == rows).then_some(AtOnce { listed: None, brought });
+            return Some(AtOnce { step, listed: None, brought });
         }
         let unscreened = self.pacer.rows(rows, units);
         let listed = unscreened.max(self.screen_pacer.rows(SLOWER * rows, units) / SLOWER);
         let listed = listed.min(tiers.sizes.listed_rows()) as u32;
-        let is_small = self.screen_pacer.rows(rows, units) == rows;
-        is_small.then_some(AtOnce { listed: Some(listed), brought: brought.min(listed) })
+        Some(AtOnce { step, listed: Some(listed), brought: brought.min(listed) })
+    }
+
+    /// The pacer of the first tier.
+    pub(super) fn first_pacer(&self, task: &Task) -> &Pacer {
+        if self.screening(task).is_some() { &self.screen_pacer } else { &self.pacer }
     }
 
     /// The first tier, where that is matrix units.
@@ -106,13 +121,19 @@ impl Cascade {
         let (tiers, rows) = (&self.tiers, task.window.rows as u32);
         let (left, last) = (tiers.left_of_window(), self.last_list(at_once));
         let (single, operands) = (&tiers.single.tier, tiers.single.operands(task));
-        let span = Span { list: None, first: 0, rows };
-        if let (Some((screen, halves)), Some(listed)) = (self.screening(task), at_once.listed) {
-            screen.tier.record(batch, task, &halves, tiers.outputs(left), span)?;
+        let screening = self.screening(task).zip(at_once.listed);
+        for first in (0..rows).step_by(at_once.step as usize) {
+            let span = Span { list: None, first, rows: at_once.step.min(rows - first) };
+            match &screening {
+                Some(((screen, halves), _)) => {
+                    screen.tier.record(batch, task, halves, tiers.outputs(left), span)?;
+                }
+                None => single.record(batch, task, &operands, tiers.outputs(left), span)?,
+            }
+        }
+        if let Some((_, listed)) = screening {
             let span = Span { list: Some(left.rows), first: 0, rows: listed };
             single.record(batch, task, &operands, tiers.outputs(last), span)?;
-        } else {
-            single.record(batch, task, &operands, tiers.outputs(left), span)?;
         }
         tiers.decider.record(batch, task, last, 0, at_once.brought)
     }
