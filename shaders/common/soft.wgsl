@@ -23,12 +23,12 @@ fn soft_raised(a: vec2<u32>) -> vec2<u32> {
     return vec2<u32>(a.x << 10u, (high & 0x3fffffffu) | select(0u, 0x40000000u, (a.y & SOFT_INFINITY) != 0u));
 }
 
-/// Leading zeros of a number that is not zero.
+/// Leading zeros.
 fn soft_zeros(a: vec2<u32>) -> u32 {
     return select(countLeadingZeros(a.y), 32u + countLeadingZeros(a.x), a.y == 0u);
 }
 
-/// a << by, for by below 64. Here and below two shifts stand where one could be by 32, which has no meaning.
+/// a << by, for by below 64, or for 0 by any number. Here and below two shifts stand where one could be by 32, which has no meaning.
 fn soft_left(a: vec2<u32>, by: u32) -> vec2<u32> {
     let within = by & 31u;
     let whole = select(a, vec2<u32>(0u, a.x), by >= 32u);
@@ -111,7 +111,7 @@ fn soft_from_i64(value: vec2<u32>) -> vec2<u32> {
     let sign = value.y & SOFT_SIGN;
     let mask = 0u - (sign >> 31u);
     let low = (value.x ^ mask) - mask;
-    let magnitude = vec2<u32>(low, (value.y ^ mask) + select(0u, 1u, mask != 0u && low == 0u));
+    let magnitude = vec2<u32>(low, (value.y ^ mask) + select(0u, sign >> 31u, low == 0u));
     if (magnitude.x | magnitude.y) == 0u {
         return vec2<u32>();
     }
@@ -144,36 +144,35 @@ fn soft_to_f32(a: vec2<u32>) -> u32 {
     let kept = (leading >> by_less_one) >> 1u;
     let half = 1u << by_less_one;
     let rest = leading & (half | (half - 1u));
-    return sign | (kept + select(0u, 1u, rest > half || (rest == half && (kept & 1u) != 0u)));
+    return sign | (kept + select(0u, 1u, rest + (kept & 1u) > half));
 }
 
 fn soft_add(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     let a_high = a.y & 0x7fffffffu;
     let b_high = b.y & 0x7fffffffu;
-    let is_swapped = a_high < b_high || (a_high == b_high && a.x < b.x);
-    let larger = select(a, b, is_swapped);
-    let smaller = select(b, a, is_swapped);
-    let exponent = max(soft_field(larger.y), 1u);
-    let by = min(exponent - max(soft_field(smaller.y), 1u), 63u);
+    let is_swapped = select(a_high < b_high, a.x < b.x, a_high == b_high);
+    let larger = vec2<u32>(select(a.x, b.x, is_swapped), max(a_high, b_high));
+    let smaller = vec2<u32>(select(b.x, a.x, is_swapped), min(a_high, b_high));
+    let sign = select(a.y, b.y, is_swapped) & SOFT_SIGN;
+    let exponent = max(larger.y >> 20u, 1u);
+    let by = min(exponent - max(smaller.y >> 20u, 1u), 63u);
     let first = soft_raised(larger);
     // Negated for a difference: all bits, and one, which the lowest bit of the first has room for.
     let mask = 0u - ((a.y ^ b.y) >> 31u);
     let second = soft_right(soft_raised(smaller), by) ^ vec2<u32>(mask);
     let low = (first.x - mask) + second.x;
     let sum = vec2<u32>(low, first.y + second.y + select(0u, 1u, low < second.x));
-    if (sum.x | sum.y) == 0u {
-        return vec2<u32>(0u, a.y & b.y & SOFT_SIGN);
-    }
-    // A subnormal sum keeps its place.
+    // A subnormal sum keeps its place. Of zero the sign alone is left to say.
     let zeros = min(soft_zeros(sum), exponent);
-    return soft_pack(larger.y & SOFT_SIGN, exponent - zeros, soft_left(sum, zeros));
+    let packed = soft_pack(sign, exponent - zeros, soft_left(sum, zeros));
+    return vec2<u32>(packed.x, select(packed.y, a.y & b.y & SOFT_SIGN, (sum.x | sum.y) == 0u));
 }
 
 /// a + b of numbers without a sign, at less cost.
 fn soft_add_positive(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
-    let is_swapped = a.y < b.y || (a.y == b.y && a.x < b.x);
-    let larger = select(a, b, is_swapped);
-    let smaller = select(b, a, is_swapped);
+    let is_swapped = select(a.y < b.y, a.x < b.x, a.y == b.y);
+    let larger = vec2<u32>(select(a.x, b.x, is_swapped), max(a.y, b.y));
+    let smaller = vec2<u32>(select(b.x, a.x, is_swapped), min(a.y, b.y));
     let exponent = max(larger.y >> 20u, 1u);
     let by = min(exponent - max(smaller.y >> 20u, 1u), 63u);
     let first = soft_raised(larger);
@@ -284,7 +283,7 @@ fn soft_divide(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     rest = soft_rest(rest, digit{{ place }}, divisor);
     {%- endfor %}
     // It may hold the divisor once more.
-    let is_short = rest.y > y.y || (rest.y == y.y && rest.x >= y.x);
+    let is_short = select(rest.y > y.y, rest.x >= y.x, rest.y == y.y);
     let left = select(rest.x | rest.y, (rest.x ^ y.x) | (rest.y ^ y.y), is_short);
     // The digits are 2^55 * x / y, of 55 or 56 bits.
     let last = (digit3 << 11u) + digit4 + select(0u, 1u, is_short);
@@ -301,7 +300,7 @@ fn soft_scale(a: vec2<u32>, exponent: i32) -> vec2<u32> {
     let field = i32(soft_field(a.y));
     // No number comes back from farther away.
     let by = clamp(exponent, -4096, 4096);
-    if field != 0 && field + by > 0 && field + by < 0x7ff {
+    if (field != 0) & (field + by > 0) & (field + by < 0x7ff) {
         return vec2<u32>(a.x, a.y + (u32(by) << 20u));
     }
     if soft_is_zero(a) {
