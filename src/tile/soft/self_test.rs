@@ -1,6 +1,6 @@
 //! Whether a device computes the arithmetic as it is written.
 //!
-//! Once per device and process one dispatch computes some 5,000 operations on edges: ties, carries into the exponent, integers
+//! Once per device and process one dispatch computes some 6,000 operations on edges: ties, carries into the exponent, integers
 //! near 2^53 and 2^62, powers of two, subnormal numbers of both widths, cancellation, and quotients that are whole or
 //! next to a tie. A CPU's bits are the right ones, and one other bit is too much.
 
@@ -102,7 +102,7 @@ const EDGES: [u64; 24] = [
     0x3ff0_0000_0000_0000,
     0xbff0_0000_0000_0001,
     0x3fff_ffff_ffff_ffff,
-    0x4008_0000_0000_0000,
+    0x4000_0000_0000_0000,
     // Around 2^53, and larger.
     0x433f_ffff_ffff_ffff,
     0xc340_0000_0000_0000,
@@ -135,6 +135,17 @@ fn table() -> Vec<SoftCase> {
             put(FromU32, a >> width, 0);
         }
     }
+    // Sums next to 1 on a tie, odd and even: at each distance half of the last bit, alone or with a lower bit.
+    for distance in 1..54 {
+        let half = 1_u64 << (distance - 1);
+        for lower in [0, 1, half >> 1] {
+            let a = (1023 << 52) | distance;
+            let b = ((1023 - distance) << 52) | ((half | lower) & ((1 << 52) - 1));
+            for operation in [Add, AddPositive, Subtract] {
+                put(operation, a, b);
+            }
+        }
+    }
     // Integers around powers of two, and above 2^53 around those on a tie.
     for power in [0, 1, 23, 24, 31, 32, 52, 53, 54, 55, 61, 62, 63] {
         let half = (1_u64 << power) >> 53;
@@ -149,7 +160,9 @@ fn table() -> Vec<SoftCase> {
     }
     // Numbers on a tie between two of f32 and beside one, from below the least to above the largest.
     for field in (870_u64..900).chain([1023, 1040, 1149, 1150, 1151]) {
-        for significand in [0, 0x1000_0000, 0x3000_0000, 0xf_ffff_f000_0000, 0x8_0000_0000_0000] {
+        for significand in
+            [0, 0x1000_0000, 0x3000_0000, 0xf_ffff_f000_0000, 0x8_0000_0000_0000, 0x8_0000_0020_0000]
+        {
             for beside in [-1, 0, 1] {
                 put(ToF32, ((field << 52) + significand).wrapping_add_signed(beside), 0);
             }
