@@ -161,21 +161,31 @@ fn table() -> Vec<SoftCase> {
     // Numbers on a tie between two of f32 and beside one, from below the least to above the largest.
     for field in (870_u64..900).chain([1023, 1040, 1149, 1150, 1151]) {
         for significand in
-            [0, 0x1000_0000, 0x3000_0000, 0xf_ffff_f000_0000, 0x8_0000_0000_0000, 0x8_0000_0020_0000]
+            [0, 0x1000_0000, 0x3000_0000, 0xf_ffff_f000_0000, 0x8_0000_0000_0000, 0x4_0000_0020_0000]
         {
             for beside in [-1, 0, 1] {
                 put(ToF32, ((field << 52) + significand).wrapping_add_signed(beside), 0);
             }
         }
     }
+    // A digit of 2048, and products in which the lowest bit of the upper words breaks a tie.
+    put(Divide, 0x3ff0_0000_0010_0000, 0x3fff_ffff_ffff_ffff);
+    for [a, b] in [[0x8000_0001_u32, 0xffff_fa01], [0xffff_f801, 0xffff_fc01]] {
+        put(Multiply, f64::from(a).to_bits(), f64::from(b).to_bits());
+    }
     let draws = Stream::new(3, 0);
     for at in 0..60 {
-        // A product of 54 bits is on a tie or whole; divided again it gives a factor, and its neighbours almost do.
-        let [a, b] = [0, 1].map(|part| ((draws.bits(2 * at + part) >> 37) as f64).to_bits());
-        put(Multiply, a, b);
-        let product = (f64::from_bits(a) * f64::from_bits(b)).to_bits();
+        // A product of 54 bits is on a tie.
+        let [a, b] = [0, 1].map(|part| draws.bits(2 * at + part) >> 37 | 1);
+        put(Multiply, (a as f64).to_bits(), (b as f64).to_bits());
+        // Quotients that are whole, or odd halves of the least subnormal number and so on a tie; and those beside them.
+        let divisor = b >> 1 | 1;
+        let product = ((a * divisor) as f64).to_bits();
+        let divisor = (divisor as f64).to_bits();
         for beside in [-1, 0, 1] {
-            put(Divide, product.wrapping_add_signed(beside), b);
+            let dividend = product.wrapping_add_signed(beside);
+            put(Divide, dividend, divisor);
+            put(Divide, dividend - (600 << 52), divisor + (475 << 52));
         }
         // Close numbers of both signs.
         let [wide, near] = [draws.bits(200 + at), draws.bits(300 + at) & 0x1f].map(|bits| bits >> 2);
