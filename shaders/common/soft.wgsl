@@ -16,17 +16,19 @@ fn soft_field(high: u32) -> u32 {
     return (high >> 20u) & 0x7ffu;
 }
 
-/// The 53 bits of a significand, or fewer where the field is 0.
-fn soft_significand(a: vec2<u32>) -> vec2<u32> {
-    return vec2<u32>(a.x, (a.y & 0xfffffu) | (min(soft_field(a.y), 1u) << 20u));
+/// The significand, of fewer than 53 bits where the field is 0, ten places up: its leading bit is at 62, so that a sum of
+/// two has room.
+fn soft_raised(a: vec2<u32>) -> vec2<u32> {
+    let high = (a.y << 10u) | (a.x >> 22u);
+    return vec2<u32>(a.x << 10u, (high & 0x3fffffffu) | select(0u, 0x40000000u, (a.y & SOFT_INFINITY) != 0u));
 }
 
-/// Leading zeros of a number that is not zero.
+/// Leading zeros.
 fn soft_zeros(a: vec2<u32>) -> u32 {
     return select(countLeadingZeros(a.y), 32u + countLeadingZeros(a.x), a.y == 0u);
 }
 
-/// a << by, for by below 64. Here and below two shifts stand where one could be by 32, which has no meaning.
+/// a << by, for by below 64, or for 0 by any number. Here and below two shifts stand where one could be by 32, which has no meaning.
 fn soft_left(a: vec2<u32>, by: u32) -> vec2<u32> {
     let within = by & 31u;
     let whole = select(a, vec2<u32>(0u, a.x), by >= 32u);
@@ -52,18 +54,16 @@ fn soft_pack(sign: u32, exponent: u32, significand: vec2<u32>) -> vec2<u32> {
     let rounded = low + up;
     // A carry out of the significand raises the exponent, as it should.
     let high = (exponent << 20u) + (significand.y >> 11u) + select(0u, 1u, rounded < up);
-    if high >= SOFT_INFINITY {
-        return vec2<u32>(0u, sign | SOFT_INFINITY);
-    }
-    return vec2<u32>(rounded, sign | high);
+    return vec2<u32>(select(rounded, 0u, high >= SOFT_INFINITY), sign | min(high, SOFT_INFINITY));
 }
 
 /// The same for an exponent below zero too: what is so small loses bits before it is rounded, once.
 fn soft_pack_any(sign: u32, exponent: i32, significand: vec2<u32>) -> vec2<u32> {
+    var kept = significand;
     if exponent < 0 {
-        return soft_pack(sign, 0u, soft_right(significand, min(u32(-exponent), 63u)));
+        kept = soft_right(kept, min(u32(-exponent), 63u));
     }
-    return soft_pack(sign, u32(min(exponent, 0x7ff)), significand);
+    return soft_pack(sign, u32(clamp(exponent, 0, 0x7ff)), kept);
 }
 
 fn soft_negate(a: vec2<u32>) -> vec2<u32> {
@@ -111,7 +111,7 @@ fn soft_from_i64(value: vec2<u32>) -> vec2<u32> {
     let sign = value.y & SOFT_SIGN;
     let mask = 0u - (sign >> 31u);
     let low = (value.x ^ mask) - mask;
-    let magnitude = vec2<u32>(low, (value.y ^ mask) + select(0u, 1u, mask != 0u && low == 0u));
+    let magnitude = vec2<u32>(low, (value.y ^ mask) + select(0u, sign >> 31u, low == 0u));
     if (magnitude.x | magnitude.y) == 0u {
         return vec2<u32>();
     }
@@ -144,47 +144,57 @@ fn soft_to_f32(a: vec2<u32>) -> u32 {
     let kept = (leading >> by_less_one) >> 1u;
     let half = 1u << by_less_one;
     let rest = leading & (half | (half - 1u));
-    return sign | (kept + select(0u, 1u, rest > half || (rest == half && (kept & 1u) != 0u)));
+    return sign | (kept + select(0u, 1u, rest + (kept & 1u) > half));
 }
 
 fn soft_add(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     let a_high = a.y & 0x7fffffffu;
     let b_high = b.y & 0x7fffffffu;
-    let is_swapped = a_high < b_high || (a_high == b_high && a.x < b.x);
-    let larger = select(a, b, is_swapped);
-    let smaller = select(b, a, is_swapped);
-    // Leading bits at 62, so that a sum has room.
-    let exponent = max(soft_field(larger.y), 1u);
-    let by = min(exponent - max(soft_field(smaller.y), 1u), 63u);
-    let first = soft_left(soft_significand(larger), 10u);
-    let second = soft_right(soft_left(soft_significand(smaller), 10u), by);
-    var sum = vec2<u32>();
-    if ((a.y ^ b.y) & SOFT_SIGN) == 0u {
-        let low = first.x + second.x;
-        sum = vec2<u32>(low, first.y + second.y + select(0u, 1u, low < first.x));
-    } else {
-        sum = vec2<u32>(first.x - second.x, first.y - second.y - select(0u, 1u, first.x < second.x));
-    }
-    if (sum.x | sum.y) == 0u {
-        return vec2<u32>(0u, a.y & b.y & SOFT_SIGN);
-    }
-    // A subnormal sum keeps its place.
+    let is_swapped = select(a_high < b_high, a.x < b.x, a_high == b_high);
+    let larger = vec2<u32>(select(a.x, b.x, is_swapped), max(a_high, b_high));
+    let smaller = vec2<u32>(select(b.x, a.x, is_swapped), min(a_high, b_high));
+    let sign = select(a.y, b.y, is_swapped) & SOFT_SIGN;
+    let exponent = max(larger.y >> 20u, 1u);
+    let by = min(exponent - max(smaller.y >> 20u, 1u), 63u);
+    let first = soft_raised(larger);
+    // Negated for a difference: all bits, and one, which the lowest bit of the first has room for.
+    let mask = 0u - ((a.y ^ b.y) >> 31u);
+    let second = soft_right(soft_raised(smaller), by) ^ vec2<u32>(mask);
+    let low = (first.x - mask) + second.x;
+    let sum = vec2<u32>(low, first.y + second.y + select(0u, 1u, low < second.x));
+    // A subnormal sum keeps its place. Of zero the sign alone is left to say.
     let zeros = min(soft_zeros(sum), exponent);
-    return soft_pack(larger.y & SOFT_SIGN, exponent - zeros, soft_left(sum, zeros));
+    let packed = soft_pack(sign, exponent - zeros, soft_left(sum, zeros));
+    return vec2<u32>(packed.x, select(packed.y, a.y & b.y & SOFT_SIGN, (sum.x | sum.y) == 0u));
+}
+
+/// a + b of numbers without a sign, at less cost.
+fn soft_add_positive(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let is_swapped = select(a.y < b.y, a.x < b.x, a.y == b.y);
+    let larger = vec2<u32>(select(a.x, b.x, is_swapped), max(a.y, b.y));
+    let smaller = vec2<u32>(select(b.x, a.x, is_swapped), min(a.y, b.y));
+    let exponent = max(larger.y >> 20u, 1u);
+    let by = min(exponent - max(smaller.y >> 20u, 1u), 63u);
+    let first = soft_raised(larger);
+    let second = soft_right(soft_raised(smaller), by);
+    let low = first.x + second.x;
+    let high = first.y + second.y + select(0u, 1u, low < second.x);
+    let zeros = 1u - (high >> 31u);
+    return soft_pack(0u, exponent - zeros, vec2<u32>(low << zeros, (high << zeros) | ((low >> 31u) & zeros)));
 }
 
 fn soft_subtract(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return soft_add(a, soft_negate(b));
 }
 
-/// The significand with bit 52 set, of a subnormal number too, and the exponent that it then has, in two's complement. Not
-/// of zero.
+/// The significand with bit 52 set, and the exponent, which is 0 where the number is subnormal and the significand wrong.
 fn soft_parts(a: vec2<u32>) -> vec3<u32> {
-    let field = soft_field(a.y);
-    let significand = soft_significand(a);
-    if field != 0u {
-        return vec3<u32>(significand, field);
-    }
+    return vec3<u32>(a.x, (a.y & 0xfffffu) | 0x100000u, soft_field(a.y));
+}
+
+/// The same of a subnormal number, shifted until bit 52 is set; the exponent is in two's complement.
+fn soft_subnormal_parts(a: vec2<u32>) -> vec3<u32> {
+    let significand = vec2<u32>(a.x, a.y & 0xfffffu);
     let zeros = soft_zeros(significand);
     return vec3<u32>(soft_left(significand, zeros - 11u), 12u - zeros);
 }
@@ -195,11 +205,17 @@ fn soft_is_zero(a: vec2<u32>) -> bool {
 
 fn soft_multiply(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     let sign = (a.y ^ b.y) & SOFT_SIGN;
-    if soft_is_zero(a) || soft_is_zero(b) {
-        return vec2<u32>(0u, sign);
+    var x = soft_parts(a);
+    var y = soft_parts(b);
+    if min(x.z, y.z) == 0u {
+        // A product of two subnormal numbers is less than half of the least one.
+        let tiny = select(b, a, x.z == 0u);
+        if max(x.z, y.z) == 0u || soft_is_zero(tiny) {
+            return vec2<u32>(0u, sign);
+        }
+        y = select(x, y, x.z == 0u);
+        x = soft_subnormal_parts(tiny);
     }
-    let x = soft_parts(a);
-    let y = soft_parts(b);
     // Digits of 14 bits: their products have 28, and four of those fit a word.
     let x0 = x.x & 0x3fffu;
     let x1 = (x.x >> 14u) & 0x3fffu;
@@ -225,52 +241,58 @@ fn soft_multiply(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return soft_pack_any(sign, i32(x.z + y.z - 1023u - zeros), significand);
 }
 
-/// Long division. A digit has eleven bits and is never too large, and the remainder stays below twice the divisor.
+/// rest * 2^11 - digit * divisor, which is below 2^64 and not below 0. The divisor's digits have 18, 18 and 17 bits, the
+/// last of them four places up.
+fn soft_rest(rest: vec2<u32>, digit: u32, divisor: vec3<u32>) -> vec2<u32> {
+    let middle = digit * divisor.y;
+    let middle_low = middle << 18u;
+    let product = digit * divisor.x + middle_low;
+    let product_high = digit * divisor.z + (middle >> 14u) + select(0u, 1u, product < middle_low);
+    let low = rest.x << 11u;
+    let high = (rest.y << 11u) | (rest.x >> 21u);
+    return vec2<u32>(low - product, high - product_high - select(0u, 1u, low < product));
+}
+
+/// Long division by digits of eleven bits, of which none is too large.
 fn soft_divide(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     let sign = (a.y ^ b.y) & SOFT_SIGN;
-    if soft_is_zero(a) {
-        return vec2<u32>(0u, sign);
+    var x = soft_parts(a);
+    var y = soft_parts(b);
+    if min(x.z, y.z) == 0u {
+        if soft_is_zero(a) {
+            return vec2<u32>(0u, sign);
+        }
+        if x.z == 0u {
+            x = soft_subnormal_parts(a);
+        }
+        if y.z == 0u {
+            y = soft_subnormal_parts(b);
+        }
     }
-    let x = soft_parts(a);
-    let y = soft_parts(b);
-    // 2^69 / divisor, from its 16 leading bits rounded up: not above it, and less than 2^-14.4 of it below.
-    let inverse = 0xffffffffu / ((y.y >> 5u) + 1u);
-    let y0 = y.x & 0x3ffffu;
-    let y1 = (y.x >> 18u) | ((y.y & 0xfu) << 14u);
-    let y2 = y.y >> 4u;
+    // 2^69 / divisor from the divisor's 16 leading bits: a parabola that is wrong by at most 1/99, and a step of Newton's,
+    // which ends below. Less than 5.5 / 2^15 of it is missing, for each of the 2^15 leading bits.
+    let leading = y.y >> 5u;
+    let guess = 34754u - (((47662u - ((21183u * leading) >> 16u)) * leading) >> 16u);
+    let inverse = (guess * ((0x40000000u - guess * (leading + 1u)) >> 14u)) >> 12u;
+    let divisor = vec3<u32>(y.x & 0x3ffffu, (y.x >> 18u) | ((y.y & 0xfu) << 14u), y.y & 0x1ffff0u);
+    // The rest starts below twice the divisor and stays there: of rest * 2^11 / divisor a digit leaves out less than 1 as
+    // it is whole, 1/8 for the bits of the rest that it does not look at, and 5.5 / 8 for what the inverse misses.
     var rest = x.xy;
-    var quotient = vec2<u32>();
-    for (var place = 0u; place < 5u; place += 1u) {
-        // Of rest * 2^11 / divisor less than 1.44 is left out: 1 by rounding down here, 1/4 by the bits of the rest that
-        // are not looked at, 2^-14.4 * 2^12 by the inverse. So the rest is below 1.44 divisors again.
-        let digit = ((rest.y >> 7u) * inverse) >> 19u;
-        let middle = digit * y1;
-        let low = digit * y0 + (middle << 18u);
-        let high = digit * (y2 << 4u) + (middle >> 14u) + select(0u, 1u, low < (middle << 18u));
-        let shifted = rest.x << 11u;
-        rest = vec2<u32>(
-            shifted - low,
-            ((rest.y << 11u) | (rest.x >> 21u)) - high - select(0u, 1u, shifted < low),
-        );
-        let quotient_low = (quotient.x << 11u) + digit;
-        quotient = vec2<u32>(
-            quotient_low,
-            ((quotient.y << 11u) | (quotient.x >> 21u)) + select(0u, 1u, quotient_low < digit),
-        );
-    }
-    // Where the rest holds the divisor once more the quotient is one larger.
-    let is_short = rest.y > y.y || (rest.y == y.y && rest.x >= y.x);
-    let is_exact = select(rest.x | rest.y, (rest.x ^ y.x) | (rest.y ^ y.y), is_short) == 0u;
-    let low = quotient.x + select(0u, 1u, is_short);
-    let high = quotient.y + select(0u, 1u, low < quotient.x);
-    // It has 55 or 56 bits.
+    {%- for place in range(5) %}
+    let digit{{ place }} = ((rest.y >> 6u) * inverse) >> 20u;
+    rest = soft_rest(rest, digit{{ place }}, divisor);
+    {%- endfor %}
+    // It may hold the divisor once more.
+    let is_short = select(rest.y > y.y, rest.x >= y.x, rest.y == y.y);
+    let left = select(rest.x | rest.y, (rest.x ^ y.x) | (rest.y ^ y.y), is_short);
+    // The digits are 2^55 * x / y, of 55 or 56 bits.
+    let last = (digit3 << 11u) + digit4 + select(0u, 1u, is_short);
+    let low = (digit2 << 22u) + last;
+    let high = (digit0 << 12u) + (digit1 << 1u) + (digit2 >> 10u) + select(0u, 1u, low < last);
     let zeros = 1u - (high >> 23u);
-    let significand = soft_left(vec2<u32>(low, high), 8u + zeros);
-    return soft_pack_any(
-        sign,
-        i32(x.z - y.z + 1022u - zeros),
-        vec2<u32>(significand.x | select(1u, 0u, is_exact), significand.y),
-    );
+    let by = 8u + zeros;
+    let significand = vec2<u32>((low << by) | min(left, 1u), (high << by) | (low >> (32u - by)));
+    return soft_pack_any(sign, i32(x.z - y.z + 1022u - zeros), significand);
 }
 
 /// a * 2^exponent.
@@ -278,12 +300,15 @@ fn soft_scale(a: vec2<u32>, exponent: i32) -> vec2<u32> {
     let field = i32(soft_field(a.y));
     // No number comes back from farther away.
     let by = clamp(exponent, -4096, 4096);
-    if field != 0 && field + by > 0 && field + by < 0x7ff {
+    if (field != 0) & (field + by > 0) & (field + by < 0x7ff) {
         return vec2<u32>(a.x, a.y + (u32(by) << 20u));
     }
     if soft_is_zero(a) {
         return a;
     }
-    let parts = soft_parts(a);
+    var parts = soft_parts(a);
+    if field == 0 {
+        parts = soft_subnormal_parts(a);
+    }
     return soft_pack_any(a.y & SOFT_SIGN, i32(parts.z) - 1 + by, soft_left(parts.xy, 11u));
 }

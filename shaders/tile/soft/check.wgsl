@@ -16,6 +16,7 @@
 fn result_of(operation: u32, a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     switch operation {
         case {{ operations.Add }}u: { return soft_add(a, b); }
+        case {{ operations.AddPositive }}u: { return soft_add_positive(a, b); }
         case {{ operations.Subtract }}u: { return soft_subtract(a, b); }
         case {{ operations.Multiply }}u: { return soft_multiply(a, b); }
         case {{ operations.Divide }}u: { return soft_divide(a, b); }

@@ -17,14 +17,15 @@ shared! {
 /// What the arithmetic can be made to get wrong, as a compiler could: its name, a text of the kernel, and what then stands in
 /// its place.
 #[cfg(any(test, feature = "test-hooks"))]
-pub(crate) const FAULTS: [(&str, &str, &str); 6] = [
+pub(crate) const FAULTS: [(&str, &str, &str); 7] = [
     ("ties go up", "+ 0x3ffu + (low & 1u)", "+ 0x400u"),
-    ("a lost carry", "select(0u, 1u, low < first.x)", "0u"),
+    ("a lost carry", "select(0u, 1u, low < second.x)", "0u"),
+    ("a lost borrow", "- select(0u, 1u, low < product)", ""),
     ("a shift by 32", "(whole.y << 1u) << (31u - within)", "whole.y << ((32u - within) & 31u)"),
     (
         "flushed results",
-        "return vec2<u32>(rounded, sign | high)",
-        "return vec2<u32>(select(rounded, 0u, high < 0x100000u), sign | high)",
+        "select(rounded, 0u, high >= SOFT_INFINITY)",
+        "select(rounded, 0u, high - 0x100000u >= 0x7fe00000u)",
     ),
     ("a short quotient", "select(0u, 1u, is_short)", "0u"),
     ("one wrong bit", "results[index] =", "results[index] = vec2<u32>(select(0u, 1u, index == 1000u), 0u) ^"),

@@ -6,6 +6,8 @@ use super::kernels::SoftCase;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Add,
+    /// Of numbers without a sign.
+    AddPositive,
     Subtract,
     Multiply,
     Divide,
@@ -21,8 +23,9 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Add,
+        Self::AddPositive,
         Self::Subtract,
         Self::Multiply,
         Self::Divide,
@@ -40,6 +43,7 @@ impl Operation {
         let (x, y) = (f64::from_bits(a), f64::from_bits(b));
         let is_defined = match self {
             Self::Add | Self::Subtract | Self::Multiply | Self::Less => x.is_finite() && y.is_finite(),
+            Self::AddPositive => x.is_finite() && y.is_finite() && (a | b) >> 63 == 0,
             Self::Divide => x.is_finite() && y.is_finite() && y != 0.0,
             Self::Negate | Self::Scale | Self::ToF32 => x.is_finite(),
             Self::FromF32 => f32::from_bits(a as u32).is_finite(),
@@ -53,7 +57,7 @@ impl Operation {
     fn on_host(self, a: u64, b: u64) -> u64 {
         let (x, y) = (f64::from_bits(a), f64::from_bits(b));
         match self {
-            Self::Add => (x + y).to_bits(),
+            Self::Add | Self::AddPositive => (x + y).to_bits(),
             Self::Subtract => (x - y).to_bits(),
             Self::Multiply => (x * y).to_bits(),
             Self::Divide => (x / y).to_bits(),

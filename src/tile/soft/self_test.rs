@@ -1,6 +1,6 @@
 //! Whether a device computes the arithmetic as it is written.
 //!
-//! Once per device and process one dispatch computes about 4,000 operations on edges: ties, carries into the exponent, integers
+//! Once per device and process one dispatch computes some 6,000 operations on edges: ties, carries into the exponent, integers
 //! near 2^53 and 2^62, powers of two, subnormal numbers of both widths, cancellation, and quotients that are whole or
 //! next to a tie. A CPU's bits are the right ones, and one other bit is too much.
 
@@ -101,7 +101,7 @@ const EDGES: [u64; 24] = [
     0x3ff0_0000_0000_0000,
     0xbff0_0000_0000_0001,
     0x3fff_ffff_ffff_ffff,
-    0x4008_0000_0000_0000,
+    0x4000_0000_0000_0000,
     // Around 2^53, and larger.
     0x433f_ffff_ffff_ffff,
     0xc340_0000_0000_0000,
@@ -111,13 +111,15 @@ const EDGES: [u64; 24] = [
 ];
 
 /// The cases of the self-test.
-pub(super) fn table() -> Vec<SoftCase> {
-    use Operation::{Add, Divide, FromF32, FromI64, FromU32, Less, Multiply, Negate, Scale, Subtract, ToF32};
+fn table() -> Vec<SoftCase> {
+    use Operation::{
+        Add, AddPositive, Divide, FromF32, FromI64, FromU32, Less, Multiply, Negate, Scale, Subtract, ToF32,
+    };
     let mut cases = Vec::new();
     let mut put = |operation: Operation, a: u64, b: u64| cases.extend(operation.case(a, b));
     for a in EDGES {
         for b in EDGES {
-            for operation in [Add, Subtract, Multiply, Divide, Less] {
+            for operation in [Add, AddPositive, Subtract, Multiply, Divide, Less] {
                 put(operation, a, b);
             }
         }
@@ -132,8 +134,19 @@ pub(super) fn table() -> Vec<SoftCase> {
             put(FromU32, a >> width, 0);
         }
     }
+    // Sums next to 1 on a tie, odd and even: at each distance half of the last bit, alone or with a lower bit.
+    for distance in 1..54 {
+        let half = 1_u64 << (distance - 1);
+        for lower in [0, 1, half >> 1] {
+            let a = (1023 << 52) | distance;
+            let b = ((1023 - distance) << 52) | ((half | lower) & ((1 << 52) - 1));
+            for operation in [Add, AddPositive, Subtract] {
+                put(operation, a, b);
+            }
+        }
+    }
     // Integers around powers of two, and above 2^53 around those on a tie.
-    for power in 0..64 {
+    for power in [0, 1, 23, 24, 31, 32, 52, 53, 54, 55, 61, 62, 63] {
         let half = (1_u64 << power) >> 53;
         for above in [0, half, 3 * half] {
             for beside in [-1, 0, 1] {
@@ -146,20 +159,32 @@ pub(super) fn table() -> Vec<SoftCase> {
     }
     // Numbers on a tie between two of f32 and beside one, from below the least to above the largest.
     for field in (870_u64..900).chain([1023, 1040, 1149, 1150, 1151]) {
-        for significand in [0, 0x1000_0000, 0x3000_0000, 0xf_ffff_f000_0000, 0x8_0000_0000_0000] {
+        for significand in
+            [0, 0x1000_0000, 0x3000_0000, 0xf_ffff_f000_0000, 0x8_0000_0000_0000, 0x4_0000_0020_0000]
+        {
             for beside in [-1, 0, 1] {
                 put(ToF32, ((field << 52) + significand).wrapping_add_signed(beside), 0);
             }
         }
     }
+    // A digit of 2048, and products in which the lowest bit of the upper words breaks a tie.
+    put(Divide, 0x3ff0_0000_0010_0000, 0x3fff_ffff_ffff_ffff);
+    for [a, b] in [[0x8000_0001_u32, 0xffff_fa01], [0xffff_f801, 0xffff_fc01]] {
+        put(Multiply, f64::from(a).to_bits(), f64::from(b).to_bits());
+    }
     let draws = Stream::new(3, 0);
     for at in 0..60 {
-        // A product of 54 bits is on a tie or whole; divided again it gives a factor, and its neighbours almost do.
-        let [a, b] = [0, 1].map(|part| ((draws.bits(2 * at + part) >> 37) as f64).to_bits());
-        put(Multiply, a, b);
-        let product = (f64::from_bits(a) * f64::from_bits(b)).to_bits();
+        // A product of 54 bits is on a tie.
+        let [a, b] = [0, 1].map(|part| draws.bits(2 * at + part) >> 37 | 1);
+        put(Multiply, (a as f64).to_bits(), (b as f64).to_bits());
+        // Quotients that are whole, or odd halves of the least subnormal number and so on a tie; and those beside them.
+        let divisor = b >> 1 | 1;
+        let product = ((a * divisor) as f64).to_bits();
+        let divisor = (divisor as f64).to_bits();
         for beside in [-1, 0, 1] {
-            put(Divide, product.wrapping_add_signed(beside), b);
+            let dividend = product.wrapping_add_signed(beside);
+            put(Divide, dividend, divisor);
+            put(Divide, dividend - (600 << 52), divisor + (475 << 52));
         }
         // Close numbers of both signs.
         let [wide, near] = [draws.bits(200 + at), draws.bits(300 + at) & 0x1f].map(|bits| bits >> 2);
