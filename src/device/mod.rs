@@ -6,6 +6,7 @@
 
 mod adapters;
 mod backend;
+mod counters;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 mod limits;
@@ -16,6 +17,7 @@ mod selector;
 use std::sync::{Arc, OnceLock};
 
 pub use adapters::{Adapter, DeviceType, adapters};
+pub use counters::Counters;
 #[cfg(all(feature = "gpu", any(test, feature = "test-hooks")))]
 #[doc(hidden)]
 pub use gpu::faults::Fault;
@@ -224,6 +226,14 @@ impl Device {
         if let Some(gpu) = self.opened_gpu() {
             gpu.trim();
         }
+    }
+
+    /// What was asked of the GPU so far: see [`Counters`]. `None` for other devices, and for `auto` before it looked for a GPU.
+    pub fn counters(&self) -> Option<Counters> {
+        #[cfg(feature = "gpu")]
+        return self.opened_gpu().map(Gpu::counters);
+        #[cfg(not(feature = "gpu"))]
+        return None;
     }
 
     #[cfg(feature = "gpu")]

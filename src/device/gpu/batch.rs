@@ -210,7 +210,7 @@ impl<'a> Batch<'a> {
         } else {
             let (lease, base) = arena.take(gpu, live, self.params.len() as u64)?;
             gpu.context.guarded(live, "writing parameters", 0, || {
-                live.queue.write_buffer(&lease.raw, base, &self.params);
+                gpu.context.send(live, &lease.raw, base, &self.params);
             })?;
             Some((lease, base))
         };
@@ -261,7 +261,7 @@ impl<'a> Batch<'a> {
         } else {
             let params = lease(Kind::Uniform, self.params.len() as u64)?;
             context.guarded(live, "writing parameters", 0, || {
-                live.queue.write_buffer(&params.raw, 0, &self.params);
+                context.send(live, &params.raw, 0, &self.params);
             })?;
             Some(params)
         };
@@ -278,8 +278,9 @@ impl<'a> Batch<'a> {
                     encoder.copy_buffer_to_buffer(&ticks.raw, 0, &staging.raw, 0, TICKS_BYTES);
                 }
                 reads.encode(&mut encoder, ranges, &staging.raw);
+                context.tally.downloaded_bytes.add(reads.staging_bytes);
             }
-            (live.queue.submit([encoder.finish()]), timer)
+            (context.submit(live, encoder), timer)
         })?;
         if let Some((queries, _)) = timer {
             lock(&live.timers).push(queries);
@@ -356,6 +357,9 @@ impl<'a> Batch<'a> {
             layout: &pipeline.layout,
             entries: &entries,
         });
+        let tally = &self.gpu.context.tally;
+        tally.bind_groups.add(1);
+        tally.dispatches.add(1);
         pass.set_pipeline(&pipeline.raw);
         pass.set_bind_group(0, &group, &[]);
         pass.dispatch_workgroups(*x, *y, *z);

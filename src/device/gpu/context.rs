@@ -14,6 +14,8 @@ use super::faults::LossFlag;
 use super::faults::{Fault, Faults};
 use super::pipeline_cache::{DiskCache, PipelineMap};
 use super::profile::Recorder;
+use super::tally::Tally;
+use crate::device::Counters;
 use crate::device::adapters::{Adapter, DeviceType, Found, describe, enumerate};
 use crate::device::limits::{Caps, Limits, MatrixUnits, MatrixUse};
 use crate::device::selector;
@@ -37,6 +39,7 @@ pub(crate) struct Context {
     live: RwLock<Arc<Live>>,
     was_recreated: AtomicBool,
     pub(crate) profile: Recorder,
+    pub(crate) tally: Tally,
     #[cfg(any(test, feature = "test-hooks"))]
     pub(in crate::device) faults: Faults,
     #[cfg(any(test, feature = "test-hooks"))]
@@ -134,6 +137,7 @@ impl Gpu {
             live: RwLock::new(Arc::new(live)),
             was_recreated: AtomicBool::new(false),
             profile: Recorder::default(),
+            tally: Tally::default(),
             #[cfg(any(test, feature = "test-hooks"))]
             faults: Faults::default(),
             #[cfg(any(test, feature = "test-hooks"))]
@@ -254,6 +258,11 @@ impl Gpu {
     /// What takes profiles of the work on this device.
     pub(crate) fn profile(&self) -> &Recorder {
         &self.context.profile
+    }
+
+    /// What was asked of the device so far, by all handles. Ends the host time that is under way.
+    pub(crate) fn counters(&self) -> Counters {
+        self.context.tally.snapshot()
     }
 
     /// Bytes of the budget that nobody holds at the moment: all handles of one GPU share its memory.

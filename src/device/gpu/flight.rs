@@ -150,11 +150,13 @@ impl Context {
         operation: &'static str,
     ) -> Result<()> {
         let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+        let _waiting = self.tally.waiting();
         self.poll(live, wait, operation)
     }
 
     /// Waits for all work of the device and lets it free what is no longer used; failures show at the next call.
     pub(crate) fn settle(&self, live: &Live) {
+        let _waiting = self.tally.waiting();
         if let Err(error) = self.poll(live, wgpu::PollType::wait_indefinitely(), "waiting for work") {
             tracing::debug!(%error, "waiting for the device failed");
         }
@@ -214,6 +216,10 @@ impl Context {
             Some(submission) => self.wait(live, submission, operation)?,
             None => self.poll(live, wgpu::PollType::Poll, operation)?,
         }
+        if answer.try_recv() == Ok(true) {
+            return Ok(());
+        }
+        let _waiting = self.tally.waiting();
         for _ in 0..STEPS {
             match answer.recv_timeout(STEP) {
                 Ok(true) => return Ok(()),

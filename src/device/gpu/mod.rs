@@ -18,6 +18,7 @@ mod profile;
 mod readback;
 mod spirv;
 mod spirv_elements;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod upload;
