@@ -237,7 +237,7 @@ impl Device {
     }
 
     #[cfg(feature = "gpu")]
-    fn opened_gpu(&self) -> Option<&Gpu> {
+    pub(crate) fn opened_gpu(&self) -> Option<&Gpu> {
         match &self.choice {
             Choice::Gpu(gpu) => Some(gpu),
             Choice::Auto(found) => found.get()?.as_ref(),

@@ -12,6 +12,7 @@ use super::buffers::Pool;
 use super::faults::LossFlag;
 #[cfg(any(test, feature = "test-hooks"))]
 use super::faults::{Fault, Faults};
+use super::pacer::{Pacer, Pacers};
 use super::pipeline_cache::{DiskCache, PipelineMap};
 use super::profile::Recorder;
 use super::tally::Tally;
@@ -44,6 +45,8 @@ pub(crate) struct Context {
     pub(in crate::device) faults: Faults,
     #[cfg(any(test, feature = "test-hooks"))]
     matrix_fault: Mutex<&'static str>,
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(crate) given_pace: Mutex<Option<f64>>,
 }
 
 /// Who opened the device.
@@ -64,6 +67,7 @@ pub(crate) struct Live {
     pub(crate) loss: LossFlag,
     pub(crate) pool: Mutex<Pool>,
     pub(crate) pipelines: Mutex<PipelineMap>,
+    pub(crate) pacers: Pacers,
     /// Pairs of timestamps that wait for reuse.
     pub(crate) timers: Mutex<Vec<wgpu::QuerySet>>,
     pub(crate) disk_cache: Option<DiskCache>,
@@ -142,6 +146,8 @@ impl Gpu {
             faults: Faults::default(),
             #[cfg(any(test, feature = "test-hooks"))]
             matrix_fault: Mutex::default(),
+            #[cfg(any(test, feature = "test-hooks"))]
+            given_pace: Mutex::default(),
         };
         Self { context: Arc::new(context), caps: Caps::default() }
     }
@@ -213,6 +219,22 @@ impl Gpu {
     #[cfg(any(test, feature = "test-hooks"))]
     pub(crate) fn plant_matrix_fault(&self, fault: &'static str) {
         *lock(&self.context.matrix_fault) = fault;
+    }
+
+    /// The pacer of a kind of work, with what earlier work of that kind learnt: `work` names the kernel, `sizes` are what its
+    /// speed depends on, of which only the magnitude counts.
+    pub(crate) fn pacer(&self, work: &'static str, sizes: [usize; 2]) -> Pacer {
+        #[cfg(any(test, feature = "test-hooks"))]
+        if let Some(units_per_second) = *lock(&self.context.given_pace) {
+            return Pacer::given(units_per_second);
+        }
+        self.context.live().pacers.of(work, sizes)
+    }
+
+    /// Lets work that begins from now on be paced as on a device of this speed, in units of each [`Pacer`].
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(crate) fn pace_as(&self, units_per_second: f64) {
+        *lock(&self.context.given_pace) = Some(units_per_second);
     }
 
     /// What tells this adapter from the others of the machine.
@@ -383,6 +405,7 @@ impl Live {
             loss,
             pool: Mutex::default(),
             pipelines: Mutex::default(),
+            pacers: Pacers::default(),
             timers: Mutex::default(),
             disk_cache,
         }

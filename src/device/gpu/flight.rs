@@ -1,4 +1,5 @@
-//! What is under way on a device: waiting for it, and bringing results to the host.
+//! What is under way on a device: handing work to it, waiting for it, and bringing results to the host. These calls are made
+//! here alone, so that they are counted.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -142,6 +143,20 @@ fn device_time(live: &Live, bytes: &[u8]) -> Option<Duration> {
 }
 
 impl Context {
+    /// Hands an encoder's commands to the device.
+    pub(crate) fn submit(&self, live: &Live, encoder: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
+        let submission = live.queue.submit([encoder.finish()]);
+        self.tally.submitted();
+        submission
+    }
+
+    /// Sends bytes with the next submission.
+    pub(crate) fn send(&self, live: &Live, raw: &wgpu::Buffer, at: u64, bytes: &[u8]) {
+        live.queue.write_buffer(raw, at, bytes);
+        self.tally.small_writes.add(1);
+        self.tally.uploaded_bytes.add(bytes.len() as u64);
+    }
+
     /// Waits until `submission` has ended.
     pub(crate) fn wait(
         &self,

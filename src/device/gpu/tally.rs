@@ -1,10 +1,9 @@
-//! What is asked of a device, counted where it is asked: the calls that send, submit and wait are made here alone.
+//! What is asked of a device, counted where it is asked.
 
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use super::context::{Context, Live};
 use crate::device::counters::{BUCKETS, Counters, bucket_of, median_seconds};
 
 /// Counters that all threads add to.
@@ -122,7 +121,7 @@ impl Tally {
     }
 
     /// Counts a submission that was made just now.
-    fn submitted(&self) {
+    pub(crate) fn submitted(&self) {
         self.submissions.add(1);
         let nanoseconds = self.clock.take();
         if nanoseconds > 0 {
@@ -139,22 +138,6 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let clock = &self.0.clock;
         clock.answered.store(clock.now(), Relaxed);
-    }
-}
-
-impl Context {
-    /// Hands an encoder's commands to the device.
-    pub(crate) fn submit(&self, live: &Live, encoder: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
-        let submission = live.queue.submit([encoder.finish()]);
-        self.tally.submitted();
-        submission
-    }
-
-    /// Sends bytes with the next submission.
-    pub(crate) fn send(&self, live: &Live, raw: &wgpu::Buffer, at: u64, bytes: &[u8]) {
-        live.queue.write_buffer(raw, at, bytes);
-        self.tally.small_writes.add(1);
-        self.tally.uploaded_bytes.add(bytes.len() as u64);
     }
 }
 

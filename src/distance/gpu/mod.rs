@@ -73,7 +73,8 @@ impl<'a> GpuEngine<'a> {
     /// As [`Self::new`], for matrices that have a part of the device.
     pub(super) fn within(gpu: Gpu, operands: Operands<'a, f32>, most: Most) -> Result<Self> {
         let windows = cut(&gpu, &operands, most)?;
-        Ok(Self { gpu, operands, windows, most, resident: None, pacer: Pacer::new() })
+        let pacer = gpu.pacer(operands.metric.name(), [operands.depth, windows.y_rows]);
+        Ok(Self { gpu, operands, windows, most, resident: None, pacer })
     }
 
     /// Rows of a block.
@@ -295,7 +296,7 @@ struct Task<'t> {
 
 impl Task<'_> {
     /// Fills `results` in dispatches that the pacer bounds.
-    fn dispatch(&self, results: &DeviceBuffer, pacer: &mut Pacer, cancel: &Cancel) -> Result<()> {
+    fn dispatch(&self, results: &DeviceBuffer, pacer: &Pacer, cancel: &Cancel) -> Result<()> {
         let (x, y) = (self.x, self.y);
         let mut bindings = vec![x.rows.whole(), y.rows.whole()];
         if self.operands.form == Form::Expanded {

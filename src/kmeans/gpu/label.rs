@@ -51,7 +51,7 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Columns, count: usize) -> Resul
     limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
     let tile = table_of(gpu).shape(&TileTask { fold: Fold::Store, rows: total, columns, depth }, &limits);
     let sizes = CollectSizes::new(OperandBytes::single(depth), (total, columns, depth), count, &limits)?;
-    let mut collector = Collector::new(gpu, Product::Single(tile), sizes, rows.cancel.clone())?;
+    let collector = Collector::new(gpu, Product::Single(tile), sizes, rows.cancel.clone())?;
     let chain = tile.chain(depth, gpu.keeps_order());
     let Screen { half_norms, errors } = book.device_screen(chain);
     let terms: Vec<(f32, f32)> = half_norms.into_iter().zip(errors).collect();

@@ -85,7 +85,7 @@ fn tiles(
     let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
     let (shape, limits) = tile_of(gpu, part, depth);
     let sizes = CollectSizes::new(OperandBytes::single(depth), (rows, columns, depth), wanted, &limits)?;
-    let mut collector = Collector::new(gpu, Product::Single(shape), sizes, problem.cancel.clone())?;
+    let collector = Collector::new(gpu, Product::Single(shape), sizes, problem.cancel.clone())?;
     let chain = shape.chain(depth, gpu.keeps_order());
     let points = single_points(gpu, (problem, screen, part), chain, sizes.window)?;
     let mut lost = Vec::new();

@@ -61,7 +61,7 @@ impl<'a, 'p> Search<'a, 'p> {
         let Self { gpu, problem, part, sizes, .. } = *self;
         let rows = part.queries.len();
         let product = Product::Halves { tile: self.tile, exponent: 2 * self.halves.exponent };
-        let mut collector = Collector::new(gpu, product, sizes, problem.cancel.clone())?;
+        let collector = Collector::new(gpu, product, sizes, problem.cancel.clone())?;
         let upload = |first, numbers: &[u32]| {
             problem.cancel.check()?;
             Columns::halves(gpu, first, &self.columns(numbers))

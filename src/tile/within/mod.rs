@@ -178,7 +178,8 @@ impl Survey {
 impl Surveyor {
     pub fn new(gpu: &Gpu, sizes: WithinSizes, cancel: Cancel) -> Result<Self> {
         let within = gpu.pipeline(&within_kernel(&sizes.shape)?)?;
-        Ok(Self { survey: Survey::new(gpu, sizes.room)?, sizes, within, pacer: Pacer::new(), cancel })
+        let pacer = gpu.pacer("within", [sizes.depth, sizes.step]);
+        Ok(Self { survey: Survey::new(gpu, sizes.room)?, sizes, within, pacer, cancel })
     }
 
     /// Longest chain of additions of its products.

@@ -83,7 +83,8 @@ impl Cascade {
             cancel,
         };
         let screen = sizes.matrix.map(|tile| Screen::new(gpu, tile, sizes.keeps_reach)).transpose()?;
-        Ok(Self { tiers, screen, screen_pacer: Pacer::new(), pacer: Pacer::new() })
+        let pacer = |work| gpu.pacer(work, [sizes.depth, sizes.columns]);
+        Ok(Self { tiers, screen, screen_pacer: pacer("nearest on units"), pacer: pacer("nearest") })
     }
 
     /// Copies columns to the device.
