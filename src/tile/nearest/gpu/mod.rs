@@ -31,6 +31,7 @@ use crate::error::Result;
 use crate::tile::choice::shape::TileShape;
 use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::columns::DeviceColumns;
+use crate::tile::windows::next_rows;
 
 /// What searches windows of one problem.
 pub(crate) struct Cascade {
@@ -226,8 +227,10 @@ impl Tiers {
         while done < total {
             self.cancel.check()?;
             let remaining = total - done;
-            let paced = pacer.rows(remaining, units_per_row).next_multiple_of(pass.tier.rows());
-            let rows = paced.min(self.sizes.most_rows()).min(remaining);
+            let tile = pass.tier.rows();
+            let paced =
+                pacer.rows(remaining, units_per_row).next_multiple_of(tile).min(self.sizes.most_rows());
+            let rows = next_rows(remaining as usize, paced as usize, tile as usize) as u64;
             let mut batch = self.gpu.batch(stage);
             if done == 0 {
                 batch.clear_part(self.counters.slice(counted.start, 8))?;
