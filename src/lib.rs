@@ -36,7 +36,7 @@ pub use data::{ElementType, Points, Table};
 pub use device::Fault;
 #[cfg(feature = "gpu")]
 pub use device::wgpu;
-pub use device::{Adapter, Device, DeviceType, Limits, MatrixUnits, adapters};
+pub use device::{Adapter, Counters, Device, DeviceType, Limits, MatrixUnits, adapters};
 pub use error::{Error, Result};
 #[cfg(feature = "gpu")]
 pub use tile::product::units::{UnitsState, units_state};

@@ -37,6 +37,7 @@ fn every_workload_is_verified_and_timed(record: &Value) {
     assert_eq!(names, ["kmeans", "kmeans", "distance", "lora", "gemm"]);
     for run in runs {
         assert_eq!([&run["n"], &run["d"], &run["k"]], [40, 9, 5], "{run}");
+        assert!(run.get("counters").is_none(), "nobody asked: {run}");
         let wall = &run["seconds"]["wall"];
         assert_eq!(wall["count"], 2, "{run}");
         let [min, median, max] = ["min", "median", "max"].map(|name| wall[name].as_f64().expect("a time"));
@@ -75,6 +76,40 @@ fn a_gpu_is_measured_with_the_same_bits() {
     }
     assert!(fit["seconds"]["kernel"].as_f64() > Some(0.0) && fit["seconds"]["compile"].as_f64() > Some(0.0));
     assert!(gpu["device"]["driver"].as_str().is_some_and(|driver| !driver.is_empty()));
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1: no GPU to run on")]
+#[cfg_attr(not(feature = "gpu"), ignore = "built without the feature gpu")]
+fn counters_say_what_the_last_repetition_asked_of_a_gpu() {
+    let selector = std::env::var("TILEFOLD_GPU").ok().filter(|text| !text.is_empty());
+    let device = format!("{},cpu:1", selector.as_deref().unwrap_or("gpu"));
+    let folder = Folder::new();
+    let table = folder.path("b.md");
+    let arguments =
+        [&["bench", "--device", &device, "-q", "--counters", "-o", as_str(&table)], &TINY[..]].concat();
+    let records: Value = serde_json::from_slice(&succeed(&arguments).stdout).expect("JSON");
+    let runs = |record: usize| records[record]["runs"].as_array().expect("runs").clone();
+    assert!(runs(1).iter().all(|run| run["counters"].is_null()), "a CPU has none");
+    for run in runs(0) {
+        let counters = &run["counters"];
+        let count = |name: &str| counters[name].as_u64().unwrap_or_else(|| panic!("{name}: {run}"));
+        let seconds = |name: &str| counters[name].as_f64().unwrap_or_else(|| panic!("{name}: {run}"));
+        assert!(count("waits") >= 1 && count("submissions") >= 1 && count("dispatches") >= 1, "{run}");
+        assert!(count("bind_groups") <= count("dispatches"), "{run}");
+        assert!(count("answers") <= count("waits") && count("answers") <= count("submissions"), "{run}");
+        assert_eq!(count("translations"), 0, "kernels were compiled before: {run}");
+        let (total, median) = (seconds("host_seconds"), seconds("host_median_seconds"));
+        assert_eq!(total > 0.0 && median > 0.0, count("answers") > 0, "{run}");
+        if run["workload"] == "kmeans" {
+            // 40 rows of 9 values go up once, 40 labels come back.
+            assert!(count("uploaded_bytes") >= 4 * 40 * 9 && count("downloaded_bytes") >= 4 * 40, "{run}");
+            assert!(count("small_writes") >= 1 && count("answers") >= 1, "{run}");
+        }
+    }
+    let text = std::fs::read_to_string(&table).expect("a file");
+    assert_eq!(text.matches("| small writes |").count(), 1, "a table for the GPU alone: {text}");
+    assert_eq!(text.matches("| kmeans | blobs | f32 | 40 | 9 | 5 |").count(), 3, "{text}");
 }
 
 #[test]

@@ -67,6 +67,10 @@ pub(super) struct Bench {
     #[arg(long)]
     pub quick: bool,
 
+    /// Also says what the last repetition asked of a GPU: submissions, waits, bytes, and what was made for it.
+    #[arg(long)]
+    pub counters: bool,
+
     /// Also writes the results: .md, .csv, .json or .jsonl. May be given several times.
     #[arg(short, long, value_name = "OUT")]
     pub output: Vec<PathBuf>,
@@ -126,7 +130,8 @@ fn measure_all(
     let ceilings = Ceilings::from(&roofs(device)?);
     let mut runs: Vec<Run> = Vec::new();
     for benchmark in benchmarks {
-        let run = measure(device, benchmark, &ceilings, cancel)?;
+        let mut run = measure(device, benchmark, &ceilings, cancel)?;
+        run.counters = run.counters.filter(|_| arguments.counters);
         let Run { workload, data, dtype, n, d, k, seconds, .. } = &run;
         let wall = 1e3 * seconds.wall.median;
         say(format!(

@@ -123,6 +123,29 @@ fn markdown(record: &Record) -> String {
             percent(run.rechecked),
         ));
     }
+    if runs(record).iter().any(|run| run.counters.is_some()) {
+        line(String::new());
+        line("| workload | data | type | n | d | k | submissions | waits | KB up | KB down | buffers | small writes | bind groups | dispatches | templates | translations | host us | host ms in all |".into());
+        line("|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|".into());
+    }
+    for run in runs(record) {
+        let Run { workload, data, dtype, n, d, k, counters: Some(counters), .. } = run else { continue };
+        line(format!(
+            "| {workload} | {data} | {dtype} | {n} | {d} | {k} | {} | {} | {:.1} | {:.1} | {} | {} | {} | {} | {} | {} | {:.1} | {:.3} |",
+            counters.submissions,
+            counters.waits,
+            counters.uploaded_bytes as f64 / 1e3,
+            counters.downloaded_bytes as f64 / 1e3,
+            counters.buffers,
+            counters.small_writes,
+            counters.bind_groups,
+            counters.dispatches,
+            counters.templates,
+            counters.translations,
+            1e6 * counters.host_median_seconds,
+            1e3 * counters.host_seconds,
+        ));
+    }
     text
 }
 

@@ -6,6 +6,7 @@
 
 mod adapters;
 mod backend;
+mod counters;
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 mod limits;
@@ -16,6 +17,7 @@ mod selector;
 use std::sync::{Arc, OnceLock};
 
 pub use adapters::{Adapter, DeviceType, adapters};
+pub use counters::Counters;
 #[cfg(all(feature = "gpu", any(test, feature = "test-hooks")))]
 #[doc(hidden)]
 pub use gpu::faults::Fault;
@@ -30,7 +32,7 @@ pub use wgpu::{Buffer as RawBuffer, CommandEncoder};
 pub(crate) use backend::{Backend, CpuPool, Prediction};
 #[cfg(feature = "gpu")]
 pub(crate) use gpu::{
-    Arena, Batch, DeviceBuffer, Gpu, MOST_DISPATCHES, Pacer, Pipeline, Program, Sent, Slice, Stage,
+    Arena, Batch, DeviceBuffer, Encoded, Gpu, MOST_DISPATCHES, Pacer, Pipeline, Program, Sent, Slice, Stage,
 };
 
 use crate::error::{Error, Result};
@@ -228,8 +230,16 @@ impl Device {
         }
     }
 
+    /// What was asked of the GPU so far: see [`Counters`]. `None` for other devices, and for `auto` before it looked for a GPU.
+    pub fn counters(&self) -> Option<Counters> {
+        #[cfg(feature = "gpu")]
+        return self.opened_gpu().map(Gpu::counters);
+        #[cfg(not(feature = "gpu"))]
+        return None;
+    }
+
     #[cfg(feature = "gpu")]
-    fn opened_gpu(&self) -> Option<&Gpu> {
+    pub(crate) fn opened_gpu(&self) -> Option<&Gpu> {
         match &self.choice {
             Choice::Gpu(gpu) => Some(gpu),
             Choice::Auto(found) => found.get()?.as_ref(),

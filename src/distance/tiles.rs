@@ -142,10 +142,12 @@ impl<'a> GpuTiles<'a> {
         cancel: &Cancel,
         mut visit: impl FnMut(&DeviceBuffer, (usize, usize), (usize, usize)) -> Result<()>,
     ) -> Result<()> {
-        let rows = self.0.block_rows();
-        (first..first + count).step_by(rows).try_for_each(|start| {
-            let own = (start, rows.min(first + count - start));
-            self.0.blocks(own, cancel, |_, _, values, columns| visit(values, own, columns))
-        })
+        let mut done = 0;
+        while done < count {
+            let own = (first + done, self.0.next_rows(count - done));
+            self.0.blocks(own, cancel, |_, _, values, columns| visit(values, own, columns))?;
+            done += own.1;
+        }
+        Ok(())
     }
 }

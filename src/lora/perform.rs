@@ -17,6 +17,7 @@ use crate::memory::{self, area, zeroed};
 use {
     super::gpu::plan::{self, BatchPlan},
     super::gpu::{OnDevice, copies},
+    crate::tile::windows::windows,
 };
 
 /// A batch with its routes, sorted by adapter once and used by all layers. It holds its lease.
@@ -120,8 +121,8 @@ impl Step {
             let most_routes = (0..rows).map(|row| routes.of_row(row).len()).max().unwrap_or(0);
             let size = plan::window_rows(&step.widest(most_routes), &bank.gpu.limits());
             let residents: Vec<u32> = lease.members().iter().map(|member| member.number).collect();
-            for begin in (0..rows).step_by(size) {
-                let window = begin..rows.min(begin + size);
+            for (begin, count) in windows(rows, size, 1) {
+                let window = begin..begin + count;
                 let segments = Segments::new(routes, window.clone());
                 let plan = BatchPlan::new(&segments, &residents)?;
                 // Without routes there is nothing to launch.

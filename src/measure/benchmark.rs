@@ -14,9 +14,9 @@ use super::record::{Ceilings, Run, Spread, Times};
 use super::roofs::LARGE;
 use super::{kmeans, lora, products};
 use crate::cancel::Cancel;
-use crate::device::Device;
 #[cfg(feature = "gpu")]
 use crate::device::{Backend, Stage};
+use crate::device::{Counters, Device};
 use crate::distance::Metric;
 use crate::error::{Error, Result};
 use crate::lora::Precision;
@@ -227,18 +227,28 @@ fn name_of(stage: Stage) -> &'static str {
     }
 }
 
+/// What repetitions took, and what the last one asked of a GPU.
+pub(super) struct Repeated {
+    pub wall: Spread,
+    pub counters: Option<Counters>,
+}
+
 /// Times `work` as often as the benchmark says.
 pub(super) fn repeated(
+    device: &Device,
     benchmark: &Benchmark,
     cancel: &Cancel,
     mut work: impl FnMut() -> Result<f64>,
-) -> Result<Spread> {
+) -> Result<Repeated> {
     let mut seconds = Vec::with_capacity(benchmark.repetitions);
+    let mut counters = None;
     for _ in 0..benchmark.repetitions {
         cancel.check()?;
+        let before = device.counters().unwrap_or_default();
         seconds.push(work()?);
+        counters = device.counters().map(|after| after.since(&before));
     }
-    Ok(Spread::of(&seconds))
+    Ok(Repeated { wall: Spread::of(&seconds), counters })
 }
 
 /// Times from the profile of the first run and the wall times of the repetitions.

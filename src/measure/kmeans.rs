@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::benchmark::{Benchmark, profiled, repeated, times, wrong};
+use super::benchmark::{Benchmark, Repeated, profiled, repeated, times, wrong};
 use super::data::{Rows, choose_rows};
 use super::record::{Run, Spread, Verified};
 use crate::cancel::Cancel;
@@ -36,7 +36,7 @@ pub(super) fn run(device: &Device, benchmark: &Benchmark, cancel: &Cancel) -> Re
     let verified = verify(device, &points, &fit)?;
     let on_gpu = parts.kernel.is_some();
     let (mut upload, mut iterate) = (Vec::new(), Vec::new());
-    let wall = repeated(benchmark, cancel, || {
+    let Repeated { wall, counters } = repeated(device, benchmark, cancel, || {
         let begin = Instant::now();
         let timed = fit_once()?;
         let elapsed = begin.elapsed().as_secs_f64();
@@ -80,6 +80,7 @@ pub(super) fn run(device: &Device, benchmark: &Benchmark, cancel: &Cancel) -> Re
         inertia: Some(fit.inertia),
         products: Some(fit.history.iter().map(|done| done.products as f64 / (rows * clusters)).collect()),
         seconds: times(parts, wall),
+        counters,
         ..Run::default()
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::benchmark::{Benchmark, profiled, repeated, times, wrong};
+use super::benchmark::{Benchmark, Repeated, profiled, repeated, times, wrong};
 use super::data::{Rows, uniform};
 use super::record::{Run, Verified};
 use crate::cancel::Cancel;
@@ -26,7 +26,7 @@ pub(super) fn run(device: &Device, benchmark: &Benchmark, metric: Metric, cancel
     let (found, parts) = profiled(device, matrix)?;
     let verified = verify(device, metric, [&x.points(), &y.points()], &found.matrix)?;
     drop(found);
-    let wall = repeated(benchmark, cancel, || {
+    let Repeated { wall, counters } = repeated(device, benchmark, cancel, || {
         let begin = Instant::now();
         matrix()?;
         Ok(begin.elapsed().as_secs_f64())
@@ -38,6 +38,7 @@ pub(super) fn run(device: &Device, benchmark: &Benchmark, metric: Metric, cancel
         bytes: 4.0 * ((rows + columns) * features + rows * columns),
         verified,
         seconds: times(parts, wall),
+        counters,
         ..Run::default()
     })
 }

@@ -15,6 +15,7 @@ use super::roofs::Roofs;
 use crate::cancel::Cancel;
 use crate::data::json::EachOnce;
 use crate::data::whole::Whole;
+use crate::device::Counters;
 use crate::error::{Error, Result};
 
 /// Largest file of results that is read: beyond it is something else.
@@ -127,6 +128,9 @@ pub struct Run {
     pub products: Option<Vec<f64>>,
     /// Compared with tilefold: share of equal labels.
     pub equal_labels: Option<f64>,
+    /// What the last repetition asked of a GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
 }
 
 /// Seconds of a run.

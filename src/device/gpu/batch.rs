@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buffers::{DeviceBuffer, Kind, Lease, Owner, Slice};
-use super::context::{Gpu, Live, lock};
+use super::context::{Context, Gpu, Live, lock};
 use super::flight::{Finished, InFlight, Reads, TICKS_BYTES};
 use super::pipeline_cache::Pipeline;
 use super::profile::Stage;
@@ -211,7 +211,7 @@ impl<'a> Batch<'a> {
         } else {
             let (lease, base) = arena.take(gpu, live, self.params.len() as u64)?;
             gpu.context.guarded(live, "writing parameters", 0, || {
-                live.queue.write_buffer(&lease.raw, base, &self.params);
+                gpu.context.send(live, &lease.raw, base, &self.params);
             })?;
             Some((lease, base))
         };
@@ -262,7 +262,7 @@ impl<'a> Batch<'a> {
         } else {
             let params = lease(Kind::Uniform, self.params.len() as u64)?;
             context.guarded(live, "writing parameters", 0, || {
-                live.queue.write_buffer(&params.raw, 0, &self.params);
+                context.send(live, &params.raw, 0, &self.params);
             })?;
             Some(params)
         };
@@ -279,8 +279,9 @@ impl<'a> Batch<'a> {
                     encoder.copy_buffer_to_buffer(&ticks.raw, 0, &staging.raw, 0, TICKS_BYTES);
                 }
                 reads.encode(&mut encoder, ranges, &staging.raw);
+                context.tally.downloaded_bytes.add(reads.staging_bytes);
             }
-            (live.queue.submit([encoder.finish()]), timer)
+            (context.submit(live, encoder.finish()), timer)
         })?;
         if let Some((queries, _)) = timer {
             lock(&live.timers).push(queries);
@@ -337,7 +338,8 @@ impl<'a> Batch<'a> {
     ) {
         let Step::Dispatch { pipeline, bindings, params: slot, workgroups: [x, y, z] } = step else { return };
         let slots = params.map(|(lease, base)| (lease, base + slot.start..base + slot.end));
-        let group = bind(&self.live, pipeline, bindings, slots);
+        let group = bind(&self.gpu.context, &self.live, pipeline, bindings, slots);
+        self.gpu.context.tally.dispatches.add(1);
         pass.set_pipeline(&pipeline.raw);
         pass.set_bind_group(0, &group, &[]);
         pass.dispatch_workgroups(*x, *y, *z);
@@ -346,6 +348,7 @@ impl<'a> Batch<'a> {
 
 /// The arguments of a dispatch; `slots` is where its parameters lie.
 pub(super) fn bind(
+    context: &Context,
     live: &Live,
     pipeline: &Pipeline,
     bindings: &[Slice<'_>],
@@ -365,6 +368,7 @@ pub(super) fn bind(
     }
     let entries: Vec<wgpu::BindGroupEntry<'_>> =
         (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
+    context.tally.bind_groups.add(1);
     live.device.create_bind_group(&wgpu::BindGroupDescriptor {
         label: Some(pipeline.name),
         layout: &pipeline.layout,

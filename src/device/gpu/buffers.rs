@@ -179,7 +179,10 @@ impl Lease {
             };
             context.guarded(live, OPERATION, capacity, || {
                 let idle = idle.as_ref().map(|idle| idle.raw.clone());
-                idle.unwrap_or_else(|| live.device.create_buffer(&descriptor))
+                idle.unwrap_or_else(|| {
+                    context.tally.buffers.add(1);
+                    live.device.create_buffer(&descriptor)
+                })
             })
         };
         let mut allocated = allocate();

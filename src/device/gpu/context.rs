@@ -12,8 +12,11 @@ use super::buffers::Pool;
 use super::faults::LossFlag;
 #[cfg(any(test, feature = "test-hooks"))]
 use super::faults::{Fault, Faults};
+use super::pacer::{Pacer, Pacers};
 use super::pipeline_cache::{DiskCache, PipelineMap};
 use super::profile::Recorder;
+use super::tally::Tally;
+use crate::device::Counters;
 use crate::device::adapters::{Adapter, DeviceType, Found, describe, enumerate};
 use crate::device::limits::{Caps, Limits, MatrixUnits, MatrixUse};
 use crate::device::selector;
@@ -37,12 +40,15 @@ pub(crate) struct Context {
     live: RwLock<Arc<Live>>,
     was_recreated: AtomicBool,
     pub(crate) profile: Recorder,
+    pub(crate) tally: Tally,
     #[cfg(any(test, feature = "test-hooks"))]
     pub(in crate::device) faults: Faults,
     #[cfg(any(test, feature = "test-hooks"))]
     matrix_fault: Mutex<&'static str>,
     #[cfg(any(test, feature = "test-hooks"))]
     soft_fault: Mutex<&'static str>,
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(crate) given_pace: Mutex<Option<f64>>,
 }
 
 /// Who opened the device.
@@ -63,6 +69,7 @@ pub(crate) struct Live {
     pub(crate) loss: LossFlag,
     pub(crate) pool: Mutex<Pool>,
     pub(crate) pipelines: Mutex<PipelineMap>,
+    pub(crate) pacers: Pacers,
     /// Pairs of timestamps that wait for reuse.
     pub(crate) timers: Mutex<Vec<wgpu::QuerySet>>,
     pub(crate) disk_cache: Option<DiskCache>,
@@ -136,12 +143,15 @@ impl Gpu {
             live: RwLock::new(Arc::new(live)),
             was_recreated: AtomicBool::new(false),
             profile: Recorder::default(),
+            tally: Tally::default(),
             #[cfg(any(test, feature = "test-hooks"))]
             faults: Faults::default(),
             #[cfg(any(test, feature = "test-hooks"))]
             matrix_fault: Mutex::default(),
             #[cfg(any(test, feature = "test-hooks"))]
             soft_fault: Mutex::default(),
+            #[cfg(any(test, feature = "test-hooks"))]
+            given_pace: Mutex::default(),
         };
         Self { context: Arc::new(context), caps: Caps::default() }
     }
@@ -228,6 +238,22 @@ impl Gpu {
         *lock(&self.context.soft_fault) = fault;
     }
 
+    /// The pacer of a kind of work, with what earlier work of that kind learnt: `work` names the kernel, `sizes` are what its
+    /// speed depends on, of which only the magnitude counts.
+    pub(crate) fn pacer(&self, work: &'static str, sizes: [usize; 2]) -> Pacer {
+        #[cfg(any(test, feature = "test-hooks"))]
+        if let Some(units_per_second) = *lock(&self.context.given_pace) {
+            return Pacer::given(units_per_second);
+        }
+        self.context.live().pacers.of(work, sizes)
+    }
+
+    /// Lets work that begins from now on be paced as on a device of this speed, in units of each [`Pacer`].
+    #[cfg(any(test, feature = "test-hooks"))]
+    pub(crate) fn pace_as(&self, units_per_second: f64) {
+        *lock(&self.context.given_pace) = Some(units_per_second);
+    }
+
     /// What tells this adapter from the others of the machine.
     pub(crate) fn identity(&self) -> String {
         self.context.identity.clone()
@@ -271,6 +297,11 @@ impl Gpu {
     /// What takes profiles of the work on this device.
     pub(crate) fn profile(&self) -> &Recorder {
         &self.context.profile
+    }
+
+    /// What was asked of the device so far, by all handles. Ends the host time that is under way.
+    pub(crate) fn counters(&self) -> Counters {
+        self.context.tally.snapshot()
     }
 
     /// Bytes of the budget that nobody holds at the moment: all handles of one GPU share its memory.
@@ -391,6 +422,7 @@ impl Live {
             loss,
             pool: Mutex::default(),
             pipelines: Mutex::default(),
+            pacers: Pacers::default(),
             timers: Mutex::default(),
             disk_cache,
         }

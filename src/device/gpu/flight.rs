@@ -1,4 +1,5 @@
-//! What is under way on a device: waiting for it, and bringing results to the host.
+//! What is under way on a device: handing work to it, waiting for it, and bringing results to the host. These calls are made
+//! here alone, so that they are counted.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -142,6 +143,20 @@ fn device_time(live: &Live, bytes: &[u8]) -> Option<Duration> {
 }
 
 impl Context {
+    /// Hands commands to the device.
+    pub(crate) fn submit(&self, live: &Live, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
+        let submission = live.queue.submit([commands]);
+        self.tally.submitted();
+        submission
+    }
+
+    /// Sends bytes with the next submission.
+    pub(crate) fn send(&self, live: &Live, raw: &wgpu::Buffer, at: u64, bytes: &[u8]) {
+        live.queue.write_buffer(raw, at, bytes);
+        self.tally.small_writes.add(1);
+        self.tally.uploaded_bytes.add(bytes.len() as u64);
+    }
+
     /// Waits until `submission` has ended.
     pub(crate) fn wait(
         &self,
@@ -150,11 +165,13 @@ impl Context {
         operation: &'static str,
     ) -> Result<()> {
         let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+        let _waiting = self.tally.waiting();
         self.poll(live, wait, operation)
     }
 
     /// Waits for all work of the device and lets it free what is no longer used; failures show at the next call.
     pub(crate) fn settle(&self, live: &Live) {
+        let _waiting = self.tally.waiting();
         if let Err(error) = self.poll(live, wgpu::PollType::wait_indefinitely(), "waiting for work") {
             tracing::debug!(%error, "waiting for the device failed");
         }
@@ -214,6 +231,10 @@ impl Context {
             Some(submission) => self.wait(live, submission, operation)?,
             None => self.poll(live, wgpu::PollType::Poll, operation)?,
         }
+        if answer.try_recv() == Ok(true) {
+            return Ok(());
+        }
+        let _waiting = self.tally.waiting();
         for _ in 0..STEPS {
             match answer.recv_timeout(STEP) {
                 Ok(true) => return Ok(()),

@@ -53,6 +53,15 @@ impl Device {
         }
     }
 
+    /// Lets work that begins from now on be paced as on a device that does so many multiplications and additions per second,
+    /// whatever this one takes: a driver on the CPU then gets the submissions of a hardware GPU.
+    #[doc(hidden)]
+    pub fn pace_as(&self, units_per_second: f64) {
+        if let Some(gpu) = self.opened_gpu() {
+            gpu.pace_as(units_per_second);
+        }
+    }
+
     /// Device calls since the last [`Device::inject_fault`].
     #[doc(hidden)]
     pub fn device_calls(&self) -> u64 {

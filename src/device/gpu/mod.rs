@@ -19,6 +19,7 @@ mod program;
 mod readback;
 mod spirv;
 mod spirv_elements;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -30,5 +31,5 @@ pub(crate) use self::{
     pacer::Pacer,
     pipeline_cache::Pipeline,
     profile::Stage,
-    program::{MOST_DISPATCHES, Program, Sent},
+    program::{Encoded, MOST_DISPATCHES, Program, Sent},
 };

@@ -19,6 +19,7 @@ impl Gpu {
     pub(crate) fn pipeline(&self, kernel: &Kernel) -> Result<Arc<Pipeline>> {
         const OPERATION: &str = "compiling a kernel";
         let context = &self.context;
+        context.tally.templates.add(1);
         let live = context.live();
         let params = kernel.bindings.iter().position(|binding| *binding == Binding::Uniform);
         if params.is_some_and(|at| at + 1 != kernel.bindings.len()) {
@@ -43,6 +44,7 @@ impl Gpu {
 }
 
 fn compile(context: &Context, live: &Live, kernel: &Kernel, operation: &'static str) -> Result<Pipeline> {
+    context.tally.translations.add(1);
     let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..).zip(&kernel.bindings).map(layout_entry).collect();
     let words = if kernel.uses_matrix_units() && live.takes_spirv() {
         let words = spirv::compile(kernel, cfg!(feature = "checked-shaders"));

@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::batch::{Batch, Step, bind};
 use super::buffers::{DeviceBuffer, Kind, Lease, Slice};
-use super::context::{Gpu, Live};
+use super::context::{Context, Gpu, Live};
 use super::flight::{InFlight, Reads};
 use super::pipeline_cache::Pipeline;
 use super::profile::Stage;
@@ -42,11 +42,17 @@ enum Bound<'a> {
     Clear(Slice<'a>),
 }
 
-/// Passes of a program under way.
-pub(crate) struct Sent {
-    flight: InFlight,
-    sent: Instant,
+/// Passes that are encoded and wait to be sent.
+pub(crate) struct Encoded {
+    context: Arc<Context>,
+    live: Arc<Live>,
+    commands: wgpu::CommandBuffer,
+    staging: Lease,
+    reads: Reads,
 }
+
+/// Passes under way.
+pub(crate) struct Sent(InFlight);
 
 impl Gpu {
     /// Room for the sizes of a program's dispatches.
@@ -75,8 +81,13 @@ impl<'a> Batch<'a> {
             let bind_step = |step: Step<'a>| match step {
                 Step::Clear { slice } => Bound::Clear(slice),
                 Step::Dispatch { pipeline, bindings, params, workgroups } => {
-                    let group =
-                        bind(&live, &pipeline, &bindings, slots.as_ref().map(|lease| (lease, params)));
+                    let group = bind(
+                        context,
+                        &live,
+                        &pipeline,
+                        &bindings,
+                        slots.as_ref().map(|lease| (lease, params)),
+                    );
                     let size = (!bindings.iter().any(is_table)).then(|| {
                         let [x, y, z] = workgroups;
                         sizes.push([x, y, z, 0]);
@@ -97,22 +108,21 @@ impl<'a> Batch<'a> {
 }
 
 impl Program<'_> {
-    /// Sends all steps `passes` times, after `cleared` was set to zero. What lies in `ranges` then is read.
-    pub(crate) fn send(
+    /// Encodes all steps `passes` times, after `cleared` was set to zero. What lies in `ranges` then is read.
+    pub(crate) fn encoded(
         &self,
         passes: u32,
         cleared: &[&DeviceBuffer],
         ranges: &[(&DeviceBuffer, Range<u64>)],
-    ) -> Result<Sent> {
-        const OPERATION: &str = "submitting work";
+    ) -> Result<Encoded> {
+        const OPERATION: &str = "encoding passes";
         let Self { gpu, live, stage, .. } = self;
         let context = &gpu.context;
         context.check_alive(live, OPERATION)?;
         let label = stage.label();
         let reads = Reads::plan(ranges, 0);
         let staging = Lease::new(context, live, Kind::Staging, label, reads.staging_bytes, u64::MAX)?;
-        let sent = Instant::now();
-        let submission = context.guarded(live, OPERATION, 0, || {
+        let commands = context.guarded(live, OPERATION, 0, || {
             let mut encoder =
                 live.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });
             for buffer in cleared {
@@ -122,11 +132,10 @@ impl Program<'_> {
                 self.encode(&mut encoder);
             }
             reads.encode(&mut encoder, ranges, &staging.raw);
-            live.queue.submit([encoder.finish()])
+            encoder.finish()
         })?;
-        let (context, live, staging) = (Arc::clone(context), Arc::clone(live), Some(staging));
-        let flight = InFlight { context, live, submission, staging, reads, is_timed: false, started: sent };
-        Ok(Sent { flight, sent })
+        let (context, live) = (Arc::clone(context), Arc::clone(live));
+        Ok(Encoded { context, live, commands, staging, reads })
     }
 
     fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
@@ -149,15 +158,39 @@ impl Program<'_> {
                     Some(at) => pass.dispatch_workgroups_indirect(&self.table.lease.raw, *at),
                     None => pass.dispatch_workgroups(*x, *y, *z),
                 }
+                self.gpu.context.tally.dispatches.add(1);
             }
         }
     }
 }
 
+impl Encoded {
+    /// Hands the passes to the device.
+    pub(crate) fn send(self) -> Result<Sent> {
+        let Self { context, live, commands, staging, reads } = self;
+        let started = Instant::now();
+        let submission = context.guarded(&live, "submitting work", 0, || context.submit(&live, commands))?;
+        context.tally.downloaded_bytes.add(reads.staging_bytes);
+        Ok(Sent(InFlight {
+            context,
+            live,
+            submission,
+            staging: Some(staging),
+            reads,
+            is_timed: false,
+            started,
+        }))
+    }
+}
+
 impl Sent {
-    /// Waits for the end; the bytes of each range, and the time since it was sent.
-    pub(crate) fn finish<R>(self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<(R, Duration)> {
-        let taken = self.flight.finish(take)?.taken;
-        Ok((taken, self.sent.elapsed()))
+    /// Waits for the end and hands out the bytes of each range.
+    pub(crate) fn finish<R>(self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<R> {
+        Ok(self.0.finish(take)?.taken)
+    }
+
+    /// When it was sent.
+    pub(crate) fn sent(&self) -> Instant {
+        self.0.started
     }
 }

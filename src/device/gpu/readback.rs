@@ -105,7 +105,8 @@ impl Parts<'_> {
             let descriptor = wgpu::CommandEncoderDescriptor { label: Some("read") };
             let mut encoder = live.device.create_command_encoder(&descriptor);
             encoder.copy_buffer_to_buffer(&self.buffer.lease.raw, start, &staging.raw, 0, bytes);
-            let submission = live.queue.submit([encoder.finish()]);
+            context.tally.downloaded_bytes.add(bytes);
+            let submission = context.submit(live, encoder.finish());
             staging.request_mapping(wgpu::MapMode::Read, Some(submission));
         });
         if let Err(error) = outcome {

@@ -101,6 +101,40 @@ fn each_dispatch_of_a_batch_sees_its_own_parameters() {
 
 #[test]
 #[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn what_a_device_is_asked_is_counted_without_a_profile() {
+    let gpu = open();
+    let mut spent = Vec::new();
+    for _ in 0..2 {
+        let before = gpu.counters();
+        small_run(&gpu).unwrap();
+        spent.push(gpu.counters().since(&before));
+    }
+    // A device without a clock reads no ticks.
+    let ticks = if gpu.context.live().limits.has_timestamps { 16 } else { 0 };
+    for spent in &spent {
+        assert_eq!((spent.submissions, spent.waits, spent.answers), (2, 2, 1), "{spent:?}");
+        assert_eq!((spent.bind_groups, spent.dispatches, spent.small_writes), (3, 3, 2), "{spent:?}");
+        assert_eq!(
+            (spent.uploaded_bytes, spent.downloaded_bytes),
+            (1200 + 3 * 256, 1200 + ticks),
+            "{spent:?}"
+        );
+        assert!(spent.host_seconds > 0.0 && spent.host_median_seconds > 0.0, "{spent:?}");
+    }
+    // Input, output, parameters, what is read, and the clock's two.
+    let buffers = if ticks > 0 { 6 } else { 4 };
+    assert_eq!([spent[0].buffers, spent[1].buffers], [buffers, 0], "the second run takes the first one's");
+    assert_eq!([spent[0].translations, spent[1].translations], [1, 0]);
+    let before = gpu.counters();
+    let large = gpu.filled("large", &vec![7_u32; 1 << 20]).unwrap();
+    gpu.read_parts(&large, 1 << 20, 1 << 16, &mut [(); 16], |_: &[u32], ()| Ok(())).unwrap();
+    let spent = gpu.counters().since(&before);
+    assert_eq!((spent.uploaded_bytes, spent.downloaded_bytes), (4 << 20, 4 << 20), "{spent:?}");
+    assert_eq!((spent.submissions, spent.small_writes, spent.dispatches), (2, 0, 0), "{spent:?}");
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
 fn a_timed_batch_takes_time() {
     let gpu = open();
     let fill = gpu.pipeline(&kernel()).unwrap();

@@ -68,7 +68,9 @@ impl Gpu {
             });
         }
         let begin = Instant::now();
-        context.guarded(&live, OPERATION, 0, || write_padded(&live, &buffer.lease.raw, offset, bytes))?;
+        context.guarded(&live, OPERATION, 0, || {
+            write_padded(context, &live, &buffer.lease.raw, offset, bytes)
+        })?;
         self.profile().add_upload(begin, bytes.len());
         Ok(())
     }
@@ -151,7 +153,8 @@ impl Gpu {
             let mut encoder = live.device.create_command_encoder(&descriptor);
             let bytes = range.end - range.start;
             encoder.copy_buffer_to_buffer(&staging.raw, 0, &buffer.lease.raw, range.start, bytes);
-            let submission = live.queue.submit([encoder.finish()]);
+            self.context.tally.uploaded_bytes.add(bytes);
+            let submission = self.context.submit(live, encoder.finish());
             staging.request_mapping(wgpu::MapMode::Write, Some(submission));
         });
         if outcome.is_err() {
@@ -225,15 +228,15 @@ fn check_place(context: &Context, buffer: &DeviceBuffer, offset: u64, bytes: usi
 }
 
 /// A write whose length is rounded up to 4; the buffer's capacity always is.
-fn write_padded(live: &Live, raw: &wgpu::Buffer, at: u64, bytes: &[u8]) {
+fn write_padded(context: &Context, live: &Live, raw: &wgpu::Buffer, at: u64, bytes: &[u8]) {
     let whole = bytes.len() - bytes.len() % 4;
     if whole > 0 {
-        live.queue.write_buffer(raw, at, &bytes[..whole]);
+        context.send(live, raw, at, &bytes[..whole]);
     }
     if whole < bytes.len() {
         let mut tail = [0_u8; 4];
         tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-        live.queue.write_buffer(raw, at + whole as u64, &tail);
+        context.send(live, raw, at + whole as u64, &tail);
     }
 }
 

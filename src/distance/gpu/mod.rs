@@ -73,12 +73,13 @@ impl<'a> GpuEngine<'a> {
     /// As [`Self::new`], for matrices that have a part of the device.
     pub(super) fn within(gpu: Gpu, operands: Operands<'a, f32>, most: Most) -> Result<Self> {
         let windows = cut(&gpu, &operands, most)?;
-        Ok(Self { gpu, operands, windows, most, resident: None, pacer: Pacer::new() })
+        let pacer = gpu.pacer(operands.metric.name(), [operands.depth, windows.y_rows]);
+        Ok(Self { gpu, operands, windows, most, resident: None, pacer })
     }
 
-    /// Rows of a block.
-    pub(super) fn block_rows(&self) -> usize {
-        self.windows.x_rows
+    /// Rows of the next block, of `left` ones.
+    pub(super) fn next_rows(&self, left: usize) -> usize {
+        self.windows.next_x(left)
     }
 
     /// Fills `out` with rows from `first_row` on. An attempt that fails for want of the device or its memory goes on from
@@ -95,7 +96,7 @@ impl<'a> GpuEngine<'a> {
                 self.begin_again(gpu)?;
             }
             while done < count {
-                let rows = self.windows.x_rows.min(count - done);
+                let rows = self.next_rows(count - done);
                 let window = out.slice_mut(s![done..done + rows, ..]);
                 self.fill_window(first_row + done, window, cancel)?;
                 done += rows;
@@ -146,7 +147,7 @@ impl<'a> GpuEngine<'a> {
         })
     }
 
-    /// Computes `count` rows from `first_row` on, at most [`Self::block_rows`], block by block of columns: the results of each
+    /// Computes `count` rows from `first_row` on, as [`Self::next_rows`] says, block by block of columns: the results of each
     /// are row-major on the device when `visit` gets them, with the first column and how many there are.
     pub(super) fn blocks(
         &mut self,
@@ -163,18 +164,12 @@ impl<'a> GpuEngine<'a> {
         let columns = operands.columns();
         let widest = windows.y_rows.min(columns);
         let results = gpu.buffer("distances", 4 * (count * widest) as u64)?;
-        for (index, first) in (0..columns).step_by(windows.y_rows).enumerate() {
+        for (index, (first, count)) in windows.of_y(columns).enumerate() {
             let moving;
             let y = match resident.y.get(index) {
                 Some(y) => y,
                 None => {
-                    moving = Uploaded::new(
-                        gpu,
-                        operands.y(),
-                        operands.depth,
-                        first,
-                        windows.y_rows.min(columns - first),
-                    )?;
+                    moving = Uploaded::new(gpu, operands.y(), operands.depth, first, count)?;
                     &moving
                 }
             };
@@ -245,12 +240,9 @@ impl Resident {
             _ => None,
         };
         let columns = operands.columns();
-        let starts =
-            if windows.y_is_resident { (0..columns).step_by(windows.y_rows) } else { (0..0).step_by(1) };
-        let window = |first| {
-            Uploaded::new(gpu, operands.y(), operands.depth, first, windows.y_rows.min(columns - first))
-        };
-        Ok(Self { pipeline, weights, y: starts.map(window).collect::<Result<_>>()? })
+        let resident = if windows.y_is_resident { columns } else { 0 };
+        let window = |(first, count)| Uploaded::new(gpu, operands.y(), operands.depth, first, count);
+        Ok(Self { pipeline, weights, y: windows.of_y(resident).map(window).collect::<Result<_>>()? })
     }
 }
 
@@ -295,7 +287,7 @@ struct Task<'t> {
 
 impl Task<'_> {
     /// Fills `results` in dispatches that the pacer bounds.
-    fn dispatch(&self, results: &DeviceBuffer, pacer: &mut Pacer, cancel: &Cancel) -> Result<()> {
+    fn dispatch(&self, results: &DeviceBuffer, pacer: &Pacer, cancel: &Cancel) -> Result<()> {
         let (x, y) = (self.x, self.y);
         let mut bindings = vec![x.rows.whole(), y.rows.whole()];
         if self.operands.form == Form::Expanded {

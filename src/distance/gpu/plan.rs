@@ -7,6 +7,7 @@ use crate::tile::choice::choose::Task;
 use crate::tile::choice::family::Fold;
 use crate::tile::choice::shape::{self, TileShape};
 use crate::tile::choice::tune::table::Table;
+use crate::tile::windows::{next_rows, windows};
 
 // The error bounds of `plan` hold on GPUs too.
 const _: () = assert!(CHUNK == shape::CHUNK as usize);
@@ -14,9 +15,9 @@ const _: () = assert!(CHUNK == shape::CHUNK as usize);
 /// How a GPU's part is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Windows {
-    /// Rows of X that are on the device at once.
+    /// Rows of X that are on the device at once, at most.
     pub x_rows: usize,
-    /// Rows of Y that one dispatch sees.
+    /// Rows of Y that one dispatch sees, at most.
     pub y_rows: usize,
     /// Whether all windows of Y stay on the device.
     pub y_is_resident: bool,
@@ -24,6 +25,18 @@ pub(crate) struct Windows {
     pub tile: TileShape,
     /// Device memory of it all.
     pub bytes: u64,
+}
+
+impl Windows {
+    /// Rows of X that follow, of `left` ones: no window has a tile more than another.
+    pub fn next_x(&self, left: usize) -> usize {
+        next_rows(left, self.x_rows, self.tile.rows as usize)
+    }
+
+    /// First row of Y and number of rows of each window, in the same way.
+    pub fn of_y(&self, columns: usize) -> impl Iterator<Item = (usize, usize)> + Clone + use<> {
+        windows(columns, self.y_rows, self.tile.columns as usize)
+    }
 }
 
 /// What the operands look like.
@@ -66,7 +79,8 @@ pub(crate) fn cut(shape: Shape, layout: Layout, limits: &Limits, tuned: &Table) 
         for y_is_resident in [true, false] {
             let bytes = moving + bytes_of_rows(if y_is_resident { columns } else { y_rows });
             if bytes <= limits.budget_bytes {
-                let (x_rows, y_rows) = (x_rows as usize, y_rows as usize);
+                let x_rows = next_rows(shape.rows, x_rows as usize, tile.rows as usize);
+                let y_rows = next_rows(shape.columns, y_rows as usize, tile.columns as usize);
                 return Ok(Windows { x_rows, y_rows, y_is_resident, tile, bytes });
             }
         }
@@ -135,6 +149,18 @@ mod tests {
                 assert!(rows.div_ceil(u64::from(side)) <= 65_535, "{shape:?} {found:?}");
             }
             assert!(y <= layout.most_columns, "{shape:?} {found:?}");
+            // Even windows: none has a tile more than another.
+            let tiles = |count: u64, side: u32| count.div_ceil(u64::from(side));
+            let most = tiles(y, found.tile.columns);
+            for (_, count) in found.of_y(shape.columns).take(1000) {
+                assert!(tiles(count as u64, found.tile.columns) + 1 >= most, "{shape:?} {found:?}");
+            }
+            let (mut left, most) = (shape.rows, tiles(x, found.tile.rows));
+            for _ in 0..1000 {
+                let next = found.next_x(left);
+                assert!(left == 0 || (next as u64 <= x && tiles(next as u64, found.tile.rows) + 1 >= most));
+                left -= next;
+            }
             assert!(4 * x * y <= limits.window_bytes.min(BLOCK_BYTES), "{shape:?} {found:?}");
             assert!(found.bytes <= limits.budget_bytes, "{shape:?} {found:?}");
         }

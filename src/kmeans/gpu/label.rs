@@ -17,6 +17,7 @@ use crate::tile::choice::tune::cache::table_of;
 use crate::tile::collect::gpu::{self as collect, CollectSizes, Collector, OperandBytes, Product};
 use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
 use crate::tile::operands::columns::{Columns, Screen};
+use crate::tile::windows::windows;
 
 /// Labels of any rows.
 pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Columns, n_clusters: usize) -> Result<(Vec<u32>, Pass)> {
@@ -51,20 +52,20 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Columns, count: usize) -> Resul
     limits.budget_bytes = limits.budget_bytes.min(gpu.free_bytes());
     let tile = table_of(gpu).shape(&TileTask { fold: Fold::Store, rows: total, columns, depth }, &limits);
     let sizes = CollectSizes::new(OperandBytes::single(depth), (total, columns, depth), count, &limits)?;
-    let mut collector = Collector::new(gpu, Product::Single(tile), sizes, rows.cancel.clone())?;
+    let collector = Collector::new(gpu, Product::Single(tile), sizes, rows.cancel.clone())?;
     let chain = tile.chain(depth, gpu.keeps_order());
     let Screen { half_norms, errors } = book.device_screen(chain);
     let terms: Vec<(f32, f32)> = half_norms.into_iter().zip(errors).collect();
-    let upload = |first: usize| {
-        let window = first..columns.min(first + sizes.window);
+    let upload = |(first, count): (usize, usize)| {
+        let window = first..first + count;
         let y = &book.rounded[window.start * depth..window.end * depth];
         collect::Columns::single(gpu, first, y, &terms[window])
     };
-    let all = if columns <= sizes.window { Some(upload(0)?) } else { None };
+    let all = if columns <= sizes.window { Some(upload((0, columns))?) } else { None };
     let mut result = room("the nearest centroids of each row", total)?;
-    for start in (0..total).step_by(sizes.rows) {
+    for (start, count) in sizes.blocks(total) {
         rows.cancel.check()?;
-        let mut x = vec![0.0; sizes.rows.min(total - start) * depth];
+        let mut x = vec![0.0; count * depth];
         rows.frame.load(rows.argument, rows.points, start, &mut x)?;
         let norms: Vec<f32> = x.par_chunks_exact(depth).map(|x| norm_above(row_square(x))).collect();
         let bound = book.device_bound(chain, norms.iter().fold(0.0_f32, |largest, &norm| norm.max(largest)));
@@ -72,9 +73,8 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Columns, count: usize) -> Resul
         let on_device = collector.rows(&x, None, &gaps)?;
         match &all {
             Some(all) => collector.meet(&on_device, all)?,
-            None => (0..columns)
-                .step_by(sizes.window)
-                .try_for_each(|first| collector.meet(&on_device, &upload(first)?))?,
+            None => windows(columns, sizes.window, sizes.lists.step)
+                .try_for_each(|window| collector.meet(&on_device, &upload(window)?))?,
         }
         let found = collector.deliver(&on_device)?;
         let decided = x.par_chunks_exact(depth).zip(&found).map(|(x, found)| {

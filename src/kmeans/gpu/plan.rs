@@ -10,6 +10,7 @@ use crate::tile::nearest::gpu::sizes::CascadeSizes;
 use crate::tile::operands::gpu::half_columns::HalfColumns;
 use crate::tile::operands::gpu::half_rows::Halves;
 use crate::tile::product::units::shape::MatrixTile;
+use crate::tile::windows::{next_rows, windows};
 
 /// Rows are never cut smaller than this while the data could be.
 const LEAST_WINDOW_ROWS: u64 = 64;
@@ -53,7 +54,7 @@ pub(crate) struct Shape {
 /// How it is laid out.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
-    /// Rows per window; the last may have fewer.
+    /// Rows of the largest window; no other has fewer than one less.
     pub window_rows: usize,
     /// Whether all windows stay on the device.
     pub resident: bool,
@@ -100,9 +101,9 @@ impl Plan {
         let columns = column_window.min(shape.n_clusters);
         let matrix =
             matrix.filter(|tile| tile.padded_bytes(columns, shape.columns) <= limits.max_binding_bytes);
-        let mut window_rows = most.max(least);
+        let mut most_rows = most.max(least);
         loop {
-            let window = window_rows as usize;
+            let window = next_rows(shape.rows, most_rows as usize, 1);
             let matrix = matrix.filter(|t| t.padded_bytes(window, shape.columns) <= limits.max_binding_bytes);
             let base = Self {
                 window_rows: window,
@@ -120,10 +121,10 @@ impl Plan {
                 }
                 needed = needed.min(plan.bytes);
             }
-            if window_rows <= least {
+            if most_rows <= least {
                 return too_large("one window of rows beside the centroids", needed, limits.budget_bytes);
             }
-            window_rows = (window_rows / 2).max(least);
+            most_rows = (most_rows / 2).max(least);
         }
     }
 
@@ -162,8 +163,7 @@ impl Plan {
 
     /// First row and number of rows of each window.
     pub fn windows(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let step = self.window_rows;
-        (0..rows).step_by(step).map(move |start| (start, step.min(rows - start)))
+        windows(rows, self.window_rows, 1)
     }
 
     fn total_bytes(&self, shape: &Shape, rows_on_device: u64) -> u64 {
@@ -307,6 +307,25 @@ mod tests {
     }
 
     #[test]
+    fn windows_are_even_under_any_binding() {
+        let rows = 4_194_304;
+        for (binding, windows) in [(128 << 20, 16), ((2 << 30) - 1, 2)] {
+            let limits = Limits {
+                max_binding_bytes: binding,
+                max_buffer_bytes: binding,
+                window_bytes: binding,
+                ..Limits::for_tests()
+            };
+            for shape in [shape(rows, 128, 1000), Shape { sums: false, ..shape(rows, 128, 1000) }] {
+                let plan = Plan::new(&shape, &limits, &Table::default()).unwrap();
+                let cut: Vec<_> = plan.windows(rows).collect();
+                assert!(cut.iter().all(|&(_, count)| count == rows / windows), "{binding}: {cut:?}");
+                assert_eq!((cut.len(), plan.window_rows), (windows, rows / windows));
+            }
+        }
+    }
+
+    #[test]
     fn a_few_very_long_rows_fit() {
         let plan = Plan::new(&shape(100, 1_000_000, 3), &Limits::for_tests(), &Table::default()).unwrap();
         assert!(plan.window_rows as u64 * 4_000_000 <= Limits::for_tests().max_binding_bytes, "{plan:?}");
@@ -386,7 +405,7 @@ mod tests {
                     prop_assert!(window == shape.n_clusters as u64 || plan.column_window % COLUMN_STEP == 0);
                     let mut next = 0;
                     for (start, count) in plan.windows(rows) {
-                        prop_assert!(start == next && count > 0);
+                        prop_assert!(start == next && count + 1 >= plan.window_rows && count <= plan.window_rows);
                         prop_assert!(count <= 64 || count as u64 * columns as u64 * 4 <= limits.window_bytes);
                         next += count;
                     }

@@ -12,6 +12,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytemuck::{bytes_of, pod_read_unaligned};
 use rayon::prelude::*;
@@ -258,10 +259,12 @@ impl GpuPasses<'_, '_> {
         summer.record(&mut batch, update, &rows, labeller.scratch())?;
         let [counters, listed, found] = labeller.ranges(at_once);
         let [values, totals] = summer.ranges();
+        let begin = Instant::now();
         let answer = batch.submit_and_take(&[counters, listed, found, values, totals], |bytes| {
             summer.take(&bytes[3..], sums);
             Answer::of(at_once, bytes)
         })?;
+        self.labeller.record_pace(&task, begin.elapsed());
         let settled = self.labeller.settle(&task, at_once, answer)?;
         #[cfg(test)]
         self.taken.count(&settled);

@@ -5,7 +5,7 @@ use ndarray::{Array1, Array2};
 use super::{GpuPasses, ResidentSlot};
 use crate::cancel::Cancel;
 use crate::data::Points;
-use crate::device::{Backend, Device, Prediction};
+use crate::device::{Backend, Device, Pacer, Prediction};
 use crate::kmeans::cpu::Cpu;
 use crate::kmeans::lloyd::Passes;
 use crate::kmeans::params::Params;
@@ -112,4 +112,59 @@ fn both_tiers_of_a_screen_go_at_once() {
     let taken = passes(&gpu().with_plain_matrices(16), &points, 9, None);
     assert_eq!((taken.at_once, taken.again), (4, 0));
     assert!(taken.moved > 5, "{taken:?}: the data has no ties");
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn windows_are_even_and_change_no_bit() {
+    // A thousandth of 4,194,304 rows, and of bindings of 128 MiB and 2 GiB.
+    let points = nearly_ties(4195, 128, 8, 0.02);
+    for (bytes, windows) in [((128 << 20) / 1000, 17), ((2 << 30) / 1000, 2)] {
+        let device = gpu().with_matrix_units(false).with_window_bytes(bytes);
+        passes(&device, &points, 8, None);
+        let rows = on_gpu(&device, &points, 8, |passes| {
+            passes.labels.iter().map(|labels| labels.size_bytes() / 4).collect::<Vec<_>>()
+        });
+        assert_eq!((rows.len(), rows.iter().sum::<u64>()), (windows, 4195));
+        assert!(rows.iter().all(|rows| (4195 / windows as u64..=4195 / windows as u64 + 1).contains(rows)));
+    }
+}
+
+/// What `look` finds out about passes that are about to begin.
+fn on_gpu<R>(device: &Device, points: &Array2<f32>, k: usize, look: impl FnOnce(&mut GpuPasses) -> R) -> R {
+    let much = Prediction { flops: f64::MAX, upload_bytes: 0.0 };
+    let Backend::Gpu(gpu) = device.resolve(&much) else { panic!("no GPU: {}", device.name()) };
+    let problem = Problem::new(Points::from(points.view()), None, false, &Cancel::new()).unwrap();
+    let (params, slot) = (Params::new(k), ResidentSlot::default());
+    look(&mut GpuPasses::new(gpu, &problem, &params, &slot).unwrap())
+}
+
+/// How often the host waits in each of three passes.
+fn waits(device: &Device, points: &Array2<f32>, k: usize) -> [u64; 3] {
+    on_gpu(device, points, k, |passes| {
+        let mut anchors = vec![0.0_f32; k * points.ncols()];
+        passes.problem.load(0, &mut anchors).unwrap();
+        let anchors: Vec<f64> = anchors.into_iter().map(f64::from).collect();
+        let book = Columns::new(&anchors, points.ncols());
+        passes.reset().unwrap();
+        [(); 3].map(|()| {
+            let before = passes.gpu.counters();
+            passes.assign(&book).unwrap();
+            passes.gpu.counters().since(&before).waits
+        })
+    })
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn a_device_of_known_speed_waits_in_the_first_pass_as_in_the_others() {
+    // 2.5 times ten million multiplications and additions: more than a device gets that nothing is known of.
+    let points = nearly_ties(3000, 64, 64, 0.0);
+    let unknown = gpu().with_matrix_units(false);
+    assert!(waits(&unknown, &points, 64)[0] >= 2);
+    let learnt = unknown.opened_gpu().unwrap().pacer("nearest", [64, 64]).rows(u64::MAX, 1.0);
+    assert_ne!(learnt, Pacer::new().rows(u64::MAX, 1.0), "the device keeps what a fit learns");
+    let known = gpu().with_matrix_units(false);
+    known.pace_as(1e13);
+    assert_eq!(waits(&known, &points, 64), [1; 3]);
 }

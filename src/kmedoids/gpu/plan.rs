@@ -1,6 +1,7 @@
 //! How a search for medoids fits a GPU. Pure: sizes and limits in, windows out.
 
 use crate::device::Limits;
+use crate::tile::windows::{next_rows, windows};
 
 /// Most candidates that an eager search looks at together.
 pub(crate) const MOST_TOGETHER: u32 = 512;
@@ -12,7 +13,7 @@ const ENTRIES_ON_SOFTWARE: u64 = 1 << 23;
 /// How the columns are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// Columns of one window.
+    /// Columns of the largest window; no other has fewer than one less.
     pub window: usize,
     /// Candidates that are looked at together at most.
     pub together: u32,
@@ -48,13 +49,13 @@ impl Plan {
         let together = MOST_TOGETHER.min(limits.max_workgroups_per_dimension);
         let entries = if is_software { ENTRIES_ON_SOFTWARE } else { ENTRIES_PER_SUBMISSION };
         let steps = entries / (u64::from(together) * objects as u64);
+        let window = next_rows(objects, window, 1);
         Some(Self { window, together, steps: steps.clamp(1, 32) as usize })
     }
 
     /// First columns of all windows with the column after the last of each.
     pub fn windows(&self, objects: usize) -> impl Iterator<Item = (usize, usize)> {
-        let window = self.window;
-        (0..objects).step_by(window).map(move |first| (first, (first + window).min(objects)))
+        windows(objects, self.window, 1).map(|(first, count)| (first, first + count))
     }
 }
 
@@ -70,6 +71,9 @@ mod tests {
             let windows: Vec<_> = plan.windows(objects).collect();
             assert_eq!((windows[0].0, windows[windows.len() - 1].1), (0, objects));
             assert!(windows.windows(2).all(|pair| pair[0].1 == pair[1].0));
+            assert!(
+                windows.iter().all(|(first, end)| (plan.window - 1..=plan.window).contains(&(end - first)))
+            );
             assert!(
                 windows
                     .iter()

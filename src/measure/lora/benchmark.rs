@@ -35,6 +35,7 @@ pub(in crate::measure) fn run(device: &Device, benchmark: &Benchmark, cancel: &C
         bytes: (measured.least_bytes + measured.written_bytes) as f64,
         verified: Verified { checked: values, of: values, worst_share: Some(measured.worst_share) },
         seconds: times(parts, wall),
+        counters: measured.counters,
         ..Run::default()
     })
 }

@@ -22,7 +22,7 @@ pub(crate) use workload::MOST_ADAPTERS;
 pub use workload::Workload;
 
 use crate::cancel::Cancel;
-use crate::device::{Backend, Device};
+use crate::device::{Backend, Counters, Device};
 use crate::error::{Error, Result};
 use crate::lora::apply::pool_of;
 use crate::lora::{Factors, Precision, Routes, Scalar, Sizes, Step, Values};
@@ -81,6 +81,8 @@ pub struct Measured {
     pub read: Option<ReadBytes>,
     /// Largest share of its error bound that any value used.
     pub worst_share: f64,
+    /// What the last repetition asked of a GPU.
+    pub counters: Option<Counters>,
 }
 
 /// Bytes that kernels read.
@@ -187,6 +189,7 @@ fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) 
         written_bytes: size * rows * outputs,
         read: timed.read,
         worst_share,
+        counters: timed.counters,
     })
 }
 
@@ -195,6 +198,7 @@ struct Timed {
     seconds: Vec<f64>,
     launches: usize,
     read: Option<ReadBytes>,
+    counters: Option<Counters>,
 }
 
 fn time<T: Scalar>(
@@ -220,7 +224,7 @@ fn time<T: Scalar>(
         step.apply(0, x.view(), &mut [y.view_mut()])?;
         seconds.push(begin.elapsed().as_secs_f64());
     }
-    Ok(Timed { seconds, launches: 0, read: None })
+    Ok(Timed { seconds, launches: 0, read: None, counters: None })
 }
 
 /// Uniform in [-1, 1).

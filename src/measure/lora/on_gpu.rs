@@ -42,6 +42,7 @@ pub(super) fn time<T: Scalar>(
     let flusher = if gpu.is_software() { None } else { Some(gpu.buffer("flushed", large_bytes(gpu))?) };
 
     let mut seconds = Vec::with_capacity(repetitions);
+    let mut counters = None;
     for _ in 0..repetitions {
         cancel.check()?;
         if let Some(flusher) = &flusher {
@@ -49,10 +50,12 @@ pub(super) fn time<T: Scalar>(
             batch.clear(flusher)?;
             batch.submit()?;
         }
+        let before = gpu.counters();
         let mut batch = gpu.batch("lora bench");
         task.shrink(&mut batch, plan, &input, &shrunk)?;
         task.expand(&mut batch, plan.planes, plan.stride, &shrunk, &output)?;
         seconds.push(batch.submit_and_wait()?.as_secs_f64());
+        counters = Some(gpu.counters().since(&before));
     }
 
     let counting = Step::new(step.lease(), step.routes(), true)?;
@@ -67,5 +70,5 @@ pub(super) fn time<T: Scalar>(
         let [activations, weights, shrunk, tables] = [0, 1, 2, 3].map(|at| 4 * u64::from(words[at]));
         read = Some(ReadBytes { activations, weights, shrunk, tables });
     }
-    Ok(Some(Timed { seconds, launches: work.launches(), read }))
+    Ok(Some(Timed { seconds, launches: work.launches(), read, counters }))
 }

@@ -16,6 +16,7 @@ use crate::neighbours::plan::Cut;
 use crate::neighbours::problem::{Part, Problem};
 use crate::tile::bound::f32::next_f32;
 use crate::tile::collect::gpu::{Keeper, Values};
+use crate::tile::windows::windows;
 use crate::tile::within::Sifter;
 use crate::tile::within::kernels::Limits as RowLimits;
 
@@ -112,35 +113,37 @@ impl<F: Fold> Search<'_, '_, F> {
         let cut =
             Cut::new(problem.points.columns(), self.fold.count().unwrap_or(0), 1).with_window(problem.window);
         let queries = part.queries.range(0, part.queries.len());
-        let windows: Vec<Vec<u32>> = (0..part.points.len())
-            .step_by(cut.prepared)
-            .map(|start| part.points.range(start, cut.prepared.min(part.points.len() - start)))
+        let point_windows: Vec<(usize, Vec<u32>)> = windows(part.points.len(), cut.prepared, 1)
+            .map(|(first, count)| (first, part.points.range(first, count)))
             .collect();
-        if let [numbers] = windows.as_slice() {
+        let chunks = |queries: &[u32]| windows(queries.len(), rows, 1);
+        if let [(_, numbers)] = point_windows.as_slice() {
             let point_rows = RowSubset::new(&problem.points, numbers, false);
             let y = point_rows.points();
-            for queries in queries.chunks(cut.queries) {
+            for (first, count) in windows(queries.len(), cut.queries, 1) {
+                let queries = &queries[first..first + count];
                 let query_rows = RowSubset::new(problem.queries(), queries, false);
                 let x = query_rows.points();
                 let is_itself = problem.other_queries().is_none() && numbers == queries;
                 let mut tiles = self.tiles(&x, (!is_itself).then_some(&y), budget_bytes)?;
-                for (index, own) in queries.chunks(rows).enumerate() {
-                    each(own, &mut |meet| {
-                        meet_values(&mut tiles, (index * rows, own.len()), 0, problem, meet)
+                for own in chunks(queries) {
+                    each(&queries[own.0..own.0 + own.1], &mut |meet| {
+                        meet_values(&mut tiles, own, 0, problem, meet)
                     })?;
                 }
             }
             return Ok(());
         }
-        for own in queries.chunks(rows) {
+        for (first, count) in chunks(&queries) {
+            let own = &queries[first..first + count];
             let query_rows = RowSubset::new(problem.queries(), own, false);
             let x = query_rows.points();
             each(own, &mut |meet| {
-                for (index, numbers) in windows.iter().enumerate() {
+                for (first_point, numbers) in &point_windows {
                     let point_rows = RowSubset::new(&problem.points, numbers, false);
                     let y = point_rows.points();
                     let mut tiles = self.tiles(&x, Some(&y), budget_bytes)?;
-                    meet_values(&mut tiles, (0, own.len()), index * cut.prepared, problem, meet)?;
+                    meet_values(&mut tiles, (0, own.len()), *first_point, problem, meet)?;
                 }
                 Ok(())
             })?;

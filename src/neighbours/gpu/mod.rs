@@ -24,6 +24,7 @@ use crate::tile::choice::family::Fold as TileFold;
 use crate::tile::choice::shape::TileShape;
 use crate::tile::choice::tune::cache::table_of;
 use crate::tile::collect::gpu::{CollectSizes, Collector, Columns, OperandBytes, Product};
+use crate::tile::windows::windows;
 
 /// Rows for which points are not brought to the device again: the host searches them sooner.
 const FEW: usize = 64;
@@ -85,12 +86,12 @@ fn tiles(
     let (rows, columns, depth) = (part.queries.len(), part.points.len(), screen.depth());
     let (shape, limits) = tile_of(gpu, part, depth);
     let sizes = CollectSizes::new(OperandBytes::single(depth), (rows, columns, depth), wanted, &limits)?;
-    let mut collector = Collector::new(gpu, Product::Single(shape), sizes, problem.cancel.clone())?;
+    let collector = Collector::new(gpu, Product::Single(shape), sizes, problem.cancel.clone())?;
     let chain = shape.chain(depth, gpu.keeps_order());
-    let points = single_points(gpu, (problem, screen, part), chain, sizes.window)?;
+    let points = single_points(gpu, (problem, screen, part), chain, (sizes.window, sizes.lists.step))?;
     let mut lost = Vec::new();
-    for start in (0..rows).step_by(sizes.rows) {
-        let queries = part.queries.range(start, sizes.rows.min(rows - start));
+    for (start, count) in sizes.blocks(rows) {
+        let queries = part.queries.range(start, count);
         let (x, gaps) = prepare(problem, screen, &queries, chain);
         let on_device = collector.rows(&x, None, &gaps)?;
         points.for_each(|window| collector.meet(&on_device, window))?;
@@ -107,7 +108,7 @@ fn tiles(
 /// again for every block of queries.
 pub(crate) struct PointWindows<'a, C> {
     points: &'a Selection,
-    window: usize,
+    window: (usize, usize),
     upload: Upload<'a, C>,
     whole: Option<C>,
 }
@@ -116,11 +117,11 @@ pub(crate) struct PointWindows<'a, C> {
 type Upload<'a, C> = Box<dyn Fn(usize, &[u32]) -> Result<C> + 'a>;
 
 impl<'a, C> PointWindows<'a, C> {
-    /// Windows of at most `window` points.
-    pub fn new(part: &'a Part, window: usize, upload: Upload<'a, C>) -> Result<Self> {
+    /// Windows of at most so many points, in whole steps.
+    pub fn new(part: &'a Part, window: (usize, usize), upload: Upload<'a, C>) -> Result<Self> {
         let points = &part.points;
         let mut windows = Self { points, window, upload, whole: None };
-        if points.len() <= window {
+        if points.len() <= window.0 {
             windows.whole = Some((windows.upload)(0, &points.range(0, points.len()))?);
         }
         Ok(windows)
@@ -131,20 +132,18 @@ impl<'a, C> PointWindows<'a, C> {
         if let Some(whole) = &self.whole {
             return visit(whole);
         }
-        let points = self.points.len();
-        (0..points).step_by(self.window).try_for_each(|first| {
-            let numbers = self.points.range(first, self.window.min(points - first));
-            visit(&(self.upload)(first, &numbers)?)
-        })
+        let (most, step) = self.window;
+        windows(self.points.len(), most, step)
+            .try_for_each(|(first, count)| visit(&(self.upload)(first, &self.points.range(first, count))?))
     }
 }
 
-/// Windows of at most `window` points in `f32`; sums of products are chains of `chain` additions.
+/// Windows of at most so many points, in whole steps, in `f32`; sums of products are chains of `chain` additions.
 pub(crate) fn single_points<'a>(
     gpu: &'a Gpu,
     (problem, screen, part): (&'a Problem, &'a Screen, &'a Part),
     chain: usize,
-    window: usize,
+    window: (usize, usize),
 ) -> Result<PointWindows<'a, Columns>> {
     let upload = move |first, numbers: &[u32]| {
         problem.cancel.check()?;

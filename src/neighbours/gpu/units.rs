@@ -61,15 +61,15 @@ impl<'a, 'p> Search<'a, 'p> {
         let Self { gpu, problem, part, sizes, .. } = *self;
         let rows = part.queries.len();
         let product = Product::Halves { tile: self.tile, exponent: 2 * self.halves.exponent };
-        let mut collector = Collector::new(gpu, product, sizes, problem.cancel.clone())?;
+        let collector = Collector::new(gpu, product, sizes, problem.cancel.clone())?;
         let upload = |first, numbers: &[u32]| {
             problem.cancel.check()?;
             Columns::halves(gpu, first, &self.columns(numbers))
         };
-        let points = PointWindows::new(part, sizes.window, Box::new(upload))?;
+        let points = PointWindows::new(part, (sizes.window, sizes.lists.step), Box::new(upload))?;
         let mut left = Vec::new();
-        for start in (0..rows).step_by(sizes.rows) {
-            let queries = part.queries.range(start, sizes.rows.min(rows - start));
+        for (start, count) in sizes.blocks(rows) {
+            let queries = part.queries.range(start, count);
             let HalfRows { halves, norms, residuals, gaps } = self.rows(&queries);
             let on_device = collector.rows(&halves, Some([&norms, &residuals]), &gaps)?;
             points.for_each(|window| collector.meet(&on_device, window))?;

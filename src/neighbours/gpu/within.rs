@@ -41,10 +41,10 @@ pub(crate) fn search<F: Fold>(
     let sizes = WithinSizes::new(shape, (rows, columns, depth), &limits)?;
     let mut surveyor = Surveyor::new(gpu, sizes, problem.cancel.clone())?;
     let chain = surveyor.chain();
-    let points = single_points(gpu, (problem, screen, part), chain, sizes.window)?;
+    let points = single_points(gpu, (problem, screen, part), chain, (sizes.window, sizes.step))?;
     let mut lost = Vec::new();
-    for start in (0..rows).step_by(sizes.rows) {
-        let queries = part.queries.range(start, sizes.rows.min(rows - start));
+    for (start, count) in sizes.blocks(rows) {
+        let queries = part.queries.range(start, count);
         let (x, limits) = prepare(problem, screen, part, fold, &queries, chain);
         let on_device = surveyor.rows(&x, &limits)?;
         let mut answers: Vec<Option<F::Answer>> =

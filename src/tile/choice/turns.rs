@@ -24,7 +24,7 @@ pub(crate) fn in_turns<'a>(
     gpu: &Gpu,
     label: &'static str,
     meeting: Meeting,
-    pacer: &mut Pacer,
+    pacer: &Pacer,
     cancel: &Cancel,
     record: impl Fn(&mut Batch<'a>, (usize, usize), usize) -> Result<()>,
 ) -> Result<()> {

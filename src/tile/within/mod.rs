@@ -13,6 +13,7 @@ use bytemuck::{bytes_of, cast_slice, pod_collect_to_vec};
 use super::choice::shape::{TileShape, WIDEST};
 use super::choice::turns::{Meeting, in_turns};
 use super::collect::gpu::{Columns, STEP_UNIT, Values, window_of};
+use super::windows::{next_rows, windows};
 use super::within::kernels::{Limits as RowLimits, SiftParams, WithinParams, sift_kernel, within_kernel};
 use crate::cancel::Cancel;
 use crate::device::{Batch, DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
@@ -36,9 +37,9 @@ pub(crate) struct WithinSizes {
     pub shape: TileShape,
     /// Number of features.
     pub depth: usize,
-    /// Rows that are on the device at once.
+    /// Rows that are on the device at once, at most.
     pub rows: usize,
-    /// Columns that are on the device at once.
+    /// Columns that are on the device at once, at most.
     pub window: usize,
     /// Columns of one dispatch.
     pub step: usize,
@@ -58,7 +59,7 @@ impl WithinSizes {
         let (window, step) = window_of(bytes / row_bytes.max(pair_bytes), columns, STEP);
         let of_row = row_bytes.max(size_of::<RowLimits>() as u64);
         let most_rows = (bytes / of_row).clamp(1, 1 << 15).min(COUNTED / window as u64);
-        let rows = (most_rows as usize).min(rows);
+        let rows = next_rows(rows, most_rows as usize, 1);
         let most_pairs = (bytes / pair_bytes).min(MOST_PAIRS).max(window as u64);
         let room = most_pairs.min(rows as u64 * window as u64) as usize;
         let sizes = Self { shape, depth, rows, window, step, room };
@@ -67,6 +68,11 @@ impl WithinSizes {
             format!("neighbours of one row and {STEP_UNIT} rows of {depth} features")
         })?;
         Ok(sizes)
+    }
+
+    /// First row and number of rows of each block of so many rows, which differ by one at most.
+    pub fn blocks(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        windows(rows, self.rows, 1)
     }
 
     /// Device memory of it all.
@@ -178,7 +184,8 @@ impl Survey {
 impl Surveyor {
     pub fn new(gpu: &Gpu, sizes: WithinSizes, cancel: Cancel) -> Result<Self> {
         let within = gpu.pipeline(&within_kernel(&sizes.shape)?)?;
-        Ok(Self { survey: Survey::new(gpu, sizes.room)?, sizes, within, pacer: Pacer::new(), cancel })
+        let pacer = gpu.pacer("within", [sizes.depth, sizes.step]);
+        Ok(Self { survey: Survey::new(gpu, sizes.room)?, sizes, within, pacer, cancel })
     }
 
     /// Longest chain of additions of its products.

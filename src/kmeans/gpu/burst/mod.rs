@@ -16,7 +16,7 @@ use bytemuck::pod_collect_to_vec;
 
 use self::kernels::{EMPTY, MANY, Record};
 use self::record::{Buffers, Kernels, Recorder};
-use self::send::{Outcome, Passing};
+use self::send::{Outcome, Passing, Schedule};
 use super::plan::UpdatePlan;
 use super::{GpuPasses, Resident};
 use crate::device::DeviceBuffer;
@@ -69,7 +69,11 @@ impl GpuPasses<'_, '_> {
             Recorder { passes: self, kernels: &kernels, buffers: &buffers, columns: &columns, start };
         let program = recorder.record(&resident, &at_once, &plan.standing())?.into_program(&buffers.sizes)?;
         let passing = Passing { gpu, program: &program, buffers: &buffers, cleared: &cleared };
-        let outcome = passing.send_all(start)?;
+        let [columns_of, n_clusters] = [self.problem.columns, self.shape.n_clusters];
+        let units_per_pass = 2.0 * self.problem.rows as f64 * columns_of as f64 * n_clusters as f64;
+        let schedule =
+            Schedule::new(gpu.pacer("burst", [columns_of, n_clusters]), units_per_pass, start.most);
+        let outcome = passing.send_all(start, schedule)?;
         let Some(&last) = outcome.records.last() else { return Ok(None) };
         let rows = self.problem.rows as u64;
         let is_sound = |record: &Record| u64::from(record.listed) <= rows && record.left <= record.listed;

@@ -5,9 +5,9 @@ use ndarray::Array2;
 use super::super::{GpuPasses, ResidentSlot};
 use crate::cancel::Cancel;
 use crate::data::Points;
-use crate::device::{Backend, Device, Prediction};
+use crate::device::{Backend, Counters, Device, Gpu, Prediction};
 use crate::kmeans::cpu::Cpu;
-use crate::kmeans::lloyd::{Run, State, run};
+use crate::kmeans::lloyd::{Passes, Run, Start, State, run};
 use crate::kmeans::params::Params;
 use crate::kmeans::problem::Problem;
 use crate::random::Stream;
@@ -75,6 +75,79 @@ fn same(
     assert_eq!(found.inertia.to_bits(), expected.inertia.to_bits());
     let taken = passes.burst_taken;
     (found, taken)
+}
+
+/// What a burst of at most so many passes costs, the reading of its result included.
+fn counted(gpu: &Gpu, passes: &mut GpuPasses, centroids: &[f64], most: usize) -> Counters {
+    passes.reset().unwrap();
+    let before = gpu.counters();
+    let start = Start { centroids, is_first: true, most, tolerance: -1.0, cancel: &Cancel::new() };
+    let burst = passes.burst(&start).unwrap().unwrap();
+    assert_eq!(burst.steps.len(), most, "the run ended");
+    assert!(burst.halted.is_none());
+    gpu.counters().since(&before)
+}
+
+/// The same for several bursts.
+fn counts<const N: usize>(
+    pace: Option<f64>,
+    [rows, columns, k]: [usize; 3],
+    most: [usize; N],
+) -> [Counters; N] {
+    let device = device().with_matrix_units(false);
+    if let Some(pace) = pace {
+        device.pace_as(pace);
+    }
+    let much = Prediction { flops: f64::MAX, upload_bytes: 0.0 };
+    let Backend::Gpu(gpu) = device.resolve(&much) else { panic!("no GPU: {}", device.name()) };
+    let points = cases(rows, columns);
+    let problem = Problem::new(Points::from(points.view()), None, false, &Cancel::new()).unwrap();
+    let slot = ResidentSlot::default();
+    let mut passes = GpuPasses::new(gpu, &problem, &Params::new(k), &slot).unwrap();
+    let centroids: Vec<f64> = points.rows().into_iter().take(k).flatten().map(|&x| f64::from(x)).collect();
+    counted(gpu, &mut passes, &centroids, 1);
+    most.map(|most| counted(gpu, &mut passes, &centroids, most))
+}
+
+/// Rows without clusters, on which a run takes long.
+fn cases(rows: usize, columns: usize) -> Array2<f32> {
+    let draws = Stream::new(11, 13);
+    Array2::from_shape_fn((rows, columns), |(row, column)| {
+        draws.unit((row * columns + column) as u64) as f32 - 0.5
+    })
+}
+
+/// On a device of 30 TFLOP/s the host is asked once in eight passes, and sends nothing.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn passes_cost_no_conversation() {
+    for shape in [[2048, 32, 16], [4000, 16, 32]] {
+        let [one, eleven, some, more] = counts(Some(3e13), shape, [1, 11, 23, 31]);
+        // The first pass is one submission of those.
+        assert!(1 + eleven.submissions - one.submissions <= 4, "{one:?} {eleven:?}");
+        assert!(1 + eleven.waits - one.waits <= 4, "{one:?} {eleven:?}");
+        let eight = |of: fn(&Counters) -> u64| of(&more) - of(&some);
+        assert_eq!(eight(|counters| counters.submissions), 1);
+        assert_eq!(eight(|counters| counters.waits), 1);
+        assert_eq!(eight(|counters| counters.buffers), 0);
+        assert_eq!(eight(|counters| counters.bind_groups), 0);
+        assert_eq!(eight(|counters| counters.small_writes), 0);
+        assert_eq!(eight(|counters| counters.uploaded_bytes), 0);
+        assert_eq!(eight(|counters| counters.downloaded_bytes), 8 * 32);
+        // Nothing is made anew for a later burst.
+        assert_eq!(more.translations, 0);
+        println!("{shape:?}: {eleven:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn software_is_asked_less_than_once_in_three_passes() {
+    let [seven, forty] = counts(None, [4000, 16, 32], [7, 40]);
+    let per_pass = |of: fn(&Counters) -> u64| (of(&forty) - of(&seven)) as f64 / 33.0;
+    assert!(per_pass(|counters| counters.submissions) <= 0.5, "{forty:?}");
+    assert!(per_pass(|counters| counters.waits) <= 0.3, "{forty:?}");
+    println!("{forty:?}");
 }
 
 fn every(step: usize, k: usize) -> Vec<usize> {

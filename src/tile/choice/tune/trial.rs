@@ -128,7 +128,7 @@ impl Trial {
 
     /// Rows of one dispatch that keeps within the pacer's target, learnt with the simplest kernel.
     fn paced_rows(&self) -> Result<usize> {
-        let mut pacer = Pacer::new();
+        let pacer = Pacer::new();
         let units = self.task.columns as f64 * self.task.depth as f64;
         let pipeline = self.pipeline(&TileShape::SMALLEST)?;
         let most = self.piece_rows.min(self.task.rows) as u64;

@@ -82,7 +82,12 @@ impl Collector {
             Product::Halves { tile, .. } => units::kernels::collect_kernel(tile, "")?,
         })?;
         let lister = Lister::new(gpu, sizes.lists)?;
-        Ok(Self { gpu: gpu.clone(), product, sizes, collect, lister, pacer: Pacer::new(), cancel })
+        let work = match &product {
+            Product::Single(_) => "collect",
+            Product::Halves { .. } => "collect on units",
+        };
+        let pacer = gpu.pacer(work, [sizes.depth, sizes.lists.step]);
+        Ok(Self { gpu: gpu.clone(), product, sizes, collect, lister, pacer, cancel })
     }
 
     /// Brings rows to the device, with the share 2 S of each; those in `f16` with their lengths and residuals.
@@ -97,7 +102,7 @@ impl Collector {
     }
 
     /// All rows meet all columns.
-    pub fn meet(&mut self, rows: &Rows, columns: &Columns) -> Result<()> {
+    pub fn meet(&self, rows: &Rows, columns: &Columns) -> Result<()> {
         let CollectSizes { depth, lists, .. } = self.sizes;
         let meeting = Meeting {
             rows: (0, rows.lists.count),
@@ -105,12 +110,9 @@ impl Collector {
             columns: (columns.count, lists.step),
             depth,
         };
-        let mut pacer = self.pacer.clone();
-        in_turns(&self.gpu, "collect", meeting, &mut pacer, &self.cancel, |batch, own, start| {
+        in_turns(&self.gpu, "collect", meeting, &self.pacer, &self.cancel, |batch, own, start| {
             self.record(batch, rows, columns, own, start)
-        })?;
-        self.pacer = pacer;
-        Ok(())
+        })
     }
 
     /// One step of columns, from `start` of the window on, for some rows.

@@ -5,6 +5,7 @@ use crate::device::Limits;
 use crate::error::Result;
 use crate::tile::choice::shape::WIDEST;
 use crate::tile::product::units::shape::MatrixTile;
+use crate::tile::windows::{next_rows, windows};
 
 /// Columns of a step at most.
 const STEP: usize = 1024;
@@ -68,9 +69,9 @@ pub(crate) struct CollectSizes {
     pub depth: usize,
     /// The lists: their step is what lies between two lowerings of the limits.
     pub lists: ListSizes,
-    /// Rows whose lists are on the device at once.
+    /// Rows whose lists are on the device at once, at most.
     pub rows: usize,
-    /// Columns that are on the device at once.
+    /// Columns that are on the device at once, at most.
     pub window: usize,
 }
 
@@ -88,13 +89,18 @@ impl CollectSizes {
         let lists = ListSizes { count, step, spare: operands.spare };
         let mut sizes = Self { operands, depth, lists, rows: 1, window };
         let most_rows = (bytes / row_bytes.max(lists.bytes())).clamp(1, 1 << 15);
-        sizes.rows = (most_rows as usize).min(rows);
+        sizes.rows = next_rows(rows, most_rows as usize, 1);
         let features = operands.row_bytes(sizes.rows).max(operands.column_bytes(sizes.window));
         let largest = features.max(sizes.rows as u64 * lists.bytes());
         limits.check(sizes.bytes(), largest, || {
             format!("lists of neighbours and {STEP_UNIT} rows of {depth} features")
         })?;
         Ok(sizes)
+    }
+
+    /// First row and number of rows of each block of so many rows, which differ by one at most.
+    pub fn blocks(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        windows(rows, self.rows, 1)
     }
 
     /// Device memory of it all.
@@ -106,12 +112,12 @@ impl CollectSizes {
     }
 }
 
-/// Columns of a window of which `most` fit, in whole steps of at most `step` columns, and those of a step.
+/// Columns of the largest of the fewest windows, of which `most` fit, in whole steps of at most `step` columns, and those of a
+/// step.
 pub(crate) fn window_of(most: u64, columns: usize, step: usize) -> (usize, usize) {
-    let most = most.max(STEP_UNIT as u64).min(1 << 20) as usize;
-    let window = most.min(columns.next_multiple_of(STEP_UNIT)) / STEP_UNIT * STEP_UNIT;
-    let step = step.min(window);
-    (window / step * step, step)
+    let most = most.max(STEP_UNIT as u64).min(1 << 20) as usize / STEP_UNIT * STEP_UNIT;
+    let step = step.min(most).min(columns.next_multiple_of(STEP_UNIT)).max(STEP_UNIT);
+    (next_rows(columns, most / step * step, step).next_multiple_of(step).max(step), step)
 }
 
 #[cfg(test)]
@@ -138,6 +144,12 @@ mod tests {
             let (lists, step) = (sizes.lists, sizes.lists.step);
             prop_assert!(step.is_multiple_of(STEP_UNIT) && step > 0 && step <= sizes.window);
             prop_assert!(sizes.window.is_multiple_of(step), "{sizes:?}");
+            let blocks: Vec<usize> = sizes.blocks(rows).map(|(_, count)| count).collect();
+            prop_assert_eq!(blocks.iter().sum::<usize>(), rows);
+            prop_assert!(blocks.iter().all(|&count| count <= sizes.rows && count + 1 >= sizes.rows), "{sizes:?}");
+            // As few windows as the memory allows.
+            let most = (limits.share_bytes() / operands.features).clamp(64, 1 << 20) as usize;
+            prop_assert!(columns.div_ceil(sizes.window) <= columns.div_ceil(most / step * step), "{sizes:?}");
             prop_assert!(lists.room() - lists.most() >= step && lists.kept() <= lists.most());
             prop_assert!(sizes.rows >= 1 && sizes.rows <= rows && sizes.rows < 65_536);
             prop_assert!(sizes.bytes() <= budget, "{sizes:?}");

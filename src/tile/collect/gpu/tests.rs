@@ -72,7 +72,7 @@ fn wrong(device: &Device, depth: usize, [x, c]: [&[f64]; 2], has_bound: bool) ->
         &gpu.limits(),
     );
     let (sizes, product) = (sizes.unwrap(), Product::Halves { tile, exponent: x_exponent + c_exponent });
-    let mut collector = Collector::new(gpu, product, sizes, Cancel::new()).unwrap();
+    let collector = Collector::new(gpu, product, sizes, Cancel::new()).unwrap();
     let beside = [&host.norms[..], &host.residuals];
     let on_device = collector.rows(&host.halves, Some(beside), &host.gaps).unwrap();
     collector.meet(&on_device, &Columns::halves(gpu, 0, &columns_on_host).unwrap()).unwrap();

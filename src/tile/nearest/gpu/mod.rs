@@ -32,6 +32,7 @@ use crate::error::Result;
 use crate::tile::choice::shape::TileShape;
 use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::columns::DeviceColumns;
+use crate::tile::windows::next_rows;
 
 /// What searches windows of one problem.
 pub(crate) struct Cascade {
@@ -84,7 +85,8 @@ impl Cascade {
             cancel,
         };
         let screen = sizes.matrix.map(|tile| Screen::new(gpu, tile, sizes.keeps_reach)).transpose()?;
-        Ok(Self { tiers, screen, screen_pacer: Pacer::new(), pacer: Pacer::new() })
+        let pacer = |work| gpu.pacer(work, [sizes.depth, sizes.columns]);
+        Ok(Self { tiers, screen, screen_pacer: pacer("nearest on units"), pacer: pacer("nearest") })
     }
 
     /// Copies columns to the device.
@@ -236,8 +238,10 @@ impl Tiers {
         while done < total {
             self.cancel.check()?;
             let remaining = total - done;
-            let paced = pacer.rows(remaining, units_per_row).next_multiple_of(pass.tier.rows());
-            let rows = paced.min(self.sizes.most_rows()).min(remaining);
+            let tile = pass.tier.rows();
+            let paced =
+                pacer.rows(remaining, units_per_row).next_multiple_of(tile).min(self.sizes.most_rows());
+            let rows = next_rows(remaining as usize, paced as usize, tile as usize) as u64;
             let mut batch = self.gpu.batch(stage);
             if done == 0 {
                 batch.clear_part(self.counters.slice(counted.start, 8))?;

@@ -8,6 +8,7 @@
 //! of a large window do, and what was made of them has to be made again.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytemuck::{pod_collect_to_vec, pod_read_unaligned};
 
@@ -147,6 +148,12 @@ impl Cascade {
     pub fn ranges(&self, at_once: AtOnce) -> [(&DeviceBuffer, Range<u64>); 3] {
         let [rows, found] = self.tiers.decider.ranges(self.last_list(at_once), 0, at_once.brought);
         [(&self.tiers.counters, 0..COUNTERS_BYTES), rows, found]
+    }
+
+    /// Learns how long the submission took, where that is far longer than it should.
+    pub fn record_pace(&self, task: &Task, elapsed: Duration) {
+        let pacer = if self.screening(task).is_some() { &self.screen_pacer } else { &self.pacer };
+        pacer.record_whole(task.window.rows as f64 * task.units_per_row(), elapsed);
     }
 
     /// Decides what is left.
