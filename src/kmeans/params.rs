@@ -103,11 +103,11 @@ pub struct Params {
     pub weights: Option<Vec<f64>>,
     /// Cluster directions: rows and centroids are scaled to length 1. Zero rows are refused.
     pub spherical: bool,
-    /// Called after each iteration.
+    /// Called after each iteration, in their order; on a GPU up to eight may be done by then.
     pub callback: Option<Callback>,
     /// Stops the fit from another thread.
     pub cancel: Cancel,
-    /// File that holds the state of the fit after each iteration; a fit of the same rows and weights with the same
+    /// File that holds the state of the fit after each iteration, on a GPU after eight at most; a fit of the same rows and weights with the same
     /// parameters that finds it there goes on from it, to the bits of a fit afresh. `max_iter` may be larger then: all runs
     /// that it ended go on. `prune`, the device, its threads and windows may differ, and so may the element type where
     /// the values are equal; anything else is refused by name. The reference device, which is for small data, does not

@@ -76,7 +76,7 @@ fn decide(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) wo
                 workgroupBarrier();
                 if local < here {
                     for (var feature = 0u; feature < wide; feature += 1u) {
-                        distance = soft_add(distance, shared_squares[local * {{ features }}u + feature]);
+                        distance = soft_add_positive(distance, shared_squares[local * {{ features }}u + feature]);
                     }
                 }
                 workgroupBarrier();

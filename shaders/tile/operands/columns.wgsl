@@ -34,7 +34,7 @@ fn columns(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
         workgroupBarrier();
         if local < 8u {
             for (var at = local; at < wide; at += 8u) {
-                part = soft_add(part, shared_squares[at]);
+                part = soft_add_positive(part, shared_squares[at]);
             }
         }
         workgroupBarrier();
@@ -46,7 +46,7 @@ fn columns(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) w
     if local == 0u {
         var square = shared_squares[0];
         for (var at = 1u; at < 8u; at += 1u) {
-            square = soft_add(square, shared_squares[at]);
+            square = soft_add_positive(square, shared_squares[at]);
         }
         let length = sqrt(bitcast<f32>(soft_to_f32(square))) * 1.001f + 0x1p-60f;
         let error = (params.quadratic * length + params.linear) * length + params.constant;
