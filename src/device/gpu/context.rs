@@ -35,6 +35,7 @@ pub(crate) struct Context {
     adapter: Adapter,
     identity: String,
     keeps_order: bool,
+    sizes_dispatches: bool,
     is_software: bool,
     origin: Origin,
     live: RwLock<Arc<Live>>,
@@ -100,7 +101,8 @@ impl Gpu {
 
     fn open_found(found: Found) -> Result<Self> {
         let live = Live::open(&found.adapter, &found.description)?;
-        Ok(Self::new(&found.description, Origin::Opened(found.adapter), live))
+        let sizes_dispatches = sizes_dispatches(&found.adapter);
+        Ok(Self::new(&found.description, Origin::Opened(found.adapter), live, sizes_dispatches))
     }
 
     /// Takes a device that the caller opened and keeps sharing.
@@ -126,10 +128,10 @@ impl Gpu {
         }
         // The caller's callbacks for errors and losses stay theirs: losses are seen when results are read.
         let live = Live::new(device, queue, limits, LossFlag::default(), None);
-        Ok(Self::new(&description, Origin::Given, live))
+        Ok(Self::new(&description, Origin::Given, live, sizes_dispatches(adapter)))
     }
 
-    fn new(description: &Adapter, origin: Origin, live: Live) -> Self {
+    fn new(description: &Adapter, origin: Origin, live: Live, sizes_dispatches: bool) -> Self {
         let context = Context {
             name: format!("{} [{}]", description.name, description.backend),
             adapter: description.clone(),
@@ -138,6 +140,7 @@ impl Gpu {
                 description.name, description.backend, description.pci_bus_id, description.driver_info
             ),
             is_software: description.device_type == DeviceType::Software,
+            sizes_dispatches,
             keeps_order: description.backend == wgpu::Backend::Vulkan.to_str(),
             origin,
             live: RwLock::new(Arc::new(live)),
@@ -263,6 +266,11 @@ impl Gpu {
     /// reorder sums.
     pub(crate) fn keeps_order(&self) -> bool {
         self.context.keeps_order
+    }
+
+    /// Whether a dispatch can be as large as a buffer says.
+    pub(crate) fn sizes_dispatches(&self) -> bool {
+        self.context.sizes_dispatches
     }
 
     /// Whether the driver runs on the CPU.
@@ -453,6 +461,10 @@ impl fmt::Debug for Gpu {
             .field("caps", &self.caps)
             .finish_non_exhaustive()
     }
+}
+
+fn sizes_dispatches(adapter: &wgpu::Adapter) -> bool {
+    adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::INDIRECT_EXECUTION)
 }
 
 /// Locks even where another thread panicked while holding the lock: every critical section here leaves its data

@@ -32,6 +32,8 @@ use crate::tile::trials::Trials;
 
 /// Labels that one thread takes at a time.
 const LABELS_PART: usize = 16 << 10;
+/// Iterations after a burst that took none to its end, at first and at most.
+const WAITS: [u32; 2] = [2, 32];
 /// Label of a row that has none yet.
 const NO_LABEL: u32 = u32::MAX;
 
@@ -131,7 +133,7 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             update: params.update,
             shape,
             sums,
-            bursts: if is_plain { Trials::until_one_fails() } else { Trials::never() },
+            bursts: if is_plain { Trials::new(WAITS[0], WAITS[1]) } else { Trials::never() },
             #[cfg(test)]
             taken: self::tests::Taken::default(),
             #[cfg(test)]

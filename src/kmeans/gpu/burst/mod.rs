@@ -27,6 +27,7 @@ use crate::tile::nearest::gpu::single_submission::AtOnce;
 use crate::tile::operands::columns::Columns;
 use crate::tile::operands::gpu::columns::DeviceColumns;
 use crate::tile::soft;
+use crate::tile::trials::Trials;
 
 /// Windows of rows at most.
 const MOST_WINDOWS: usize = 8;
@@ -37,7 +38,11 @@ impl GpuPasses<'_, '_> {
     /// Up to `start.most` iterations, where the device can take them.
     pub(super) fn perform_burst(&mut self, start: &Start) -> Result<Option<Burst>> {
         let is_plain = self.pruner.is_none() && self.update.is_none();
-        if start.most == 0 || !is_plain || !self.bursts.is_due() {
+        if start.most == 0 || !is_plain || !self.gpu.sizes_dispatches() {
+            return Ok(None);
+        }
+        if !self.bursts.is_due() {
+            self.bursts.wait();
             return Ok(None);
         }
         let Some(resident) = self.resident.clone().filter(|resident| resident.windows.len() <= MOST_WINDOWS)
@@ -52,13 +57,22 @@ impl GpuPasses<'_, '_> {
         let longest = self.problem.largest_norm.max(book.norm_above()) * LONGER;
         let columns = self.labeller.columns_up_to(Some(longest), &book)?;
         let Some(at_once) = self.ways(&resident, &columns) else { return Ok(None) };
-        if !soft::self_test::is_exact(&self.gpu)? {
-            self.bursts.failed();
+        let gpu = &self.gpu;
+        if !soft::self_test::is_exact(gpu)? {
+            self.bursts = Trials::never();
             return Ok(None);
         }
-        let gpu = &self.gpu;
-        let buffers = Buffers::new(gpu, start, &self.shape)?;
-        let kernels = Kernels::new(gpu, &self.labeller, &columns, &self.shape)?;
+        let made = Buffers::new(gpu, start, &self.shape)
+            .and_then(|buffers| Ok((buffers, Kernels::new(gpu, &self.labeller, &columns, &self.shape)?)));
+        let (buffers, kernels) = match made {
+            // A driver that cannot compile these kernels, or has no room for them, has those of single passes.
+            Err(error @ (Error::DeviceRefused { .. } | Error::TooLarge { .. })) => {
+                tracing::warn!(device = gpu.name(), %error, "iterations go to the device one by one");
+                self.bursts = Trials::never();
+                return Ok(None);
+            }
+            made => made?,
+        };
         let plan = UpdatePlan::new(&self.shape, self.changed);
         let mut cleared = vec![self.labeller.counters()];
         if plan.afresh {
@@ -146,7 +160,6 @@ impl GpuPasses<'_, '_> {
                 steps.pop().map(|step| step.pass)
             }
             MANY => {
-                self.bursts.failed();
                 let begun = steps.pop().map_or(0, |step| step.pass.changed);
                 let pass = self.assign(&Columns::new(&centroids, self.problem.columns))?;
                 Some(Pass { changed: begun + pass.changed, ..pass })
@@ -155,6 +168,11 @@ impl GpuPasses<'_, '_> {
         };
         if let Some(pass) = halted {
             self.changed = Some(pass.changed);
+        }
+        // A burst that the host has to end in its first pass costs more than it saves, and the next one may, too.
+        match steps[..] {
+            [] => self.bursts.failed(),
+            _ => self.bursts.paid(),
         }
         #[cfg(test)]
         {
