@@ -281,3 +281,26 @@ fn small_numbers_keep_their_digits() {
     }
     same(&device, &points, &every(7, 6), None, 50, 0.0);
 }
+
+/// Without soft arithmetic that is right there is no burst, and the bits are the same.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn a_device_that_computes_wrong_goes_pass_by_pass() {
+    let device = device().with_matrix_units(false);
+    for (fault, ..) in crate::tile::soft::kernels::FAULTS {
+        device.plant_soft_fault(fault);
+        let (_, taken) = same(&device, &blobs(600, 5, 6, 6.0), &every(7, 6), None, 100, 0.0);
+        assert_eq!(taken, Taken::default(), "{fault}");
+    }
+}
+
+/// Fewer distinct rows than clusters: every pass has an empty cluster, and bursts are tried ever more rarely.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn bursts_that_do_not_pay_are_given_up() {
+    let points = Array2::from_shape_fn((300, 2), |(row, column)| ((row * (column + 3)) % 23 % 5) as f32);
+    let first: Vec<usize> = (0..40).collect();
+    let (found, taken) = same(&device().with_matrix_units(false), &points, &first, None, 60, -1.0);
+    println!("{} iterations, {taken:?}", found.state.history.len());
+    assert!(taken.empty + taken.many <= 6, "{taken:?}");
+}

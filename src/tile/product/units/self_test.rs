@@ -21,6 +21,7 @@ use super::shape::MatrixTile;
 use crate::device::{Gpu, MatrixUnits};
 use crate::error::{Error, Result};
 use crate::random::Stream;
+use crate::simd::widest;
 use crate::tile::bound::f16::additions;
 use crate::tile::bound::f32::{ABSENT, DEVICE_UNIT};
 use crate::tile::collect::gpu::kernels::CollectParams;
@@ -96,25 +97,65 @@ fn examine(gpu: &Gpu, units: &MatrixUnits, fold: Fold, fault: &str) -> Result<Op
     Ok(None)
 }
 
+/// Rows or columns of a test.
+struct Side {
+    halves: Vec<f16>,
+    /// The same numbers, and the squared length of each vector.
+    exact: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Side {
+    fn new(halves: Vec<f16>, depth: usize) -> Self {
+        let exact: Vec<f64> = halves.iter().map(|&half| f64::from(half)).collect();
+        let squares = exact.chunks_exact(depth).map(|vector| dot(vector, vector)).collect();
+        Self { halves, exact, squares }
+    }
+
+    fn vector(&self, index: usize, depth: usize) -> &[f64] {
+        &self.exact[index * depth..(index + 1) * depth]
+    }
+}
+
+widest! {
+    /// A sum of products in eight interleaved parts: exact for whole numbers, and for others within far less than is tested.
+    fn dot(x: &[f64], y: &[f64]) -> f64 = dot_body;
+}
+
+#[inline(always)]
+fn dot_body(x: &[f64], y: &[f64]) -> f64 {
+    let mut parts = [0.0_f64; 8];
+    for (x, y) in x.chunks(8).zip(y.chunks(8)) {
+        for (part, (x, y)) in parts.iter_mut().zip(x.iter().zip(y)) {
+            *part += x * y;
+        }
+    }
+    parts.iter().sum()
+}
+
 /// Operands of one test.
 struct Table {
     /// Rows of several workgroups, and columns of one tile.
     rows: usize,
     columns: usize,
     depth: usize,
-    x: Vec<f16>,
-    y: Vec<f16>,
+    x: Side,
+    y: Side,
     /// Whether every value must be exact.
     is_exact: bool,
+    /// How far additions may be off, of the lengths' product.
+    additions: f64,
 }
 
 impl Table {
     fn new(tile: &MatrixTile, depth: usize, is_exact: bool, value: impl Fn(usize, usize) -> f64) -> Self {
         let [rows, columns] = [2 * tile.rows(), tile.columns()].map(|count| count as usize);
         let fill = |first: usize, count: usize| {
-            (0..count * depth).map(|at| narrowed(value(first + at / depth, at % depth) as f32).0).collect()
+            let half = |at| narrowed(value(first + at / depth, at % depth) as f32).0;
+            Side::new((0..count * depth).map(half).collect(), depth)
         };
-        Self { rows, columns, depth, x: fill(0, rows), y: fill(rows, columns), is_exact }
+        let (x, y) = (fill(0, rows), fill(rows, columns));
+        Self { rows, columns, depth, x, y, is_exact, additions: additions(depth) }
     }
 
     /// Up to 127 in magnitude: sums stay below 2^24.
@@ -205,15 +246,9 @@ impl Table {
     /// The value of a pair and how far a device may be from it.
     fn expected(&self, row: usize, column: usize) -> (f64, f64) {
         let depth = self.depth;
-        let x = self.x[row * depth..(row + 1) * depth].iter().map(|&x| f64::from(x));
-        let y = self.y[column * depth..(column + 1) * depth].iter().map(|&y| f64::from(y));
-        let (mut sum, mut x_square, mut y_square) = (0.0, 0.0, 0.0);
-        for (x, y) in x.zip(y) {
-            sum += x * y;
-            x_square += x * x;
-            y_square += y * y;
-        }
-        let rounding = additions(depth) * (x_square * y_square).sqrt() + 2.0 * DEVICE_UNIT * sum.abs();
+        let sum = dot(self.x.vector(row, depth), self.y.vector(column, depth));
+        let lengths = (self.x.squares[row] * self.y.squares[column]).sqrt();
+        let rounding = self.additions * lengths + 2.0 * DEVICE_UNIT * sum.abs();
         (-sum, if self.is_exact { 0.0 } else { rounding })
     }
 
@@ -226,8 +261,8 @@ impl Table {
     /// For each row a list with room for all columns, without a limit.
     fn lists(&self, gpu: &Gpu, tile: &MatrixTile, fault: &str) -> Result<Vec<u32>> {
         let depth = tile.padded_depth(self.depth);
-        let x = gpu.filled("test rows", &self.padded(&self.x, depth))?;
-        let y = gpu.filled("test columns", &self.padded(&self.y, depth))?;
+        let x = gpu.filled("test rows", &self.padded(&self.x.halves, depth))?;
+        let y = gpu.filled("test columns", &self.padded(&self.y.halves, depth))?;
         let terms = gpu.filled("test terms", &vec![[0.0_f32; 2]; self.columns])?;
         let zeros = gpu.filled("test norms", &vec![0.0_f32; self.rows.max(self.columns)])?;
         let limits = gpu.filled("test limits", &vec![ABSENT; self.rows])?;
@@ -263,8 +298,8 @@ impl Table {
                 [if is_present { 0.0 } else { ABSENT }, 0.0]
             })
             .collect();
-        let x = gpu.filled("test rows", &self.padded(&self.x, depth))?;
-        let y = gpu.filled("test columns", &self.padded(&self.y, depth))?;
+        let x = gpu.filled("test rows", &self.padded(&self.x.halves, depth))?;
+        let y = gpu.filled("test columns", &self.padded(&self.y.halves, depth))?;
         let terms = gpu.filled("test terms", &terms)?;
         let zeros = gpu.filled("test norms", &vec![0.0_f32; self.rows])?;
         let partials = gpu.buffer("test partials", (pairs * self.rows * size_of::<Partial>()) as u64)?;
