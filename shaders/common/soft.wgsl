@@ -295,6 +295,36 @@ fn soft_divide(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return soft_pack_any(sign, i32(x.z - y.z + 1022u - zeros), significand);
 }
 
+/// The square root of a number without a sign.
+fn soft_root(a: vec2<u32>) -> vec2<u32> {
+    if soft_is_zero(a) {
+        return a;
+    }
+    var parts = soft_parts(a);
+    if parts.z == 0u {
+        parts = soft_subnormal_parts(a);
+    }
+    let odd = (parts.z + 1u) & 1u;
+    // 54 bits at the top, which two digits of a root take at a time; behind them are zeros.
+    var radicand = soft_left(parts.xy, 10u + odd);
+    var rest = vec2<u32>();
+    var root = vec2<u32>();
+    for (var place = 0u; place < 55u; place += 1u) {
+        rest = vec2<u32>((rest.x << 2u) | (radicand.y >> 30u), (rest.y << 2u) | (rest.x >> 30u));
+        radicand = vec2<u32>(radicand.x << 2u, (radicand.y << 2u) | (radicand.x >> 30u));
+        let trial = vec2<u32>((root.x << 2u) | 1u, (root.y << 2u) | (root.x >> 30u));
+        root = vec2<u32>(root.x << 1u, (root.y << 1u) | (root.x >> 31u));
+        if rest.y > trial.y || (rest.y == trial.y && rest.x >= trial.x) {
+            rest = vec2<u32>(rest.x - trial.x, rest.y - trial.y - select(0u, 1u, rest.x < trial.x));
+            root.x |= 1u;
+        }
+    }
+    // It has 55 bits.
+    let significand = soft_left(root, 9u);
+    let exponent = ((i32(parts.z) - 1023 - i32(odd)) >> 1u) + 1022;
+    return soft_pack_any(0u, exponent, vec2<u32>(significand.x | min(rest.x | rest.y, 1u), significand.y));
+}
+
 /// a * 2^exponent.
 fn soft_scale(a: vec2<u32>, exponent: i32) -> vec2<u32> {
     let field = i32(soft_field(a.y));

@@ -1,5 +1,6 @@
-// Computes  of each cluster k: its mean c'[k, d] = S[k, d] * 2^exponents[d] / W[k], |c' - c|^2, and its part of the inertia under the
-//           old centroid, W |c|^2 - 2 sum over d of c[d] S[d]. A cluster without rows keeps its centroid and is reported.
+// Computes  of each cluster k: {% if spherical %}its direction c'[k, d] = S[k, d] * 2^exponents[d] / |S[k] * 2^exponents|{% else %}its mean c'[k, d] = S[k, d] * 2^exponents[d] / W[k]{% endif %}, |c' - c|^2, and its part of the inertia under the
+//           old centroid, W |c|^2 - 2 sum over d of c[d] S[d]. A cluster without rows{% if spherical %}, or whose
+//           sum is 0,{% endif %} keeps its centroid{% if spherical %}; one without rows{% else %} and{% endif %} is reported.
 // Mapping   A workgroup owns a cluster; an invocation makes the products of every 64th feature, then eight for each of three sums
 //           add every eighth.
 // Bounds    Features beyond the depth do nothing.
@@ -21,6 +22,9 @@
 
 /// Cross products, squares of the old centroid, squares of the shift.
 var<workgroup> shared_terms: array<vec2<u32>, 192>;
+{%- if spherical %}
+var<workgroup> shared_length: vec2<u32>;
+{%- endif %}
 
 @compute @workgroup_size(64)
 fn centroid(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -35,6 +39,32 @@ fn centroid(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) 
     let has_rows = totals[cluster] > 0u;
     let weight = soft_from_u32(totals[cluster]);
     {%- endif %}
+    {%- if spherical %}
+    var squares = vec2<u32>();
+    for (var block = 0u; block < params.depth; block += 64u) {
+        let wide = min(64u, params.depth - block);
+        if local < wide {
+            let total = soft_scale(soft_from_i64(sums[of_sums + block + local]), exponents[block + local]);
+            shared_terms[local] = soft_multiply(total, total);
+        }
+        workgroupBarrier();
+        if local == 0u {
+            for (var at = 0u; at < wide; at += 1u) {
+                squares = soft_add_positive(squares, shared_terms[at]);
+            }
+        }
+        workgroupBarrier();
+    }
+    if local == 0u {
+        shared_length = soft_root(squares);
+    }
+    workgroupBarrier();
+    let divisor = shared_length;
+    let moves = has_rows && any(divisor != vec2<u32>());
+    {%- else %}
+    let divisor = weight;
+    let moves = has_rows;
+    {%- endif %}
     let sum_of = local / 8u;
     var part = vec2<u32>();
     for (var block = 0u; block < params.depth; block += 64u) {
@@ -44,8 +74,8 @@ fn centroid(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) 
             let old = centroids[start + d];
             let total = soft_scale(soft_from_i64(sums[of_sums + d]), exponents[d]);
             var mean = old;
-            if has_rows {
-                mean = soft_divide(total, weight);
+            if moves {
+                mean = soft_divide(total, divisor);
             }
             before[start + d] = old;
             centroids[start + d] = mean;

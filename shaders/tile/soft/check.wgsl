@@ -20,6 +20,7 @@ fn result_of(operation: u32, a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
         case {{ operations.Subtract }}u: { return soft_subtract(a, b); }
         case {{ operations.Multiply }}u: { return soft_multiply(a, b); }
         case {{ operations.Divide }}u: { return soft_divide(a, b); }
+        case {{ operations.Root }}u: { return soft_root(a); }
         case {{ operations.Less }}u: { return vec2<u32>(select(0u, 1u, soft_less(a, b)), 0u); }
         case {{ operations.Negate }}u: { return soft_negate(a); }
         case {{ operations.Scale }}u: { return soft_scale(a, bitcast<i32>(b.x)); }

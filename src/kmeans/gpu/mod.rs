@@ -103,8 +103,8 @@ impl<'p, 'd> GpuPasses<'p, 'd> {
             weighted: problem.weights.is_some(),
             prunes: false,
         };
-        // What the device cannot do alone yet: directions instead of means, and sums that the grid does not hold.
-        let is_plain = !params.spherical && !problem.may_lose_digits;
+        // What the device cannot do alone: sums that the grid does not hold.
+        let is_plain = !problem.may_lose_digits;
         let prunes = params.prune != Prune::Never && Pruner::is_wanted(&shape, params, is_plain);
         let shape = Shape { prunes, ..shape };
         let plan = plan_in_free_memory(gpu, &shape, slot)?;

@@ -11,6 +11,8 @@ pub(crate) enum Operation {
     Subtract,
     Multiply,
     Divide,
+    /// Of a number without a sign.
+    Root,
     Less,
     Negate,
     /// By the power of two that the low word of the second operand says.
@@ -23,12 +25,13 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Add,
         Self::AddPositive,
         Self::Subtract,
         Self::Multiply,
         Self::Divide,
+        Self::Root,
         Self::Less,
         Self::Negate,
         Self::Scale,
@@ -45,6 +48,7 @@ impl Operation {
             Self::Add | Self::Subtract | Self::Multiply | Self::Less => x.is_finite() && y.is_finite(),
             Self::AddPositive => x.is_finite() && y.is_finite() && (a | b) >> 63 == 0,
             Self::Divide => x.is_finite() && y.is_finite() && y != 0.0,
+            Self::Root => x.is_finite() && a >> 63 == 0,
             Self::Negate | Self::Scale | Self::ToF32 => x.is_finite(),
             Self::FromF32 => f32::from_bits(a as u32).is_finite(),
             Self::FromU32 | Self::FromI64 => true,
@@ -61,6 +65,7 @@ impl Operation {
             Self::Subtract => (x - y).to_bits(),
             Self::Multiply => (x * y).to_bits(),
             Self::Divide => (x / y).to_bits(),
+            Self::Root => x.sqrt().to_bits(),
             Self::Less => u64::from(x < y),
             Self::Negate => (-x).to_bits(),
             Self::Scale => scaled(x, b as u32 as i32).to_bits(),

@@ -113,7 +113,8 @@ const EDGES: [u64; 24] = [
 /// The cases of the self-test.
 fn table() -> Vec<SoftCase> {
     use Operation::{
-        Add, AddPositive, Divide, FromF32, FromI64, FromU32, Less, Multiply, Negate, Scale, Subtract, ToF32,
+        Add, AddPositive, Divide, FromF32, FromI64, FromU32, Less, Multiply, Negate, Root, Scale, Subtract,
+        ToF32,
     };
     let mut cases = Vec::new();
     let mut put = |operation: Operation, a: u64, b: u64| cases.extend(operation.case(a, b));
@@ -124,6 +125,7 @@ fn table() -> Vec<SoftCase> {
             }
         }
         put(Negate, a, 0);
+        put(Root, a, 0);
         for exponent in [-2200_i32, -1100, -1024, -600, -54, -53, -1, 0, 1, 52, 971, 1023, 2100] {
             put(Scale, a, u64::from(exponent.cast_unsigned()));
         }
@@ -185,6 +187,13 @@ fn table() -> Vec<SoftCase> {
             let dividend = product.wrapping_add_signed(beside);
             put(Divide, dividend, divisor);
             put(Divide, dividend - (600 << 52), divisor + (475 << 52));
+        }
+        // Roots that are whole, and next to those; of both halves of the exponents.
+        let root = (b as f64) * (b as f64);
+        for square in [root, 2.0 * root] {
+            for beside in [-1, 0, 1] {
+                put(Root, square.to_bits().wrapping_add_signed(beside), 0);
+            }
         }
         // Close numbers of both signs.
         let [wide, near] = [draws.bits(200 + at), draws.bits(300 + at) & 0x1f].map(|bits| bits >> 2);

@@ -100,8 +100,9 @@ kernels! {
     }
 
     /// The kernel that makes centroids of sums.
-    fn centroid_kernel(weighted: bool) for [weighted in [false, true]] {
-        let context = context! { weighted, no_rows => NO_ROWS };
+    fn centroid_kernel(weighted: bool, spherical: bool)
+    for [weighted in [false, true], spherical in [false, true]] {
+        let context = context! { weighted, spherical, no_rows => NO_ROWS };
         Kernel::render("kmeans/burst/centroid.wgsl", &[CentroidParams::WGSL], context)
     }
 

@@ -62,8 +62,12 @@ impl GpuPasses<'_, '_> {
             self.bursts = Trials::never();
             return Ok(None);
         }
-        let made = Buffers::new(gpu, start, &self.shape)
-            .and_then(|buffers| Ok((buffers, Kernels::new(gpu, &self.labeller, &columns, &self.shape)?)));
+        let made = Buffers::new(gpu, start, &self.shape).and_then(|buffers| {
+            Ok((
+                buffers,
+                Kernels::new(gpu, &self.labeller, &columns, (&self.shape, self.problem.frame.unit_rows))?,
+            ))
+        });
         let (buffers, kernels) = match made {
             // A driver that cannot compile these kernels, or has no room for them, has those of single passes.
             Err(error @ (Error::DeviceRefused { .. } | Error::TooLarge { .. })) => {

@@ -66,13 +66,18 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    pub fn new(gpu: &Gpu, labeller: &Cascade, columns: &DeviceColumns, shape: &Shape) -> Result<Self> {
+    pub fn new(
+        gpu: &Gpu,
+        labeller: &Cascade,
+        columns: &DeviceColumns,
+        (shape, spherical): (&Shape, bool),
+    ) -> Result<Self> {
         Ok(Self {
             on_device: OnDevice::new(gpu)?,
             maker: labeller.maker(columns)?,
             gate: gpu.pipeline(&gate_kernel()?)?,
             tally: gpu.pipeline(&tally_kernel()?)?,
-            centroid: gpu.pipeline(&centroid_kernel(shape.weighted)?)?,
+            centroid: gpu.pipeline(&centroid_kernel(shape.weighted, spherical)?)?,
             control: gpu.pipeline(&control_kernel()?)?,
         })
     }

@@ -44,11 +44,21 @@ fn same(
     max_iter: usize,
     tol: f64,
 ) -> (Run, Taken) {
+    same_of(device, points, first, weights, &Params::new(first.len()).max_iter(max_iter).tol(tol))
+}
+
+/// The same with parameters of every kind.
+fn same_of(
+    device: &Device,
+    points: &Array2<f32>,
+    first: &[usize],
+    weights: Option<&[f64]>,
+    params: &Params,
+) -> (Run, Taken) {
     let much = Prediction { flops: f64::MAX, upload_bytes: 0.0 };
     let Backend::Gpu(gpu) = device.resolve(&much) else { panic!("no GPU: {}", device.name()) };
-    let problem = Problem::new(Points::from(points.view()), weights, false, &Cancel::new()).unwrap();
-    let mut params = Params::new(first.len());
-    (params.max_iter, params.tol) = (max_iter, tol);
+    let problem =
+        Problem::new(Points::from(points.view()), weights, params.spherical, &Cancel::new()).unwrap();
     let mut x = vec![0.0_f32; points.ncols()];
     let mut centroids = Vec::new();
     for &row in first {
@@ -57,11 +67,11 @@ fn same(
     }
     let pool = device.host_pool().unwrap();
     let state = || State::new(0, centroids.clone());
-    let mut cpu = Cpu::new(&problem, &params).unwrap();
-    let expected = run(&problem, &params, &pool, &mut cpu, state(), |_| Ok(())).unwrap();
+    let mut cpu = Cpu::new(&problem, params).unwrap();
+    let expected = run(&problem, params, &pool, &mut cpu, state(), |_| Ok(())).unwrap();
     let slot = ResidentSlot::default();
-    let mut passes = GpuPasses::new(gpu, &problem, &params, &slot).unwrap();
-    let found = run(&problem, &params, &pool, &mut passes, state(), |_| Ok(())).unwrap();
+    let mut passes = GpuPasses::new(gpu, &problem, params, &slot).unwrap();
+    let found = run(&problem, params, &pool, &mut passes, state(), |_| Ok(())).unwrap();
     let bits = |run: &Run| -> Vec<(u64, u64, u64)> {
         let history = run.state.history.iter();
         history.map(|step| (step.changed, step.shift.to_bits(), step.inertia.to_bits())).collect()
@@ -224,6 +234,49 @@ fn several_windows_are_one_pass() {
         (0..1200).filter(|&row| (0..row).all(|other| points.row(other) != points.row(row))).take(8).collect();
     for rows in [1000, 300] {
         same(&device().with_matrix_units(false).with_window_bytes(16 * rows), &points, &first, None, 30, 0.0);
+    }
+}
+
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn directions_and_offsets_have_the_bits_of_the_cpu() {
+    let weights: Vec<f64> = (0..900).map(|row| 0.1 + f64::from(row % 17)).collect();
+    for device in [device().with_matrix_units(false), device().with_plain_matrices(16)] {
+        for weights in [None, Some(&weights[..])] {
+            let params = Params::new(40).spherical(true).tol(0.0);
+            let (found, taken) = same_of(&device, &blobs(900, 70, 40, 6.0), &every(3, 40), weights, &params);
+            assert_eq!(taken.whole + taken.empty, found.state.history.len());
+            assert!(taken.whole > 1, "{taken:?}");
+        }
+        same(&device, &(blobs(900, 20, 40, 6.0) + 1e5), &every(3, 40), None, 30, 0.0);
+    }
+    // Opposite rows: the sum of a cluster of them is 0, and its direction stays.
+    let pair = |row: usize| if row % 2 == 0 { 1.0 } else { -1.0 };
+    let points = Array2::from_shape_fn((200, 3), |(row, column)| {
+        if row < 100 {
+            if column == 0 { pair(row) } else { 0.0 }
+        } else {
+            (row * (column + 2) % 7) as f32 + 1.0
+        }
+    });
+    same_of(
+        &device().with_matrix_units(false),
+        &points,
+        &[0, 150],
+        None,
+        &Params::new(2).spherical(true).tol(0.0),
+    );
+}
+
+/// A device so slow that each submission is one pass, or two, or seven.
+#[test]
+#[cfg_attr(without_gpu, ignore = "TILEFOLD_WITHOUT_GPU=1")]
+fn the_size_of_submissions_changes_no_bit() {
+    let device = device().with_matrix_units(false);
+    for passes in [1.0, 2.0, 7.0, 16.0] {
+        device.pace_as((passes + 0.5) * 2.0 * 600.0 * 5.0 * 6.0 / 0.05);
+        let (found, taken) = same(&device, &blobs(600, 5, 6, 6.0), &every(7, 6), None, 100, 0.0);
+        assert_eq!(taken.whole, found.state.history.len(), "{passes} passes");
     }
 }
 
