@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 
 use super::folder::malformed;
+use crate::cancel::Cancel;
 use crate::data::json::InOrder;
 use crate::data::storage::{Storage, open_file};
 use crate::error::{Error, Result};
@@ -47,7 +48,7 @@ impl TensorFile {
             let got = format!("a file of {length} bytes");
             return Err(malformed(&path, format!("a header length of {LENGTH_BYTES} bytes"), got));
         }
-        let storage = Storage::open(&path, file, length, false)?;
+        let storage = Storage::open(&path, file, length, false, &Cancel::new())?;
         Ok(Self { path, storage })
     }
 
