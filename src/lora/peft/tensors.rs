@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::folder::malformed;
 use crate::cancel::Cancel;
-use crate::data::json::InOrder;
+use crate::data::json::{Demand, InOrder};
 use crate::data::storage::{Storage, open_file};
 use crate::error::{Error, Result};
 use crate::lora::values::Values;
@@ -79,6 +79,7 @@ fn check_claims(path: &Path, bytes: &[u8]) -> Result<()> {
     let header_bytes = usize::try_from(claimed).ok().filter(|&length| length <= MAX_HEADER_BYTES);
     let header = header_bytes.and_then(|length| rest.get(..length));
     let header = header.ok_or_else(|| malformed(path, expected(), format!("{claimed} bytes claimed")))?;
+    Demand::of(header).ask(&format!("the header of {}", path.display()))?;
     let claims: serde_json::Result<InOrder<Claim>> = serde_json::from_slice(header);
     let claims = claims.map_err(|error| malformed(path, "a safetensors header", error.to_string()))?;
     let claims: BTreeMap<String, Claim> = claims.0.into_iter().collect();
