@@ -231,7 +231,8 @@ fn a_process_that_may_start_no_thread_says_so() {
     refused(&words, &with_limit(&words).unwrap(), "threads that can be started");
 }
 
-/// One thread starts beside the first, and no more, however many cores there are.
+/// One thread starts beside the first, and no more, however many cores there are. Where it belongs to `cpu:1` there is no
+/// global pool at all, so that nothing may use it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_process_that_may_start_fewer_threads_than_cores_works_with_those() {
@@ -273,10 +274,13 @@ fn a_process_that_may_start_fewer_threads_than_cores_works_with_those() {
         &["verify"],
         &["devices"],
     ] {
-        let device: &[&str] = if words == ["devices"] { &[] } else { &["--device", "cpu"] };
-        let words = [words, device].concat();
-        let Some(output) = with_threads(65_533, 2, &words) else { return };
-        let message = text(&output.stderr);
-        assert!(output.status.success() && !message.contains("panicked"), "{words:?}: {message}");
+        let devices: &[&[&str]] =
+            if words == ["devices"] { &[&[]] } else { &[&["--device", "cpu"], &["--device", "cpu:1"]] };
+        for device in devices {
+            let words = [words, device].concat();
+            let Some(output) = with_threads(65_533, 2, &words) else { return };
+            let message = text(&output.stderr);
+            assert!(output.status.success() && !message.contains("panicked"), "{words:?}: {message}");
+        }
     }
 }

@@ -120,7 +120,8 @@ fn a_cancelled_token_ends_a_fit_at_once(device: &Device) {
 fn a_model_stops_at_once(device: &Device) {
     let model = kmeans::fit(device, points().view(), &params()).unwrap().model;
     let rows = cases::uniform(5000, 4, 1.0, 65);
-    let each: [&dyn Fn(&Cancel) -> Result<(), Error>; 4] = [
+    type Run<'a> = &'a dyn Fn(&Cancel) -> tilefold::Result<()>;
+    let each: [Run<'_>; 4] = [
         &|cancel| model.predict_with(device, rows.view(), cancel).map(drop),
         &|cancel| model.nearest_with(device, rows.view(), 3, cancel).map(drop),
         &|cancel| model.transform_with(device, rows.view(), cancel).map(drop),
