@@ -181,24 +181,38 @@ fn a_file_beyond_the_limit_is_a_failed_write() {
     assert_eq!(names_in(&folder), ["x.npy"]);
 }
 
+/// The command as a user who may have so many threads in all. A limit holds for users other than root alone; without
+/// setpriv, or in a sandbox, there is nothing to see. Without the runner, whose folder other users cannot enter: it brings
+/// a loader of GPU drivers, and these commands need none.
+#[cfg(target_os = "linux")]
+fn with_threads(user: u32, most: usize, words: &[&str]) -> Option<std::process::Output> {
+    let limited = |words: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args([&format!("--reuid={user}"), "--regid=65534", "--clear-groups"]);
+        command
+            .args(["prlimit", &format!("--nproc={most}"), env!("CARGO_BIN_EXE_tilefold")])
+            .args(words)
+            .output()
+    };
+    limited(&["--version"]).is_ok_and(|output| output.status.success()).then(|| limited(words).unwrap())
+}
+
+/// A folder that any user may write to, with a small table and a model of it.
+#[cfg(target_os = "linux")]
+fn open_folder() -> (Folder, std::path::PathBuf, std::path::PathBuf) {
+    let folder = Folder::new();
+    let (x, model) = (table(&folder, "x.npy", 100, 4), folder.path("model"));
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(x.parent().unwrap(), open).unwrap();
+    succeed(&["kmeans", as_str(&x), "-k", "3", "--model", as_str(&model)]);
+    (folder, x, model)
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_process_that_may_start_no_thread_says_so() {
-    let folder = Folder::new();
-    let x = table(&folder, "x.npy", 100, 4);
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    std::fs::set_permissions(x.parent().unwrap(), open).unwrap();
-    // A limit holds for users other than root alone; without setpriv, or in a sandbox, there is nothing to see.
-    let limited = ["--reuid=65534", "--regid=65534", "--clear-groups", "prlimit", "--nproc=1"];
-    let with_limit = |words: &[&str]| {
-        let mut command = std::process::Command::new("setpriv");
-        command.args(limited).args(words_of(&tilefold())).args(words).output()
-    };
-    if !with_limit(&["--version"]).is_ok_and(|output| output.status.success()) {
-        return;
-    }
-    let model = folder.path("model");
-    succeed(&["kmeans", as_str(&x), "-k", "3", "--model", as_str(&model)]);
+    let (folder, x, model) = open_folder();
+    let with_limit = |words: &[&str]| with_threads(65_534, 1, words);
     for words in [
         &["kmeans", as_str(&x), "-k", "3"][..],
         &["kmeans", as_str(&x), "-k", "3", "--threads", "3"],
@@ -210,8 +224,63 @@ fn a_process_that_may_start_no_thread_says_so() {
         &["verify"],
     ] {
         let words = [words, &["--device", "cpu"][..]].concat();
-        refused(&words, &with_limit(&words).unwrap(), "threads that");
+        let Some(output) = with_limit(&words) else { return };
+        refused(&words, &output, "threads that");
     }
     let words = ["kmeans", as_str(&x), "-k", "3", "--device", "cpu:3"];
     refused(&words, &with_limit(&words).unwrap(), "threads that can be started");
+}
+
+/// One thread starts beside the first, and no more, however many cores there are. Where it belongs to `cpu:1` there is no
+/// global pool at all, so that nothing may use it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_may_start_fewer_threads_than_cores_works_with_those() {
+    let (folder, x, model) = open_folder();
+    let (x, model, out) = (as_str(&x), as_str(&model), folder.path("out.npy"));
+    let adapter = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lora/plain");
+    let rows = table(&folder, "rows.npy", 2, 8);
+    let routes = folder.file("routes.csv", "row,adapter\n1,0\n");
+    let module = "model.layers.0.self_attn.q_proj";
+    let tiny = |workload| ["bench", workload, "--n", "64", "--d", "16", "--k", "8", "--reps", "1"];
+    for words in [
+        &["kmeans", x, "-k", "3", "--n-init", "2"][..],
+        &["kmeans", x, "-k", "3", "--init", "k-means-parallel", "--spherical"],
+        &["predict", x, "--model", model, "--top", "2", "--top-out", as_str(&out)],
+        &["distance", x, "--metric", "cosine", "-o", as_str(&out)],
+        &["neighbours", x, "--metric", "cosine", "-k", "3"],
+        &["neighbours", x, "--radius", "1", "--graph", as_str(&folder.path("g.npz"))],
+        &["kmedoids", x, "-k", "3"],
+        &["kmedoids", x, "-k", "3", "--init", "lab", "--method", "fastermsc"],
+        &tiny("kmeans"),
+        &tiny("distance"),
+        &tiny("lora"),
+        &tiny("gemm"),
+        &["lora", "bench", "--rows", "4", "--hidden", "64", "--out", "64", "--repetitions", "1"],
+        &[
+            "lora",
+            "apply",
+            "--adapter",
+            adapter,
+            "--routes",
+            as_str(&routes),
+            "-x",
+            as_str(&rows),
+            "--module",
+            module,
+            "-o",
+            as_str(&out),
+        ],
+        &["verify"],
+        &["devices"],
+    ] {
+        let devices: &[&[&str]] =
+            if words == ["devices"] { &[&[]] } else { &[&["--device", "cpu"], &["--device", "cpu:1"]] };
+        for device in devices {
+            let words = [words, device].concat();
+            let Some(output) = with_threads(65_533, 2, &words) else { return };
+            let message = text(&output.stderr);
+            assert!(output.status.success() && !message.contains("panicked"), "{words:?}: {message}");
+        }
+    }
 }

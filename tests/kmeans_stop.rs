@@ -17,7 +17,7 @@ use crate::support::cases;
 
 on_every_backend! {
     callback_sees_every_iteration, stop_ends_the_fit, cancelling_ends_a_fit_at_every_iteration,
-    a_cancelled_token_ends_a_fit_at_once, interrupted_fits_resume, stopped_fits_resume,
+    a_cancelled_token_ends_a_fit_at_once, a_model_stops_at_once, interrupted_fits_resume, stopped_fits_resume,
     a_fit_killed_after_every_iteration_ends_with_the_same_bits, larger_max_iter_goes_on,
     damaged_checkpoints_are_refused, models_survive_a_file,
     damaged_models_are_refused, forged_files_do_no_harm
@@ -114,6 +114,27 @@ fn a_cancelled_token_ends_a_fit_at_once(device: &Device) {
         let error =
             kmeans::fit(device, points().view(), &params().init(init).cancel(cancel.clone())).unwrap_err();
         assert!(matches!(error, Error::Cancelled), "{error}");
+    }
+}
+
+fn a_model_stops_at_once(device: &Device) {
+    let model = kmeans::fit(device, points().view(), &params()).unwrap().model;
+    let rows = cases::uniform(5000, 4, 1.0, 65);
+    type Run<'a> = &'a dyn Fn(&Cancel) -> tilefold::Result<()>;
+    let each: [Run<'_>; 4] = [
+        &|cancel| model.predict_with(device, rows.view(), cancel).map(drop),
+        &|cancel| model.nearest_with(device, rows.view(), 3, cancel).map(drop),
+        &|cancel| model.transform_with(device, rows.view(), cancel).map(drop),
+        &|cancel| model.score_with(device, rows.view(), None, cancel).map(drop),
+    ];
+    for (at, run) in each.into_iter().enumerate() {
+        let cancel = Cancel::new();
+        run(&cancel).unwrap();
+        // Looked at on the way too, not only before the first row.
+        #[cfg(feature = "test-hooks")]
+        assert!(cancel.polls() > 2, "{at}: {} polls", cancel.polls());
+        cancel.cancel();
+        assert!(matches!(run(&cancel), Err(Error::Cancelled)), "{at}");
     }
 }
 

@@ -13,12 +13,14 @@ use tilefold::{Device, Points};
 use crate::neighbours::bits;
 use crate::support::cases::{Draws, duplicates, ties, uniform};
 
-/// Tables whose cells are even, uneven, few, degenerate, far out, huge, tiny, and one that is all but empty.
-fn tables(columns: usize) -> Vec<(&'static str, Array2<f64>, Array2<f64>)> {
+/// Tables whose cells are even, uneven, few, degenerate, far out, huge, tiny, and one that is all but empty; most have
+/// `count` points, and queries for about a seventh of that.
+fn tables(columns: usize, count: usize) -> Vec<(&'static str, Array2<f64>, Array2<f64>)> {
     let wide = |rows: Array2<f32>| rows.mapv(f64::from);
-    let (points, queries) = (wide(uniform(400, columns, 1.0, 80)), wide(uniform(60, columns, 1.3, 81)));
+    let (points, queries) =
+        (wide(uniform(count, columns, 1.0, 80)), wide(uniform(count * 3 / 20, columns, 1.3, 81)));
     let mut clustered = points.mapv(|v| 1e-3 * v);
-    clustered.slice_mut(s![..40, ..]).mapv_inplace(|v| 1e6 * v);
+    clustered.slice_mut(s![..count / 10, ..]).mapv_inplace(|v| 1e6 * v);
     let mut flat = points.clone();
     flat.column_mut(columns - 1).fill(0.25);
     let grid = ties(8, 2);
@@ -38,7 +40,7 @@ fn tables(columns: usize) -> Vec<(&'static str, Array2<f64>, Array2<f64>)> {
         ("clustered", clustered, queries.clone()),
         ("flat", flat, queries.clone()),
         ("ties", whole(&grid.centroids), whole(&grid.points)),
-        ("twins", wide(duplicates(300, columns, 3, 82)), queries.clone()),
+        ("twins", wide(duplicates(count * 3 / 4, columns, 3, 82)), queries.clone()),
         ("one point", points.slice(s![..1, ..]).to_owned(), queries.clone()),
         ("equal points", Array2::zeros((50, columns)), queries.clone()),
         ("one far row", outlier, queries.clone()),
@@ -63,7 +65,7 @@ fn measures() -> Vec<distance::Params> {
 #[test]
 fn the_nearest_are_the_same() {
     for columns in 1..=3 {
-        for (name, points, queries) in tables(columns) {
+        for (name, points, queries) in tables(columns, 400) {
             for measure in measures() {
                 for count in [1, 3, 40] {
                     let params = Params::of(measure.clone(), count.min(points.nrows()));
@@ -83,11 +85,11 @@ fn the_nearest_are_the_same() {
 #[test]
 fn all_within_are_the_same() {
     for columns in 1..=3 {
-        for (name, points, queries) in tables(columns) {
+        for (name, points, queries) in tables(columns, 160) {
             let spread = queries.iter().chain(&points).fold(0.0_f64, |most, v| most.max(v.abs()));
             for measure in measures() {
                 let unit = if measure.metric == Metric::SquaredEuclidean { spread * spread } else { spread };
-                let shared: Vec<f64> = (0..queries.nrows()).map(|row| 0.01 * row as f64 * unit).collect();
+                let shared: Vec<f64> = (0..queries.nrows()).map(|row| 0.025 * row as f64 * unit).collect();
                 for radius in [0.0.into(), (0.3 * unit).into(), f64::INFINITY.into(), Radius::Each(shared)] {
                     let params = RadiusParams::of(measure.clone(), radius);
                     let search = |device: &Device, params: &RadiusParams| {

@@ -10,6 +10,8 @@ use half::f16;
 use ndarray::{Array2, array};
 use tempfile::TempDir;
 use tilefold::data::{ReadOptions, Table, read_vector_f64};
+#[cfg(feature = "test-hooks")]
+use tilefold::{Cancel, data::read_vector_f64_with};
 use tilefold::{ElementType, Error, Points};
 
 /// A folder for one test, and its files.
@@ -384,4 +386,35 @@ fn comments_are_lines_whatever_they_hold() {
     assert_eq!(read_vector_f64(path).unwrap(), [1.0, 2.0]);
     let path = folder.file("x.csv", "# \"a\n1,2\n# \"b\n3,x\n");
     assert!(Table::open(path).unwrap_err().to_string().contains("\"x\" in line 4"));
+}
+
+/// Rows of a few megabytes, in each form that is copied or looked through before it is handed out.
+#[cfg(feature = "test-hooks")]
+#[test]
+fn readers_look_at_the_token_once_per_megabyte() {
+    const BYTES: usize = 5 << 20;
+    let folder = Folder::new();
+    let swapped = folder.file("s.npy", npy("'>f8'", "False", &format!("({},)", BYTES / 8), 0, &[0; BYTES]));
+    let truths = folder.file("t.npy", npy("'|b1'", "False", &format!("({BYTES}, 1)"), 0, &[2; BYTES]));
+    let plain = folder.file("p.npy", npy("'|u1'", "False", &format!("({BYTES}, 1)"), 0, &[2; BYTES]));
+    let images = folder.file("i.idx", idx(12, &[(BYTES / 4) as u32, 1], &[0; BYTES]));
+    let rows: Vec<u8> = [1_u32.to_le_bytes(), [0; 4]].concat().repeat(BYTES / 8);
+    let rows = folder.file("r.ivecs", rows);
+    let table = |path: &PathBuf, options: ReadOptions| Table::open_with(path, &options).map(drop);
+    type Read<'a> = &'a dyn Fn(Cancel) -> tilefold::Result<()>;
+    let each: [(&str, Read<'_>); 6] = [
+        ("numbers in another byte order", &|cancel| read_vector_f64_with(&swapped, &cancel).map(drop)),
+        ("truths", &|cancel| table(&truths, ReadOptions::default().cancel(cancel))),
+        ("one number per row", &|cancel| read_vector_f64_with(&plain, &cancel).map(drop)),
+        ("a file in memory", &|cancel| table(&plain, ReadOptions::default().in_memory(true).cancel(cancel))),
+        ("big-endian images", &|cancel| table(&images, ReadOptions::default().cancel(cancel))),
+        ("dimensions", &|cancel| table(&rows, ReadOptions::default().cancel(cancel))),
+    ];
+    for (what, read) in each {
+        let cancel = Cancel::new();
+        read(cancel.clone()).unwrap();
+        assert!(cancel.polls() >= 5, "{what}: {} polls", cancel.polls());
+        cancel.cancel();
+        assert!(matches!(read(cancel), Err(Error::Cancelled)), "{what}");
+    }
 }

@@ -26,11 +26,51 @@ def of_matrix(n_clusters=3, **options):
 def test_values_that_are_not_finite_are_refused_everywhere(value):
     words = "Input X contains NaN" if np.isnan(value) else "Input X contains infinity"
     for model, data in ((kmedoids(), X), (of_matrix(), D)):
+        if value == np.inf and data is D:
+            # A matrix may have it, where the method does not need each number.
+            model.set_params(method="onebatch")
         fitted, bad = model.fit(data), data.copy()
         bad[17, 1] = value
         for call in (model.fit, fitted.predict, fitted.transform):
             with pytest.raises(ValueError, match=words):
                 call(bad)
+
+
+@pytest.mark.parametrize("method", ["fasterpam", "pam", "alternate", "clara", "clarans"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_infinite_dissimilarities_mean_that_a_medoid_cannot_stand_for_a_row(method, dtype, device):
+    apart = D.astype(dtype)
+    apart[0, -1] = apart[-1, 0] = np.inf
+    fitted = of_matrix(method=method, device=device).fit(apart)
+    # The pair lies in two clouds, so that no sum has to have it.
+    assert np.isfinite(fitted.inertia_)
+    plain = of_matrix(method=method, device=device).fit(D.astype(dtype))
+    np.testing.assert_array_equal(np.sort(fitted.medoid_indices_), np.sort(plain.medoid_indices_))
+    assert fitted.inertia_ == pytest.approx(plain.inertia_)
+    np.testing.assert_array_equal(fitted.predict(apart), fitted.labels_)
+    np.testing.assert_array_equal(fitted.transform(apart), apart[:, fitted.medoid_indices_])
+    # Two medoids for objects of which none can stand for another: the rest is infinite, and the loss says so.
+    lonely = np.where(np.eye(6), dtype(0), dtype(np.inf))
+    assert of_matrix(2, method=method, device=device).fit(lonely).inertia_ == np.inf
+
+
+@pytest.mark.parametrize("method", ["onebatch", "fastermsc", "pammedsil", "dynmsc"])
+def test_methods_that_need_each_dissimilarity_refuse_infinity(method, device):
+    apart = D.copy()
+    apart[0, -1] = apart[-1, 0] = np.inf
+    with pytest.raises(ValueError, match="infinity"):
+        of_matrix(method=method, device=device).fit(apart)
+
+
+@pytest.mark.parametrize("large", [1e6, 1e12, 1e16, 1e20, 1e300, np.inf])
+def test_one_large_dissimilarity_loses_no_digit_of_the_others(large, device):
+    of_two = pairwise_distances(X[:40])
+    expected = of_matrix(2, device=device).fit(of_two)
+    of_two[0, 39] = of_two[39, 0] = large
+    fitted = of_matrix(2, device=device).fit(of_two)
+    np.testing.assert_array_equal(fitted.medoid_indices_, expected.medoid_indices_)
+    # Sums are exact, or on a grid that loses no more than this of them.
+    assert abs(fitted.inertia_ - of_two[:, fitted.medoid_indices_].min(axis=1).sum()) <= 2**-30 * expected.inertia_
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (4, 5), (1, 3), (3, 1)])

@@ -118,6 +118,8 @@ fn measure_all(
     benchmarks: &[Benchmark],
     cancel: &Cancel,
 ) -> Result<Record, Failure> {
+    // Where no thread can be started, nothing else is said.
+    device.host_pool()?;
     let facts = DeviceFacts::of(device);
     let say = |text: String| {
         if !arguments.quiet {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::args::EXIT_CODES;
 use super::failure::{Failure, USAGE, WORK};
 use super::output;
-use crate::measure::record::{Record, Run, Runs, Spread, read};
+use crate::measure::record::{Record, Run, Runs, Spread, ask_for_use, read};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -39,6 +39,7 @@ type Key = [String; 9];
 /// Runs of a file with their keys.
 fn runs(argument: &'static str, path: &Path) -> Result<Vec<(Key, Run)>, Failure> {
     let records: Vec<Record> = read(path).map_err(Failure::about(argument))?;
+    ask_for_use("results to compare", &records)?;
     let mut all = Vec::new();
     for record in records {
         let (Runs::Bench(runs) | Runs::Peers(runs)) = record.runs else { continue };

@@ -45,6 +45,8 @@ pub(super) fn device(run: &Run) -> std::result::Result<Device, Failure> {
         pool.map_err(|error| Failure::usage("--threads", "threads that the system can start", error))?;
     }
     let mut device = Device::select(&run.device)?;
+    // Before a progress bar takes the only thread that starts.
+    device.host_pool()?;
     if let Some(bytes) = run.memory_budget {
         device = device.with_memory_budget(bytes);
     }

@@ -13,7 +13,7 @@ use super::output::{self, ArrayFile};
 use super::top::{Top, TopFiles};
 use super::{input, plot, process, summary};
 use crate::cancel::Cancel;
-use crate::data::{AtomicFile, Table, read_vector_f64};
+use crate::data::{AtomicFile, Table, read_vector_f64_with};
 use crate::device::Device;
 use crate::kmeans::{Control, Fit, Init, Params, Prune, fit};
 
@@ -180,7 +180,8 @@ fn params(arguments: &Kmeans) -> Result<Params, Failure> {
         params = params.n_init(n_init);
     }
     if let Some(path) = &arguments.weights {
-        params = params.weights(read_vector_f64(path).map_err(Failure::about("--weights"))?);
+        params = params
+            .weights(read_vector_f64_with(path, &process::interrupt()).map_err(Failure::about("--weights"))?);
     }
     if let Some(path) = &arguments.checkpoint {
         params = params.checkpoint(path);
@@ -250,7 +251,7 @@ impl Outputs {
     ) -> Result<(), Failure> {
         let mut files = Vec::new();
         if let Some(top) = self.top {
-            files.extend(top.write(&fit.model, device, table.points())?);
+            files.extend(top.write(&fit.model, device, table.points(), &process::interrupt())?);
         }
         if let Some(file) = self.labels {
             files.push(file.write(fit.labels.view())?);

@@ -14,7 +14,7 @@ use super::output::{self, ArrayFile};
 use super::{input, kmedoids_summary, process};
 use crate::cancel::Cancel;
 use crate::data::exact::check_exact;
-use crate::data::{Table, read_vector_f64};
+use crate::data::{Table, read_vector_f64_with};
 use crate::kmedoids::{Dissimilarities, Fit, Init, Method, Params, fit, fit_points};
 
 #[derive(Debug, Args)]
@@ -222,7 +222,7 @@ fn init(text: &str) -> Result<Init, Failure> {
         let expected = "random, build, lab, k-means++, heuristic or a file of row numbers";
         return Err(Failure::usage("--init", expected, format!("{text:?}")));
     }
-    let numbers = read_vector_f64(text).map_err(Failure::about("--init"))?;
+    let numbers = read_vector_f64_with(text, &process::interrupt()).map_err(Failure::about("--init"))?;
     let whole = |&number: &f64| {
         // Up to here every whole number has an `f64`.
         let is_row = number >= 0.0 && number < 2.0_f64.powi(53) && number.fract() == 0.0;

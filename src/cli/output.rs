@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{ArrayView, Dimension};
 
 use super::failure::{Failure, WORK};
+use super::process;
 use crate::data::together::commit_all;
 use crate::data::{AtomicFile, NpyElement, write_csv_to, write_npy_to};
 
@@ -41,7 +42,7 @@ impl ArrayFile {
             "csv" => true,
             _ => return Err(Failure::usage(argument, "a name that ends in .npy or .csv", path.display())),
         };
-        let file = AtomicFile::create(path).map_err(Failure::about(argument))?;
+        let file = create_any(argument, path)?;
         Ok(Some(Self { file, argument, is_csv }))
     }
 
@@ -61,12 +62,13 @@ pub(super) fn create(argument: &'static str, path: &Path, ending: &str) -> Resul
     if extension(path) != ending {
         return Err(Failure::usage(argument, &format!("a name that ends in .{ending}"), path.display()));
     }
-    AtomicFile::create(path).map_err(Failure::about(argument))
+    create_any(argument, path)
 }
 
 /// Creates a file of any name, under a temporary name.
 pub(super) fn create_any(argument: &'static str, path: &Path) -> Result<AtomicFile, Failure> {
-    AtomicFile::create(path).map_err(Failure::about(argument))
+    let file = AtomicFile::create(path).map_err(Failure::about(argument))?;
+    Ok(file.cancel(process::interrupt()))
 }
 
 /// Finds out before the work whether a file can be written at `path`.

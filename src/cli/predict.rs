@@ -67,7 +67,7 @@ pub(super) fn run(arguments: &Predict, cancel: &Cancel) -> Result<(), Failure> {
     let labelled = model.predict_with(&device, table.points(), cancel)?;
     let predict = begin.elapsed().as_secs_f64();
     let mut files = match top {
-        Some(top) => top.write(&model, &device, table.points())?,
+        Some(top) => top.write(&model, &device, table.points(), cancel)?,
         None => Vec::new(),
     };
     if cancel.is_cancelled() {

@@ -76,9 +76,9 @@ pub(super) fn outlive_file_limits() {
     }
 }
 
-/// Lets a bar turn by itself, where a thread for that can be started.
+/// Lets a bar turn by itself, where a thread for that can be started: one tries it, and has ended before.
 pub(super) fn turn(bar: &ProgressBar) {
-    if std::thread::Builder::new().spawn(|| ()).is_ok() {
+    if std::thread::Builder::new().spawn(|| ()).is_ok_and(|thread| thread.join().is_ok()) {
         bar.enable_steady_tick(Duration::from_millis(120));
     }
 }

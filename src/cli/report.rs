@@ -7,7 +7,7 @@ use clap::Args;
 use super::args::EXIT_CODES;
 use super::failure::{Failure, WORK};
 use super::output;
-use crate::measure::record::read;
+use crate::measure::record::{ask_for_use, read};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -29,6 +29,7 @@ pub(super) fn run(arguments: &Report) -> Result<(), Failure> {
     for path in &arguments.results {
         records.extend(read(path).map_err(Failure::about("RESULTS"))?);
     }
+    ask_for_use("a page of the results", &records)?;
     let file = output::create("--output", &arguments.output, "html")?;
     let page = serde_json::to_value(&records).and_then(tilefold_report::page);
     let page = page.map_err(|error| Failure { message: format!("RESULTS: {error}"), code: WORK })?;

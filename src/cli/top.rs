@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::failure::Failure;
 use super::output::ArrayFile;
+use crate::cancel::Cancel;
 use crate::data::{AtomicFile, Points};
 use crate::device::Device;
 use crate::kmeans::{LARGEST_TOP, Model};
@@ -53,8 +54,14 @@ impl TopFiles {
     }
 
     /// Finds the centroids and writes them; the files still wait for their names.
-    pub fn write(self, model: &Model, device: &Device, points: Points) -> Result<Vec<AtomicFile>, Failure> {
-        let nearest = model.nearest(device, points, self.count)?;
+    pub fn write(
+        self,
+        model: &Model,
+        device: &Device,
+        points: Points,
+        cancel: &Cancel,
+    ) -> Result<Vec<AtomicFile>, Failure> {
+        let nearest = model.nearest_with(device, points, self.count, cancel)?;
         let mut files = Vec::new();
         if let Some(file) = self.indices {
             files.push(file.write(nearest.indices.view())?);

@@ -35,10 +35,12 @@ pub(super) fn read(path: &Path, file: File, extension: &str, options: &ReadOptio
     let text = Text { path, records, delimiter, options };
     if options.single_precision {
         let Numbers { values, rows, columns } = text.numbers::<f32>()?;
-        Table::new(path, Storage::F32(values), Layout::row_major(ElementType::F32, 0, rows, columns))
+        let layout = Layout::row_major(ElementType::F32, 0, rows, columns);
+        Table::new(path, Storage::F32(values), layout, &options.cancel)
     } else {
         let Numbers { values, rows, columns } = text.numbers::<f64>()?;
-        Table::new(path, Storage::F64(values), Layout::row_major(ElementType::F64, 0, rows, columns))
+        let layout = Layout::row_major(ElementType::F64, 0, rows, columns);
+        Table::new(path, Storage::F64(values), layout, &options.cancel)
     }
 }
 

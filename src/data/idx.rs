@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 
 use super::ElementType;
-use super::storage::{AlignedBytes, Storage, decode_error, malformed};
+use super::storage::{AlignedBytes, PIECE_BYTES, Storage, decode_error, malformed};
 use super::table::{Layout, Table};
 use crate::cancel::Cancel;
 use crate::error::Result;
@@ -16,8 +16,6 @@ use crate::error::Result;
 /// Deflate packs at most 1032 to 1; a header that claims more than this lies.
 const LARGEST_RATIO: u64 = 1100;
 const MOST_DIMENSIONS: u8 = 4;
-/// Bytes that are unpacked between two looks at the token.
-const PIECE_BYTES: usize = 1 << 20;
 
 /// What the header says; the dimensions after the first are columns.
 struct Header {
@@ -87,14 +85,14 @@ impl Header {
 }
 
 /// A table over the bytes of an IDX file.
-pub(super) fn read(path: &Path, storage: Storage) -> Result<Table> {
+pub(super) fn read(path: &Path, storage: Storage, cancel: &Cancel) -> Result<Table> {
     let header = read_header(path, &mut storage.bytes())?;
     let held = storage.bytes().len() - header.header_bytes;
     if header.data_bytes != held as u64 {
         return Err(header.wrong_length(path, held.to_string()));
     }
     let layout = header.layout(header.header_bytes);
-    Table::new(path, storage, layout)
+    Table::new(path, storage, layout, cancel)
 }
 
 /// Unpacks a gzipped IDX file into memory.
@@ -118,5 +116,5 @@ pub(super) fn read_gzip(path: &Path, file: File, packed_bytes: u64, cancel: &Can
         return Err(header.wrong_length(path, "more"));
     }
     let layout = header.layout(0);
-    Table::new(path, Storage::Memory(values), layout)
+    Table::new(path, Storage::Memory(values), layout, cancel)
 }

@@ -1,12 +1,81 @@
-//! JSON in which no object says a key twice: which of the two counts would depend on the reader.
+//! JSON in which no object says a key twice: which of the two counts would depend on the reader. And what reading it can
+//! take.
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io::{self, Write};
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+
+use crate::memory;
+
+/// What reading a JSON text can take: a text of two bytes per value becomes many times as long. Counts what is written to it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Demand {
+    objects: u64,
+    entries: u64,
+    elements: u64,
+    bytes: u64,
+}
+
+impl Demand {
+    /// That of `text`.
+    pub(crate) fn of(text: &[u8]) -> Self {
+        let mut demand = Self::default();
+        demand.count(text);
+        demand
+    }
+
+    fn count(&mut self, text: &[u8]) {
+        for byte in text {
+            match byte {
+                b'{' => self.objects += 1,
+                b':' => self.entries += 1,
+                b',' | b'[' => self.elements += 1,
+                _ => {}
+            }
+        }
+        self.bytes += text.len() as u64;
+    }
+
+    /// Most bytes of its values: a node of a map for each object, a key that is noted twice for each entry, and lists that
+    /// are copied while they grow.
+    pub(crate) fn value_bytes(&self) -> u64 {
+        700 * self.objects + 320 * self.entries + 160 * self.elements + 3 * self.bytes
+    }
+
+    /// Objects in it.
+    pub(crate) fn objects(&self) -> u64 {
+        self.objects
+    }
+
+    /// Bytes of the text.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether there is room for the values.
+    ///
+    /// # Errors
+    /// [`crate::Error::TooLarge`], which says `what` they are.
+    pub(crate) fn ask(&self, what: &str) -> crate::Result<()> {
+        memory::ask(what, &[self.value_bytes()])
+    }
+}
+
+impl Write for Demand {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.count(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A JSON object in the order of the file; a key that it says twice is refused, since readers differ in which one counts.
 pub(crate) struct InOrder<T>(pub(crate) Vec<(String, T)>);

@@ -11,6 +11,8 @@ const LONGEST_FIELD: usize = 4096;
 /// What may stand between two quotes: names and notes in columns that are not read.
 const LONGEST_QUOTE: usize = 1 << 20;
 const MOST_FIELDS: usize = 1_000_000;
+/// Readers hold a line whole: numbers of a million columns take half of it.
+const LONGEST_LINE: usize = 64 << 20;
 /// What editors put before a text in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -38,6 +40,8 @@ pub(super) struct Lines<R> {
     place: Place,
     field_bytes: usize,
     line_fields: usize,
+    /// Of the line's fields that have ended.
+    line_bytes: usize,
     /// Bytes of a byte order mark so far; all of them once there is none to come.
     mark_bytes: usize,
     /// The line that is being read, from 1, and the one where the last quote opened.
@@ -55,6 +59,7 @@ impl<R: Read> Lines<R> {
             place: Place::Start,
             field_bytes: 0,
             line_fields: 0,
+            line_bytes: 0,
             mark_bytes: 0,
             line: 1,
             quote_line: 0,
@@ -86,13 +91,15 @@ impl<R: Read> Lines<R> {
             return true;
         }
         if is_end {
-            (self.field_bytes, self.line_fields, self.place) = (0, 0, Place::Start);
+            (self.field_bytes, self.line_fields, self.line_bytes) = (0, 0, 0);
+            self.place = Place::Start;
             return true;
         }
         if self.place == Place::Comment {
             return false;
         }
         if byte == self.delimiter {
+            self.line_bytes += self.field_bytes;
             self.field_bytes = 0;
             self.line_fields += 1;
             // A space that separates is blank at the start of a line.
@@ -119,10 +126,12 @@ impl<R: Read> Lines<R> {
     /// Why the text cannot be read on.
     #[inline]
     fn check(&self) -> io::Result<()> {
-        if self.field_bytes <= LONGEST_FIELD && self.line_fields <= MOST_FIELDS {
+        let is_long = self.line_fields > MOST_FIELDS || self.line_bytes > LONGEST_LINE;
+        if self.field_bytes <= LONGEST_FIELD && !is_long {
             return Ok(());
         }
         let reason = match self.place {
+            _ if self.line_bytes > LONGEST_LINE => format!("a line above {LONGEST_LINE} bytes"),
             Place::Quoted | Place::Quote if self.field_bytes <= LONGEST_QUOTE => return Ok(()),
             Place::Quoted | Place::Quote => {
                 format!(
@@ -230,6 +239,10 @@ mod tests {
         let endless = format!("1\n\"{}", "2,\n".repeat(LONGEST_QUOTE));
         let message = lines(&endless, b',', 8192).unwrap_err().to_string();
         assert!(message.starts_with("a quote in line 2 that does not close within"), "{message}");
+        // Each field is short enough, and there are not too many.
+        let mut wide = Lines { line_bytes: LONGEST_LINE - 1, ..Lines::new(&b"1,2\n1,2\n"[..], b',') };
+        let message = wide.read_to_string(&mut String::new()).unwrap_err().to_string();
+        assert_eq!(message, format!("a line above {LONGEST_LINE} bytes"));
         // Quotes may hold more than a number does.
         let note = format!("\"{}\",1\n", "a,b".repeat(LONGEST_FIELD));
         assert_eq!(lines(&note, b',', 8192).unwrap(), note);

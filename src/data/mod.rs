@@ -25,7 +25,7 @@ pub(crate) mod whole;
 mod write;
 
 pub use npz::{CompressedRows, write_csr_npz_to};
-pub use open::read_vector_f64;
+pub use open::{read_vector_f64, read_vector_f64_with};
 pub use points::{ElementType, Points};
 pub use sparse::{Indices, SparseRows, SparseValues};
 pub use table::{ReadOptions, Table};

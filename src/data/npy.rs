@@ -6,8 +6,9 @@
 use std::path::Path;
 
 use super::ElementType;
-use super::storage::{AlignedBytes, Storage, malformed};
+use super::storage::{AlignedBytes, PIECE_BYTES, Storage, malformed};
 use super::table::{Layout, Opened, Table};
+use crate::cancel::Cancel;
 use crate::error::Result;
 
 /// The first bytes of every `.npy` file.
@@ -51,7 +52,7 @@ pub(super) fn header_bytes(descr: &str, shape: &[usize]) -> Vec<u8> {
 }
 
 /// A table over the bytes of an `.npy` file of one or two dimensions.
-pub(super) fn read(path: &Path, storage: Storage) -> Result<Opened> {
+pub(super) fn read(path: &Path, storage: Storage, cancel: &Cancel) -> Result<Opened> {
     let bytes = storage.bytes();
     let (text, start) = header_text(bytes).map_err(|(expected, got)| malformed(path, expected, got))?;
     let header = parse_header(text).map_err(|got| malformed(path, "a .npy header", got))?;
@@ -71,24 +72,33 @@ pub(super) fn read(path: &Path, storage: Storage) -> Result<Opened> {
             format!("{} bytes of data", claimed.map_or("2^64 or more".into(), |claim| claim.to_string()));
         return Err(malformed(path, expected, format!("{held} bytes after the header")));
     }
-    let (storage, start) = if descr.is_bool { truths(path, storage, start)? } else { (storage, start) };
+    let (storage, start) =
+        if descr.is_bool { truths(path, storage, start, cancel)? } else { (storage, start) };
     let mut layout = Layout::row_major(descr.element, start, rows, columns);
     layout.reversed = descr.reversed;
     if header.fortran_order {
         (layout.row_stride, layout.column_stride) = (1, rows);
     }
-    let table = Table::new(path, storage, layout)?;
+    let table = Table::new(path, storage, layout, cancel)?;
     Ok(Opened { table, is_vector: header.shape.len() == 1 })
 }
 
 /// Bytes from `start` on as 0 and 1, and where they begin: whatever is not 0 is true, as in NumPy.
-fn truths(path: &Path, storage: Storage, start: usize) -> Result<(Storage, usize)> {
+fn truths(path: &Path, storage: Storage, start: usize, cancel: &Cancel) -> Result<(Storage, usize)> {
     let bytes = &storage.bytes()[start..];
-    if bytes.iter().all(|&byte| byte <= 1) {
+    let mut are_plain = true;
+    for piece in bytes.chunks(PIECE_BYTES) {
+        cancel.check()?;
+        are_plain &= piece.iter().all(|&byte| byte <= 1);
+    }
+    if are_plain {
         return Ok((storage, start));
     }
-    let mut copy = AlignedBytes::copy_of(bytes, 1, false, path)?;
-    copy.bytes_mut().iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+    let mut copy = AlignedBytes::copy_of(bytes, 1, false, path, cancel)?;
+    for piece in copy.bytes_mut().chunks_mut(PIECE_BYTES) {
+        cancel.check()?;
+        piece.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+    }
     Ok((Storage::Memory(copy), 0))
 }
 

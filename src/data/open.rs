@@ -6,7 +6,11 @@ use super::frame::value_at;
 use super::storage::{Storage, excerpt, first_bytes, malformed, open_regular, reserve};
 use super::table::{Opened, ReadOptions, Table};
 use super::{csv, idx, npy, vecs};
+use crate::cancel::Cancel;
 use crate::error::Result;
+
+/// Rows between two looks at the cancel token.
+const ROWS_PER_LOOK: usize = 1 << 16;
 
 impl Table {
     /// Opens a file; its content (`.npy`, gzip, IDX) and its extension decide how it is read:
@@ -50,15 +54,27 @@ impl Table {
 /// # Errors
 /// As [`Table::open`]; [`Error::Format`](crate::Error::Format) if the file holds more than one column.
 pub fn read_vector_f64(path: impl AsRef<Path>) -> Result<Vec<f64>> {
+    read_vector_f64_with(path, &Cancel::new())
+}
+
+/// [`read_vector_f64`] that another thread can stop.
+///
+/// # Errors
+/// As [`read_vector_f64`], and [`Error::Cancelled`](crate::Error::Cancelled).
+pub fn read_vector_f64_with(path: impl AsRef<Path>, cancel: &Cancel) -> Result<Vec<f64>> {
     let path = path.as_ref();
-    let table = read(path, &ReadOptions::default())?.table;
+    let table = read(path, &ReadOptions::default().cancel(cancel.clone()))?.table;
     if table.columns() != 1 {
         let got = format!("{} columns", table.columns());
         return Err(malformed(path, "one number per row", got));
     }
     let (points, mut values) = (table.points(), Vec::new());
     reserve(&mut values, points.rows(), path)?;
-    values.extend((0..points.rows()).map(|row| value_at(&points, row, 0)));
+    for first in (0..points.rows()).step_by(ROWS_PER_LOOK) {
+        cancel.check()?;
+        let rows = first..points.rows().min(first + ROWS_PER_LOOK);
+        values.extend(rows.map(|row| value_at(&points, row, 0)));
+    }
     Ok(values)
 }
 
@@ -66,6 +82,7 @@ pub fn read_vector_f64(path: impl AsRef<Path>) -> Result<Vec<f64>> {
 /// kin are a number, which can look like any mark.
 fn read(path: &Path, options: &ReadOptions) -> Result<Opened> {
     options.check()?;
+    let cancel = &options.cancel;
     let (file, length) = open_regular(path)?;
     let extension = path.extension().and_then(|text| text.to_str()).unwrap_or_default().to_ascii_lowercase();
     let is_text = matches!(extension.as_str(), "csv" | "tsv" | "txt");
@@ -75,7 +92,7 @@ fn read(path: &Path, options: &ReadOptions) -> Result<Opened> {
     let is_npy = mark.starts_with(npy::MAGIC);
     let is_gzip = mark.starts_with(&[0x1f, 0x8b, 0x08]);
     if vector_element.is_none() && is_gzip {
-        return idx::read_gzip(path, file, length, &options.cancel)?
+        return idx::read_gzip(path, file, length, cancel)?
             .select(options.columns.as_ref())
             .map(Opened::from);
     }
@@ -83,14 +100,14 @@ fn read(path: &Path, options: &ReadOptions) -> Result<Opened> {
         return csv::read(path, file, &extension, options).map(Opened::from);
     }
 
-    let storage = Storage::open(path, file, length, options.in_memory)?;
+    let storage = Storage::open(path, file, length, options.in_memory, cancel)?;
     let is_idx = extension == "idx" || path_ends_with(path, "-ubyte");
     let opened = if let Some(element) = vector_element {
-        vecs::read(path, storage, element)?.into()
+        vecs::read(path, storage, element, cancel)?.into()
     } else if is_npy || extension == "npy" {
-        npy::read(path, storage)?
+        npy::read(path, storage, cancel)?
     } else if is_idx || idx::is_header(&mark) {
-        idx::read(path, storage)?.into()
+        idx::read(path, storage, cancel)?.into()
     } else {
         let expected = "a file of kind npy, csv, tsv, txt, fvecs, bvecs, ivecs, idx or -ubyte";
         let got = format!("the extension {:?}", excerpt(&extension));

@@ -5,7 +5,7 @@ use std::path::Path;
 use ::csv::{ReaderBuilder, StringRecord, Trim};
 
 use super::lines::Lines;
-use super::storage::{decode_error, excerpt_of};
+use super::storage::{decode_error, excerpt_of, reserve};
 use super::whole::Whole;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
@@ -87,7 +87,11 @@ pub(crate) fn read_records<T>(
                 let got = format!("{} in line {line}", fields.len());
                 return Err(malformed(path, format!("{count} fields"), got));
             }
-            Some((places, _)) => all.push(each(&Record { path, columns, places, fields: &fields, line })?),
+            Some((places, _)) => {
+                let one = each(&Record { path, columns, places, fields: &fields, line })?;
+                reserve(&mut all, 1, path)?;
+                all.push(one);
+            }
         }
     }
     if header.is_none() {

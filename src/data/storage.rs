@@ -7,8 +7,12 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::memory;
+
+/// Bytes that are read, copied or looked at between two looks at the cancel token.
+pub(super) const PIECE_BYTES: usize = 1 << 20;
 
 /// The bytes behind a table.
 pub(crate) enum Storage {
@@ -24,7 +28,13 @@ pub(crate) enum Storage {
 
 impl Storage {
     /// Maps the whole file, or reads it where the caller does not want a map.
-    pub(crate) fn open(path: &Path, mut file: File, length: u64, in_memory: bool) -> Result<Self> {
+    pub(crate) fn open(
+        path: &Path,
+        mut file: File,
+        length: u64,
+        in_memory: bool,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         if !in_memory {
             // SAFETY: the map is read-only and private to its reader. Another process could still change the file
             // under it; `Table::open` and the readers of adapters document that the file must stay as it is, and
@@ -36,7 +46,10 @@ impl Storage {
             return Ok(Self::Mapped(map));
         }
         let mut copy = AlignedBytes::zeroed(length, path)?;
-        file.read_exact(copy.bytes_mut()).map_err(|source| file_error(path, "reading", source))?;
+        for piece in copy.bytes_mut().chunks_mut(PIECE_BYTES) {
+            cancel.check()?;
+            file.read_exact(piece).map_err(|source| file_error(path, "reading", source))?;
+        }
         Ok(Self::Memory(copy))
     }
 
@@ -67,11 +80,21 @@ impl AlignedBytes {
     }
 
     /// A copy of `source`; elements of `element_bytes` bytes are reversed where the file's byte order is not the host's.
-    pub(super) fn copy_of(source: &[u8], element_bytes: usize, reverse: bool, path: &Path) -> Result<Self> {
+    pub(super) fn copy_of(
+        source: &[u8],
+        element_bytes: usize,
+        reverse: bool,
+        path: &Path,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         let mut copy = Self::zeroed(source.len() as u64, path)?;
-        copy.bytes_mut().copy_from_slice(source);
-        if reverse {
-            copy.bytes_mut().chunks_exact_mut(element_bytes).for_each(<[u8]>::reverse);
+        // Pieces are whole elements.
+        for (to, from) in copy.bytes_mut().chunks_mut(PIECE_BYTES).zip(source.chunks(PIECE_BYTES)) {
+            cancel.check()?;
+            to.copy_from_slice(from);
+            if reverse {
+                to.chunks_exact_mut(element_bytes).for_each(<[u8]>::reverse);
+            }
         }
         Ok(copy)
     }

@@ -129,7 +129,7 @@ pub struct Table {
 
 impl Table {
     /// A table over bytes that a reader has measured; copies them where they are misaligned or in foreign byte order.
-    pub(super) fn new(path: &Path, storage: Storage, mut layout: Layout) -> Result<Self> {
+    pub(super) fn new(path: &Path, storage: Storage, mut layout: Layout, cancel: &Cancel) -> Result<Self> {
         if layout.rows == 0 || layout.columns == 0 {
             let got = format!("{} rows and {} columns", layout.rows, layout.columns);
             return Err(malformed(path, "at least 1 row and 1 column", got));
@@ -139,7 +139,7 @@ impl Table {
         if !layout.reversed && values.as_ptr().addr().is_multiple_of(element_bytes) {
             return Ok(Self { storage, layout });
         }
-        let copy = AlignedBytes::copy_of(values, element_bytes, layout.reversed, path)?;
+        let copy = AlignedBytes::copy_of(values, element_bytes, layout.reversed, path, cancel)?;
         layout.start = 0;
         layout.reversed = false;
         Ok(Self { storage: Storage::Memory(copy), layout })

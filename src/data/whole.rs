@@ -7,12 +7,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::storage::{file_error, malformed, too_large};
+use super::storage::{PIECE_BYTES, file_error, malformed, too_large};
 use crate::cancel::Cancel;
 use crate::error::Result;
 
-/// Bytes that are read between two looks at the token.
-const PIECE_BYTES: usize = 1 << 20;
 const LEAST_PIECE_BYTES: usize = 4096;
 /// How often the token is looked at while a pipe is silent.
 const POLL: Duration = Duration::from_millis(20);

@@ -10,9 +10,13 @@ use ndarray::{ArrayView, Dimension};
 use tempfile::NamedTempFile;
 
 use super::npy::header_bytes;
-use super::storage::{file_error, malformed};
+use super::storage::{PIECE_BYTES, file_error, malformed};
 use super::together::commit_all;
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+
+/// Elements that are written one by one between two looks at the cancel token.
+const ELEMENTS_PER_LOOK: usize = 1 << 14;
 
 /// A file that is written next to its place and renamed when it is committed.
 ///
@@ -22,6 +26,7 @@ use crate::error::{Error, Result};
 pub struct AtomicFile {
     writer: BufWriter<NamedTempFile>,
     target: PathBuf,
+    cancel: Cancel,
 }
 
 impl AtomicFile {
@@ -45,7 +50,12 @@ impl AtomicFile {
             builder.permissions(permissions.clone());
         }
         let file = builder.tempfile_in(folder).map_err(|source| file_error(path, "creating", source))?;
-        Ok(Self { writer: BufWriter::with_capacity(1 << 20, file), target })
+        Ok(Self { writer: BufWriter::with_capacity(1 << 20, file), target, cancel: Cancel::new() })
+    }
+
+    /// The same file, whose arrays are given up while they are written once `cancel` is set.
+    pub(crate) fn cancel(self, cancel: Cancel) -> Self {
+        Self { cancel, ..self }
     }
 
     /// Where the file will be.
@@ -63,13 +73,26 @@ impl AtomicFile {
 
     /// Writes what is buffered to the disk; the file still waits for its name.
     pub(super) fn onto_disk(self) -> Result<(NamedTempFile, PathBuf)> {
-        let Self { writer, target } = self;
+        let Self { writer, target, .. } = self;
         let file = writer.into_inner().map_err(|error| file_error(&target, "writing", error.into_error()))?;
         file.as_file().sync_all().map_err(|source| file_error(&target, "writing", source))?;
         Ok((file, target))
     }
 
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        for piece in bytes.chunks(PIECE_BYTES) {
+            self.cancel.check()?;
+            self.put_some(piece)?;
+        }
+        Ok(())
+    }
+
+    /// A look at the token before some of the elements.
+    fn look(&self, element: usize) -> Result<()> {
+        if element.is_multiple_of(ELEMENTS_PER_LOOK) { self.cancel.check() } else { Ok(()) }
+    }
+
+    fn put_some(&mut self, bytes: &[u8]) -> Result<()> {
         self.writer.write_all(bytes).map_err(|source| file_error(&self.target, "writing", source))
     }
 }
@@ -177,7 +200,10 @@ pub fn write_npy_to<T: NpyElement, D: Dimension>(
     file.put(&header_bytes(T::DESCR, array.shape()))?;
     match array.as_slice() {
         Some(values) => file.put(bytemuck::cast_slice(values)),
-        None => array.iter().try_for_each(|value| file.put(bytemuck::bytes_of(value))),
+        None => array.iter().enumerate().try_for_each(|(index, value)| {
+            file.look(index)?;
+            file.put_some(bytemuck::bytes_of(value))
+        }),
     }
 }
 
@@ -205,15 +231,13 @@ pub fn write_csv_to<T: NpyElement, D: Dimension>(
         [_, columns] => columns,
         _ => return Err(Error::shape("array", "1 or 2 dimensions", format!("{:?}", array.shape()))),
     };
-    let mut write = || {
-        for (index, value) in array.iter().enumerate() {
-            let end = if (index + 1).is_multiple_of(columns) { '\n' } else { ',' };
-            write!(file.writer, "{value:?}{end}")?;
-        }
-        Ok(())
-    };
-    let written: io::Result<()> = write();
-    written.map_err(|source| file_error(&file.target, "writing", source))
+    for (index, value) in array.iter().enumerate() {
+        file.look(index)?;
+        let end = if (index + 1).is_multiple_of(columns) { '\n' } else { ',' };
+        write!(file.writer, "{value:?}{end}")
+            .map_err(|source| file_error(&file.target, "writing", source))?;
+    }
+    Ok(())
 }
 
 /// Writes a matrix as `.npy` in blocks of rows, for matrices larger than the memory.
@@ -278,5 +302,35 @@ impl<T: NpyElement> NpyRowWriter<T> {
             return Err(Error::shape("matrix", expected, format!("{} rows written", self.rows_written)));
         }
         self.file.commit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+
+    #[test]
+    fn arrays_are_given_up_while_they_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let values = Array2::<f64>::zeros((3, 1 << 17));
+        type Writer = fn(&mut AtomicFile, ArrayView<'_, f64, ndarray::Ix2>) -> Result<()>;
+        let writers: [(Writer, bool); 3] =
+            [(write_npy_to, false), (write_npy_to, true), (write_csv_to, false)];
+        for (write, turned) in writers {
+            let cancel = Cancel::new();
+            let open = || {
+                AtomicFile::create(folder.path().join("out")).map(|file| file.cancel(cancel.clone())).unwrap()
+            };
+            let view = if turned { values.t() } else { values.view() };
+            write(&mut open(), view).unwrap();
+            // Once per megabyte, or per so many elements.
+            #[cfg(feature = "test-hooks")]
+            assert!(cancel.polls() >= 3, "{} polls", cancel.polls());
+            cancel.cancel();
+            assert!(matches!(write(&mut open(), view), Err(Error::Cancelled)));
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

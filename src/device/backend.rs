@@ -6,7 +6,7 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
 use super::{Choice, Device};
 use crate::error::{Error, Result};
@@ -99,9 +99,8 @@ impl Device {
     pub(crate) fn host_pool(&self) -> Result<CpuPool> {
         match &self.pool.own {
             None if !is_in_a_pool() => match shared() {
-                Shared::Global => Ok(CpuPool::default()),
-                Shared::Fewer(pool) => Ok(CpuPool { own: Some(Arc::clone(pool)) }),
-                Shared::Nothing(reason) => Err(no_threads("cpu".into(), reason.clone())),
+                None => Ok(CpuPool::default()),
+                Some(reason) => Err(no_threads("cpu".into(), reason.to_owned())),
             },
             _ => Ok(self.pool.clone()),
         }
@@ -197,39 +196,63 @@ impl Prediction {
     }
 }
 
-/// What does the work of pools without threads of their own.
-enum Shared {
-    /// Rayon's global pool.
-    Global,
-    /// A smaller pool: the system started no more threads.
-    Fewer(Arc<rayon::ThreadPool>),
-    /// Why the system starts no thread at all.
-    Nothing(String),
+/// Why rayon's global pool has no threads, where that is so. Whoever asks first starts it.
+fn shared() -> Option<&'static str> {
+    static SHARED: OnceLock<Option<String>> = OnceLock::new();
+    SHARED.get_or_init(|| start_shared().err()).as_deref()
 }
 
-/// Starts the shared threads at the first need. Rayon would do so too, and panic where a thread cannot be started; after
-/// a failure its global pool can never be used.
-fn shared() -> &'static Shared {
-    static SHARED: OnceLock<Shared> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let reason = match rayon::ThreadPoolBuilder::new().build_global() {
-            // The process has set it up before, or just now.
-            Ok(()) => return Shared::Global,
-            Err(error) if error.source().is_none() => return Shared::Global,
-            Err(error) => error.to_string(),
-        };
-        let mut threads = std::thread::available_parallelism().map_or(1, usize::from);
-        loop {
-            threads = threads.div_ceil(2);
-            if let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-                tracing::warn!(threads, reason, "the system starts no more threads");
-                return Shared::Fewer(Arc::new(pool));
-            }
-            if threads == 1 {
-                return Shared::Nothing(reason);
+/// Starts rayon's global pool, with fewer threads where the system starts no more. Rayon itself would make the pool first
+/// and give up at the first thread that does not start; the process could then never have a global pool, and each use of it
+/// would panic. So threads are started first, and wait for their part of the pool.
+fn start_shared() -> std::result::Result<(), String> {
+    let (parts, waiting) = mpsc::channel::<rayon::ThreadBuilder>();
+    let waiting = Arc::new(Mutex::new(waiting));
+    let wait = || {
+        let waiting = Arc::clone(&waiting);
+        move || {
+            let part = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            drop(waiting);
+            // Without one this thread is one too many.
+            if let Ok(part) = part {
+                part.run();
             }
         }
-    })
+    };
+    let wanted = wanted_threads();
+    let mut refused = None;
+    let mut threads = 0;
+    while threads < wanted && refused.is_none() {
+        match std::thread::Builder::new().spawn(wait()) {
+            Ok(_) => threads += 1,
+            Err(error) => refused = Some(error.to_string()),
+        }
+    }
+    if let Some(reason) = &refused {
+        // Half of the room is for what else the process starts.
+        threads = threads.div_ceil(2);
+        if threads > 0 {
+            tracing::warn!(threads, reason, "the system starts no more threads");
+        }
+    }
+    let give = |part| parts.send(part).map_err(|_| std::io::ErrorKind::BrokenPipe.into());
+    let built = match threads {
+        0 => rayon::ThreadPoolBuilder::new().num_threads(1).build_global(),
+        _ => rayon::ThreadPoolBuilder::new().num_threads(threads).spawn_handler(give).build_global(),
+    };
+    match built {
+        // Without a source: the process has set it up before, or just now.
+        Err(error) if error.source().is_some() => Err(refused.unwrap_or_else(|| error.to_string())),
+        _ => Ok(()),
+    }
+}
+
+/// As many threads as rayon would start.
+fn wanted_threads() -> usize {
+    let named = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
+    let wanted = named.filter(|&threads| threads > 0);
+    let wanted = wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    wanted.min(rayon::max_num_threads())
 }
 
 /// Whether the calling thread belongs to a pool, whose threads then do what it asks for.
@@ -241,7 +264,7 @@ fn no_threads(selector: String, reason: String) -> Error {
     Error::Device { selector, expected: "threads that can be started".into(), got: reason }
 }
 
-/// A pool of its own, or the shared one: rayon's global pool wherever that can be started.
+/// A pool of its own, or the shared one: rayon's global pool.
 #[derive(Clone, Default)]
 pub(crate) struct CpuPool {
     own: Option<Arc<rayon::ThreadPool>>,
@@ -273,9 +296,8 @@ impl CpuPool {
             Some(pool) => pool.current_num_threads(),
             None if is_in_a_pool() => rayon::current_num_threads(),
             None => match shared() {
-                Shared::Global => rayon::current_num_threads(),
-                Shared::Fewer(pool) => pool.current_num_threads(),
-                Shared::Nothing(_) => 1,
+                None => rayon::current_num_threads(),
+                Some(_) => 1,
             },
         }
     }
@@ -284,11 +306,12 @@ impl CpuPool {
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.own {
             Some(pool) => install(pool, work),
-            None if is_in_a_pool() => work(),
-            None => match shared() {
-                Shared::Fewer(pool) => install(pool, work),
-                _ => work(),
-            },
+            None => {
+                if !is_in_a_pool() {
+                    shared();
+                }
+                work()
+            }
         }
     }
 }

@@ -77,8 +77,8 @@ impl Device {
         return Self::cpu();
     }
 
-    /// The CPU path on all threads (rayon's global pool, or where the system starts fewer threads, as many as it does;
-    /// work is [`Error::Device`] where it starts none).
+    /// The CPU path on all threads: rayon's global pool, which is smaller where the system starts fewer threads. Work is
+    /// [`Error::Device`] where it starts none.
     pub fn cpu() -> Self {
         Self::new(Choice::Cpu)
     }

@@ -23,6 +23,9 @@ use crate::tile::operands::columns::Columns;
 
 const KIND: Kind = Kind { tag: b"KMNS", name: "k-means model", version: 1, cure: "fit and save it again" };
 
+/// Rows that are handed out between two looks at the cancel token.
+const ROWS_PER_LOOK: usize = 1 << 12;
+
 /// Centroids in `f64`, relative to the offset of the training data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
@@ -226,6 +229,17 @@ impl Model {
         points: impl Into<Points<'a>>,
         count: usize,
     ) -> Result<Nearest> {
+        self.nearest_with(device, points, count, &Cancel::new())
+    }
+
+    /// [`Model::nearest`] that another thread can stop.
+    pub fn nearest_with<'a>(
+        &self,
+        device: &Device,
+        points: impl Into<Points<'a>>,
+        count: usize,
+        cancel: &Cancel,
+    ) -> Result<Nearest> {
         let points = points.into();
         self.check(&points)?;
         let pool = device.host_pool()?;
@@ -240,11 +254,10 @@ impl Model {
                 count,
             ));
         }
-        let cancel = Cancel::new();
-        let rows = self.rows(&points, &cancel);
+        let rows = self.rows(&points, cancel);
         let backend = device.resolve(&self.predicted(&points));
         let (top, ran_on) = pool.install(|| match &backend {
-            Backend::Reference => Ok((self.nearest_reference(&points, count)?, backend.name())),
+            Backend::Reference => Ok((self.nearest_reference(&rows, count)?, backend.name())),
             Backend::Cpu(_) => Ok((label::top(&rows, &book, count)?, backend.name())),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
@@ -253,9 +266,17 @@ impl Model {
             }
         })?;
         let shape = (points.rows(), count);
-        let indices = Array2::from_shape_fn(shape, |(row, rank)| top[row].indices[rank]);
-        let distances =
-            Array2::from_shape_fn(shape, |(row, rank)| top[row].squared[rank].sqrt() / self.frame.scale);
+        let (mut indices, mut distances) =
+            (zeros("nearest", shape.0, count)?, zeros("nearest", shape.0, count)?);
+        for (row, top) in top.into_iter().enumerate() {
+            if row % ROWS_PER_LOOK == 0 {
+                cancel.check()?;
+            }
+            for (rank, (index, square)) in top.indices.into_iter().zip(top.squared).enumerate() {
+                indices[[row, rank]] = index;
+                distances[[row, rank]] = square.sqrt() / self.frame.scale;
+            }
+        }
         Ok(Nearest { indices, distances, device: ran_on })
     }
 
@@ -374,12 +395,13 @@ impl Model {
             .collect()
     }
 
-    fn nearest_reference(&self, points: &Points, count: usize) -> Result<Vec<Top>> {
+    fn nearest_reference(&self, rows: &Rows, count: usize) -> Result<Vec<Top>> {
         let mut x = vec![0.0_f32; self.columns()];
         let book = self.codebook();
-        (0..points.rows())
+        (0..rows.points.rows())
             .map(|row| {
-                self.frame.load("points", points, row, &mut x)?;
+                rows.cancel.check()?;
+                self.frame.load(rows.argument, rows.points, row, &mut x)?;
                 Ok(label::decide(&x, 0..book.len(), &book, count))
             })
             .collect()

@@ -13,6 +13,7 @@ use super::values::{Precision, Scalar};
 use crate::device::{Backend, Gpu};
 use crate::device::{Device, Prediction};
 use crate::error::{Error, Result};
+use crate::memory::{self, area};
 
 /// Name of the one module.
 const MODULE: &str = "module";
@@ -92,6 +93,7 @@ pub fn apply<X: Scalar, Y: Scalar>(
     };
     // An attempt that fails leaves y as it was.
     let attempt = |device: &Device| {
+        memory::ask("y as it is updated", &[area::<Y>(y.nrows(), y.ncols())])?;
         let mut updated = y.to_owned();
         pooled(device, slots, routes, x, updated.view_mut()).map(|()| updated)
     };

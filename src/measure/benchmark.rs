@@ -158,7 +158,7 @@ impl Benchmark {
 /// Those of [`Benchmark::check`], of the workload and of the device; [`Error::WrongResult`] where the result is wrong.
 pub fn run(device: &Device, benchmark: &Benchmark, ceilings: &Ceilings, cancel: &Cancel) -> Result<Run> {
     benchmark.check(None)?;
-    // Rows are made up by the same threads: where none can be started that is said first.
+    // Where no thread can be started that is said first.
     device.host_pool()?;
     memory::ask("the rows and results of the benchmark", &[benchmark.host_bytes()])?;
     let mut run = match benchmark.workload {

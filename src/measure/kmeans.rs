@@ -20,7 +20,9 @@ const LEAST_ROWS: usize = 64;
 
 pub(super) fn run(device: &Device, benchmark: &Benchmark, cancel: &Cancel) -> Result<Run> {
     let Benchmark { n, d, k, .. } = *benchmark;
-    let rows = Rows::new(benchmark.data.rows(n, d, k)?, &benchmark.dtype)?;
+    // Rows are made up by the device's threads: there may be no others.
+    let rows = device.host_pool()?.install(|| benchmark.data.rows(n, d, k))?;
+    let rows = Rows::new(rows, &benchmark.dtype)?;
     let points = rows.points();
     let chosen: Vec<f64> = choose_rows(n, k).into_iter().flat_map(|row| raw_row(&points, row)).collect();
     let first = ndarray::Array2::from_shape_vec((k, d), chosen)
@@ -91,9 +93,10 @@ pub(super) fn verify(device: &Device, points: &Points, fit: &Fit) -> Result<Veri
     let checked = (CHECK_PRODUCTS / per_row.max(1)).max(LEAST_ROWS).min(rows);
     let wrong_row =
         (0..checked).into_par_iter().map(|at| (at as u128 * rows as u128 / checked as u128) as usize);
-    let wrong_row = wrong_row.map(|row| Ok((row, fit.model.nearest_by_definition(points, row)?))).find_any(
-        |found: &Result<(usize, u32)>| found.as_ref().map_or(true, |&(row, label)| fit.labels[row] != label),
-    );
+    let is_wrong =
+        |found: &Result<(usize, u32)>| found.as_ref().map_or(true, |&(row, label)| fit.labels[row] != label);
+    let wrong_row = wrong_row.map(|row| Ok((row, fit.model.nearest_by_definition(points, row)?)));
+    let wrong_row = device.host_pool()?.install(|| wrong_row.find_any(is_wrong));
     if let Some(found) = wrong_row {
         let (row, label) = found?;
         let reason = format!("row {row} has label {}, the definition says {label}", fit.labels[row]);

@@ -18,8 +18,9 @@ const CHECKED: usize = 4096;
 
 pub(super) fn run(device: &Device, benchmark: &Benchmark, metric: Metric, cancel: &Cancel) -> Result<Run> {
     let Benchmark { n, d, k, .. } = *benchmark;
-    let x = Rows::new(uniform(n, d, 8), &benchmark.dtype)?;
-    let y = Rows::new(uniform(k, d, 9), &benchmark.dtype)?;
+    // Rows are made up by the device's threads: there may be no others.
+    let (x, y) = device.host_pool()?.install(|| (uniform(n, d, 8), uniform(k, d, 9)));
+    let (x, y) = (Rows::new(x, &benchmark.dtype)?, Rows::new(y, &benchmark.dtype)?);
     let params = Params::new(metric).cancel(cancel.clone());
     let matrix = || between(device, x.points(), y.points(), &params);
 

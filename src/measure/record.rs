@@ -13,16 +13,29 @@ use serde_json::Value;
 use super::machine::{DeviceFacts, Machine};
 use super::roofs::Roofs;
 use crate::cancel::Cancel;
-use crate::data::json::EachOnce;
+use crate::data::json::{Demand, EachOnce};
 use crate::data::whole::Whole;
 use crate::device::Counters;
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Largest file of results that is read: beyond it is something else.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// Most objects in it: a run has five. An object of three bytes may stand for a run of hundreds.
-const MOST_OBJECTS: usize = 200_000;
+const MOST_OBJECTS: u64 = 200_000;
+
+/// Room for what is made of records: values, keys, and a page of a few lines for each object, its texts with escaped signs.
+///
+/// # Errors
+/// [`Error::TooLarge`], which says `what` is made.
+pub(crate) fn ask_for_use(what: &str, records: &[Record]) -> Result<()> {
+    let mut demand = Demand::default();
+    let written = serde_json::to_writer(&mut demand, records);
+    written.map_err(|error| Error::parameter("results", "what JSON can say", error))?;
+    let made = (demand.objects() << 11).saturating_add(8 * demand.text_bytes());
+    memory::ask(what, &[demand.value_bytes(), made])
+}
 
 /// One object of results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -238,10 +251,12 @@ pub fn read(path: &Path) -> Result<Vec<Record>> {
         Err(Error::Format { path: path.to_owned(), expected: expected.to_owned(), got })
     };
     let text = Whole { what: "results", mark: b"", most_bytes: MOST_BYTES }.read(path, &Cancel::new())?;
-    let objects = text.iter().filter(|&&byte| byte == b'{').count();
+    let demand = Demand::of(&text);
+    let objects = demand.objects();
     if objects > MOST_OBJECTS {
         return format(&format!("results of at most {MOST_OBJECTS} objects"), objects.to_string());
     }
+    demand.ask(&format!("results of {}", path.display()))?;
     let mut records = Vec::new();
     for value in serde_json::Deserializer::from_slice(&text).into_iter::<EachOnce>() {
         let values = match value {

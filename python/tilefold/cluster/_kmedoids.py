@@ -43,6 +43,8 @@ _METHODS = {
     "fastmsc": "pammedsil",
     "dynmsc": "dynmsc",
 }
+# Of the library's, those that take an infinite dissimilarity: sums can do without it, silhouettes and samples cannot.
+_WITH_INFINITY = {"fasterpam", "pam", "alternating", "clara", "clarans"}
 _INITS = {
     "random": "random",
     "build": "build",
@@ -65,7 +67,9 @@ class KMedoids(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, 
         Number of medoids; with method="dynmsc" the largest that is tried.
     metric : str or callable, default='euclidean'
         A metric of `tilefold.metrics.pairwise_distances`, or 'precomputed': X is then a square matrix whose entry (i, j)
-        is what object i costs where object j is its medoid.
+        is what object i costs where object j is its medoid. Infinity says that j cannot stand for i: of two sums the one with
+        fewer infinite terms is smaller, then the one whose finite terms are. 'onebatch' and the methods of silhouettes
+        refuse it.
     metric_params : dict, default=None
         Parameters of the metric, by scikit-learn's names.
     method : str, default='fasterpam'
@@ -235,15 +239,21 @@ class KMedoids(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, 
         return isinstance(self.metric, str) and self.metric == "precomputed"
 
     def _validated(self, X, *, reset):
-        """Rows as KMeans takes them; sparse ones and NaN where the metric takes them."""
-        return validated(
+        """Rows as KMeans takes them; sparse ones and NaN where the metric takes them, infinity in a matrix where the
+        method does."""
+        takes_infinity = self._is_precomputed() and _METHODS[self.method] in _WITH_INFINITY
+        takes_nan = self.__sklearn_tags__().input_tags.allow_nan
+        X = validated(
             self,
             X,
             reset=reset,
             accept_sparse=self.__sklearn_tags__().input_tags.sparse and "csr",
-            ensure_all_finite="allow-nan" if self.__sklearn_tags__().input_tags.allow_nan else True,
+            ensure_all_finite=False if takes_infinity else "allow-nan" if takes_nan else True,
             exact=self.metric != "cosine",
         )
+        if takes_infinity:
+            _check_dissimilarities(X)
+        return X
 
     def _check_sample_size(self, rows):
         least = self.n_clusters if self.method == "clara" else 1
@@ -418,6 +428,15 @@ class KMedoids(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, 
     def fit_transform(self, X, y=None):
         """Clusters the rows of X and returns their distances to the medoids."""
         return self.fit(X).transform(X)
+
+
+def _check_dissimilarities(X):
+    """Refuses NaN, and infinity below 0."""
+    least = X.min()
+    if np.isnan(least):
+        raise ValueError("Input X contains NaN.")
+    if least == -np.inf:
+        raise ValueError("Input X contains infinity below 0: expected finite dissimilarities, or infinity above 0.")
 
 
 # Rows and columns of a block that is compared with the one across the diagonal.

@@ -21,6 +21,7 @@ use crate::data::{AtomicFile, ElementType, NpyElement, NpyRowWriter, Points, Tab
 use crate::device::Device;
 use crate::error::Result;
 use crate::lora::{Factors, Scalar, apply};
+use crate::memory::{self, area};
 
 /// Elements of x and y that are worked on between two looks at the cancel token.
 const BLOCK_ELEMENTS: usize = 1 << 26;
@@ -160,6 +161,7 @@ impl Job<'_> {
             self.cancel.check()?;
             let range = first..rows.min(first + block);
             let routes = self.listed.of_rows(range.clone(), &slots)?;
+            memory::ask("some rows of y", &[area::<Y>(range.len(), self.outputs)])?;
             let mut sums = match &y {
                 Some(y) => y.slice(s![range.clone(), ..]).as_standard_layout().into_owned(),
                 None => Array2::from_elem((range.len(), self.outputs), Y::narrow(0.0)),

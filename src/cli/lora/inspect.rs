@@ -14,6 +14,10 @@ use crate::cli::output;
 use crate::cli::summary::{grouped, plural};
 use crate::data::storage::excerpt_of;
 use crate::lora::{Factors, ModuleKind, PeftModule};
+use crate::memory;
+
+/// Most bytes of a module as a JSON value, without its name.
+const JSON_BYTES: usize = 2048;
 
 /// Longest name that is printed; control characters are escaped.
 const LONGEST_NAME: usize = 200;
@@ -121,6 +125,8 @@ pub(super) fn run(arguments: &Inspect) -> Result<(), Failure> {
     let file_bytes = std::fs::metadata(&path).map_or(0, |attributes| attributes.len());
     let weights: u64 = modules.iter().map(Module::weights).sum();
     if arguments.json {
+        let names = modules.iter().map(|module| module.name.len() as u64).sum();
+        memory::ask("the modules as JSON", &[memory::area::<[u8; JSON_BYTES]>(modules.len(), 1), names])?;
         let object = json!({
             "folder": arguments.folder.display().to_string(),
             "format": format_name(&found),

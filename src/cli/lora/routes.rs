@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::cancel::Cancel;
 use crate::data::records::{Columns, read_records};
 use crate::error::Result;
-use crate::lora::Routes;
+use crate::lora::{Route, Routes};
+use crate::memory::{self, area};
 
 /// The routes of a file, rows in order and those of a row in the order of their lines.
 #[derive(Debug)]
@@ -36,7 +37,8 @@ impl Listed {
             let scale = if record.has(2) { record.field(2, "a finite number", number)? } else { 1.0 };
             Ok(Entry { row, slot, scale })
         })?;
-        // The sort is stable: lines of one row keep their order.
+        // The sort is stable: lines of one row keep their order. It takes room for as many.
+        memory::ask("the routes in order", &[area::<Entry>(routes.len(), 1)])?;
         routes.sort_by_key(|route| route.row);
         Ok(Self { routes })
     }
@@ -54,8 +56,12 @@ impl Listed {
 
     /// The routes of rows `rows`; `slots` says which slot stands for an adapter, none for those that have no update.
     pub fn of_rows(&self, rows: Range<usize>, slots: &[Option<u32>]) -> Result<Routes> {
-        let mut routes = Routes::new();
+        let end = self.routes.partition_point(|route| route.row < rows.end);
         let mut at = self.routes.partition_point(|route| route.row < rows.start);
+        // Lists are copied while they grow; one row may have all routes.
+        let parts = [area::<(Route, (u32, f32))>(end - at, 3), area::<usize>(rows.len(), 3)];
+        memory::ask("the routes of some rows", &parts)?;
+        let mut routes = Routes::new();
         let mut row_routes = Vec::new();
         for row in rows {
             row_routes.clear();

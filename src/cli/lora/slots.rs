@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::folder::{self, Found};
 use crate::cli::failure::Failure;
+use crate::error::Result;
 use crate::lora::{Factors, Module, ModuleKind, PeftAdapter, PeftModule, read_adapter_for};
+use crate::memory::{self, area};
 
 /// The adapters as they were given, with their updates of the module.
 pub(super) struct Slots {
@@ -14,7 +16,7 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub fn read(folders: &[PathBuf], module: &str, columns: usize) -> Result<Self, Failure> {
+    pub fn read(folders: &[PathBuf], module: &str, columns: usize) -> std::result::Result<Self, Failure> {
         let mut slots = Self { names: Vec::new(), factors: Vec::new() };
         for path in folders {
             let mut modules = match folder::read("--adapter", path)? {
@@ -22,13 +24,13 @@ impl Slots {
                 Found::Peft(read) => updates(path, *read, module, columns)?,
             };
             slots.names.push(folder::name(path));
-            slots.factors.push(modules.remove(module).map(of_whole_pages));
+            slots.factors.push(modules.remove(module).map(of_whole_pages).transpose()?);
         }
         Ok(slots)
     }
 
     /// The outputs of the module, once all adapters agree with each other and with x.
-    pub fn outputs(&self, module: &str, columns: usize) -> Result<usize, Failure> {
+    pub fn outputs(&self, module: &str, columns: usize) -> std::result::Result<usize, Failure> {
         let mut found = None;
         for (slot, factors) in self.factors.iter().enumerate() {
             let Some(factors) = factors else { continue };
@@ -62,10 +64,14 @@ impl Slots {
 }
 
 /// Shards that are no whole pages of device memory are assembled.
-fn of_whole_pages(factors: Factors) -> Factors {
+fn of_whole_pages(factors: Factors) -> Result<Factors> {
     const SHORTEST_PAGE: usize = 16;
-    let is_whole = factors.shard_lengths().all(|length| length.is_multiple_of(SHORTEST_PAGE));
-    if is_whole { factors } else { factors.assembled() }
+    if factors.shard_lengths().all(|length| length.is_multiple_of(SHORTEST_PAGE)) {
+        return Ok(factors);
+    }
+    let width = factors.inputs().saturating_add(factors.outputs());
+    memory::ask("shards put together", &[area::<f32>(factors.rank(), width)])?;
+    Ok(factors.assembled())
 }
 
 /// The updates of an adapter. VeRA's files do not say how many inputs a module has: x does.
@@ -74,7 +80,7 @@ fn updates(
     read: PeftAdapter,
     module: &str,
     columns: usize,
-) -> Result<BTreeMap<String, Factors>, Failure> {
+) -> std::result::Result<BTreeMap<String, Factors>, Failure> {
     let is_wider = |found: &&PeftModule| {
         found.kind == ModuleKind::Vera && found.name == module && found.inputs > columns
     };

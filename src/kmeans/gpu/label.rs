@@ -19,6 +19,9 @@ use crate::tile::nearest::gpu::{self as tile, Cascade, Task, Window};
 use crate::tile::operands::columns::{Columns, Screen};
 use crate::tile::windows::windows;
 
+/// Rows that are loaded between two looks at the cancel token.
+const ROWS_PER_LOOK: usize = 1024;
+
 /// Labels of any rows.
 pub(crate) fn predict(gpu: &Gpu, rows: &Rows, book: &Columns, n_clusters: usize) -> Result<(Vec<u32>, Pass)> {
     let (shape, plan) = predict_plan(gpu, rows, n_clusters)?;
@@ -66,7 +69,10 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Columns, count: usize) -> Resul
     for (start, count) in sizes.blocks(total) {
         rows.cancel.check()?;
         let mut x = vec![0.0; count * depth];
-        rows.frame.load(rows.argument, rows.points, start, &mut x)?;
+        for (piece, x) in x.chunks_mut(ROWS_PER_LOOK * depth).enumerate() {
+            rows.cancel.check()?;
+            rows.frame.load(rows.argument, rows.points, start + piece * ROWS_PER_LOOK, x)?;
+        }
         let norms: Vec<f32> = x.par_chunks_exact(depth).map(|x| norm_above(row_square(x))).collect();
         let bound = book.device_bound(chain, norms.iter().fold(0.0_f32, |largest, &norm| norm.max(largest)));
         let gaps: Vec<f32> = norms.iter().map(|&norm| 2.0 * bound.shared(norm)).collect();

@@ -46,7 +46,8 @@ impl Plan {
         if window == 0 {
             return None;
         }
-        let together = MOST_TOGETHER.min(limits.max_workgroups_per_dimension);
+        // Each takes a workgroup, so that there are no more than candidates.
+        let together = MOST_TOGETHER.min(limits.max_workgroups_per_dimension).min(objects as u32);
         let entries = if is_software { ENTRIES_ON_SOFTWARE } else { ENTRIES_PER_SUBMISSION };
         let steps = entries / (u64::from(together) * objects as u64);
         let window = next_rows(objects, window, 1);
@@ -80,6 +81,7 @@ mod tests {
                     .all(|(first, end)| 4 * (end - first) * objects <= limits.max_binding_bytes as usize)
             );
             assert!((1..=32).contains(&plan.steps));
+            assert!((1..=objects).contains(&(plan.together as usize)));
         }
         let small = Limits { budget_bytes: 1 << 20, ..limits };
         assert_eq!(Plan::new(600, 2, false, &small), None);

@@ -33,6 +33,7 @@ use super::segments::Segments;
 use super::values::{Scalar, with_values};
 use crate::device::CpuPool;
 use crate::error::{Error, Result};
+use crate::memory::{self, scratch};
 use crate::simd::{Level, half_level, run_on_halves};
 
 /// Outputs that one register block covers: tasks are cut at multiples.
@@ -159,6 +160,14 @@ fn shrink_at<X: Scalar>(
     let parts = |slot| projections.iter().map(|operands| rank(operands, slot)).sum();
     let shape = |slot| Shape { parts: parts(slot), depth: width };
     tasks::cut(&mut tasks, segments, 0, pool.threads(), (VECTORS, width), shape);
+    if width > tasks::WIDE {
+        let rows = tasks.iter().map(|task| task.positions.len()).max().unwrap_or(0);
+        let threads = pool.threads().min(tasks.len());
+        memory::ask(
+            "the wide rows at work",
+            &[scratch::<f32>(threads, rows, Layout { width, rows: 1 }.len())],
+        )?;
+    }
     let outputs: Vec<_> =
         shrunk.iter_mut().map(|shrunk| output(&mut shrunk.values, &shrunk.starts)).collect();
     let source = Strided { first: x.as_ptr().cast_mut(), strides: strides(x.strides()) };
@@ -223,6 +232,11 @@ fn expand_at<Y: Scalar>(
         let outputs = target.y.ncols();
         let shape = |slot| Shape { parts: outputs, depth: rank(&target.operands, slot) };
         tasks::cut(&mut tasks, segments, projection, pool.threads(), (COLUMNS, 1), shape);
+    }
+    if segments.has_several && segments.count() > tasks::KEPT / COLUMNS {
+        let columns = tasks.iter().map(|task| task.parts.len()).max().unwrap_or(0).next_multiple_of(LANES);
+        let threads = pool.threads().min(tasks.len());
+        memory::ask("the sums of many routes", &[scratch::<f32>(threads, segments.count(), columns)])?;
     }
     let outputs: Vec<_> = targets
         .iter_mut()

@@ -13,6 +13,8 @@ pub(super) const LANES: usize = 16;
 pub(super) const ROWS: usize = 64;
 /// Most elements of x in one task, for features beyond those.
 const ELEMENTS: usize = 1 << 18;
+/// Most features of rows that are cut so; of wider ones a task takes four.
+pub(super) const WIDE: usize = ELEMENTS / 4;
 /// Reading a weight from memory takes as long as multiplying it with about so many rows.
 const ROWS_PER_READ: usize = 16;
 /// Tasks per thread, so that the last ones to finish wait for little.
@@ -21,7 +23,7 @@ const TASKS_PER_THREAD: usize = 4;
 const LEAST_COST: usize = ROWS_PER_READ << 14;
 
 /// Sums that a task keeps for rows with several routes: 1 MiB, half of a second-level cache.
-const KEPT: usize = 1 << 18;
+pub(super) const KEPT: usize = 1 << 18;
 
 /// Some parts (rank vectors, or outputs) for some positions of one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]

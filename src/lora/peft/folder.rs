@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::data::json::Demand;
 use crate::data::storage::{excerpt_of, file_error, open_file};
 use crate::error::{Error, Result};
 
@@ -40,5 +41,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     file.take(MAX_TEXT_BYTES)
         .read_to_end(&mut bytes)
         .map_err(|source| file_error(path, "reading", source))?;
+    // Whoever reads the text makes values of it.
+    Demand::of(&bytes).ask(&format!("the values of {}", path.display()))?;
     String::from_utf8(bytes).map_err(|error| malformed(path, "JSON in UTF-8", error.to_string()))
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::folder::{folder, malformed, read_text};
 use super::tensors::{TensorFile, Tensors};
 use crate::data::json::InOrder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lora::factors::{Adapter, Factors, MAX_RANK, Shards};
 
 const TABLE_FILE: &str = "shards.json";
@@ -76,8 +76,10 @@ pub fn read_shards(directory: impl AsRef<Path>) -> Result<Adapter> {
         let a_index = index(&mut tensors, &entry.a_index, &a)?;
         let b_index = index(&mut tensors, &entry.b_index, &b)?;
         let factors = Factors::from_shards(&a, a_index.view(), &b, b_index.view(), entry.scale);
-        let factors = factors
-            .map_err(|error| malformed(&table_path, format!("{name}: a module"), error.to_string()))?;
+        let factors = factors.map_err(|error| match error {
+            Error::TooLarge { .. } => error,
+            error => malformed(&table_path, format!("{name}: a module"), error.to_string()),
+        })?;
         adapter.modules.insert(name, factors);
     }
     match tensors.take_any() {

@@ -9,7 +9,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 
 use super::folder::malformed;
-use crate::data::json::InOrder;
+use crate::cancel::Cancel;
+use crate::data::json::{Demand, InOrder};
 use crate::data::storage::{Storage, open_file};
 use crate::error::{Error, Result};
 use crate::lora::values::Values;
@@ -47,7 +48,7 @@ impl TensorFile {
             let got = format!("a file of {length} bytes");
             return Err(malformed(&path, format!("a header length of {LENGTH_BYTES} bytes"), got));
         }
-        let storage = Storage::open(&path, file, length, false)?;
+        let storage = Storage::open(&path, file, length, false, &Cancel::new())?;
         Ok(Self { path, storage })
     }
 
@@ -78,6 +79,7 @@ fn check_claims(path: &Path, bytes: &[u8]) -> Result<()> {
     let header_bytes = usize::try_from(claimed).ok().filter(|&length| length <= MAX_HEADER_BYTES);
     let header = header_bytes.and_then(|length| rest.get(..length));
     let header = header.ok_or_else(|| malformed(path, expected(), format!("{claimed} bytes claimed")))?;
+    Demand::of(header).ask(&format!("the header of {}", path.display()))?;
     let claims: serde_json::Result<InOrder<Claim>> = serde_json::from_slice(header);
     let claims = claims.map_err(|error| malformed(path, "a safetensors header", error.to_string()))?;
     let claims: BTreeMap<String, Claim> = claims.0.into_iter().collect();

@@ -163,7 +163,8 @@ fn measure_as<T: Scalar>(device: &Device, batch: &Measurement, cancel: &Cancel) 
     let y = random_rows::<T>(batch.rows, batch.outputs, 2);
     let mut updated = y.clone();
     step.apply(0, x.view(), &mut [updated.view_mut()])?;
-    let worst_share = worst_share(&factors, &routes, &x, &y, &updated);
+    let host = device.host_pool()?;
+    let worst_share = host.install(|| worst_share(&factors, &routes, &x, &y, &updated));
     if !(worst_share <= 1.0) {
         let reason = format!("a value is {worst_share:.2} times its error bound away from its definition");
         return Err(Error::WrongResult { device: pool.device_name(), operation: "applying a batch", reason });

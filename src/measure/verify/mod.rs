@@ -22,12 +22,13 @@ pub use battery::Planted;
 /// # Errors
 /// [`Error::Cancelled`](crate::Error::Cancelled).
 pub fn verify(device: &Device, planted: Option<Planted>, cancel: &Cancel) -> Result<Vec<Check>> {
-    // Rows are made up by the same threads: where none can be started that is said first.
-    device.host_pool()?;
-    let battery = Battery { device, planted, cancel };
-    let mut checks = labels::checks(&battery)?;
-    checks.extend(ways::checks(&battery)?);
-    checks.extend(distances::checks(&battery)?);
-    checks.extend(adapters::checks(&battery)?);
-    Ok(checks)
+    // Rows are made up and compared by the device's threads: there may be no others.
+    device.host_pool()?.install(|| {
+        let battery = Battery { device, planted, cancel };
+        let mut checks = labels::checks(&battery)?;
+        checks.extend(ways::checks(&battery)?);
+        checks.extend(distances::checks(&battery)?);
+        checks.extend(adapters::checks(&battery)?);
+        Ok(checks)
+    })
 }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::device::{DeviceBuffer, Gpu, Limits, Pacer, Pipeline};
 use crate::error::{Error, Result};
+use crate::memory::{self, area};
 use crate::random::Stream;
 use crate::tile::bound::f32::ABSENT;
 use crate::tile::choice::choose::Task;
@@ -56,16 +57,16 @@ fn largest(depth: usize) -> i64 {
 }
 
 /// Rows `first ..` of whole numbers, the same on every machine.
-pub(crate) fn whole_numbers(stream: u64, rows: usize, depth: usize) -> Vec<f32> {
+pub(crate) fn whole_numbers(stream: u64, rows: usize, depth: usize) -> Result<Vec<f32>> {
     let most = largest(depth);
     let draws = Stream::new(0, stream);
-    let mut values = vec![0.0; rows * depth];
+    let mut values = memory::zeroed("rows to measure with", rows, depth)?;
     values.par_chunks_mut(8).enumerate().for_each(|(index, values)| {
         for (value, byte) in values.iter_mut().zip(draws.bits(index as u64).to_le_bytes()) {
             *value = (i64::from(byte) % (2 * most + 1) - most) as f32;
         }
     });
-    values
+    Ok(values)
 }
 
 /// Half the squared length of each row, exactly.
@@ -102,13 +103,17 @@ impl Trial {
     /// Brings a problem to the device, and what the simplest kernel makes of it.
     pub fn new(gpu: &Gpu, task: Task) -> Result<Self> {
         let Task { rows, columns, depth, .. } = task;
-        Self::with_operands(gpu, task, &whole_numbers(1, rows, depth), &whole_numbers(2, columns, depth))
+        let columns = whole_numbers(2, columns, depth)?;
+        Self::with_operands(gpu, task, &whole_numbers(1, rows, depth)?, &columns)
     }
 
     /// As [`Trial::new`], for given rows of X and Y.
     pub(crate) fn with_operands(gpu: &Gpu, task: Task, x: &[f32], y: &[f32]) -> Result<Self> {
         let limits = gpu.limits();
         Self::bytes(&task, &limits)?;
+        // Half norms, results as they are read, and the words that are made of them.
+        let parts = [area::<f32>(task.columns, 3), result_bytes(&task, &limits).saturating_mul(3)];
+        memory::ask("the results to measure with", &parts)?;
         let mut halves = half_norms(y, task.depth);
         halves.resize(task.columns.next_multiple_of(WIDEST as usize), ABSENT);
         let mut trial = Self {

@@ -96,7 +96,7 @@ fn around_every_boundary(fold: Fold) {
     for shape in pairwise(fold).into_iter().filter(|shape| shape.fits(&limits)) {
         for (index, [rows, columns, depth]) in sizes(&shape).into_iter().enumerate() {
             assert!(shape.serves(depth), "{shape}: {depth}");
-            let (x, y) = (whole_numbers(3, rows, depth), whole_numbers(4, columns, depth));
+            let (x, y) = (whole_numbers(3, rows, depth).unwrap(), whole_numbers(4, columns, depth).unwrap());
             let trial = Trial::with_operands(&gpu, Task { fold, rows, columns, depth }, &x, &y).unwrap();
             let shape = TileShape { group_rows: 1 + index as u32 % 2 * 7, ..shape };
             let outcome = trial.run(&shape).unwrap();
@@ -136,6 +136,7 @@ fn stored_values_have_one_order_of_sums() {
         let (rows, columns) = (70, 130);
         let rough = |stream, count| -> Vec<f32> {
             whole_numbers(stream, count, depth)
+                .unwrap()
                 .iter()
                 .enumerate()
                 .map(|(at, v)| (v + 0.1) / (1 + at % 97) as f32)
