@@ -86,11 +86,14 @@ impl Pacer {
             return;
         }
         let speed = units / seconds;
-        // A slow measurement counts at once, a fast one by half: a device shared with others must not be overrun.
-        pace.units_per_second = Some(match pace.units_per_second {
-            Some(known) if known < speed => (known + speed) / 2.0,
-            _ => speed,
-        });
+        // A slow measurement counts at once, a fast one by half: a device shared with others must not be overrun. What ends
+        // in a moment was launched and awaited for most of it: that shows no slowness.
+        let is_momentary = elapsed < Self::TARGET / 10;
+        pace.units_per_second = match pace.units_per_second {
+            Some(known) if known < speed => Some((known + speed) / 2.0),
+            known if is_momentary => known,
+            _ => Some(speed),
+        };
         pace.proven_units = if elapsed > Self::TARGET { units } else { pace.proven_units.max(units) };
     }
 
@@ -164,8 +167,12 @@ mod tests {
         let pacer = Pacer::new();
         pacer.record(1e10, Duration::from_millis(1));
         let before = pacer.rows(u64::MAX, 1.0);
-        pacer.record(10.0, Duration::from_nanos(1));
+        pacer.record(10.0, Duration::from_millis(1));
         assert_eq!(pacer.rows(u64::MAX, 1.0), before);
+        pacer.record(1e10, Duration::from_millis(10));
+        let known = pacer.rows(u64::MAX, 1.0);
+        pacer.record(10.0, Duration::from_millis(1));
+        assert_eq!(pacer.rows(u64::MAX, 1.0), known);
     }
 
     #[test]
