@@ -53,6 +53,7 @@ impl Demand {
     }
 
     /// Bytes of the text.
+    #[cfg(feature = "cli")]
     pub(crate) fn text_bytes(&self) -> u64 {
         self.bytes
     }

@@ -54,6 +54,7 @@ impl AtomicFile {
     }
 
     /// The same file, whose arrays are given up while they are written once `cancel` is set.
+    #[cfg(any(test, feature = "cli"))]
     pub(crate) fn cancel(self, cancel: Cancel) -> Self {
         Self { cancel, ..self }
     }

@@ -55,6 +55,7 @@ pub(crate) trait Passes: Send {
 }
 
 /// Where iterations in a row start, and when they end.
+#[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "GPUs alone take iterations in a row"))]
 pub(crate) struct Start<'a> {
     /// Centroids of the first.
     pub centroids: &'a [f64],

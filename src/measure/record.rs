@@ -17,6 +17,7 @@ use crate::data::json::{Demand, EachOnce};
 use crate::data::whole::Whole;
 use crate::device::Counters;
 use crate::error::{Error, Result};
+#[cfg(feature = "cli")]
 use crate::memory;
 
 /// Largest file of results that is read: beyond it is something else.
@@ -29,6 +30,7 @@ const MOST_OBJECTS: u64 = 200_000;
 ///
 /// # Errors
 /// [`Error::TooLarge`], which says `what` is made.
+#[cfg(feature = "cli")]
 pub(crate) fn ask_for_use(what: &str, records: &[Record]) -> Result<()> {
     let mut demand = Demand::default();
     let written = serde_json::to_writer(&mut demand, records);

@@ -66,9 +66,9 @@ pub(crate) fn top(gpu: &Gpu, rows: &Rows, book: &Columns, count: usize) -> Resul
     };
     let all = if columns <= sizes.window { Some(upload((0, columns))?) } else { None };
     let mut result = room("the nearest centroids of each row", total)?;
-    for (start, count) in sizes.blocks(total) {
+    for (start, rows_of_block) in sizes.blocks(total) {
         rows.cancel.check()?;
-        let mut x = vec![0.0; count * depth];
+        let mut x = vec![0.0; rows_of_block * depth];
         for (piece, x) in x.chunks_mut(ROWS_PER_LOOK * depth).enumerate() {
             rows.cancel.check()?;
             rows.frame.load(rows.argument, rows.points, start + piece * ROWS_PER_LOOK, x)?;

@@ -213,7 +213,7 @@ impl Search {
         let params = GainParams {
             objects: self.objects as u32,
             places: self.places as u32,
-            held: (window * self.plan.window) as u32,
+            held: self.plan.windows(self.objects).nth(window).map_or(0, |(first, _)| first as u32),
             first: first as u32,
             end: end as u32,
             across: workgroups[0],

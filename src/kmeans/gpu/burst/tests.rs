@@ -251,7 +251,7 @@ fn directions_and_offsets_have_the_bits_of_the_cpu() {
         same(&device, &(blobs(900, 20, 40, 6.0) + 1e5), &every(3, 40), None, 30, 0.0);
     }
     // Opposite rows: the sum of a cluster of them is 0, and its direction stays.
-    let pair = |row: usize| if row % 2 == 0 { 1.0 } else { -1.0 };
+    let pair = |row: usize| if row.is_multiple_of(2) { 1.0 } else { -1.0 };
     let points = Array2::from_shape_fn((200, 3), |(row, column)| {
         if row < 100 {
             if column == 0 { pair(row) } else { 0.0 }
