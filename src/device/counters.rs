@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// let rows = ndarray::array![[0.0_f32, 0.0], [0.0, 1.0], [9.0, 9.0], [9.0, 8.0]];
 /// let device = Device::auto();
 /// let before = device.counters().unwrap_or_default();
-/// kmeans::fit(&device, &rows, &kmeans::Params::new(2))?;
+/// kmeans::fit(&device, rows.view(), &kmeans::Params::new(2))?;
 /// // Nothing where the work stayed on the CPU, as so little does.
 /// if let Some(counters) = device.counters() {
 ///     let spent = counters.since(&before);
